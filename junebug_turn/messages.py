@@ -1,0 +1,199 @@
+"""The messages of vumi: what transports and applications put into each other's queues.
+
+The wire format is that of vumi and vumi2 (``TransportUserMessage`` and ``TransportEvent``, message version
+20110921): a JSON object with a fixed set of keys.  We write exactly those keys and read leniently.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Self
+
+import attrs
+from attrs import Factory, frozen
+
+from junebug_turn import strictjson
+from junebug_turn.errors import UnreadableMessage
+
+MESSAGE_VERSION = "20110921"
+TIMESTAMP_FORMAT = "%Y-%m-%d %H:%M:%S.%f"
+
+TRANSPORT_TYPES = frozenset({"http_api", "irc", "telnet", "twitter", "sms", "ussd", "xmpp", "mxit", "wechat"})
+SESSION_EVENTS = frozenset({"new", "resume", "close"})
+EVENT_TYPES = frozenset({"ack", "nack", "delivery_report"})
+DELIVERY_STATUSES = frozenset({"pending", "failed", "delivered"})
+
+NEW, RESUME, CLOSE = "new", "resume", "close"
+ACK, NACK, DELIVERY_REPORT = "ack", "nack", "delivery_report"
+PENDING, FAILED, DELIVERED = "pending", "failed", "delivered"
+
+
+def utcnow() -> datetime:
+    """Now, in UTC, without a zone: the form that all timestamps here have."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def new_id() -> str:
+    """A new message id: the 32 hexadecimal digits of a version 4 UUID."""
+    return uuid.uuid4().hex
+
+
+def format_timestamp(timestamp: datetime) -> str:
+    """``timestamp`` as ``TIMESTAMP_FORMAT`` has it (isoformat is several times faster than strftime)."""
+    return timestamp.isoformat(" ", "microseconds")
+
+
+def parse_timestamp(value: object) -> datetime:
+    """The time that ``value`` tells, with or without fraction and zone; now if it tells none."""
+    if isinstance(value, str):
+        try:
+            timestamp = datetime.fromisoformat(value.strip())
+            if timestamp.tzinfo is None:
+                return timestamp
+            return timestamp.astimezone(UTC).replace(tzinfo=None)
+        except (ValueError, OverflowError):
+            pass
+    return utcnow()
+
+
+def _text(value: Any) -> str | None:
+    """A text field as it comes; a peer's number, list or object becomes its JSON text: nothing is lost."""
+    if value is None or isinstance(value, str):
+        return value
+    return strictjson.dumps(value).decode("ascii")
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _read_object(body: bytes, kind: str) -> dict[str, Any]:
+    try:
+        value = strictjson.loads(body)
+    except ValueError as error:
+        raise UnreadableMessage(f"{kind} is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise UnreadableMessage(f"{kind} is a JSON {type(value).__name__}, not an object")
+    return value
+
+
+def _required_id(fields: dict[str, Any], key: str, kind: str) -> str:
+    value = fields.get(key)
+    if not isinstance(value, str) or not value:
+        raise UnreadableMessage(f"{kind} has no {key}")
+    return value
+
+
+@frozen(kw_only=True)
+class Message:
+    """A user message, inbound or outbound: 18 keys on the wire, two of which never change.
+
+    ``timestamp`` is in UTC, without a zone.  ``transport_type`` and ``session_event`` of an inbound message
+    may be null or words unknown to us: whoever builds an outbound message gives words of the sets above.
+    """
+
+    to_addr: str | None
+    from_addr: str | None
+    transport_name: str | None
+    transport_type: str | None
+    content: str | None = None
+    session_event: str | None = None
+    in_reply_to: str | None = None
+    group: str | None = None
+    provider: str | None = None
+    to_addr_type: str | None = None
+    from_addr_type: str | None = None
+    message_id: str = Factory(new_id)
+    timestamp: datetime = Factory(utcnow)
+    routing_metadata: dict[str, Any] = Factory(dict)
+    helper_metadata: dict[str, Any] = Factory(dict)
+    transport_metadata: dict[str, Any] = Factory(dict)
+
+    kind: ClassVar[str] = "user message"
+
+    def to_json(self) -> bytes:
+        """The body of the AMQP message: exactly the keys of the format."""
+        fields: dict[str, Any] = {name: getattr(self, name) for name in _MESSAGE_FIELDS}
+        fields["timestamp"] = format_timestamp(self.timestamp)
+        fields["message_version"] = MESSAGE_VERSION
+        fields["message_type"] = "user_message"
+        return strictjson.dumps(fields)
+
+    @classmethod
+    def from_json(cls, body: bytes) -> Self:
+        """Read an AMQP message's body, leniently.
+
+        :raises UnreadableMessage: not JSON, not an object, or without message id
+        """
+        fields = _read_object(body, cls.kind)
+        message_id = _required_id(fields, "message_id", cls.kind)
+        get = fields.get
+        return cls(
+            message_id=message_id,
+            timestamp=parse_timestamp(get("timestamp")),
+            routing_metadata=_mapping(get("routing_metadata")),
+            helper_metadata=_mapping(get("helper_metadata")),
+            transport_metadata=_mapping(get("transport_metadata")),
+            **{name: _text(get(name)) for name in _MESSAGE_TEXTS},
+        )
+
+
+@frozen(kw_only=True)
+class Event:
+    """What became of an outbound message: ack, nack or delivery report, named by ``user_message_id``."""
+
+    user_message_id: str
+    event_type: str
+    sent_message_id: str | None = None
+    nack_reason: str | None = None
+    delivery_status: str | None = None
+    event_id: str = Factory(new_id)
+    timestamp: datetime = Factory(utcnow)
+    routing_metadata: dict[str, Any] = Factory(dict)
+    helper_metadata: dict[str, Any] = Factory(dict)
+    transport_metadata: dict[str, Any] = Factory(dict)
+
+    kind: ClassVar[str] = "event"
+
+    def to_json(self) -> bytes:
+        """The body of the AMQP message."""
+        fields: dict[str, Any] = {name: getattr(self, name) for name in _EVENT_FIELDS}
+        fields["timestamp"] = format_timestamp(self.timestamp)
+        fields["message_version"] = MESSAGE_VERSION
+        fields["message_type"] = "event"
+        return strictjson.dumps(fields)
+
+    @classmethod
+    def from_json(cls, body: bytes) -> Self:
+        """Read an AMQP message's body, leniently.
+
+        :raises UnreadableMessage: not JSON, not an object, without ``user_message_id``, or saying
+            nothing that is known of the message's fate
+        """
+        fields = _read_object(body, cls.kind)
+        user_message_id = _required_id(fields, "user_message_id", cls.kind)
+        get = fields.get
+        event_type, delivery_status = _text(get("event_type")), _text(get("delivery_status"))
+        if event_type not in EVENT_TYPES:
+            raise UnreadableMessage("event has no known event_type")
+        if event_type == DELIVERY_REPORT and delivery_status not in DELIVERY_STATUSES:
+            raise UnreadableMessage("delivery report has no known delivery_status")
+        return cls(
+            user_message_id=user_message_id,
+            event_type=event_type,
+            event_id=_text(get("event_id")) or new_id(),
+            sent_message_id=_text(get("sent_message_id")),
+            nack_reason=_text(get("nack_reason")),
+            delivery_status=delivery_status,
+            timestamp=parse_timestamp(get("timestamp")),
+            routing_metadata=_mapping(get("routing_metadata")),
+            helper_metadata=_mapping(get("helper_metadata")),
+            transport_metadata=_mapping(get("transport_metadata")),
+        )
+
+
+_MESSAGE_FIELDS = tuple(field.name for field in attrs.fields(Message))
+_EVENT_FIELDS = tuple(field.name for field in attrs.fields(Event))
+_OWN_READING = {"message_id", "timestamp", "routing_metadata", "helper_metadata", "transport_metadata"}
+_MESSAGE_TEXTS = tuple(name for name in _MESSAGE_FIELDS if name not in _OWN_READING)

@@ -1,0 +1,68 @@
+"""JSON as RFC 8259 has it: UTF-8, one value, no NaN, and no deeper than a person would nest it."""
+
+from __future__ import annotations
+
+import json
+import re
+from math import isinf
+from typing import Any, NoReturn
+
+MAX_DEPTH = 64
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if isinf(number):
+        raise ValueError(f"number out of range: {digits[:20]}")
+    return number
+
+
+_decoder = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
+
+
+def loads(data: bytes) -> Any:
+    """The value of a JSON text.
+
+    :raises ValueError: not UTF-8, not JSON, deeper than ``MAX_DEPTH``, or a number too long to hold; the
+        message says what and where
+    """
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8: {error.reason} at byte {error.start}") from None
+    if text.startswith("\ufeff"):
+        text = text[1:]
+    if text.count("[") + text.count("{") > MAX_DEPTH:
+        _check_depth(text)
+    return _decoder.decode(text)
+
+
+def dumps(value: Any) -> bytes:
+    """The compact JSON text of ``value``, in ASCII, so that whatever ``loads`` returned can be written.
+
+    :raises ValueError: the value holds a NaN or an infinity
+    """
+    return _encode(value).encode("ascii")
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+# A whole string, or one that never ends, or one bracket.  Possessive, so that no input makes it go back.
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+
+
+def _check_depth(text: str) -> None:
+    """Raise ValueError where brackets outside of strings nest deeper than ``MAX_DEPTH``."""
+    depth = 0
+    for match in _STRING_OR_BRACKET.finditer(text):
+        if match[0] in "[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise ValueError(f"nested deeper than {MAX_DEPTH} levels: char {match.start()}")
+        elif match[0] in "]}":
+            depth -= 1
