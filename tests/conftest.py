@@ -1,0 +1,111 @@
+"""What all tests share: a private RabbitMQ, a witness on it that isn't ours, a clean environment."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+
+import hypothesis
+import pika
+import pytest
+from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
+
+from demo.rabbitmq import NodeError, RabbitNode
+
+hypothesis.settings.register_profile("default", deadline=2000, print_blob=True)
+# A shared machine pauses as it likes: there a deadline tells of the neighbours, not of the code.
+hypothesis.settings.register_profile(
+    "ci",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+# What a developer's shell has for a daemon must not reach a test, nor the programs that it starts.
+for _name in list(os.environ):
+    if _name.startswith(("JUNEBUG_TURN_", "VUMI_", "AMQP_")):
+        del os.environ[_name]
+
+
+def _started(node: RabbitNode) -> RabbitNode:
+    try:
+        node.start()
+    except NodeError as error:
+        pytest.fail(str(error), pytrace=False)
+    return node
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[RabbitNode]:
+    """The node of the test run, made when the first test asks for it.
+
+    A test may close its connections or stop and start its broker, and leaves it running.
+    """
+    node = _started(RabbitNode())
+    yield node
+    node.stop()
+
+
+@pytest.fixture
+def private_rabbitmq() -> Iterator[Callable[[], RabbitNode]]:
+    """Makes nodes that are the test's alone (5 seconds each): for what would disturb the others."""
+    nodes: list[RabbitNode] = []
+
+    def make() -> RabbitNode:
+        node = _started(RabbitNode())
+        nodes.append(node)
+        return node
+
+    yield make
+    for node in nodes:
+        node.stop()
+
+
+@pytest.fixture
+def vhost(rabbitmq: RabbitNode) -> Iterator[str]:
+    """A virtual host for one test (0.7 seconds); mostly ``connector_name`` is enough to keep tests apart."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    rabbitmq.ctl("add_vhost", name)
+    rabbitmq.ctl("set_permissions", "-p", name, rabbitmq.username, ".*", ".*", ".*")
+    yield name
+    rabbitmq.ctl("delete_vhost", name)
+
+
+def pika_connection(node: RabbitNode, vhost: str | None = None) -> BlockingConnection:
+    """A connection to ``node`` that no code of ours has a part in."""
+    # No heartbeat: nobody serves this connection while a test looks elsewhere.
+    return BlockingConnection(
+        pika.ConnectionParameters(
+            node.host,
+            node.port,
+            vhost or node.vhost,
+            pika.PlainCredentials(node.username, node.password),
+            heartbeat=0,
+            connection_attempts=20,
+            retry_delay=0.5,
+        )
+    )
+
+
+@pytest.fixture
+def pika_channel(rabbitmq: RabbitNode) -> Iterator[BlockingChannel]:
+    """The independent witness on the node of the test run."""
+    connection = pika_connection(rabbitmq)
+    yield connection.channel()
+    # The test may have had the broker close it.
+    if connection.is_open:
+        connection.close()
+
+
+@pytest.fixture
+def connector_name(rabbitmq: RabbitNode) -> Iterator[str]:
+    """A connector that no other test has; its queues go with the test."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    yield name
+    connection = pika_connection(rabbitmq)
+    channel = connection.channel()
+    for queue in ("inbound", "event", "outbound", "inbound.parked", "event.parked"):
+        channel.queue_delete(f"{name}.{queue}")
+    connection.close()
