@@ -7,6 +7,7 @@ a secret or a traceback.  ``Passing`` faults may work later and carry ``retry_af
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Any
 
 from attrs import frozen
 
@@ -79,6 +80,10 @@ class AmqpConnectionError(Passing):
     """The broker is away, or did not confirm in time."""
 
 
+class ShuttingDown(Passing):
+    """The daemon takes no new requests, since it is about to stop."""
+
+
 class Unroutable(Passing):
     """The broker has no queue for the message: it came back."""
 
@@ -134,6 +139,15 @@ class Answer:
         """The phrase that HTTP has for the status."""
         return HTTPStatus(self.status).phrase
 
+    def envelope(self) -> dict[str, Any]:
+        """The JSON that Junebug answers with, and this daemon on every path that no other API claims."""
+        return {
+            "status": self.status,
+            "code": self.code,
+            "description": self.description,
+            "result": {"errors": [{"type": self.type, "message": self.message}]},
+        }
+
 
 INTERNAL = Answer(500, "internal server error", "InternalServerError", "internal server error")
 
@@ -149,6 +163,7 @@ _ANSWERS: dict[type[JunebugTurnError], tuple[int, str, str]] = {
     MethodNotAllowed: (405, "method not allowed", "MethodNotAllowed"),
     BodyTooLarge: (413, "request body too large", "BodyTooLarge"),
     AmqpConnectionError: (503, "amqp connection error", "AmqpConnectionError"),
+    ShuttingDown: (503, "shutting down", "ShuttingDown"),
     Unroutable: (503, "message not routed", "Unroutable"),
 }
 

@@ -112,6 +112,36 @@ class Message:
 
     kind: ClassVar[str] = "user message"
 
+    def reply(
+        self,
+        content: str | None,
+        *,
+        session_event: str | None,
+        helper_metadata: dict[str, Any],
+        transport_name: str,
+        transport_type: str,
+    ) -> Message:
+        """The outbound message that answers this inbound one.
+
+        ``transport_name`` and ``transport_type`` stand in where the inbound message had none that is known.
+        """
+        known_type = self.transport_type if self.transport_type in TRANSPORT_TYPES else transport_type
+        return Message(
+            to_addr=self.from_addr,
+            from_addr=self.to_addr,
+            to_addr_type=self.from_addr_type,
+            from_addr_type=self.to_addr_type,
+            group=self.group,
+            provider=self.provider,
+            transport_name=self.transport_name or transport_name,
+            transport_type=known_type,
+            transport_metadata=self.transport_metadata,
+            in_reply_to=self.message_id,
+            content=content,
+            session_event=session_event,
+            helper_metadata=helper_metadata,
+        )
+
     def to_json(self) -> bytes:
         """The body of the AMQP message: exactly the keys of the format."""
         fields: dict[str, Any] = {name: getattr(self, name) for name in _MESSAGE_FIELDS}

@@ -1,0 +1,103 @@
+"""The HTTP server: which application has which path, and requests under way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IHalfCloseableDescriptor, IReactorTime
+from twisted.web.http import HTTPChannel
+from twisted.web.iweb import IRequest
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import Site
+
+from junebug_turn.errors import ChannelNotFound, NotFound, ShuttingDown
+from junebug_turn.http.request import ApiRequest
+
+MAX_BODY = 1024 * 1024
+
+
+class Root(Resource):
+    """Routes a request to the resource that is mounted at the longest prefix of its path.
+
+    :param mounts: path, as ``/channels/demo`` or the empty string -> resource
+    """
+
+    isLeaf = True
+
+    def __init__(self, mounts: Mapping[str, IResource]) -> None:
+        super().__init__()
+        self._mounts = {tuple(path.encode("utf-8").split(b"/")[1:]): mounts[path] for path in mounts}
+        self._lengths = sorted({len(segments) for segments in self._mounts}, reverse=True)
+
+    def render(self, request: IRequest) -> Any:
+        """Let the mounted resource answer.
+
+        :raises NotFound: there is none
+        """
+        segments = request.postpath
+        path = _text(segments)
+        for length in self._lengths:
+            mounted = self._mounts.get(tuple(segments[:length]))
+            if mounted is not None:
+                request.prepath, request.postpath = segments[:length], segments[length:]
+                return mounted.render(request)
+        if segments[0] == b"channels" and len(segments) > 1:
+            raise ChannelNotFound(f"there is no channel {_text(segments[1:2])[1:]} here")
+        raise NotFound(f"there is nothing at {path}")
+
+
+def _text(segments: list[bytes]) -> str:
+    try:
+        return "/" + b"/".join(segments).decode("utf-8")
+    except UnicodeDecodeError:
+        raise NotFound("the path is not UTF-8") from None
+
+
+class ApiSite(Site):
+    """The server behind one address.
+
+    :ivar max_body: the largest body that is taken, in bytes
+    """
+
+    requestFactory = ApiRequest
+    displayTracebacks = False
+    noisy = False
+
+    def __init__(self, root: Root, reactor: IReactorTime, *, max_body: int = MAX_BODY) -> None:
+        super().__init__(root, reactor=reactor)
+        self.max_body = max_body
+        self._under_way = 0
+        self._draining: Deferred[None] | None = None
+
+    def admit(self, request: ApiRequest) -> None:
+        """Count a request until it ends.
+
+        :raises ShuttingDown: the server is going down
+        """
+        if self._draining is not None:
+            request.setHeader(b"connection", b"close")
+            raise ShuttingDown("the service is shutting down")
+        self._under_way += 1
+        request.notifyFinish().addBoth(self._ended)
+
+    def _ended(self, _: object) -> None:
+        self._under_way -= 1
+        if self._under_way == 0 and self._draining is not None and not self._draining.called:
+            self._draining.callback(None)
+
+    def drain(self) -> Deferred[None]:
+        """Refuse new requests from now on; fires when none is under way."""
+        self._draining = succeed(None) if self._under_way == 0 else Deferred()
+        return self._draining
+
+    def close_slowly(self, channel: HTTPChannel, seconds: float) -> None:
+        """Close our half of a connection now, and all of it after ``seconds`` at the latest."""
+        transport: Any = channel.transport
+        if IHalfCloseableDescriptor.providedBy(transport):
+            transport.loseWriteConnection()
+        else:
+            transport.loseConnection()
+        abort = self.reactor.callLater(seconds, transport.abortConnection)
+        channel.requests[-1].notifyFinish().addErrback(lambda _: abort.cancel() if abort.active() else None)

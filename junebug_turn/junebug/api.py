@@ -1,0 +1,71 @@
+"""The Junebug Message API's routes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from klein import Klein
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.iweb import IRequest
+from twisted.web.resource import IResource
+
+from junebug_turn.errors import INTERNAL, AmqpConnectionError, answer_for
+from junebug_turn.jsonapi import read_json, translate, within, write_json
+from junebug_turn.junebug.application import JunebugApplication
+from junebug_turn.junebug.messages import OutboundRequest, message_to_json
+
+
+class JunebugApi:
+    """``POST /messages`` below the application's base path."""
+
+    log = Logger()
+    router = Klein()
+
+    def __init__(self, application: JunebugApplication, clock: IReactorTime) -> None:
+        self._application = application
+        self._clock = clock
+
+    def resource(self) -> IResource:
+        """What the site mounts at the base path."""
+        resource: IResource = self.router.resource()
+        return resource
+
+    # Two routes, so that neither form is redirected to the other.
+    @router.route("/messages", methods=["POST"])
+    @router.route("/messages/", methods=["POST"])
+    def send_message(self, request: IRequest) -> Deferred[bytes]:
+        """Send an outbound message.
+
+        When the client goes away Klein cancels this Deferred: what was not handed to the broker yet is
+        withdrawn, the rest goes on without us.
+        """
+        timeout = self._application.options.request_timeout
+        return within(
+            timeout,
+            self._clock,
+            self._send(request),
+            lambda: AmqpConnectionError(f"the broker did not confirm the message within {timeout:g} seconds"),
+        )
+
+    async def _send(self, request: IRequest) -> bytes:
+        outbound = OutboundRequest.from_json(read_json(request.content.read()))
+        message = await self._application.send(outbound)
+        answer = {
+            "status": 201,
+            "code": "Created",
+            "description": "message submitted",
+            "result": message_to_json(message, self._application.options.connector_name),
+        }
+        return write_json(request, 201, answer)
+
+    @router.handle_errors(Exception)
+    def failed(self, request: IRequest, failure: Failure) -> bytes:
+        """Answer with the envelope that the table of errors has for it."""
+        error: Any = translate(failure.value, request.path.decode("utf-8", "replace"))
+        answer = answer_for(error)
+        if answer is INTERNAL:
+            self.log.failure("a request to the Junebug Message API failed", failure=failure)
+        return write_json(request, answer.status, answer.envelope(), answer.headers)

@@ -1,0 +1,116 @@
+"""The Junebug Message API's use cases: send a message; forward an inbound message; forward an event."""
+
+from __future__ import annotations
+
+from twisted.logger import Logger
+
+from junebug_turn import strictjson
+from junebug_turn.amqp.connector import Connector
+from junebug_turn.caches.interface import Cache
+from junebug_turn.config import JunebugOptions
+from junebug_turn.delivery import Deliverer, Destination
+from junebug_turn.errors import MessageNotFound
+from junebug_turn.junebug.messages import OutboundRequest, event_to_json, message_to_json
+from junebug_turn.messages import Event, Message
+from junebug_turn.retry import RetryPolicy
+
+
+class JunebugApplication:
+    """One channel of the Junebug Message API, between its connector and the HTTP destinations of its options."""
+
+    log = Logger()
+
+    def __init__(
+        self, options: JunebugOptions, connector: Connector, cache: Cache, deliverer: Deliverer
+    ) -> None:
+        self.options = options
+        self._connector = connector
+        self._cache = cache
+        self._deliverer = deliverer
+        self._policy = RetryPolicy(
+            max_retries=options.max_retries,
+            delay_base=options.retry_delay_base,
+            delay_exponent=options.retry_delay_exponent,
+        )
+        self._inbound_destination = Destination.of(options.mo_message_url, options.mo_message_url_auth_token)
+        self._default_event_destination = (
+            Destination.of(options.default_event_url, options.default_event_auth_token)
+            if options.default_event_url
+            else None
+        )
+
+    async def send(self, request: OutboundRequest) -> Message:
+        """Publish an outbound message; returns it once the broker has confirmed it.
+
+        Where events go is stored first, since an event can come at once.
+
+        :raises ApiUsageError: the request has no address to send from
+        :raises MessageNotFound: it replies to a message that isn't known
+        :raises Passing: the broker can't take it now
+        """
+        message = await self._build(request)
+        await self._cache.store_outbound(message, request.event_url, request.event_auth_token)
+        await self._connector.publish_outbound(message)
+        self.log.debug(
+            "outbound message {message_id} published on {connector}",
+            message_id=message.message_id,
+            connector=self.options.connector_name,
+        )
+        return message
+
+    async def _build(self, request: OutboundRequest) -> Message:
+        options = self.options
+        if request.reply_to is not None:
+            inbound = await self._cache.fetch_inbound(request.reply_to)
+            if inbound is not None:
+                return request.as_reply(
+                    inbound, transport_name=options.connector_name, transport_type=options.transport_type
+                )
+            if not (options.allow_expired_replies and request.to is not None):
+                raise MessageNotFound(f"Inbound message with id {request.reply_to[:100]} not found")
+        return request.as_new(
+            default_from_addr=options.default_from_addr,
+            transport_name=options.connector_name,
+            transport_type=options.transport_type,
+        )
+
+    async def on_inbound(self, message: Message) -> None:
+        """Keep an inbound message for replies, and POST it to ``mo_message_url``.
+
+        :raises DeliveryFailed: it could not be delivered
+        """
+        await self._cache.store_inbound(message)
+        await self._deliverer.deliver(
+            self._inbound_destination,
+            strictjson.dumps(message_to_json(message, message.transport_name)),
+            timeout=self.options.mo_message_url_timeout,
+            policy=self._policy,
+        )
+        self.log.debug("inbound message {message_id} delivered", message_id=message.message_id)
+
+    async def on_event(self, event: Event) -> None:
+        """POST an event to where its message asked for, or to the default; without either it is logged.
+
+        :raises DeliveryFailed: it could not be delivered
+        """
+        outbound = await self._cache.fetch_outbound(event.user_message_id)
+        if outbound is not None and outbound.event_url is not None:
+            destination = Destination.of(outbound.event_url, outbound.event_auth_token)
+        elif self._default_event_destination is not None:
+            destination = self._default_event_destination
+        else:
+            self.log.warn(
+                "{event_type} {event_id} of message {message_id} on {connector} can't be delivered: "
+                "no event_url is known for the message, and no default_event_url is configured",
+                event_type=event.event_type,
+                event_id=event.event_id,
+                message_id=event.user_message_id,
+                connector=self.options.connector_name,
+            )
+            return
+        await self._deliverer.deliver(
+            destination,
+            strictjson.dumps(event_to_json(event, self.options.connector_name)),
+            timeout=self.options.event_url_timeout,
+            policy=self._policy,
+        )

@@ -1,0 +1,48 @@
+"""Where log lines go, and which of them."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TextIO, cast
+
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogObserver,
+    LegacyLogObserverWrapper,
+    LogLevel,
+    LogLevelFilterPredicate,
+    textFileLogObserver,
+)
+from twisted.python.logfile import LogFile
+
+# Level names of Python's logging, which existing configuration files carry, and Twisted's own.
+_LEVELS = {
+    "DEBUG": LogLevel.debug,
+    "INFO": LogLevel.info,
+    "WARN": LogLevel.warn,
+    "WARNING": LogLevel.warn,
+    "ERROR": LogLevel.error,
+    "CRITICAL": LogLevel.critical,
+}
+
+
+def observer(log_level: str, twistd: dict[str, Any]) -> ILogObserver:
+    """An observer that keeps what is at least at ``log_level``, and writes where twistd's own options say.
+
+    :param twistd: the options of twistd: ``logfile``, ``nodaemon``, ``syslog`` and ``prefix`` are honoured
+    """
+    predicate = LogLevelFilterPredicate(defaultLogLevel=_LEVELS[log_level.upper()])
+    return cast(ILogObserver, FilteringLogObserver(_target(twistd), [predicate]))
+
+
+def _target(twistd: dict[str, Any]) -> ILogObserver:
+    if twistd.get("syslog"):
+        from twisted.python.syslog import SyslogObserver  # not on every platform
+
+        return cast(ILogObserver, LegacyLogObserverWrapper(SyslogObserver(twistd.get("prefix") or "junebug-turn").emit))
+    name = twistd.get("logfile")
+    if name == "-" or (twistd.get("nodaemon") and not name):
+        stream: TextIO = sys.stdout
+    else:
+        stream = cast(TextIO, LogFile.fromFullPath(name or "twistd.log", rotateLength=None))
+    return cast(ILogObserver, textFileLogObserver(stream))

@@ -1,0 +1,148 @@
+"""The daemon: the only place where the parts meet, and the order in which they start and stop."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable, Mapping
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import IResource
+
+from junebug_turn.amqp.broker import Broker
+from junebug_turn.amqp.connector import Connector
+from junebug_turn.caches import make_cache
+from junebug_turn.caches.interface import Cache
+from junebug_turn.config import JunebugOptions, Settings, endpoint_description
+from junebug_turn.delivery import Deliverer
+from junebug_turn.errors import ConfigError
+from junebug_turn.http.health import Health
+from junebug_turn.http.site import ApiSite, Root
+from junebug_turn.junebug.api import JunebugApi
+from junebug_turn.junebug.application import JunebugApplication
+
+
+class Daemon(Service):
+    """All applications of the settings, on one broker connection.
+
+    :raises ConfigError: a cache can't be made from its options
+    """
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, settings: Settings) -> None:
+        self._reactor = reactor
+        self._shutdown_timeout = settings.daemon.shutdown_timeout
+        self._broker = Broker(reactor, settings.daemon.amqp, prefetch=settings.daemon.worker_concurrency)
+        self._deliverer = Deliverer(reactor)
+        self._caches: list[Cache] = []
+        self._sites: dict[str, ApiSite] = {}
+        self._ports: list[IListeningPort] = []
+        self._starting: Deferred[None] | None = None
+        mounts: dict[str, dict[str, IResource]] = {}
+        for options in settings.applications:
+            resource = self._add_application(options)
+            mounts.setdefault(options.http_bind, {})[options.base_url_path] = resource
+        for http_bind, resources in mounts.items():
+            root = Root({"/health": Health(self.health), **resources})
+            self._sites[http_bind] = ApiSite(root, reactor)
+
+    def _add_application(self, options: JunebugOptions) -> IResource:
+        connector = Connector(self._broker, options.connector_name)
+        cache = make_cache(
+            options.state_cache_class,
+            options.state_cache_config,
+            option="state_cache",
+            connector=options.connector_name,
+            clock=self._reactor,
+        )
+        self._caches.append(cache)
+        application = JunebugApplication(options, connector, cache, self._deliverer)
+        connector.consume(application.on_inbound, application.on_event)
+        return JunebugApi(application, self._reactor).resource()
+
+    def health(self) -> Mapping[str, Mapping[str, Any]]:
+        """The state of each component.  amqp is well when it is connected and every consumer is live."""
+        amqp = self._broker.status()
+        return {"amqp": {"ok": amqp["connected"] and all(amqp["consumers"].values()), **amqp}}
+
+    def privilegedStartService(self) -> None:
+        """Listen, while there still may be the right to take a low port.
+
+        :raises SystemExit: an address can't be had; the process ends with a line that says so
+        """
+        super().privilegedStartService()
+        for http_bind, site in self._sites.items():
+            listening = serverFromString(self._reactor, endpoint_description(http_bind)).listen(site)
+            listening.addCallback(self._ports.append)
+            listening.addErrback(self._cannot_listen, http_bind)
+
+    def _cannot_listen(self, failure: Failure, http_bind: str) -> None:
+        reason = failure.value
+        if isinstance(reason, CannotListenError):
+            reason = reason.socketError
+        line = f"junebug-turn: http_bind: can't listen on {http_bind}: {reason}"
+        self.log.critical("{line}", line=line)
+        raise SystemExit(line)
+
+    def startService(self) -> None:
+        """Start the caches, then the broker, whose consumers need them."""
+        super().startService()
+        self._starting = Deferred.fromCoroutine(self._start())
+        self._starting.addErrback(lambda failure: self.log.failure("the start failed", failure=failure))
+
+    async def _start(self) -> None:
+        for cache in self._caches:
+            await cache.start()
+        self._broker.startService()
+        for port in self._ports:
+            self.log.info("listening on {address}", address=port.getHost())
+
+    def stopService(self) -> Deferred[None]:
+        """Stop consuming and listening, let what is under way finish within ``shutdown_timeout``, then close."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+        self.log.info("stopping: {timeout:g} s at most for what is under way", timeout=self._shutdown_timeout)
+        consuming = Deferred.fromCoroutine(self._broker.stop_consuming(self._shutdown_timeout))
+        await self._all("stop listening", (port.stopListening() for port in self._ports))
+        requests = self._all("finish requests", [site.drain() for site in self._sites.values()])
+        requests.addTimeout(self._shutdown_timeout, self._reactor).addErrback(self._overdue)
+        await self._all("stop consuming", [consuming])
+        await requests
+        await self._deliverer.close()
+        await self._all("close the caches", [Deferred.fromCoroutine(cache.stop()) for cache in self._caches])
+        await self._all("close the broker's connection", [self._broker.stopService()])
+        self.log.info("stopped")
+
+    def _all(self, what: str, waiting: Iterable[Awaitable[Any] | None]) -> Deferred[Any]:
+        """Wait for all; one that fails is logged and doesn't keep the others from being waited for."""
+
+        def failed(failure: Failure) -> None:
+            self.log.failure("could not {what}", failure=failure, what=what)
+
+        return DeferredList([d.addErrback(failed) for d in waiting if isinstance(d, Deferred)])
+
+    def _overdue(self, failure: Failure) -> None:
+        failure.trap(DeferredTimeout)
+        self.log.warn("requests still under way after {timeout:g} s are cut", timeout=self._shutdown_timeout)
+
+
+def make_service(reactor: Any, settings: Settings) -> Daemon:
+    """The daemon for these settings.
+
+    :raises ConfigError: the settings can't be used
+    """
+    unsupported = [options.name for options in settings.applications if not isinstance(options, JunebugOptions)]
+    if unsupported:
+        raise ConfigError(*(f"application: {name} is not built in" for name in unsupported))
+    return Daemon(reactor, settings)

@@ -1,0 +1,68 @@
+"""What hypothesis makes up: JSON values, messages and events.  Sizes are capped, so that a run stays short."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from hypothesis import strategies as st
+
+from junebug_turn.messages import DELIVERY_REPORT, DELIVERY_STATUSES, EVENT_TYPES, Event, Message
+
+texts = st.text(max_size=40)
+json_scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts
+)
+json_values = st.recursive(
+    json_scalars,
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(texts, children, max_size=4),
+    max_leaves=12,
+)
+json_objects = st.dictionaries(texts, json_values, max_size=4)
+timestamps = st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(2100, 1, 1))
+optional_texts = st.none() | texts
+ids = st.text(min_size=1, max_size=40)
+
+messages = st.builds(
+    Message,
+    to_addr=optional_texts,
+    from_addr=optional_texts,
+    transport_name=optional_texts,
+    transport_type=optional_texts,
+    content=optional_texts,
+    session_event=optional_texts,
+    in_reply_to=optional_texts,
+    group=optional_texts,
+    provider=optional_texts,
+    to_addr_type=optional_texts,
+    from_addr_type=optional_texts,
+    message_id=ids,
+    timestamp=timestamps,
+    routing_metadata=json_objects,
+    helper_metadata=json_objects,
+    transport_metadata=json_objects,
+)
+
+
+@st.composite
+def _events(draw: st.DrawFn) -> Event:
+    event_type = draw(st.sampled_from(sorted(EVENT_TYPES)))
+    statuses = st.sampled_from(sorted(DELIVERY_STATUSES))
+    return Event(
+        user_message_id=draw(ids),
+        event_type=event_type,
+        event_id=draw(ids),
+        sent_message_id=draw(optional_texts),
+        nack_reason=draw(optional_texts),
+        delivery_status=draw(statuses if event_type == DELIVERY_REPORT else st.none() | statuses),
+        timestamp=draw(timestamps),
+        routing_metadata=draw(json_objects),
+        helper_metadata=draw(json_objects),
+        transport_metadata=draw(json_objects),
+    )
+
+
+events = _events()

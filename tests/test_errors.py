@@ -1,0 +1,51 @@
+"""The table from exception to HTTP answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from junebug_turn import errors
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code", "description", "kind"),
+    [
+        (errors.JsonDecodeError("m"), 400, "Bad Request", "json decode error", "JsonDecodeError"),
+        (errors.InvalidBody("m"), 400, "Bad Request", "api usage error", "invalid_body"),
+        (errors.ApiUsageError("m"), 400, "Bad Request", "api usage error", "ApiUsageError"),
+        (errors.MessageNotFound("m"), 400, "Bad Request", "message not found", "MessageNotFound"),
+        (errors.ChannelNotFound("m"), 404, "Not Found", "channel not found", "ChannelNotFound"),
+        (
+            errors.AmqpConnectionError("m"),
+            503,
+            "Service Unavailable",
+            "amqp connection error",
+            "AmqpConnectionError",
+        ),
+    ],
+)
+def test_envelope(error: Exception, status: int, code: str, description: str, kind: str) -> None:
+    """Every row of the contract's error table has its status, code, description and type."""
+    assert errors.answer_for(error).envelope() == {
+        "status": status,
+        "code": code,
+        "description": description,
+        "result": {"errors": [{"type": kind, "message": "m"}]},
+    }
+
+
+def test_a_bug_tells_nothing() -> None:
+    """An exception that is not in the table is a 500 with no detail."""
+    answer = errors.answer_for(KeyError("secret"))
+    assert answer.status == 500
+    assert answer.description == "internal server error"
+    assert "secret" not in str(answer.envelope())
+
+
+def test_headers() -> None:
+    """A passing fault says when to come again, a wrong method which ones are right."""
+    assert errors.answer_for(errors.Unroutable("m", retry_after=7.2)).headers == (("Retry-After", "7"),)
+    assert errors.answer_for(errors.Unroutable("m", retry_after=0.1)).headers == (("Retry-After", "1"),)
+    assert errors.answer_for(errors.MethodNotAllowed("m", ("GET", "HEAD"))).headers == (
+        ("Allow", "GET, HEAD"),
+    )
