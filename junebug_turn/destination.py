@@ -1,0 +1,126 @@
+"""Where a delivery goes: a URL as it goes over the wire, and the credentials for it."""
+
+from __future__ import annotations
+
+import time
+from base64 import b64encode
+from importlib.metadata import PackageNotFoundError, version
+from ipaddress import AddressValueError, IPv6Address
+from typing import Self
+from urllib.parse import quote, unquote_to_bytes, urlsplit
+
+import idna
+from attrs import Factory, field, frozen
+from hyperlink import EncodedURL
+from twisted.web.http_headers import Headers
+
+from junebug_turn.errors import DeliveryRefused
+
+
+def _user_agent() -> bytes:
+    try:
+        return b"junebug-turn/" + version("junebug-turn").encode("ascii")
+    except PackageNotFoundError:
+        return b"junebug-turn"
+
+
+_HEADERS = {b"User-Agent": [_user_agent()], b"Content-Type": [b"application/json; charset=utf-8"]}
+
+
+class _WireURL(EncodedURL):
+    """A URL that is already as it goes over the wire.
+
+    treq encodes its URL for every request, which costs much and fails for IPv6 addresses.
+    """
+
+    def __init__(self, wire: str) -> None:
+        super().__init__()
+        self._wire = wire
+
+    def to_uri(self) -> Self:
+        return self
+
+    def to_text(self, with_password: bool = False) -> str:
+        return self._wire
+
+
+@frozen
+class Destination:
+    """Where a delivery goes, and with which credentials; made by ``of``, once for a configured URL.
+
+    :ivar url: in ASCII, without user, password and fragment; its query may hold secrets
+    :ivar authorization: the value of the ``Authorization`` header
+    :ivar origin: ``scheme://host:port``, safe to log
+    """
+
+    url: str = field(repr=False)
+    authorization: bytes | None = field(repr=False)
+    origin: str
+    wire_url: EncodedURL = field(
+        init=False, repr=False, eq=False, default=Factory(lambda self: _WireURL(self.url), takes_self=True)
+    )
+    headers: Headers = field(init=False, repr=False, eq=False)
+
+    @headers.default
+    def _headers(self) -> Headers:
+        headers = Headers(_HEADERS)
+        if self.authorization is not None:
+            headers.setRawHeaders(b"Authorization", [self.authorization])
+        return headers
+
+    @classmethod
+    def of(cls, url: str, token: str | None, scheme: str = "Token") -> Self:
+        """The destination that ``url`` names.
+
+        User and password in the URL are for Basic authentication and win over ``token``, which is sent as
+        ``<scheme> <token>``.
+
+        :raises DeliveryRefused: with reason ``bad_url``, after no attempt: not http or https, no host, or no
+            URL at all; the message says what is wrong, without the URL
+        """
+        try:
+            parts = urlsplit(url.strip())
+            host, port = parts.hostname, parts.port
+            # What is percent-encoded stays so; what may not stand there is encoded.
+            path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~")
+            query = quote(parts.query, safe="/%:@!$&'()*+,;=~?")
+            user, password = unquote_to_bytes(parts.username or ""), unquote_to_bytes(parts.password or "")
+            authorization = f"{scheme} {token}".encode() if token else None
+        except ValueError:
+            # The library's own words quote the URL, and with it perhaps a password.
+            raise _bad_url("it can't be read") from None
+        if parts.scheme not in ("http", "https"):
+            raise _bad_url("its scheme is neither http nor https")
+        if port == 0:
+            raise _bad_url("its port is 0")
+        host = _wire_host(host)
+        if user or password:
+            authorization = b"Basic " + b64encode(user + b":" + password)
+        origin = f"{parts.scheme}://{host}:{port or (443 if parts.scheme == 'https' else 80)}"
+        netloc = host if port is None else f"{host}:{port}"
+        wire = f"{parts.scheme}://{netloc}{path}" + (f"?{query}" if query else "")
+        return cls(wire, authorization, origin)
+
+
+def _wire_host(host: str | None) -> str:
+    """``host`` in ASCII: an IPv6 address in brackets, a name by IDNA."""
+    if not host:
+        raise _bad_url("it has no host")
+    try:
+        if ":" in host and "%" not in host:
+            return f"[{IPv6Address(host)}]"
+        return idna.encode(host, uts46=True).decode("ascii")
+    except (AddressValueError, UnicodeError):
+        raise _bad_url("its host is no valid name or address") from None
+
+
+def _bad_url(what: str) -> DeliveryRefused:
+    now = time.time()
+    return DeliveryRefused(
+        f"the URL can't be used: {what}",
+        reason="bad_url",
+        last_status=None,
+        attempts=0,
+        first_failure=now,
+        last_failure=now,
+    )

@@ -1,0 +1,80 @@
+"""When a delivery that failed is tried again: which answers are passing, and after how long.
+
+Only arithmetic stands here: the clock and the HTTP are in ``delivery``.
+"""
+
+from __future__ import annotations
+
+import sys
+from calendar import timegm
+from collections.abc import Callable
+from email.utils import parsedate_tz
+
+from attrs import field, frozen
+from attrs.validators import ge
+
+MAX_RETRY_AFTER = 300.0
+"""The most seconds that a destination can make us wait by ``Retry-After``."""
+
+CHAIN_LIMIT = 15 * 60.0
+"""Seconds after which a chain starts no new attempt: RabbitMQ closes a consumer that holds a message for 30
+minutes, and the last attempt's own time comes on top."""
+
+_PASSING = frozenset({408, 425, 429})
+
+
+@frozen
+class RetryPolicy:
+    """A chain of attempts: a first one, then at most ``max_retries`` more.
+
+    Before further attempt ``n`` (0, 1, 2, …) comes a delay drawn evenly from [0, ``cap(n)``) seconds.
+
+    :raises ValueError: a negative number
+    """
+
+    max_retries: int = field(default=3, validator=ge(0))
+    delay_base: float = field(default=2, validator=ge(0))
+    delay_exponent: float = field(default=2, validator=ge(0))
+
+    def cap(self, n: int) -> float:
+        """The bound of delay ``n``, in seconds: ``delay_base ** (n * delay_exponent)``."""
+        try:
+            return float(float(self.delay_base) ** (n * self.delay_exponent))
+        except OverflowError:
+            return sys.float_info.max
+
+    def delay(self, n: int, rng: Callable[[], float]) -> float:
+        """Delay ``n`` in seconds; ``rng`` gives numbers in [0, 1), as ``random.random`` does."""
+        return rng() * self.cap(n)
+
+
+def is_passing(status: int) -> bool:
+    """Whether the same request may get another answer than this HTTP status when it is made again."""
+    return status >= 500 or status in _PASSING
+
+
+def retry_after(header: bytes | str | None, now: float) -> float | None:
+    """The seconds that a ``Retry-After`` header asks for, within [0, ``MAX_RETRY_AFTER``].
+
+    Reads both forms of RFC 9110, section 10.2.3: seconds, and the three kinds of HTTP date.
+
+    :param now: Unix seconds, which a date is compared with
+    :return: None where there is no header, or one that says nothing
+    """
+    if header is None:
+        return None
+    text = (header.decode("latin-1") if isinstance(header, bytes) else header).strip(" \t")
+    if text.isascii() and text.isdigit():
+        # More digits than int() takes are still only "long".
+        return MAX_RETRY_AFTER if len(text) > 9 else min(float(text), MAX_RETRY_AFTER)
+    at = _http_date(text)
+    return None if at is None else min(max(0.0, at - now), MAX_RETRY_AFTER)
+
+
+def _http_date(text: str) -> float | None:
+    """Unix seconds of an HTTP date; one without zone is in UTC, as asctime's form is by definition."""
+    try:
+        parsed = parsedate_tz(text)
+        return None if parsed is None else float(timegm((*parsed[:6], 0, 0, 0)) - (parsed[9] or 0))
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
