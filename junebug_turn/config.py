@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
+import yaml
 from attrs import frozen
 
+from junebug_turn import kinds
+from junebug_turn.errors import ConfigError
 from junebug_turn.kinds import endpoint_description
 from junebug_turn.options import (
     AmqpOptions,
@@ -14,6 +20,7 @@ from junebug_turn.options import (
     JunebugOptions,
     TurnOptions,
 )
+from junebug_turn.structure import ENTRIES, GROUPS, Layer, Reader, given, overlay, show_name
 
 __all__ = [
     "AmqpOptions",
@@ -36,5 +43,166 @@ class Settings:
 
 
 def load(flags: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
-    """The settings of all layers."""
-    raise NotImplementedError
+    """The settings of all layers.
+
+    :param flags: option names such as ``amqp_hostname``, and ``config``, to the text given for them
+    :param environ: the environment variables
+    :raises ConfigError: one line for each fault
+    """
+    layers = _Layers(flags, environ)
+    layer = overlay(overlay(layers.file(), layers.environment()), layers.flags())
+    reader = Reader(layers.place, layers.prefix)
+    daemon, applications = reader.daemon(layer), reader.applications(layer)
+    faults = dict.fromkeys(layers.faults + reader.faults)
+    if faults:
+        raise ConfigError(*faults)
+    return Settings(DaemonOptions(**daemon), tuple(cls(**values) for cls, values in applications))
+
+
+class _Layers:
+    """Reads each layer; ``faults`` has a line for whatever can't be read."""
+
+    def __init__(self, flags: Mapping[str, str], environ: Mapping[str, str]) -> None:
+        self.faults: list[str] = []
+        self.place = "a configuration file"
+        prefix = environ.get("VUMI_CONFIG_PREFIX", "")
+        self.prefix = f"{prefix}_".upper() if prefix else ""
+        self._flags = flags
+        self._environ = environ
+
+    def file(self) -> Layer:
+        """The YAML file that the flag or else a variable names; nothing where there is none."""
+        variables = ("JUNEBUG_TURN_CONFIG_FILE", "VUMI_CONFIG_FILE")
+        named = [("flag --config", self._flags["config"])] if "config" in self._flags else []
+        named += [(f"environment variable {v}", self._environ[v]) for v in variables if self._environ.get(v)]
+        if not named:
+            return {}
+        source, path = named[0]
+        self.place = show_name(path)
+        try:
+            value = _parse(Path(path).read_bytes())
+            if value is not None and not isinstance(value, dict):
+                raise ValueError("must be a mapping of options")
+        except OSError as error:
+            self.faults.append(f"config: can't read {self.place}: {error.strerror} ({source})")
+        except ValueError as error:
+            self.faults.append(f"config: {self.place}: {error} ({source})")
+        else:
+            return given(value or {}, self.place)
+        return {}
+
+    def environment(self) -> Layer:
+        """The variables that are options; others aren't our concern."""
+        layer: Layer = {}
+        for path, variable, is_yaml in self._variables():
+            if variable in self._environ:
+                source = f"environment variable {variable}"
+                layer = self._put(layer, path, self._environ[variable], is_yaml, source, ambient=True)
+        return layer
+
+    def _variables(self) -> Iterator[tuple[tuple[str, ...], str, bool]]:
+        """Path, name and whether it is YAML, of each variable there can be: mappings before what is in them."""
+        for group in sorted(GROUPS):
+            yield (group,), self.prefix + group.upper(), True
+        for entry in ENTRIES:
+            variable = self.prefix + entry.name.upper()
+            yield entry.path, variable, entry.option.kind.from_yaml
+            if entry.option.kind is kinds.MAPPING:
+                for name in sorted(self._environ):
+                    if name.startswith(f"{variable}_"):
+                        yield (*entry.path, name.removeprefix(f"{variable}_").lower()), name, True
+
+    def flags(self) -> Layer:
+        """The command line's flags."""
+        layer: Layer = {}
+        known = {entry.name: entry for entry in ENTRIES}
+        for name, text in self._flags.items():
+            source = f"flag --{name.replace('_', '-')}"
+            if name in known:
+                layer = self._put(layer, known[name].path, text, known[name].option.kind.from_yaml, source)
+            elif name != "config":
+                self.faults.append(f"{show_name(name)}: unknown option ({source})")
+        return layer
+
+    def _put(
+        self,
+        layer: Layer,
+        path: tuple[str, ...],
+        text: str,
+        is_yaml: bool,
+        source: str,
+        *,
+        ambient: bool = False,
+    ) -> Layer:
+        try:
+            value: Any = _parse(text) if is_yaml else text
+        except ValueError as error:
+            self.faults.append(f"{'.'.join(path)}: {error} ({source})")
+            return layer
+        for key in reversed(path):
+            value = {key: value}
+        return overlay(layer, given(value, source, ambient=ambient))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that guesses less: a number is only what looks like one to everybody, and a key stands once.
+
+    YAML 1.1 reads 0721 as 465, 12:30 as 750 and 2001-01-01 as a date.  Here these are texts.
+    """
+
+    yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012  the base class's way
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, TypeError, LookupError, AttributeError):
+            # An explicit tag that doesn't fit, such as !!int x.
+            raise yaml.constructor.ConstructorError(
+                None, None, "a value that doesn't fit its tag", node.start_mark
+            ) from None
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    problem = f"the key {show_name(key.value)} stands twice"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add((key.tag, key.value))
+        return node
+
+
+for _tag, _pattern, _first in (
+    ("merge", r"<<", "<"),
+    ("null", r"~|null|Null|NULL|", "~nN"),
+    ("bool", r"(?i:true|false|yes|no|on|off)", "tTfFyYnNoO"),
+    ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?|\.[0-9]+|\.(inf|Inf|INF))|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), [*_first, ""]
+    )
+
+
+def _parse(text: str | bytes) -> Any:
+    """The value of one YAML document.
+
+    :raises ValueError: it can't be read; the message says where and why, without quoting the text
+    """
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506  _Loader is a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        # PyYAML quotes aliases and tags, and an unquoted password may look like one.
+        problem = re.sub(r"(['\"])(?!<)[^'\"]{2,}\1", "...", error.problem or "not YAML")
+        raise ValueError(f"{where}{problem}") from None
+    except yaml.reader.ReaderError as error:
+        raise ValueError(f"not YAML text: {error.reason} at position {error.position}") from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None

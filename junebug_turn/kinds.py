@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from ipaddress import AddressValueError, IPv6Address
 from math import isfinite
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from attrs import frozen
 from twisted.internet.interfaces import IStreamServerEndpointStringParser
@@ -136,6 +136,29 @@ def _path(value: Any) -> str:
     return f"/{path}" if path else ""
 
 
+def _amqp_url(value: Any) -> dict[str, Any]:
+    """The options of ``amqp`` that a URL means, all of them; see https://www.rabbitmq.com/docs/uri-spec."""
+    parts = split_url(value, "amqp", "amqps")
+    if parts.query or parts.fragment:
+        raise ValueError("must have no query and no fragment; # and ? in a password are %23 and %3F")
+    tls = parts.scheme == "amqps"
+    named = (parts.username or "guest", "guest" if parts.password is None else parts.password)
+    try:
+        username, password, vhost = (
+            _text(unquote(part, errors="strict")) for part in (*named, parts.path.removeprefix("/") or "/")
+        )
+    except ValueError:
+        raise ValueError("must have percent-encoded UTF-8 as user, password and virtual host") from None
+    return {
+        "hostname": parts.hostname,
+        "port": parts.port or (5671 if tls else 5672),
+        "username": username,
+        "password": password,
+        "vhost": _vhost(vhost),
+        "tls": tls,
+    }
+
+
 _HOST_AND_PORT = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[A-Za-z0-9:.%]+\]):(?P<port>[0-9]+)", re.ASCII)
 
 
@@ -242,9 +265,11 @@ QUEUE_NAME = Kind("text", _queue_name)
 VHOST = Kind("text", _vhost)
 BOOLEAN = Kind("true or false", _boolean, from_yaml=True)
 MAPPING = Kind("mapping", _mapping, from_yaml=True)
+GROUP = Kind("group", _mapping, from_yaml=True)
 MAPPINGS = Kind("list of mappings", _mappings, from_yaml=True)
 LOG_LEVEL = Kind("DEBUG, INFO, WARN, ERROR or CRITICAL", _log_level)
 URL = Kind("URL", _url)
+AMQP_URL = Kind("URL", _amqp_url)
 BASE_URL = Kind("URL", _base_url)
 PATH = Kind("URL path", _path)
 BIND = Kind("address", _bind)

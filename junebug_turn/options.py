@@ -7,7 +7,7 @@ without default is a required option.  Secrets have no place in a ``repr``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, TypeAlias
 
 import attrs
@@ -20,10 +20,10 @@ from junebug_turn.messages import TRANSPORT_TYPES
 
 @frozen
 class Option:
-    """What a field's metadata says of its option; ``kind`` is None for a group of options."""
+    """What a field's metadata says of its option."""
 
     help: str
-    kind: Kind | None
+    kind: Kind
     secret: bool = False
 
 
@@ -53,7 +53,7 @@ class DaemonOptions:
     """What the whole daemon has once."""
 
     amqp: AmqpOptions = attrs.field(
-        default=Factory(AmqpOptions), metadata={"option": Option("Where the broker is.", None)}
+        default=Factory(AmqpOptions), metadata={"option": Option("Where the broker is.", kinds.GROUP)}
     )
     worker_concurrency: int = _option(
         kinds.whole(1, 65535),
@@ -75,7 +75,14 @@ class DaemonOptions:
 
 @frozen(kw_only=True)
 class _ApplicationOptions:
-    """What every application has."""
+    """What every application has.
+
+    :cvar name: its word in ``application``
+    :cvar path_key: the option that is its URL path
+    """
+
+    name: ClassVar[str]
+    path_key: ClassVar[str]
 
     connector_name: str = _option(
         kinds.QUEUE_NAME,
@@ -113,12 +120,18 @@ class _ApplicationOptions:
     )
     retry_delay_exponent: int = _option(kinds.whole(0, 16), "The e of that longest delay.", 2)
 
+    @property
+    def path(self) -> str:
+        """The path that its requests come to: empty, or with a leading and without a trailing slash."""
+        return str(getattr(self, self.path_key))
+
 
 @frozen(kw_only=True)
 class JunebugOptions(_ApplicationOptions):
     """One Junebug Message API."""
 
     name: ClassVar[str] = "junebug"
+    path_key: ClassVar[str] = "base_url_path"
 
     mo_message_url: str = _option(
         kinds.URL,
@@ -161,12 +174,7 @@ class JunebugOptions(_ApplicationOptions):
         "The class of the cache for inbound messages (replies) and event URLs.",
         "vumi2.applications.junebug_message_api.junebug_state_cache.InMemorySmppCache",
     )
-    state_cache_config: dict[str, Any] = _mapping_option("The options of the state cache.")
-
-    @property
-    def path(self) -> str:
-        """The path that its requests come to: empty, or with a leading and without a trailing slash."""
-        return self.base_url_path
+    state_cache_config: Mapping[str, Any] = _mapping_option("The options of the state cache.")
 
 
 @frozen(kw_only=True)
@@ -174,6 +182,7 @@ class TurnOptions(_ApplicationOptions):
     """One Turn Channels API."""
 
     name: ClassVar[str] = "turn"
+    path_key: ClassVar[str] = "vumi_api_path"
 
     default_from_addr: str = _option(
         kinds.FILLED, "The from address of outbound messages that aren't replies and give none."
@@ -195,7 +204,7 @@ class TurnOptions(_ApplicationOptions):
     message_cache_class: str = _option(
         kinds.FILLED, "The class of the cache for messages.", "MemoryMessageCache"
     )
-    message_cache_config: dict[str, Any] = _mapping_option("The options of the message cache.")
+    message_cache_config: Mapping[str, Any] = _mapping_option("The options of the message cache.")
     status_format: str = _option(
         kinds.choice("flat", "nested"),
         "The form of events: flat, as documented for vumi2, or nested, as Turn's API takes today.",
@@ -211,11 +220,6 @@ class TurnOptions(_ApplicationOptions):
         "How long a webhook that comes again, unanswered, is known as the same one; 0 switches this off.",
         60.0,
     )
-
-    @property
-    def path(self) -> str:
-        """The path that its requests come to: empty, or with a leading and without a trailing slash."""
-        return self.vumi_api_path
 
 
 ApplicationOptions: TypeAlias = JunebugOptions | TurnOptions
@@ -240,7 +244,7 @@ _CLASS_PATHS = [
 SELECTORS: dict[str, Option] = {
     "amqp_url": Option(
         "The broker as a URL, amqp://user:password@host:port/vhost or amqps://...; it beats all of amqp.",
-        optional(kinds.TEXT),
+        optional(kinds.AMQP_URL),
         secret=True,
     ),
     "application": Option(
@@ -290,7 +294,7 @@ def entries(cls: type[Any], owner: str, parents: tuple[str, ...] = ()) -> Iterat
         default = field.default
         if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
             default = default.factory()
-        if option.kind is None:
+        if option.kind is kinds.GROUP:
             yield from entries(type(default), owner, (*parents, field.name))
         else:
             yield Entry((*parents, field.name), option, default, (owner,))
