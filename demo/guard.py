@@ -15,11 +15,43 @@ import select
 import signal
 import subprocess
 import sys
+from typing import Any
 
 STOP_LIMIT = 20.0  # seconds that a program has to stop by itself
 MAX_FILES = (
     65536  # Erlang makes a table of as many entries as there may be files, and containers allow a billion
 )
+
+
+class Guarded:
+    """Programs under a guard, as their caller sees them.
+
+    :param options: what ``subprocess.Popen`` takes: ``stdout``, ``stderr``, ``env``, ``cwd``
+    """
+
+    def __init__(self, *commands: list[str], **options: Any) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, json.dumps(commands)],
+            stdin=subprocess.PIPE,
+            # The terminal's Ctrl-C is for the caller alone, who then stops what it started in order.
+            start_new_session=True,
+            **options,
+        )
+
+    @property
+    def status(self) -> int | None:
+        """The status of the program that ended by itself; None as long as all run."""
+        return self.process.poll()
+
+    def begin_stop(self) -> None:
+        """Tell the programs to stop, without waiting."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    def stop(self) -> None:
+        """Stop the programs and wait until they are gone."""
+        self.begin_stop()
+        self.process.wait()
 
 
 def _signal_group(program: subprocess.Popen[bytes], number: int) -> None:

@@ -7,7 +7,6 @@ only, and shares nothing with a broker that may run already.  It needs an instal
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import random
 import secrets
@@ -19,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Self
+
+from demo.guard import Guarded
 
 HOST = "127.0.0.1"
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,6 +54,17 @@ def find_program(name: str) -> str | None:
     return shutil.which(name, path=_search_path())
 
 
+def ensure_installed() -> None:
+    """Have RabbitMQ installed where it is missing and that can be done.
+
+    :raises NodeError: it can't; the installer has said on stderr what to do
+    """
+    if find_program("rabbitmq-server") is None:
+        subprocess.run([str(ROOT / "demo" / "install-system.sh"), "rabbitmq-server"], check=False)
+        if find_program("rabbitmq-server") is None:
+            raise NodeError("rabbitmq-server is not installed")
+
+
 def is_broker(host: str, port: int, timeout: float = 2.0) -> bool:
     """Whether a broker answers there: it opens with a method frame (``connection.start``) on channel 0."""
     try:
@@ -68,17 +80,18 @@ def free_port() -> int:
     """A port that nothing listens on, below the range from which the system takes ports for clients."""
     for _ in range(200):
         port = random.randrange(20000, 32000)
-        if _is_free(port):
+        if is_free(port):
             return port
     raise NodeError("no free port between 20000 and 32000")
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int, host: str = HOST) -> bool:
+    """Whether a listener can have the port."""
     with socket.socket() as probe:
         # Connections that ended a moment ago don't keep a listener away.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True
@@ -115,13 +128,18 @@ class RabbitNode:
         self._own_folder = folder is None
         self.folder = folder.resolve() if folder else Path(tempfile.mkdtemp(prefix="junebug-turn-rabbitmq-"))
         self.port = port or free_port()
-        self._guard: subprocess.Popen[bytes] | None = None
+        self._guarded: Guarded | None = None
         self._environment: dict[str, str] = {}
 
     @property
     def url(self) -> str:
         """The address as ``amqp_url`` has it."""
         return f"amqp://{self.username}:{self.password}@{self.host}:{self.port}/%2F"
+
+    @property
+    def status(self) -> int | None:
+        """The status with which the node ended by itself; None when it runs, or was stopped."""
+        return self._guarded.status if self._guarded else None
 
     def __enter__(self) -> Self:
         self.start()
@@ -142,21 +160,18 @@ class RabbitNode:
             raise NodeError(
                 "rabbitmq-server is not installed: demo/install-system.sh says or does what is needed"
             )
-        if not _is_free(self.port):
+        if not is_free(self.port):
             raise NodeError(f"{self.host}:{self.port} is taken by another program")
         self._environment = self._prepare()
-        epmd_port = self._environment["ERL_EPMD_PORT"]
-        commands = [[epmd, "-port", epmd_port, "-address", HOST], [server]]
         atexit.register(self.stop)
         with open(self.folder / "log" / "output.log", "wb") as output:
-            self._guard = subprocess.Popen(
-                [sys.executable, str(ROOT / "demo" / "guard.py"), json.dumps(commands)],
-                stdin=subprocess.PIPE,
+            self._guarded = Guarded(
+                [epmd, "-port", self._environment["ERL_EPMD_PORT"], "-address", HOST],
+                [server],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=self._environment,
                 cwd=self.folder,
-                start_new_session=True,
             )
         try:
             self._wait_until_ready(timeout)
@@ -166,11 +181,9 @@ class RabbitNode:
 
     def stop(self) -> None:
         """Stop the node and its port mapper, and wait until they are gone; it may be stopped already."""
-        guard, self._guard = self._guard, None
-        if guard is not None:
-            assert guard.stdin is not None
-            guard.stdin.close()
-            guard.wait()
+        guarded, self._guarded = self._guarded, None
+        if guarded is not None:
+            guarded.stop()
             atexit.unregister(self.stop)
         self._remove_own_folder()
 
@@ -180,8 +193,8 @@ class RabbitNode:
         :raises NodeError: it failed; the text has its output
         """
         program = find_program("rabbitmqctl")
-        if program is None or self._guard is None:
-            raise NodeError("rabbitmqctl is not installed" if self._guard else "the node isn't running")
+        if program is None or self._guarded is None:
+            raise NodeError("rabbitmqctl is not installed" if self._guarded else "the node isn't running")
         done = subprocess.run(
             [program, "-q", "-n", self.nodename, *args],
             stdin=subprocess.DEVNULL,
@@ -221,9 +234,8 @@ class RabbitNode:
     def _wait_until_ready(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
         while not is_broker(self.host, self.port):
-            assert self._guard is not None
-            if self._guard.poll() is not None:
-                raise NodeError(f"RabbitMQ ended with status {self._guard.returncode}\n{self.log_tail()}")
+            if self.status is not None:
+                raise NodeError(f"RabbitMQ ended with status {self.status}\n{self.log_tail()}")
             if time.monotonic() > deadline:
                 raise NodeError(f"RabbitMQ isn't ready after {timeout:g} seconds\n{self.log_tail()}")
             time.sleep(0.1)
@@ -279,3 +291,10 @@ class RabbitNode:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{local_only} {no_spinning}",
             "RABBITMQ_CTL_ERL_ARGS": local_only,
         }
+
+
+if __name__ == "__main__":
+    try:
+        ensure_installed()
+    except NodeError as error:
+        sys.exit(str(error))

@@ -1,0 +1,63 @@
+# The commands of this project: `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SOURCES := junebug_turn demo tests twisted
+
+# Nothing of the caller's environment decides which packages are used.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help run test lint format lock clean broker
+.DEFAULT_GOAL := help
+
+help: ## list the commands
+	@sed -n 's/^\([a-z]*\):.*## /\1 - /p' $(MAKEFILE_LIST)
+
+run: $(READY) ## start the daemon with a broker, a simulated phone and a receiver; Ctrl-C stops them
+	@exec $(BIN)/python -m demo.run
+
+test: lint broker ## set up, check the code and run every test
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## ruff and mypy
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+
+format: $(READY) ## put the code into its form
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+lock: ## take the newest versions that setup.cfg allows into requirements.lock
+	rm -rf build/lock
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/pip install -q --upgrade pip setuptools
+	build/lock/bin/pip install -q -e '.[dev]'
+	build/lock/bin/pip freeze --all --exclude-editable --exclude pip > build/requirements.lock
+	{ sed -n '/^#/p' requirements.lock; cat build/requirements.lock; } > build/requirements.new
+	mv build/requirements.new requirements.lock
+	rm -rf build/lock build/requirements.lock
+
+clean: ## remove everything that the commands made
+	rm -rf $(VENV) build dist var *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -f twisted/plugins/dropin.cache
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The tests start a private node: RabbitMQ must be installed, nothing of it need run.
+broker: $(READY)
+	@$(BIN)/python -m demo.rabbitmq
+
+$(READY): requirements.lock setup.cfg pyproject.toml
+	@command -v $(PYTHON) >/dev/null || demo/install-system.sh python3 python3-venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than Python 3.11: name a newer one, as in 'make PYTHON=python3.12 test'" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || demo/install-system.sh python3-venv
+	@# A set-up that broke off, or whose Python is gone, is made anew.
+	@$(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install -q -r requirements.lock
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
