@@ -1,0 +1,122 @@
+"""What ``twistd junebug-turn`` runs: the command line flags, and the service for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
+from typing import Any, cast
+
+from attrs import NOTHING
+from twisted.application.service import IService, IServiceCollection, MultiService
+from twisted.logger import ILogObserver
+from twisted.python import usage
+from twisted.python.components import Componentized
+
+from junebug_turn.config import load
+from junebug_turn.errors import ConfigError
+from junebug_turn.options import Entry, all_entries
+
+
+def _default(entry: Entry) -> str:
+    if entry.default is NOTHING:
+        return "required"
+    if entry.default in (None, "", {}):
+        return "none by default"
+    text = str(entry.default).lower() if isinstance(entry.default, bool) else str(entry.default)
+    return f"default {text}"
+
+
+def _flag(flag: str, group: Sequence[Entry]) -> list[str | None]:
+    """A row of ``optParameters`` for one flag, of which several applications may have a variant."""
+    meanings = [f"{' and '.join(entry.owners)}: {_default(entry)}" for entry in group]
+    kind = group[0].option.kind.name
+    return [flag, None, None, f"{group[0].option.help} ({kind}; {'; '.join(meanings)})"]
+
+
+def _flags() -> list[list[str | None]]:
+    by_flag = sorted(all_entries(), key=lambda entry: entry.flag)
+    return [_flag(flag, list(group)) for flag, group in groupby(by_flag, key=lambda entry: entry.flag)]
+
+
+def _end(*lines: str) -> SystemExit:
+    """What ends the process with status 1 and ``lines`` on standard error, without traceback."""
+    return SystemExit("\n".join(f"junebug-turn: {line}" for line in lines))
+
+
+class Options(usage.Options):
+    """One flag for each option."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Carries messages between vumi's AMQP queues and the HTTP APIs of Junebug and Turn. A flag is stronger "
+        "than an environment variable (AMQP_HOSTNAME, with the prefix in VUMI_CONFIG_PREFIX where it is set), "
+        "which is stronger than the configuration file. Secrets are better kept out of flags, which every user "
+        "of the machine can see."
+    )
+    optParameters = [  # noqa: RUF012  the base class's way
+        [
+            "config",
+            "c",
+            None,
+            "The YAML file with the configuration; else the one that JUNEBUG_TURN_CONFIG_FILE or "
+            "VUMI_CONFIG_FILE names.",
+        ],
+        *_flags(),
+    ]
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Read the command line; one that is wrong ends the process with a line instead of the whole help."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            raise _end(f"{error} (twistd junebug-turn --help lists the options)") from None
+
+    def opt_version(self) -> None:
+        """Print the version and exit."""
+        try:
+            number = version("junebug-turn")
+        except PackageNotFoundError:
+            number = "not installed"
+        print(f"junebug-turn {number}")
+        raise SystemExit(0)
+
+    def given(self) -> dict[str, str]:
+        """The flags that stand on the command line, by the names that ``config.load`` has for them."""
+        return {name.replace("-", "_"): text for name, text in self.items() if text is not None}
+
+
+class _Logging(MultiService):
+    """Gives the application that it becomes a part of its log observer."""
+
+    def __init__(self, observer: ILogObserver) -> None:
+        super().__init__()
+        self._observer = observer
+
+    def setServiceParent(self, parent: IServiceCollection) -> None:
+        if isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._observer)
+        super().setServiceParent(parent)
+
+
+def makeService(options: Options) -> IService:
+    """The daemon for these flags and this process's environment.
+
+    :raises SystemExit: the configuration can't be used; status 1, and a line for each fault
+    """
+    try:
+        settings = load(options.given(), os.environ)
+        # Here, since --help and a faulty configuration need none of these, and twistd chooses the reactor.
+        from twisted.internet import reactor
+
+        from junebug_turn.logs import observer
+        from junebug_turn.service import make_service
+
+        daemon = make_service(reactor, settings)
+    except ConfigError as error:
+        raise _end(*error.lines) from None
+    twistd = cast(dict[str, Any], options.parent or {})
+    service = _Logging(observer(settings.daemon.log_level, twistd))
+    daemon.setServiceParent(service)
+    return service

@@ -1,0 +1,10 @@
+"""Makes ``junebug-turn`` a command of twistd."""
+
+from twisted.application.service import ServiceMaker
+
+junebug_turn = ServiceMaker(
+    "junebug-turn",
+    "junebug_turn.tap",
+    "The Junebug Message API and the Turn Channels API over the AMQP queues of vumi.",
+    "junebug-turn",
+)
