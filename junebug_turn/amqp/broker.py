@@ -1,0 +1,122 @@
+"""The service that the rest of the daemon knows of AMQP."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, gatherResults
+
+from junebug_turn.amqp.consumer import Consumer, Handler
+from junebug_turn.amqp.link import Link
+from junebug_turn.amqp.publisher import Publisher
+from junebug_turn.amqp.topology import EXCHANGE, Queue
+from junebug_turn.options import AmqpOptions
+
+
+class Broker(Service):
+    """The AMQP broker, reconnected to whenever it is lost.
+
+    There are two connections: a broker that is short of memory or disk stops reading from those that
+    publish, and the acknowledgements of what we consume must not stand behind that.
+
+    :param prefetch: how many messages of each queue are handled at once
+    :param rng: numbers in [0, 1) for the jitter of reconnecting
+    :param trust_root: who may sign the broker's certificate, as ``optionsForClientTLS`` takes it; None: the
+        authorities that the platform trusts
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        options: AmqpOptions,
+        *,
+        prefetch: int = 20,
+        rng: Callable[[], float] = random.random,
+        trust_root: Any = None,
+    ) -> None:
+        self.reactor = reactor
+        self._prefetch = prefetch
+        self._rng = rng
+        self._queues: list[Queue] = []
+        self._consumers: list[Consumer] = []
+        self._stopping = False
+        self._publishing = Link(reactor, options, "publishing", rng=rng, trust_root=trust_root)
+        self._consuming = Link(reactor, options, "consuming", rng=rng, trust_root=trust_root)
+        self._publisher = Publisher(reactor, rng, self._queues)
+        self._publishing.add(self._publisher)
+
+    def startService(self) -> None:
+        """Connect; what is published before that waits."""
+        super().startService()  # type: ignore[no-untyped-call]
+        self._publishing.start()
+        self._consuming.start()
+
+    def stopService(self) -> Deferred[Any]:
+        """Close both connections in order; what is not published yet fails."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        self._stopping = True
+        self._publisher.stop()
+        links = (self._publishing, self._consuming)
+        return DeferredList([Deferred.fromCoroutine(link.stop()) for link in links], consumeErrors=True)
+
+    @property
+    def connected(self) -> bool:
+        """Whether both connections are up."""
+        return self._publishing.protocol is not None and self._consuming.protocol is not None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether handlers are cancelled because the service stops."""
+        return self._stopping
+
+    def status(self) -> dict[str, Any]:
+        """What an operator may know: the connections, and which queues have their consumer."""
+        protocol = self._publishing.protocol
+        return {
+            "connected": self.connected,
+            "blocked": protocol is not None and protocol.blocked,
+            "consumers": {consumer.name: consumer.live for consumer in self._consumers},
+        }
+
+    def declare(self, *queues: Queue) -> None:
+        """These queues shall be there whenever we are connected; to be called before the service starts."""
+        self._queues += queues
+
+    def consume(self, queue: Queue, handler: Handler) -> None:
+        """Have ``handler`` called for each message of ``queue``: see ``Consumer`` for what it may do."""
+        consumer = Consumer(self.reactor, self._rng, queue, handler, self._prefetch)
+        self._consumers.append(consumer)
+        self._consuming.add(consumer)
+
+    def publish(
+        self,
+        routing_key: str,
+        body: bytes,
+        *,
+        exchange: str = EXCHANGE,
+        headers: Mapping[str, Any] | None = None,
+        expiration: int | None = None,
+    ) -> Deferred[None]:
+        """Publish ``body`` (JSON); fires after the broker's confirm.
+
+        While the broker is away, or takes no messages, it waits.  Cancelling withdraws it while it waits;
+        once it was handed to the broker, cancelling only ends the wait.  It is never sent twice.
+
+        :param headers: of values that ``codec.encode_table`` takes
+        :param expiration: milliseconds until the broker drops it from its queue
+        :raises Unroutable: (in the Deferred) no queue took it
+        :raises AmqpConnectionError: (in the Deferred) refused, or lost before its confirm, or 1,000 wait
+        :raises ValueError: (in the Deferred) a name or the headers have no form in AMQP
+        """
+        return self._publisher.publish(
+            routing_key, body, exchange=exchange, headers=headers, expiration=expiration
+        )
+
+    async def stop_consuming(self, timeout: float) -> None:
+        """End all consumers; handlers under way have ``timeout`` seconds, what they leave goes back."""
+        self._stopping = True
+        stopping = [Deferred.fromCoroutine(consumer.stop(timeout)) for consumer in self._consumers]
+        await gatherResults(stopping)

@@ -1,0 +1,229 @@
+"""A channel: txamqp's for calls and their answers, our own for content, confirms and closing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import define
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from txamqp.client import Closed
+from txamqp.connection import Body, Frame, Header, Method
+from txamqp.protocol import AMQChannel
+from txamqp.queue import TimeoutDeferredQueue
+
+from junebug_turn.amqp import frames
+
+if TYPE_CHECKING:
+    from junebug_turn.amqp.protocol import AmqpProtocol
+
+
+class Listener:
+    """What a channel tells its user."""
+
+    def delivered(self, delivery: Delivery) -> None:
+        """A message came for the channel's consumer."""
+
+    def confirmed(self, tag: int, multiple: bool, taken: bool) -> None:
+        """The broker took (or, ``taken`` false, refused) the publish number ``tag``, or all up to it."""
+
+    def returned(self, exchange: str | bytes, routing_key: str | bytes, body: bytes, why: str) -> None:
+        """A mandatory message had no queue to go to."""
+
+    def cancelled(self) -> None:
+        """The broker ended the channel's consumer: its queue is gone."""
+
+    def flow(self, active: bool) -> None:
+        """The broker asks to stop publishing on this channel, or to go on."""
+
+    def closed(self, why: str) -> None:
+        """The channel is gone, alone or with its connection."""
+
+
+@define(eq=False)
+class Delivery:
+    """A message from a queue, to be acked or requeued once; both do nothing when the channel is gone.
+
+    The broker delivers again whatever was not acked when a channel ends.
+    """
+
+    channel: Channel
+    tag: int
+    redelivered: bool
+    body: bytes
+    _method: bytes
+    _header: bytes
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        """The basic properties, by their names in the specification.
+
+        :raises ValueError: malformed
+        """
+        return frames.decode_properties(self._header)
+
+    @property
+    def routing_key(self) -> str | bytes:
+        """The routing key that it was published with."""
+        return frames.routing_of(self._method, 14 + self._method[4])[1]
+
+    def ack(self) -> None:
+        """It is taken care of."""
+        self.channel.acknowledge(frames.BASIC_ACK, self.tag, 0)
+
+    def requeue(self) -> None:
+        """Back to the queue with it."""
+        self.channel.acknowledge(frames.BASIC_NACK, self.tag, 2)
+
+
+class Channel(AMQChannel):  # type: ignore[misc]
+    """txamqp's channel, without its queues and coroutines where messages go by.
+
+    :ivar listener: who is told of what comes unasked
+    """
+
+    log = Logger()
+    client: AmqpProtocol
+
+    def __init__(self, id: int, outgoing: Any, client: AmqpProtocol) -> None:
+        # Not AMQChannel's own __init__: it would make its queues with the global reactor.
+        self.id = id
+        self.outgoing = outgoing
+        self.client = client
+        self.incoming = TimeoutDeferredQueue(clock=client.clock)
+        self.responses = TimeoutDeferredQueue(clock=client.clock)
+        self.queue = None
+        self._closing = False
+        self.closed = False
+        self.reason: Any = None
+        self.listener = Listener()
+        # The content that is coming in: its method, its header, its body so far, how many bytes it lacks.
+        self._method = b""
+        self._header = b""
+        self._chunks: list[bytes] = []
+        self._lacking = 0
+
+    # what comes in
+
+    def method_received(self, payload: bytes) -> None:
+        """A method frame, hot ones first."""
+        method_id = int.from_bytes(payload[:4])
+        if method_id == frames.BASIC_DELIVER or method_id == frames.BASIC_RETURN:
+            self._method = payload
+        elif method_id == frames.BASIC_ACK or method_id == frames.BASIC_NACK:
+            tag, multiple = frames.confirm_tag(payload)
+            self.listener.confirmed(tag, multiple, method_id == frames.BASIC_ACK)
+        else:
+            method, arguments = frames.decode_method(payload)
+            if method.content:
+                self._method = payload
+            elif method.response:
+                self.responses.put(Frame(self.id, Method(method, *arguments)))
+            else:
+                self.client.called(self, method, arguments)
+
+    def header_received(self, payload: bytes) -> None:
+        """A content header, after its method."""
+        if not self._method:
+            raise ValueError("a content header without its method")
+        self._header = payload
+        self._lacking = frames.body_size(payload)
+        if not self._lacking:
+            self._content_complete(b"")
+
+    def body_received(self, payload: bytes) -> None:
+        """A part of a body, after its header."""
+        lacking = self._lacking - len(payload)
+        if lacking < 0 or not payload:
+            raise ValueError("more body than its header said")
+        self._lacking = lacking
+        if lacking:
+            self._chunks.append(payload)
+        elif self._chunks:
+            self._chunks.append(payload)
+            body = b"".join(self._chunks)
+            self._chunks = []
+            self._content_complete(body)
+        else:
+            self._content_complete(payload)
+
+    def _content_complete(self, body: bytes) -> None:
+        method, self._method = self._method, b""
+        if self.closed:
+            return
+        method_id = int.from_bytes(method[:4])
+        if method_id == frames.BASIC_DELIVER:
+            tag, redelivered = frames.deliver_tag(method)
+            self.listener.delivered(Delivery(self, tag, redelivered, body, method, self._header))
+        elif method_id == frames.BASIC_RETURN:
+            why, at = frames.return_reason(method)
+            self.listener.returned(*frames.routing_of(method, at), body, why)
+        else:
+            row, arguments = frames.decode_method(method)
+            properties = frames.decode_properties(self._header)
+            self.responses.put(Frame(self.id, Method(row, *arguments)))
+            self.responses.put(Frame(self.id, Header(row.klass, 0, len(body), **properties)))
+            if body:
+                self.responses.put(Frame(self.id, Body(body)))
+
+    # what goes out
+
+    def publish(self, arguments: bytes, properties: bytes, body: bytes) -> None:
+        """basic.publish in one write; see ``frames`` for the two byte strings.
+
+        :raises ValueError: the properties are larger than a frame
+        """
+        client = self.client
+        client.write(frames.publish(self.id, arguments, properties, body, client.MAX_LENGTH))
+
+    def acknowledge(self, method: int, delivery_tag: int, flags: int) -> None:
+        """basic.ack or basic.nack; nothing once the channel is closed, when the tag has lost its meaning."""
+        if not self.closed:
+            self.client.write(frames.acknowledgement(self.id, method, delivery_tag, flags))
+
+    def write_content(self, klass: Any, content: Any, queue: Any) -> None:
+        """The content of a method that goes txamqp's way, measured in bytes."""
+        body = content.body.encode() if isinstance(content.body, str) else bytes(content.body)
+        names = {field.name.replace("-", "_"): field.name for field in klass.fields}
+        properties = frames.encode_properties(
+            {names.get(name, name): value for name, value in content.properties.items()}
+        )
+        self.client.write(frames.content(self.id, klass.id, properties, body, self.client.MAX_LENGTH))
+
+    # its end
+
+    def do_close(self, reason: Any) -> None:
+        """End the channel on this side: calls under way fail, the listener is told."""
+        if self.closed:
+            return
+        self.closed = True
+        self.reason = reason
+        self._chunks = []
+        self.incoming.close()
+        self.responses.close()
+        self.client.channels.pop(self.id, None)
+        self.listener.closed(describe(reason))
+
+
+def describe(reason: Any) -> str:
+    """Why a channel or connection ended, in words for an operator.
+
+    ``reason`` is a close method's message, an exception (txamqp's ``Closed`` carries such a message), a
+    ``Failure`` or a text.
+    """
+    while True:
+        if isinstance(reason, Failure):
+            reason = reason.value
+        elif isinstance(reason, Closed) and reason.args:
+            reason = reason.args[0]
+        else:
+            break
+    if hasattr(reason, "reply_text"):
+        return f"{reason.reply_code} {reason.reply_text!s}"
+    return str(reason) or type(reason).__name__
+
+
+def reply_code(reason: BaseException) -> int | None:
+    """The reply code of the close method that an exception of txamqp's carries."""
+    message = reason.args[0] if reason.args else None
+    return getattr(message, "reply_code", None)

@@ -1,0 +1,131 @@
+"""Consuming a queue: each message has its handler, and none of them ends the consumer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from txamqp.client import Closed
+
+from junebug_turn.amqp.channel import Channel, Delivery
+from junebug_turn.amqp.kept import KeptChannel
+from junebug_turn.amqp.protocol import AmqpProtocol
+from junebug_turn.amqp.topology import Queue, declare
+from junebug_turn.errors import Passing
+
+REQUEUE_PAUSE = 5.0  # seconds before a message that can't be handled now goes back to its queue
+_TAG = "junebug-turn"  # the channel's only consumer
+
+Handler = Callable[[Delivery], Awaitable[None]]
+
+
+class Consumer(KeptChannel):
+    """One channel with one consumer on ``queue``.
+
+    A handler that returns has its message acked; one that raises has it put back into the queue, after a
+    pause.  At most ``prefetch`` handlers run at once.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, reactor: Any, rng: Callable[[], float], queue: Queue, handler: Handler, prefetch: int
+    ) -> None:
+        super().__init__(reactor, rng)
+        self.name = queue.name
+        self._queue = queue
+        self._handler = handler
+        self._prefetch = prefetch
+        self._handling: set[Deferred[None]] = set()
+        self._idle: Deferred[None] | None = None
+        self._stopping = False
+
+    @property
+    def live(self) -> bool:
+        """Whether the broker has this consumer."""
+        return self.channel is not None
+
+    def wanted(self) -> bool:
+        return not self._stopping
+
+    async def open(self, protocol: AmqpProtocol) -> Channel:
+        await declare(protocol, [self._queue])
+        channel = await protocol.open_channel()
+        channel.listener = self
+        await protocol.call(channel.basic_qos(prefetch_count=self._prefetch))
+        await protocol.call(channel.basic_consume(queue=self._queue.name, consumer_tag=_TAG))
+        return channel
+
+    def opened(self) -> None:
+        self.log.info("Consuming {queue}", queue=self._queue.name)
+
+    def cancelled(self) -> None:
+        self.channel = None
+        self._end("the queue was deleted")
+
+    def delivered(self, delivery: Delivery) -> None:
+        if self._stopping:
+            delivery.requeue()
+            return
+        handling = Deferred.fromCoroutine(self._handle(delivery))
+        if not handling.called:
+            self._handling.add(handling)
+            handling.addBoth(self._handled, handling)
+
+    def _handled(self, _: object, handling: Deferred[None]) -> None:
+        self._handling.discard(handling)
+        if not self._handling and self._idle is not None:
+            idle, self._idle = self._idle, None
+            idle.callback(None)
+
+    async def _handle(self, delivery: Delivery) -> None:
+        try:
+            await self._handler(delivery)
+        except Exception as fault:
+            if not self._stopping:
+                await self._pause(fault)
+            delivery.requeue()
+        else:
+            delivery.ack()
+
+    async def _pause(self, fault: Exception) -> None:
+        if isinstance(fault, Passing):
+            self.log.warn(
+                "A message of {queue} goes back to it in {pause:.0f} s: {fault!s}",
+                queue=self._queue.name,
+                pause=REQUEUE_PAUSE,
+                fault=fault,
+            )
+        else:
+            self.log.failure("Fault in the handler of {queue}", queue=self._queue.name)
+        try:
+            await deferLater(self._reactor, REQUEUE_PAUSE)
+        except CancelledError:
+            pass
+
+    async def stop(self, timeout: float) -> None:
+        """End the consumer; handlers under way have ``timeout`` seconds, then their messages go back too."""
+        self._stopping = True
+        channel = self.channel
+        if channel is not None:
+            try:
+                await channel.client.call(channel.basic_cancel(consumer_tag=_TAG))
+            except Closed:
+                pass
+        if self._handling:
+            self._idle = Deferred()
+            try:
+                await self._idle.addTimeout(timeout, self._reactor)
+            except TimeoutError:
+                self._idle = None
+                self.log.warn(
+                    "{count} messages of {queue} were not handled in time and go back to it",
+                    count=len(self._handling),
+                    queue=self._queue.name,
+                )
+                for handling in list(self._handling):
+                    handling.cancel()
+        self.cancelled()

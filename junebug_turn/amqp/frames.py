@@ -1,0 +1,194 @@
+"""The frames that are many: publishing, deliveries, acknowledgements, packed and read without detours.
+
+Each message costs a few of these, so they don't go through txamqp's general methods, which build
+objects, streams and Deferreds for every field.  Layouts: AMQP 0-9-1 specification, sections 2.3.5
+(frames), 4.2.6 (content); class basic (60).  All numbers are big-endian.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from io import BytesIO
+from struct import Struct
+from typing import Any
+
+from txamqp.codec import EOF
+
+from junebug_turn.amqp import spec
+from junebug_turn.amqp.codec import AmqpCodec, decode_shortstr, encode_shortstr, encode_table
+
+METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
+END = 206
+OVERHEAD = 8  # type (1), channel (2), size of the payload (4), end (1)
+
+# class and method ids, as one number
+BASIC_PUBLISH = 60 << 16 | 40
+BASIC_RETURN = 60 << 16 | 50
+BASIC_DELIVER = 60 << 16 | 60
+BASIC_ACK = 60 << 16 | 80
+BASIC_NACK = 60 << 16 | 120
+
+HEARTBEAT_FRAME = bytes((HEARTBEAT, 0, 0, 0, 0, 0, 0, END))
+FRAME_END = bytes((END,))
+
+_start = Struct(">BHI").pack  # type, channel, size
+_publish_start = Struct(">BHIIH").pack  # and method, reserved
+_header_start = Struct(">BHIHHQ").pack  # and class, weight, size of the body
+_acknowledgement = Struct(">BHIIQBB").pack  # and method, delivery tag, flags, end
+_tag_and_flags = Struct(">QB").unpack_from
+_size = Struct(">Q").unpack_from
+
+_MANDATORY = b"\x01"
+_CONTENT_TYPE, _HEADERS, _DELIVERY_MODE, _EXPIRATION = 1 << 15, 1 << 13, 1 << 12, 1 << 8
+_JSON = encode_shortstr("application/json")
+_PERSISTENT = b"\x02"
+_flags = Struct(">H").pack
+PLAIN_PROPERTIES = _flags(_CONTENT_TYPE | _DELIVERY_MODE) + _JSON + _PERSISTENT
+
+
+def publish_properties(headers: Mapping[str, Any] | None, expiration: int | None) -> bytes:
+    """The properties of a message of ours: JSON, persistent, with headers and expiration (ms) when given.
+
+    :raises ValueError: a header has no form in AMQP
+    """
+    if not headers and expiration is None:
+        return PLAIN_PROPERTIES
+    flags, parts = _CONTENT_TYPE | _DELIVERY_MODE, [_JSON]
+    if headers:
+        flags |= _HEADERS
+        parts.append(encode_table(headers))
+    parts.append(_PERSISTENT)
+    if expiration is not None:
+        flags |= _EXPIRATION
+        parts.append(encode_shortstr(str(expiration)))
+    return _flags(flags) + b"".join(parts)
+
+
+def publish_arguments(exchange: str | bytes, routing_key: str | bytes) -> bytes:
+    """The arguments of basic.publish after the reserved one, mandatory set.
+
+    :raises ValueError: a name over 255 bytes
+    """
+    return encode_shortstr(exchange) + encode_shortstr(routing_key) + _MANDATORY
+
+
+def publish(channel: int, arguments: bytes, properties: bytes, body: bytes, frame_max: int) -> bytes:
+    """basic.publish with its content, in as many frames as ``frame_max`` asks for.
+
+    :raises ValueError: the properties are larger than a frame, which can't be split
+    """
+    if len(properties) + 12 + OVERHEAD > frame_max:
+        raise ValueError("the message's headers are larger than a frame")
+    parts = [
+        _publish_start(METHOD, channel, len(arguments) + 6, BASIC_PUBLISH, 0),
+        arguments,
+        FRAME_END,
+        content(channel, 60, properties, body, frame_max),
+    ]
+    return b"".join(parts)
+
+
+def content(channel: int, class_id: int, properties: bytes, body: bytes, frame_max: int) -> bytes:
+    """The header and body frames of a content; ``properties`` begin with their flags."""
+    size, largest = len(body), frame_max - OVERHEAD
+    parts = [_header_start(HEADER, channel, len(properties) + 12, class_id, 0, size), properties, FRAME_END]
+    if 0 < size <= largest:
+        parts += (_start(BODY, channel, size), body, FRAME_END)
+    else:
+        for at in range(0, size, largest):
+            chunk = body[at : at + largest]
+            parts += (_start(BODY, channel, len(chunk)), chunk, FRAME_END)
+    return b"".join(parts)
+
+
+def acknowledgement(channel: int, method: int, delivery_tag: int, flags: int) -> bytes:
+    """basic.ack (flags 1: multiple) or basic.nack (2: requeue)."""
+    return _acknowledgement(METHOD, channel, 13, method, delivery_tag, flags, END)
+
+
+def encode_method(channel: int, method: Any, arguments: tuple[Any, ...]) -> bytes:
+    """Any method's frame, from its row in the spec."""
+    stream = BytesIO()
+    codec = AmqpCodec(stream)
+    codec.encode_short(method.klass.id)
+    codec.encode_short(method.id)
+    for field, value in zip(method.fields, arguments, strict=True):
+        codec.encode(field.type, value)
+    codec.flush()
+    payload = stream.getvalue()
+    return _start(METHOD, channel, len(payload)) + payload + FRAME_END
+
+
+def decode_method(payload: bytes) -> tuple[Any, tuple[Any, ...]]:
+    """Any method's row in the spec, and its arguments.
+
+    :raises ValueError: unknown or malformed
+    """
+    try:
+        codec = AmqpCodec(BytesIO(payload))
+        method = spec.load().classes.byid[codec.decode_short()].methods.byid[codec.decode_short()]
+        return method, tuple([codec.decode(field.type) for field in method.fields])
+    except KeyError as unknown:
+        raise ValueError(f"unknown class or method {unknown}") from None
+    except EOF:
+        raise ValueError("a method is cut off") from None
+
+
+def deliver_tag(payload: bytes) -> tuple[int, bool]:
+    """The delivery tag of a basic.deliver, and whether it is redelivered."""
+    tag, redelivered = _tag_and_flags(payload, 5 + payload[4])
+    return tag, bool(redelivered & 1)
+
+
+def confirm_tag(payload: bytes) -> tuple[int, bool]:
+    """The delivery tag of a basic.ack or basic.nack, and whether it stands for all before it too."""
+    tag, flags = _tag_and_flags(payload, 4)
+    return tag, bool(flags & 1)
+
+
+def body_size(header: bytes) -> int:
+    """How many bytes of body follow a content header's payload."""
+    size: int = _size(header, 4)[0]
+    return size
+
+
+def routing_of(payload: bytes, at: int) -> tuple[str | bytes, str | bytes]:
+    """The exchange and the routing key that stand at offset ``at`` of a method's payload."""
+    exchange, at = decode_shortstr(payload, at)
+    return exchange, decode_shortstr(payload, at)[0]
+
+
+def return_reason(payload: bytes) -> tuple[str, int]:
+    """Why a basic.return came ("312 NO_ROUTE"), and where in it the exchange stands."""
+    reply, at = decode_shortstr(payload, 6)
+    return f"{int.from_bytes(payload[4:6])} {reply!s}", at
+
+
+def encode_properties(properties: Mapping[str, Any]) -> bytes:
+    """Basic properties by their names in the spec, None left out, with the flags before them."""
+    stream, flags = BytesIO(), 0
+    codec = AmqpCodec(stream)
+    for bit, field in zip(range(15, 1, -1), spec.load().classes.byname["basic"].fields, strict=True):
+        value = properties.get(field.name)
+        if value is not None:
+            flags |= 1 << bit
+            codec.encode(field.type, value)
+    return _flags(flags) + stream.getvalue()
+
+
+def decode_properties(header: bytes) -> dict[str, Any]:
+    """The basic properties in a content header's payload, by their names in the spec.
+
+    :raises ValueError: malformed
+    """
+    try:
+        codec = AmqpCodec(BytesIO(header[12:]))
+        flags = codec.decode_short()
+        fields = spec.load().classes.byname["basic"].fields
+        return {
+            field.name: codec.decode(field.type)
+            for bit, field in zip(range(15, 1, -1), fields, strict=True)
+            if flags >> bit & 1
+        }
+    except EOF:
+        raise ValueError("a content header is cut off") from None

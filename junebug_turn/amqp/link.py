@@ -1,0 +1,194 @@
+"""A connection that is made again whenever it is lost, and what has to be rebuilt on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.internet.ssl import optionsForClientTLS
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from junebug_turn.amqp.channel import describe
+from junebug_turn.amqp.kept import MAX_DELAY, backoff
+from junebug_turn.amqp.protocol import AmqpProtocol
+from junebug_turn.options import AmqpOptions
+
+CONNECT_TIMEOUT = 10  # seconds, for the connection and the login together
+CLOSE_TIMEOUT = 5  # seconds
+
+
+class User(Protocol):
+    """What lives on a connection."""
+
+    async def serve(self, protocol: AmqpProtocol) -> None:
+        """Be there on ``protocol`` until it is closed; cancelled when it is lost."""
+
+
+class Link:
+    """One connection to the broker, kept up, for its users.
+
+    :ivar protocol: the connection while it is up
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        options: AmqpOptions,
+        purpose: str,
+        *,
+        rng: Callable[[], float],
+        trust_root: Any = None,
+    ) -> None:
+        self._reactor = reactor
+        self._options = options
+        self._purpose = purpose
+        self._rng = rng
+        self._trust_root = trust_root
+        self._address = f"{options.hostname}:{options.port}"
+        self._users: list[User] = []
+        self._serving: set[Deferred[None]] = set()
+        self._running: Deferred[None] | None = None
+        self.protocol: AmqpProtocol | None = None
+
+    def add(self, user: User) -> None:
+        """``user`` lives on this connection from now on, and on those that follow it."""
+        self._users.append(user)
+        if self.protocol is not None:
+            self._serve(user, self.protocol)
+
+    def start(self) -> None:
+        """Connect, and stay connected."""
+        self._running = Deferred.fromCoroutine(self._run())
+        self._running.addErrback(self._ended)
+
+    async def stop(self) -> None:
+        """Close the connection in order and make no other."""
+        if self._running is not None:
+            self._running.cancel()
+        protocol, self.protocol = self.protocol, None
+        if protocol is not None:
+            await protocol.disconnect(CLOSE_TIMEOUT)
+        self._abandon_serving()
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            try:
+                protocol = await self._connect()
+            except CancelledError:
+                raise
+            except Exception as fault:
+                self._report(fault)
+            else:
+                since = self._reactor.seconds()
+                self.protocol = protocol
+                self.log.info(
+                    "Connected to the AMQP broker at {address}, for {purpose}",
+                    address=self._address,
+                    purpose=self._purpose,
+                )
+                for user in self._users:
+                    self._serve(user, protocol)
+                await protocol.disconnected.wait()
+                self.protocol = None
+                self._abandon_serving()
+                self.log.warn(
+                    "Lost the AMQP broker at {address}, for {purpose}: {why}",
+                    address=self._address,
+                    purpose=self._purpose,
+                    why=protocol.ended,
+                )
+                if self._reactor.seconds() - since > MAX_DELAY:
+                    failures = 0
+            delay = backoff(failures, self._rng)
+            failures += 1
+            self.log.info(
+                "Connecting again to the AMQP broker at {address}, for {purpose}, in {delay:.1f} s",
+                address=self._address,
+                purpose=self._purpose,
+                delay=delay,
+            )
+            await deferLater(self._reactor, delay)
+
+    def _ended(self, failure: Failure) -> None:
+        if not isinstance(failure.value, CancelledError):
+            self.log.failure("The connection to the AMQP broker is no longer kept up", failure)
+
+    async def _connect(self) -> AmqpProtocol:
+        options = self._options
+        made: list[AmqpProtocol] = []
+
+        def build() -> AmqpProtocol:
+            made.append(
+                AmqpProtocol(
+                    self._reactor,
+                    username=options.username,
+                    password=options.password,
+                    vhost=options.vhost,
+                    name=f"junebug-turn {self._purpose}",
+                )
+            )
+            return made[-1]
+
+        async def connect() -> AmqpProtocol:
+            factory = Factory.forProtocol(build)
+            factory.noisy = False
+            await self._endpoint().connect(factory)
+            await made[-1].open()
+            return made[-1]
+
+        connecting = Deferred.fromCoroutine(connect())
+        try:
+            return await connecting.addTimeout(CONNECT_TIMEOUT, self._reactor)
+        except BaseException as fault:
+            for protocol in made:
+                if protocol.transport is not None:
+                    protocol.abort(describe(fault))
+            raise
+
+    def _endpoint(self) -> IStreamClientEndpoint:
+        options = self._options
+        endpoint = HostnameEndpoint(self._reactor, options.hostname, options.port, timeout=CONNECT_TIMEOUT)
+        if not options.tls:
+            return endpoint
+        # This checks the certificate and that it is for the host's name (or address).
+        return wrapClientTLS(optionsForClientTLS(options.hostname, trustRoot=self._trust_root), endpoint)
+
+    def _report(self, fault: Exception) -> None:
+        late = isinstance(fault, TimeoutError)
+        why = f"no answer within {CONNECT_TIMEOUT} s" if late else describe(fault)
+        if "ACCESS_REFUSED" in why or "NOT_ALLOWED" in why:
+            self.log.error(
+                "The AMQP broker at {address} refused user {username} on virtual host {vhost}: {why}",
+                address=self._address,
+                username=self._options.username,
+                vhost=self._options.vhost,
+                why=why,
+            )
+        else:
+            self.log.warn("No AMQP broker at {address}: {why}", address=self._address, why=why)
+
+    def _serve(self, user: User, protocol: AmqpProtocol) -> None:
+        serving = Deferred.fromCoroutine(user.serve(protocol))
+        self._serving.add(serving)
+
+        def over(result: Failure | None) -> None:
+            self._serving.discard(serving)
+            if isinstance(result, Failure) and not isinstance(result.value, CancelledError):
+                # A user that failed would be missing while the connection lives: start afresh.
+                self.log.failure("Fault on the AMQP connection", result)
+                protocol.abort("a fault of our own")
+
+        serving.addBoth(over)
+
+    def _abandon_serving(self) -> None:
+        for serving in list(self._serving):
+            serving.cancel()

@@ -1,0 +1,285 @@
+"""One connection to a RabbitMQ broker: AMQP 0-9-1 over txamqp's client.
+
+txamqp makes the channels, the calls and their Deferreds.  Reading, writing and heartbeats are our own:
+its buffers are copied at each chunk, its queues and coroutines run for each frame, and it can't take
+confirms, a consumer's cancellation or ``connection.blocked``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from struct import Struct
+from typing import Any
+
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.error import ConnectionDone
+from twisted.logger import Logger
+from txamqp.client import Closed
+from txamqp.message import Message
+from txamqp.protocol import AMQClient
+
+from junebug_turn.amqp import frames, spec
+from junebug_turn.amqp.channel import Channel, describe
+from junebug_turn.amqp.delegate import Delegate, WriteGate
+
+HEARTBEAT = 30  # seconds
+FRAME_MAX = 131072  # bytes, where the broker names no limit
+CHANNEL_MAX = 65535
+OPERATION_TIMEOUT = 10  # seconds
+
+_frame_start = Struct(">BHI").unpack_from
+
+CAPABILITIES = {
+    "publisher_confirms": True,
+    "basic.nack": True,
+    "consumer_cancel_notify": True,
+    "connection.blocked": True,
+    "authentication_failure_close": True,
+}
+
+
+class _Outgoing:
+    """Stands where txamqp has a queue of frames: puts them on the wire at once."""
+
+    def __init__(self, put: Callable[[Any], None]) -> None:
+        self.put = put
+
+
+class AmqpProtocol(AMQClient):  # type: ignore[misc]
+    """A connection, for one user of it (publishing or consuming).
+
+    :ivar blocked: the broker takes no messages for now
+    :ivar writable: the transport's write buffer has room
+    :ivar sendable_changed: called after either changed
+    :ivar ended: why the connection is over, in words
+    """
+
+    log = Logger()
+    channelClass = Channel
+    MAX_LENGTH = FRAME_MAX
+
+    def __init__(
+        self, clock: Any, *, username: str, password: str, vhost: str, name: str, heartbeat: int = HEARTBEAT
+    ) -> None:
+        super().__init__(Delegate(), vhost, spec.load(), heartbeat=0, clock=clock)
+        self.outgoing = _Outgoing(self.send_frame)
+        self.response = b"\0" + username.encode() + b"\0" + password.encode()
+        self.properties: dict[str, Any] = {
+            "product": "junebug-turn",
+            "connection_name": name,
+            "capabilities": CAPABILITIES,
+        }
+        self.heartbeat = heartbeat
+        self.channel_max = CHANNEL_MAX
+        self.blocked = False
+        self.writable = True
+        self.sendable_changed: Callable[[], None] = lambda: None
+        self.ended = ""
+        self.closed = False
+        self._last_channel = 0
+        self._unread = bytearray()
+        self._written = False
+        self._heard = False
+        self._silent_ticks = 0
+        self._ticking: Any = None
+
+    # connecting
+
+    def connectionMade(self) -> None:
+        self.transport.registerProducer(WriteGate(self), True)
+        self.write(b"AMQP\x00\x00\x09\x01")
+
+    async def open(self) -> None:
+        """Log in and open the virtual host.
+
+        :raises Closed: refused, or lost meanwhile
+        """
+        await self.started.wait()
+        await self.call(self._channel(0).connection_open(self.vhost))
+
+    def tuned(self, channel_max: int, frame_max: int, heartbeat: int) -> None:
+        """Settle the connection's limits; a 0 from the broker is no limit, and no heartbeat of its own."""
+        self.channel_max = channel_max or CHANNEL_MAX
+        self.MAX_LENGTH = frame_max or FRAME_MAX
+        self.heartbeat = min(heartbeat, self.heartbeat) if heartbeat else self.heartbeat
+        self._ticking = self.clock.callLater(self.heartbeat / 2, self._tick)
+
+    def _tick(self) -> None:
+        """Twice a heartbeat interval: send one if nothing else was sent, see that the broker lives."""
+        self._silent_ticks = 0 if self._heard else self._silent_ticks + 1
+        self._heard = False
+        if self._silent_ticks >= 4:
+            self.abort(f"nothing heard from the broker for {2 * self.heartbeat} s")
+            return
+        if not self._written:
+            self.transport.write(frames.HEARTBEAT_FRAME)
+        self._written = False
+        self._ticking = self.clock.callLater(self.heartbeat / 2, self._tick)
+
+    # channels and calls
+
+    def _channel(self, id: int) -> Channel:
+        channel: Channel | None = self.channels.get(id)
+        if channel is None:
+            channel = self.channels[id] = self.channelFactory(id, self.outgoing, self)
+        return channel
+
+    async def open_channel(self) -> Channel:
+        """A new channel.
+
+        :raises Closed: the connection is lost
+        """
+        if self.closed:
+            raise Closed(self.ended)
+        while True:
+            self._last_channel = self._last_channel % self.channel_max + 1
+            if self._last_channel not in self.channels:
+                break
+        channel = self._channel(self._last_channel)
+        await self.call(channel.channel_open())
+        return channel
+
+    async def close_channel(self, channel: Channel) -> None:
+        """End a channel; what is still on its way to it is dropped.
+
+        :raises Closed: the connection is lost
+        """
+        if not channel.closed:
+            await self.call(channel.channel_close(reply_code=200, reply_text="done"))
+            channel.close("closed by us")
+
+    async def call(self, operation: Deferred[Any]) -> Any:
+        """The answer to a method; without one in time the connection is of no use and is aborted.
+
+        :raises Closed: the channel or the connection was closed
+        """
+        try:
+            return await operation.addTimeout(OPERATION_TIMEOUT, self.clock)
+        except TimeoutError:
+            self.abort(f"no answer from the broker for {OPERATION_TIMEOUT} s")
+            raise Closed(self.ended) from None
+
+    def called(self, channel: Channel, method: Any, arguments: tuple[Any, ...]) -> None:
+        """The broker calls a method of ours."""
+        self.delegate.dispatch(channel, Message(method, arguments))
+
+    # reading and writing
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.closed:
+            return
+        self._heard = True
+        unread = self._unread
+        # Most chunks hold whole frames: those are read in place, and only a rest is kept.
+        source: bytes | bytearray = data
+        if unread:
+            unread += data
+            source = unread
+        at, end, largest = 0, len(source), self.MAX_LENGTH - frames.OVERHEAD
+        try:
+            while end - at >= frames.OVERHEAD:
+                kind, channel_id, size = _frame_start(source, at)
+                if size > largest:
+                    raise ValueError(f"a frame of {size} bytes is larger than agreed")
+                stop = at + 7 + size
+                if stop >= end:
+                    break
+                if source[stop] != frames.END:
+                    raise ValueError("a frame does not end where it should")
+                payload = bytes(source[at + 7 : stop])
+                at = stop + 1
+                self._frame_received(kind, channel_id, payload)
+                if self.ended:
+                    return
+                largest = self.MAX_LENGTH - frames.OVERHEAD
+        except Exception as fault:
+            # Whatever it is, the stream can't be trusted from here on; reconnecting starts afresh.
+            if not isinstance(fault, ValueError):
+                self.log.failure("Fault while reading from the broker")
+            self.abort(f"protocol error: {fault}")
+            return
+        if source is unread:
+            del unread[:at]
+        else:
+            unread += data[at:]
+
+    def _frame_received(self, kind: int, channel_id: int, payload: bytes) -> None:
+        if kind == frames.HEARTBEAT:
+            return
+        channel: Channel | None = self.channels.get(channel_id)
+        if channel is None:
+            if channel_id:
+                raise ValueError(f"a frame for channel {channel_id}, which is not open")
+            channel = self._channel(0)
+        if kind == frames.METHOD:
+            channel.method_received(payload)
+        elif kind == frames.HEADER:
+            channel.header_received(payload)
+        elif kind == frames.BODY:
+            channel.body_received(payload)
+        else:
+            raise ValueError(f"a frame of unknown type {kind}")
+
+    def write(self, data: bytes) -> None:
+        """Put whole frames on the wire."""
+        self._written = True
+        self.transport.write(data)
+
+    def send_frame(self, frame: Any) -> None:
+        """Write a method frame of txamqp's."""
+        self.write(frames.encode_method(frame.channel, frame.payload.method, frame.payload.args))
+
+    # may we send?
+
+    def set_blocked(self, blocked: bool, reason: str) -> None:
+        """The broker asks not to publish, or takes that back."""
+        self.blocked = blocked
+        if blocked:
+            self.log.warn("The AMQP broker takes no messages for now: {reason}", reason=reason)
+        else:
+            self.log.info("The AMQP broker takes messages again")
+        self.sendable_changed()
+
+    def set_writable(self, writable: bool) -> None:
+        """The transport's write buffer is full, or empty again."""
+        self.writable = writable
+        self.sendable_changed()
+
+    # the end
+
+    async def disconnect(self, within: float) -> None:
+        """Close the connection in order, in at most ``within`` seconds, or else abort it."""
+        if not self.closed:
+            goodbye = self._channel(0).connection_close(reply_code=200, reply_text="goodbye")
+            try:
+                await goodbye.addTimeout(within, self.clock)
+            except (TimeoutError, Closed):
+                pass
+            self.do_close(ConnectionDone())
+        gone = self.disconnected.wait()
+        late = self.clock.callLater(within, self.transport.abortConnection)
+        await gone
+        if late.active():
+            late.cancel()
+
+    def abort(self, why: str) -> None:
+        """Drop the connection at once: calls under way and the listeners hear ``why``."""
+        self.transport.abortConnection()
+        self.do_close(why)
+
+    def do_close(self, reason: Any) -> None:
+        """End everything on this side and drop the transport."""
+        if self.closed:
+            return
+        self.closed = True
+        self.ended = describe(reason)
+        # A transport with a producer would wait for it before it closes.
+        self.transport.unregisterProducer()
+        for channel in list(self.channels.values()):
+            channel.close(reason)
+        self.delegate.close(reason)
+
+    def connectionLost(self, reason: Any) -> None:
+        if self._ticking is not None and self._ticking.active():
+            self._ticking.cancel()
+        super().connectionLost(reason)

@@ -1,0 +1,102 @@
+"""The exchange and queues that we want to be there, and how they come to be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import frozen
+from twisted.logger import Logger
+from txamqp.client import ChannelClosed
+
+from junebug_turn.amqp.channel import Channel, describe, reply_code
+from junebug_turn.amqp.protocol import AmqpProtocol
+
+EXCHANGE = "vumi"
+PRECONDITION_FAILED = 406
+
+_log = Logger()
+
+
+@frozen
+class Queue:
+    """A durable queue without arguments: an argument would be a 406 to the peers that declare it too.
+
+    :ivar bound: whether it is bound to the exchange, with its name as the routing key
+    """
+
+    name: str
+    bound: bool = True
+
+
+async def declare(protocol: AmqpProtocol, queues: Iterable[Queue]) -> None:
+    """See that the exchange, the queues and their bindings are there.
+
+    One that exists with other properties is used as it is, and one that can't be declared stops no other:
+    either is logged.
+
+    :raises Closed: the connection is lost
+    """
+    declaring = _Declaring(protocol)
+    await declaring.exchange()
+    for queue in queues:
+        await declaring.queue(queue)
+    await declaring.done()
+
+
+class _Declaring:
+    """Declarations on a channel of their own, as each refusal closes it."""
+
+    def __init__(self, protocol: AmqpProtocol) -> None:
+        self._protocol = protocol
+        self._channel: Channel | None = None
+
+    async def exchange(self) -> None:
+        channel = await self._open()
+        try:
+            await self._protocol.call(
+                channel.exchange_declare(exchange=EXCHANGE, type="direct", durable=True)
+            )
+        except ChannelClosed as refusal:
+            _report(refusal, "exchange", EXCHANGE)
+
+    async def queue(self, queue: Queue) -> None:
+        channel = await self._open()
+        try:
+            await self._protocol.call(channel.queue_declare(queue=queue.name, durable=True))
+        except ChannelClosed as refusal:
+            _report(refusal, "queue", queue.name)
+        if not queue.bound:
+            return
+        channel = await self._open()
+        try:
+            await self._protocol.call(
+                channel.queue_bind(queue=queue.name, exchange=EXCHANGE, routing_key=queue.name)
+            )
+        except ChannelClosed as refusal:
+            _log.error(
+                "The queue {queue} can't be bound to the exchange {exchange}: {why}",
+                queue=queue.name,
+                exchange=EXCHANGE,
+                why=describe(refusal),
+            )
+
+    async def done(self) -> None:
+        if self._channel is not None:
+            await self._protocol.close_channel(self._channel)
+
+    async def _open(self) -> Channel:
+        if self._channel is None or self._channel.closed:
+            self._channel = await self._protocol.open_channel()
+        return self._channel
+
+
+def _report(refusal: ChannelClosed, kind: str, name: str) -> None:
+    if reply_code(refusal) == PRECONDITION_FAILED:
+        _log.warn(
+            "The {kind} {name} exists with other properties and is used as it is: {why}",
+            kind=kind,
+            name=name,
+            why=describe(refusal),
+        )
+    else:
+        _log.error("The {kind} {name} can't be declared: {why}", kind=kind, name=name, why=describe(refusal))
