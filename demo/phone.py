@@ -29,6 +29,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 MAX_LINE = 4096  # bytes
 MAX_CLIENTS = 50
 MAX_UNREAD = 256 * 1024  # bytes that a client may leave unread
+MAX_SHOWN = 400  # characters of a message in a line of output
 MAX_WAITING = 1000  # lines typed while the broker is away
 # What a telnet client says about the terminal, and an answer to it, are no text.
 _TELNET = re.compile(rb"\xff\xfa.*?\xff\xf0|\xff[\xfb-\xfe].|\xff[\xf0-\xf9\xff]", re.DOTALL)
@@ -192,6 +193,7 @@ class Phone:
             server = await asyncio.start_server(self._terminal, host, port, limit=MAX_LINE)
         except OSError as error:
             sys.exit(f"phone | can't listen on {host}:{port}: {error.strerror}")
+        port = server.sockets[0].getsockname()[1]
         say(f"listening on {host}:{port}, number {self._options.from_addr}, {self._options.transport_type}")
         self._transport.start()
         await stopped.wait()
@@ -210,6 +212,9 @@ class Phone:
         try:
             while line := await reader.readline():
                 self._typed(writer, _TELNET.sub(b"", line).decode("utf-8", "replace").strip("\r\n\0"))
+        except asyncio.CancelledError:
+            # The program ends; up to Python 3.12 a handler that is cancelled leaves a traceback.
+            pass
         except (ValueError, ConnectionError):
             say(f"closed a terminal: a line of more than {MAX_LINE} bytes, or a broken connection")
         finally:
@@ -227,7 +232,7 @@ class Phone:
             self._tell(writer, "Not sent: the broker is away and too much waits for it.")
 
     def _send(self, address: str, content: str | None, session_event: str | None) -> bool:
-        say(f"from {address}: {json.dumps(content, ensure_ascii=False)}{_session(session_event)}")
+        say(f"from {address}: {_quoted(content)}{_session(session_event)}")
         return self._transport.send(
             {
                 "to_addr": self._options.to_addr,
@@ -254,7 +259,7 @@ class Phone:
     def _show(self, message: dict[str, Any]) -> None:
         address, content = message.get("to_addr"), message.get("content")
         session_event = message.get("session_event")
-        say(f"to {address}: {json.dumps(content, ensure_ascii=False)}{_session(session_event)}")
+        say(f"to {address}: {_quoted(content)}{_session(session_event)}")
         if session_event == "close":
             self._sessions.ended(str(address))
         # Other control characters than the ends of lines could play with the terminal.
@@ -275,6 +280,11 @@ class Phone:
         writer.close()
         if address not in self._terminals.values() and self._sessions.ended(address):
             self._send(address, None, "close")
+
+
+def _quoted(content: object) -> str:
+    text = json.dumps(content, ensure_ascii=False)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}... ({len(text)} characters)"
 
 
 def _session(session_event: object) -> str:

@@ -126,7 +126,7 @@ def main(argv: list[str]) -> None:
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
-    say(f"listening on {options.host}:{options.port}")
+    say(f"listening on {options.host}:{receiver.server_port}")
     with receiver:
         receiver.serve_forever(poll_interval=0.2)
 

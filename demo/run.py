@@ -7,6 +7,7 @@ ends by itself it says so, stops the others and fails.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -27,9 +28,7 @@ from junebug_turn import config
 from junebug_turn.config import AmqpOptions, JunebugOptions
 from junebug_turn.errors import ConfigError
 
-CONFIG = ROOT / "etc" / "junebug-turn.yaml"
 HEALTH_LIMIT = 60.0  # seconds that the daemon has to be well
-PHONE = ("127.0.0.1", 8023)
 PHONE_NUMBER = "+27820000001"
 
 
@@ -47,11 +46,16 @@ def say(text: str) -> None:
 
 
 class Demo:
-    """All that runs, from ``start()`` to ``stop()``."""
+    """All that runs, from ``start()`` to ``stop()``.
 
-    def __init__(self, amqp: AmqpOptions, junebug: JunebugOptions) -> None:
+    :param options: of the command line
+    """
+
+    def __init__(self, options: argparse.Namespace, amqp: AmqpOptions, junebug: JunebugOptions) -> None:
+        self._options = options
         self._amqp = amqp
         self._junebug = junebug
+        self._phone = ("127.0.0.1", int(options.phone_port))
         self._http = _address(junebug.http_bind, "http_bind")
         self._receiver = _address(urlsplit(junebug.mo_message_url or "").netloc, "mo_message_url")
         self._children: dict[str, Guarded] = {}
@@ -66,7 +70,7 @@ class Demo:
         for what, (host, port) in (
             ("the daemon (http_bind)", self._http),
             ("the receiver (mo_message_url)", self._receiver),
-            ("the phone", PHONE),
+            ("the phone", self._phone),
         ):
             if not rabbitmq.is_free(port, host):
                 raise RunError(f"{host}:{port}, which {what} needs, is taken: is it running already?")
@@ -75,14 +79,14 @@ class Demo:
         self._start(
             "phone",
             *_module("demo.phone"),
-            *_flags(*PHONE),
+            *_flags(*self._phone),
             *("--amqp-url", self._amqp_url(), "--connector", self._junebug.connector_name),
             *("--from-addr", PHONE_NUMBER),
         )
         twistd = str(Path(sys.executable).with_name("twistd"))
         self._start(
             "daemon",
-            *(sys.executable, twistd, "-n", "--pidfile=", "junebug-turn", "--config", str(CONFIG)),
+            *(sys.executable, twistd, "-n", "--pidfile=", "junebug-turn", "--config", self._options.config),
             prefix="daemon | ",
         )
         self._wait_until_healthy()
@@ -117,23 +121,24 @@ class Demo:
         api = f"http://{_netloc(self._http)}{self._junebug.base_url_path.rstrip('/')}/messages"
         receiver = f"http://{_netloc(self._receiver)}"
         broker = f"{self._amqp.hostname}:{self._amqp.port}"
-        owner = "started for this run, data in var/rabbitmq" if self._node else "was running already"
+        phone = f"{self._phone[0]} {self._phone[1]}"
+        owner = f"started for this run, data in {self._options.var}" if self._node else "was running already"
         message = json.dumps({"to": PHONE_NUMBER, "from": "8864", "content": "Hello, phone!"})
         return f"""
   Junebug Message API   {api}
   health                http://{_netloc(self._http)}/health
   receiver              {receiver}  (stands in for RapidPro; prints what it gets)
-  phone                 {_netloc(PHONE)}  (a line typed is a message; what is sent to it appears)
+  phone                 {_netloc(self._phone)}  (a line typed is a message; what is sent to it appears)
   RabbitMQ              {broker}  ({owner})
 
 Try, each in another terminal:
 
   1. be the phone (type a line, and see it arrive at the receiver):
-     telnet {PHONE[0]} {PHONE[1]}        # or: nc {PHONE[0]} {PHONE[1]}
+     telnet {phone}        # or: nc {phone}
   2. send a message to the phone:
      curl -s {api} -d '{message}'
   3. reply to the last message that the phone sent:
-     curl -s {api} -d "{{\\"reply_to\\": \\"$(curl -s {receiver}/last/message_id)\\", \\"content\\": \\"Hello back!\\"}}"
+     curl -s {api} -d '{{"reply_to": "'$(curl -s {receiver}/last/message_id)'", "content": "Hello back!"}}'
 
 Ctrl-C stops everything.
 """
@@ -151,7 +156,7 @@ Ctrl-C stops everything.
         # An installation may have brought up a broker of its own there.
         if not rabbitmq.is_broker(host, port):
             say(f"no broker at {host}:{port}: starting a private one")
-            self._node = RabbitNode(ROOT / "var" / "rabbitmq", port)
+            self._node = RabbitNode(Path(self._options.var) / "rabbitmq", port)
             self._node.start()
 
     def _start(self, name: str, *command: str, prefix: str = "") -> None:
@@ -202,7 +207,7 @@ def _address(netloc: str, option: str) -> tuple[str, int]:
             return parts.hostname, parts.port
     except ValueError:
         pass
-    raise RunError(f"{option} in {CONFIG.name} must have a host and a port for this")
+    raise RunError(f"{option} must have a host and a port for this")
 
 
 def _netloc(address: tuple[str, int]) -> str:
@@ -218,12 +223,12 @@ def _flags(host: str, port: int) -> tuple[str, ...]:
     return "--host", host, "--port", str(port)
 
 
-def _settings() -> tuple[AmqpOptions, JunebugOptions]:
-    settings = config.load({"config": str(CONFIG)}, os.environ)
+def _settings(path: str) -> tuple[AmqpOptions, JunebugOptions]:
+    settings = config.load({"config": path}, os.environ)
     for application in settings.applications:
         if isinstance(application, JunebugOptions):
             return settings.daemon.amqp, application
-    raise RunError(f"{CONFIG.name} has no junebug application to show")
+    raise RunError(f"{path} has no junebug application to show")
 
 
 def _watch(demo: Demo) -> None:
@@ -232,8 +237,19 @@ def _watch(demo: Demo) -> None:
         time.sleep(0.5)
 
 
-def main() -> int:
+def arguments(argv: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m demo.run", description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--config", default=str(ROOT / "etc" / "junebug-turn.yaml"), help="the daemon's file (%(default)s)")
+    add("--var", default=str(ROOT / "var"), help="where a private broker has its data (%(default)s)")
+    add("--phone-port", type=int, default=8023, help="where terminals connect (%(default)s)")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> int:
     """Run the demo; 0 when it was told to stop, else 1."""
+    options = arguments(argv)
 
     def stop(*_: object) -> None:
         # One is enough: a second Ctrl-C must not break off the stopping.
@@ -246,7 +262,7 @@ def main() -> int:
     demo: Demo | None = None
     status = 0
     try:
-        demo = Demo(*_settings())
+        demo = Demo(options, *_settings(options.config))
         demo.start()
         print(demo.instructions(), flush=True)
         _watch(demo)
@@ -264,4 +280,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

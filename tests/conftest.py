@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import hypothesis
 import pika
+import pika.exceptions
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 
@@ -94,9 +95,11 @@ def pika_channel(rabbitmq: RabbitNode) -> Iterator[BlockingChannel]:
     """The independent witness on the node of the test run."""
     connection = pika_connection(rabbitmq)
     yield connection.channel()
-    # The test may have had the broker close it.
-    if connection.is_open:
+    try:
         connection.close()
+    except pika.exceptions.AMQPError:
+        # The test had the broker close it.
+        pass
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from demo.rabbitmq import ROOT, NodeError, RabbitNode, free_port, is_broker
 
 
-def _wait_for(condition, limit: float = 30.0) -> None:
+def _wait_for(condition: Callable[[], object], limit: float = 30.0) -> None:
     deadline = time.monotonic() + limit
     while not condition():
         assert time.monotonic() < deadline, "not so in time"

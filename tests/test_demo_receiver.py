@@ -1,0 +1,131 @@
+"""The receiver that stands in for RapidPro."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from demo.rabbitmq import ROOT
+
+
+class Running:
+    """A receiver in a process of its own."""
+
+    def __init__(self, *flags: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "demo.receiver", "--port", "0", *flags],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        first = self.line()
+        found = re.search(r"listening on 127\.0\.0\.1:(\d+)", first)
+        assert found, first
+        self.port = int(found[1])
+
+    def line(self) -> str:
+        """The next line that it prints."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().rstrip("\n")
+
+    def post(self, body: bytes, path: str = "/inbound", **headers: str) -> int:
+        """POST ``body``; the status."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", body, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                json.loads(answer.read())
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    def get(self, path: str) -> tuple[int, str]:
+        """GET; the status and the body."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Running]]:
+    """Starts receivers."""
+    running: list[Running] = []
+
+    def make(*flags: str) -> Running:
+        running.append(Running(*flags))
+        return running[-1]
+
+    yield make
+    for receiver in running:
+        receiver.process.terminate()
+        receiver.process.communicate(timeout=10)
+
+
+def test_it_prints_what_is_posted(start: Callable[..., Running]) -> None:
+    """A POST is printed with its path, its kind of authorization and its JSON, and answered 200 with JSON."""
+    receiver = start()
+    assert receiver.post(b'{"content": "h\\u00e9"}', Authorization="Token secret") == 200
+    assert receiver.line() == "receiver | POST /inbound (Token authorization) -> 200"
+    assert [receiver.line() for _ in range(3)] == ["{", '  "content": "hé"', "}"]
+
+
+def test_the_last_inbound_message(start: Callable[..., Running]) -> None:
+    """The last inbound message can be asked for, whole or a field; an event is none."""
+    receiver = start()
+    assert receiver.get("/last")[0] == 404
+    receiver.post(b'{"message_id": "1"}')
+    receiver.post(b'{"message_id": "2"}')
+    receiver.post(b'{"message_id": "3", "event_type": "submitted"}')
+    assert receiver.get("/last") == (200, '{"message_id": "2"}')
+    assert receiver.get("/last/message_id") == (200, "2")
+
+
+def test_it_fails_as_often_as_told(start: Callable[..., Running]) -> None:
+    """With --fail 2 the first two POSTs get 503, the third 200."""
+    receiver = start("--fail", "2")
+    assert [receiver.post(b"{}") for _ in range(3)] == [503, 503, 200]
+
+
+def test_what_is_no_json(start: Callable[..., Running]) -> None:
+    """A body that isn't JSON gets 400."""
+    assert start().post(b"nonsense") == 400
+
+
+def test_a_slow_client_delays_nobody(start: Callable[..., Running]) -> None:
+    """While one client sends half a request, another is served."""
+    receiver = start()
+    with socket.create_connection(("127.0.0.1", receiver.port)) as slow:
+        slow.sendall(b"POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\n{")
+        assert receiver.post(b"{}") == 200
+
+
+def test_a_taken_port(start: Callable[..., Running]) -> None:
+    """A port that is taken is told in one line, with a status of 1."""
+    port = str(start().port)
+    again = subprocess.run(
+        [sys.executable, "-m", "demo.receiver", "--port", port],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert again.returncode == 1
+    assert again.stderr == f"receiver | can't listen on 127.0.0.1:{port}: Address already in use\n"
+
+
+@pytest.mark.parametrize("module", ["demo.receiver", "demo.phone", "demo.run"])
+def test_help(module: str) -> None:
+    """Every program explains itself."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert f"python -m {module}" in done.stdout
