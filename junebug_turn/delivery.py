@@ -29,7 +29,7 @@ from twisted.web.iweb import IPolicyForHTTPS
 from junebug_turn.destination import Destination
 from junebug_turn.errors import DeliveryExhausted, DeliveryFailed, DeliveryRefused
 from junebug_turn.retry import CHAIN_LIMIT, RetryPolicy, is_passing, retry_after
-from junebug_turn.webclient import WholeBody, failure_reason, read_away, was_cancelled
+from junebug_turn.webclient import WholeBody, failure_reason, read_away
 
 __all__ = ["Deliverer", "Destination"]
 
@@ -167,23 +167,30 @@ class Deliverer:
         self, client: HTTPClient, destination: Destination, headers: Headers, body: bytes, timeout: float
     ) -> _Fault | None:
         """One POST; None after a 2xx."""
-        expired = False
+        expired = cancelled = False
 
         def expire() -> None:
             nonlocal expired
             expired = True
             post.cancel()
 
+        def cancel(_: Deferred[_Fault | None]) -> None:
+            nonlocal cancelled
+            cancelled = True
+            post.cancel()
+
+        # What a request that is cancelled fails with depends on how far it has come: ask who cancelled it.
+        done: Deferred[_Fault | None] = Deferred(cancel)
         post = Deferred.fromCoroutine(self._post(client, destination, headers, body))
+        post.chainDeferred(done)
         limit = self._clock.callLater(timeout, expire)
         try:
-            return await post
+            return await done
         except Exception as error:
+            if cancelled:
+                raise CancelledError() from None
             if expired:
                 return _Fault("timeout")
-            if was_cancelled(error):
-                # The request was; an Agent wraps that in its own exceptions.
-                raise CancelledError() from None
             reason = failure_reason(error)
             if reason is None:
                 raise

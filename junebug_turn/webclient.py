@@ -6,7 +6,7 @@ from typing import Any
 
 from OpenSSL import SSL
 from service_identity import VerificationError
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.protocol import Protocol, connectionDone
@@ -34,12 +34,6 @@ def failure_reason(error: BaseException) -> str | None:
     if isinstance(error, ConnectError | ConnectionClosed | OSError):
         return "connection"
     return None
-
-
-def was_cancelled(error: BaseException) -> bool:
-    if isinstance(error, ResponseFailed | RequestTransmissionFailed):
-        return any(was_cancelled(failure.value) for failure in error.reasons)
-    return isinstance(error, CancelledError)
 
 
 @implementer(IBodyProducer)
