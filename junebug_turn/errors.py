@@ -168,7 +168,7 @@ _ANSWERS: dict[type[JunebugTurnError], tuple[int, str, str]] = {
 }
 
 
-def answer_for(error: BaseException) -> Answer:
+def answer_for(error: BaseException | None) -> Answer:
     """The answer for ``error``; ``INTERNAL`` (which tells nothing) for whatever is not in the table."""
     row = _ANSWERS.get(type(error))  # type: ignore[arg-type]
     if row is None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from werkzeug import exceptions as routing
 
@@ -38,29 +39,32 @@ def write_json(request: IRequest, status: int, value: Any, headers: Iterable[tup
     return body
 
 
-def translate(error: BaseException, path: str) -> BaseException:
-    """``error``, where it comes from routing, as one of ours; any other as it is.
+def translate(failure: Failure, path: bytes) -> BaseException | None:
+    """The failure's exception; one that comes from routing as one of ours.
 
     ``path`` is named to the client, who sent it.
     """
+    error = failure.value
+    name = path.decode("utf-8", "replace")
     if isinstance(error, routing.MethodNotAllowed):
         allowed = tuple(sorted(error.valid_methods or ()))
-        return errors.MethodNotAllowed(f"{path} takes {', '.join(allowed)} only", allowed)
+        return errors.MethodNotAllowed(f"{name} takes {', '.join(allowed)} only", allowed)
     if isinstance(error, routing.HTTPException):
-        return errors.NotFound(f"there is nothing at {path}")
+        return errors.NotFound(f"there is nothing at {name}")
     return error
 
 
-def within(
-    seconds: float,
-    clock: IReactorTime,
-    work: Coroutine[Deferred[Any], Any, _T],
-    error: Callable[[], BaseException],
-) -> Deferred[_T]:
-    """Run ``work`` for at most ``seconds``; then it is cancelled, and the Deferred fails with ``error()``."""
+def within(seconds: float, clock: IReactorTime, work: Coroutine[Deferred[Any], Any, _T]) -> Deferred[_T]:
+    """Run ``work``, which publishes a message, for at most ``seconds``.
 
-    def failed(failure: Any) -> Any:
+    After these, or when the Deferred is cancelled, what was not handed to the broker yet is withdrawn; the rest
+    goes on without us.
+
+    :raises errors.AmqpConnectionError: the time is over
+    """
+
+    def failed(failure: Failure) -> Failure:
         failure.trap(DeferredTimeout)
-        raise error() from None
+        raise errors.AmqpConnectionError(f"the broker did not confirm the message within {seconds:g} seconds")
 
     return Deferred.fromCoroutine(work).addTimeout(seconds, clock).addErrback(failed)

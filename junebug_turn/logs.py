@@ -39,7 +39,8 @@ def _target(twistd: dict[str, Any]) -> ILogObserver:
     if twistd.get("syslog"):
         from twisted.python.syslog import SyslogObserver  # not on every platform
 
-        return cast(ILogObserver, LegacyLogObserverWrapper(SyslogObserver(twistd.get("prefix") or "junebug-turn").emit))
+        legacy: Any = SyslogObserver(twistd.get("prefix") or "junebug-turn").emit
+        return cast(ILogObserver, LegacyLogObserverWrapper(legacy))
     name = twistd.get("logfile")
     if name == "-" or (twistd.get("nodaemon") and not name):
         stream: TextIO = sys.stdout

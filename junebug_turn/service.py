@@ -6,10 +6,9 @@ from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -19,13 +18,16 @@ from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.connector import Connector
 from junebug_turn.caches import make_cache
 from junebug_turn.caches.interface import Cache
-from junebug_turn.config import JunebugOptions, Settings, endpoint_description
+from junebug_turn.config import Settings, endpoint_description
 from junebug_turn.delivery import Deliverer
-from junebug_turn.errors import ConfigError
 from junebug_turn.http.health import Health
 from junebug_turn.http.site import ApiSite, Root
 from junebug_turn.junebug.api import JunebugApi
 from junebug_turn.junebug.application import JunebugApplication
+from junebug_turn.options import ApplicationOptions, TurnOptions
+from junebug_turn.retry import RetryPolicy
+from junebug_turn.turn.api import TurnApi
+from junebug_turn.turn.application import TurnApplication
 
 
 class Daemon(Service):
@@ -48,24 +50,38 @@ class Daemon(Service):
         mounts: dict[str, dict[str, IResource]] = {}
         for options in settings.applications:
             resource = self._add_application(options)
-            mounts.setdefault(options.http_bind, {})[options.base_url_path] = resource
+            mounts.setdefault(options.http_bind, {})[options.path] = resource
         for http_bind, resources in mounts.items():
             root = Root({"/health": Health(self.health), **resources})
             self._sites[http_bind] = ApiSite(root, reactor)
 
-    def _add_application(self, options: JunebugOptions) -> IResource:
+    def _add_application(self, options: ApplicationOptions) -> IResource:
         connector = Connector(self._broker, options.connector_name)
-        cache = make_cache(
-            options.state_cache_class,
-            options.state_cache_config,
-            option="state_cache",
-            connector=options.connector_name,
-            clock=self._reactor,
-        )
-        self._caches.append(cache)
-        application = JunebugApplication(options, connector, cache, self._deliverer)
+        policy = RetryPolicy(options.max_retries, options.retry_delay_base, options.retry_delay_exponent)
+        application: JunebugApplication | TurnApplication
+        api: JunebugApi | TurnApi
+        if isinstance(options, TurnOptions):
+            cache = self._add_cache(
+                "message_cache", options.message_cache_class, options.message_cache_config, options
+            )
+            application = TurnApplication(options, connector, cache, self._deliverer, policy)
+            api = TurnApi(application, self._reactor)
+        else:
+            cache = self._add_cache(
+                "state_cache", options.state_cache_class, options.state_cache_config, options
+            )
+            application = JunebugApplication(options, connector, cache, self._deliverer, policy)
+            api = JunebugApi(application, self._reactor)
         connector.consume(application.on_inbound, application.on_event)
-        return JunebugApi(application, self._reactor).resource()
+        return api.resource()
+
+    def _add_cache(
+        self, option: str, class_path: str, config: Mapping[str, Any], options: ApplicationOptions
+    ) -> Cache:
+        connector = options.connector_name
+        cache = make_cache(class_path, config, option=option, connector=connector, clock=self._reactor)
+        self._caches.append(cache)
+        return cache
 
     def health(self) -> Mapping[str, Mapping[str, Any]]:
         """The state of each component.  amqp is well when it is connected and every consumer is live."""
@@ -79,17 +95,19 @@ class Daemon(Service):
         """
         super().privilegedStartService()
         for http_bind, site in self._sites.items():
-            listening = serverFromString(self._reactor, endpoint_description(http_bind)).listen(site)
-            listening.addCallback(self._ports.append)
-            listening.addErrback(self._cannot_listen, http_bind)
-
-    def _cannot_listen(self, failure: Failure, http_bind: str) -> None:
-        reason = failure.value
-        if isinstance(reason, CannotListenError):
-            reason = reason.socketError
-        line = f"junebug-turn: http_bind: can't listen on {http_bind}: {reason}"
-        self.log.critical("{line}", line=line)
-        raise SystemExit(line)
+            try:
+                listening = serverFromString(self._reactor, endpoint_description(http_bind)).listen(site)
+            except Exception:
+                listening = fail(Failure())
+            failures: list[Failure] = []
+            listening.addCallbacks(self._ports.append, failures.append)
+            for failure in failures:
+                reason: Any = getattr(failure.value, "socketError", failure.value)
+                line = (
+                    f"http_bind: can't listen on {http_bind}: {getattr(reason, 'strerror', None) or reason}"
+                )
+                self.log.critical("{line}", line=line)
+                raise SystemExit(f"junebug-turn: {line}")
 
     def startService(self) -> None:
         """Start the caches, then the broker, whose consumers need them."""
@@ -142,7 +160,4 @@ def make_service(reactor: Any, settings: Settings) -> Daemon:
 
     :raises ConfigError: the settings can't be used
     """
-    unsupported = [options.name for options in settings.applications if not isinstance(options, JunebugOptions)]
-    if unsupported:
-        raise ConfigError(*(f"application: {name} is not built in" for name in unsupported))
     return Daemon(reactor, settings)

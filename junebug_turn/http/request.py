@@ -29,6 +29,8 @@ class ApiRequest(server.Request):
     """
 
     log = Logger()
+    channel: Any
+    content: Any
     site: Any
 
     _received = 0
@@ -86,7 +88,7 @@ class ApiRequest(server.Request):
 
     def processingFailed(self, reason: Failure) -> Failure:
         """Answer an exception by the table of errors; one that is not in it is logged, and its answer says nothing."""
-        answer = answer_for(translate(reason.value, self.path.decode("utf-8", "replace")))
+        answer = answer_for(translate(reason, self.path))
         if answer is INTERNAL:
             self.log.failure("a request failed", failure=reason)
         self.write(write_json(self, answer.status, answer.envelope(), answer.headers))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IHalfCloseableDescriptor, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.http import HTTPChannel
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
@@ -95,9 +95,7 @@ class ApiSite(Site):
     def close_slowly(self, channel: HTTPChannel, seconds: float) -> None:
         """Close our half of a connection now, and all of it after ``seconds`` at the latest."""
         transport: Any = channel.transport
-        if IHalfCloseableDescriptor.providedBy(transport):
-            transport.loseWriteConnection()
-        else:
-            transport.loseConnection()
+        # TLS has no half-closed connections.
+        getattr(transport, "loseWriteConnection", transport.loseConnection)()
         abort = self.reactor.callLater(seconds, transport.abortConnection)
         channel.requests[-1].notifyFinish().addErrback(lambda _: abort.cancel() if abort.active() else None)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -12,7 +10,7 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 
-from junebug_turn.errors import INTERNAL, AmqpConnectionError, answer_for
+from junebug_turn.errors import INTERNAL, answer_for
 from junebug_turn.jsonapi import read_json, translate, within, write_json
 from junebug_turn.junebug.application import JunebugApplication
 from junebug_turn.junebug.messages import OutboundRequest, message_to_json
@@ -42,13 +40,7 @@ class JunebugApi:
         When the client goes away Klein cancels this Deferred: what was not handed to the broker yet is
         withdrawn, the rest goes on without us.
         """
-        timeout = self._application.options.request_timeout
-        return within(
-            timeout,
-            self._clock,
-            self._send(request),
-            lambda: AmqpConnectionError(f"the broker did not confirm the message within {timeout:g} seconds"),
-        )
+        return within(self._application.options.request_timeout, self._clock, self._send(request))
 
     async def _send(self, request: IRequest) -> bytes:
         outbound = OutboundRequest.from_json(read_json(request.content.read()))
@@ -64,8 +56,7 @@ class JunebugApi:
     @router.handle_errors(Exception)
     def failed(self, request: IRequest, failure: Failure) -> bytes:
         """Answer with the envelope that the table of errors has for it."""
-        error: Any = translate(failure.value, request.path.decode("utf-8", "replace"))
-        answer = answer_for(error)
+        answer = answer_for(translate(failure, request.path))
         if answer is INTERNAL:
             self.log.failure("a request to the Junebug Message API failed", failure=failure)
         return write_json(request, answer.status, answer.envelope(), answer.headers)

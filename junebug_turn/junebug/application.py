@@ -7,11 +7,11 @@ from twisted.logger import Logger
 from junebug_turn import strictjson
 from junebug_turn.amqp.connector import Connector
 from junebug_turn.caches.interface import Cache
-from junebug_turn.config import JunebugOptions
 from junebug_turn.delivery import Deliverer, Destination
 from junebug_turn.errors import MessageNotFound
 from junebug_turn.junebug.messages import OutboundRequest, event_to_json, message_to_json
 from junebug_turn.messages import Event, Message
+from junebug_turn.options import JunebugOptions
 from junebug_turn.retry import RetryPolicy
 
 
@@ -21,17 +21,18 @@ class JunebugApplication:
     log = Logger()
 
     def __init__(
-        self, options: JunebugOptions, connector: Connector, cache: Cache, deliverer: Deliverer
+        self,
+        options: JunebugOptions,
+        connector: Connector,
+        cache: Cache,
+        deliverer: Deliverer,
+        policy: RetryPolicy,
     ) -> None:
         self.options = options
         self._connector = connector
         self._cache = cache
         self._deliverer = deliverer
-        self._policy = RetryPolicy(
-            max_retries=options.max_retries,
-            delay_base=options.retry_delay_base,
-            delay_exponent=options.retry_delay_exponent,
-        )
+        self._policy = policy
         self._inbound_destination = Destination.of(options.mo_message_url, options.mo_message_url_auth_token)
         self._default_event_destination = (
             Destination.of(options.default_event_url, options.default_event_auth_token)

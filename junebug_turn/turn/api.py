@@ -1,0 +1,72 @@
+"""The Turn Channels API's routes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from klein import Klein
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.iweb import IRequest
+from twisted.web.resource import IResource
+from twisted.web.server import Request
+
+from junebug_turn.errors import INTERNAL, answer_for
+from junebug_turn.jsonapi import read_json, translate, within, write_json
+from junebug_turn.turn.application import TurnApplication
+from junebug_turn.turn.messages import OutboundRequest, errors_to_json
+from junebug_turn.turn.signature import HEADER, verify
+from junebug_turn.turn.webhooks import Webhooks
+
+
+class TurnApi:
+    """``POST /messages`` below the application's base path: Turn's webhook."""
+
+    log = Logger()
+    router = Klein()
+
+    def __init__(self, application: TurnApplication, clock: IReactorTime) -> None:
+        self._application = application
+        self._clock = clock
+        self._secret = application.options.turn_hmac_secret.encode("utf-8")
+        self._webhooks: Webhooks[str] = Webhooks(clock, application.options.duplicate_window)
+
+    def resource(self) -> IResource:
+        """What the site mounts at the base path."""
+        resource: IResource = self.router.resource()
+        return resource
+
+    # Two routes, so that neither form is redirected to the other.
+    @router.route("/messages", methods=["POST"])
+    @router.route("/messages/", methods=["POST"])
+    async def send_message(self, request: Request) -> bytes:
+        """Send an outbound message; the signature is checked before anything of the body is read."""
+        content: Any = request.content
+        body: bytes = content.read()
+        verify(self._secret, body, request.requestHeaders.getRawHeaders(HEADER.encode("ascii"), []))
+        key = self._webhooks.key(body)
+        request.notifyFinish().addCallbacks(lambda _: self._webhooks.answered(key), lambda _: None)
+        message_id = await self._webhooks.run(key, lambda: self._send(body))
+        return write_json(request, 200, {"messages": [{"id": message_id}]})
+
+    def _send(self, body: bytes) -> Deferred[str]:
+        """Send the message of a webhook, within ``request_timeout``; the result is its id."""
+        options = self._application.options
+
+        async def send() -> str:
+            outbound = OutboundRequest.from_json(
+                read_json(body), render_interactive=options.render_interactive
+            )
+            return (await self._application.send(outbound)).message_id
+
+        return within(options.request_timeout, self._clock, send())
+
+    @router.handle_errors(Exception)
+    def failed(self, request: IRequest, failure: Failure) -> bytes:
+        """Answer with what the table of errors has for it."""
+        answer = answer_for(translate(failure, request.path))
+        if answer is INTERNAL:
+            self.log.failure("a request to the Turn Channels API failed", failure=failure)
+        return write_json(request, answer.status, errors_to_json(answer), answer.headers)

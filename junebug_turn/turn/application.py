@@ -1,0 +1,143 @@
+"""The Turn Channels API's use cases: send a message; forward an inbound message; forward an event."""
+
+from __future__ import annotations
+
+import attrs
+from twisted.logger import Logger
+
+from junebug_turn import strictjson
+from junebug_turn.amqp.connector import Connector
+from junebug_turn.caches.interface import Cache
+from junebug_turn.delivery import Deliverer, Destination
+from junebug_turn.errors import MessageNotFound
+from junebug_turn.menus import Choice, Menu
+from junebug_turn.messages import CLOSE, Event, Message
+from junebug_turn.options import TurnOptions
+from junebug_turn.retry import RetryPolicy
+from junebug_turn.turn.messages import OutboundRequest, flat_status, inbound_to_json, nested_status
+
+
+class TurnApplication:
+    """One channel of Turn, between its connector and Turn's API.
+
+    :ivar unknown_events: how many events came for messages that weren't known (any more)
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        options: TurnOptions,
+        connector: Connector,
+        cache: Cache,
+        deliverer: Deliverer,
+        policy: RetryPolicy,
+    ) -> None:
+        self.options = options
+        self.unknown_events = 0
+        self._connector = connector
+        self._cache = cache
+        self._deliverer = deliverer
+        self._policy = policy
+        self._inbound = Destination.of(f"{options.turn_api_url}/messages", options.auth_token, "Bearer")
+        self._statuses = Destination.of(f"{options.turn_api_url}/statuses", options.auth_token, "Bearer")
+
+    async def send(self, request: OutboundRequest) -> Message:
+        """Publish an outbound message; returns it once the broker has confirmed it.
+
+        What its events and answers need is stored first, since they can come at once.
+
+        :raises MessageNotFound: it replies to a message that isn't known
+        :raises Passing: the broker can't take it now
+        """
+        message = await self._build(request)
+        await self._cache.store_outbound(message, None, None)
+        if message.to_addr is not None:
+            # A text takes the place of an earlier menu: a number that comes back answers the text.
+            menu = Menu(request.choices) if request.choices else None
+            await self._cache.store_menu(message.to_addr, menu)
+        await self._connector.publish_outbound(message)
+        self.log.debug(
+            "outbound message {message_id} published on {connector}",
+            message_id=message.message_id,
+            connector=self.options.connector_name,
+        )
+        return message
+
+    async def _build(self, request: OutboundRequest) -> Message:
+        options = self.options
+        inbound = await self._replied_to(request)
+        if inbound is not None:
+            return request.as_reply(
+                inbound, transport_name=options.connector_name, transport_type=options.transport_type
+            )
+        return request.as_new(
+            default_from_addr=options.default_from_addr,
+            transport_name=options.connector_name,
+            transport_type=options.transport_type,
+        )
+
+    async def _replied_to(self, request: OutboundRequest) -> Message | None:
+        """The message that ``reply_to`` names, or else the last one from there, unless it ended its session."""
+        if request.reply_to is not None:
+            inbound = await self._cache.fetch_inbound(request.reply_to)
+            if inbound is None:
+                raise MessageNotFound(f"Inbound message with id {request.reply_to[:100]} not found")
+            return inbound
+        inbound = await self._cache.fetch_last_inbound(request.to)
+        return None if inbound is None or inbound.session_event == CLOSE else inbound
+
+    async def on_inbound(self, message: Message) -> None:
+        """Keep an inbound message for replies, and POST it to Turn.
+
+        :raises DeliveryFailed: it could not be delivered
+        """
+        await self._cache.store_inbound(message)
+        choice = await self._choice(message)
+        await self._deliverer.deliver(
+            self._inbound,
+            strictjson.dumps(inbound_to_json(message, choice)),
+            timeout=self.options.mo_message_url_timeout,
+            policy=self._policy,
+        )
+        self.log.debug("inbound message {message_id} delivered", message_id=message.message_id)
+
+    async def _choice(self, message: Message) -> Choice | None:
+        """What the message chose from the menu that its sender was sent last."""
+        if message.from_addr is None:
+            return None
+        menu = await self._cache.fetch_menu(message.from_addr)
+        if menu is None or menu.answered_by not in (None, message.message_id):
+            return None
+        if menu.answered_by is None:
+            await self._cache.store_menu(
+                message.from_addr, attrs.evolve(menu, answered_by=message.message_id)
+            )
+        return menu.chosen(message.content)
+
+    async def on_event(self, event: Event) -> None:
+        """POST an event to Turn; one whose message isn't known any more is logged and counted.
+
+        :raises DeliveryFailed: it could not be delivered
+        """
+        outbound = await self._cache.fetch_outbound(event.user_message_id)
+        if outbound is None:
+            self.unknown_events += 1
+            self.log.warn(
+                "{event_type} {event_id} on {connector} is not forwarded: its message {message_id} is not known, "
+                "or no longer ({count} of these since the start)",
+                event_type=event.event_type,
+                event_id=event.event_id,
+                message_id=event.user_message_id,
+                connector=self.options.connector_name,
+                count=self.unknown_events,
+            )
+            return
+        nested = self.options.status_format == "nested"
+        status = nested_status(event, outbound.to_addr) if nested else flat_status(event)
+        await self._deliverer.deliver(
+            self._statuses,
+            strictjson.dumps(status),
+            timeout=self.options.event_url_timeout,
+            policy=self._policy,
+        )

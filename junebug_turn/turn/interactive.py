@@ -1,0 +1,68 @@
+"""Buttons and lists on phones that have none: a numbered text, and the number that comes back.
+
+The form is WhatsApp's interactive message, which Turn passes on: ``{"type": "button", "header", "body", "footer",
+"action": {"buttons": [{"reply": {"id", "title"}}]}}`` or ``{"type": "list", ..., "action": {"sections": [{"title",
+"rows": [{"id", "title", "description"}]}]}}``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+
+from junebug_turn.menus import Choice
+
+# More choices than WhatsApp allows (10), and few enough for a menu that someone reads.
+MAX_CHOICES = 99
+
+
+@frozen
+class Rendered:
+    """A text whose numbered lines are the choices."""
+
+    text: str
+    choices: tuple[Choice, ...]
+
+
+def render(interactive: Any) -> Rendered | None:
+    """The numbered text of an interactive message; None where it isn't one that has a text and choices."""
+    if not isinstance(interactive, dict):
+        return None
+    action = interactive.get("action")
+    choices = _choices(action) if isinstance(action, dict) else []
+    body = _text(interactive, "body")
+    if not body or not choices or len(choices) > MAX_CHOICES:
+        return None
+    parts = [_text(interactive, "header"), body]
+    parts += [f"{number}. {choice.title}" for number, choice in enumerate(choices, 1)]
+    parts.append(_text(interactive, "footer"))
+    return Rendered("\n".join(part for part in parts if part), tuple(choices))
+
+
+def _text(interactive: dict[str, Any], part: str) -> str:
+    value = interactive.get(part)
+    text = value.get("text") if isinstance(value, dict) else None
+    return text.strip() if isinstance(text, str) else ""
+
+
+def _choices(action: dict[str, Any]) -> list[Choice]:
+    buttons = [button.get("reply") for button in _objects(action.get("buttons"))]
+    rows = [row for section in _objects(action.get("sections")) for row in _objects(section.get("rows"))]
+    found = [_choice("button_reply", button) for button in buttons] + [
+        _choice("list_reply", row) for row in rows
+    ]
+    return [choice for choice in found if choice is not None]
+
+
+def _choice(kind: str, value: Any) -> Choice | None:
+    if not isinstance(value, dict):
+        return None
+    id, title = value.get("id"), value.get("title")
+    if not isinstance(id, str) or not isinstance(title, str) or not title.strip():
+        return None
+    return Choice(kind, id, title)
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

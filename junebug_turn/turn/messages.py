@@ -1,0 +1,170 @@
+"""Turn's JSON to and from vumi's messages: pure translation, no I/O.
+
+The formats are those of the Turn Channels API, as ``docs/turn.md`` shows them.
+"""
+
+from __future__ import annotations
+
+from calendar import timegm
+from datetime import datetime
+from typing import Any
+
+from attrs import frozen
+
+from junebug_turn.errors import Answer, InvalidBody
+from junebug_turn.menus import Choice
+from junebug_turn.messages import CLOSE, DELIVERED, DELIVERY_REPORT, FAILED, NACK, RESUME, Event, Message
+from junebug_turn.turn.interactive import render
+
+
+@frozen(kw_only=True)
+class OutboundRequest:
+    """A webhook of Turn, validated.  ``choices`` are those of a menu that became the ``content``'s numbered lines."""
+
+    to: str
+    content: str
+    from_addr: str | None = None
+    reply_to: str | None = None
+    waiting_for_user_input: bool = False
+    choices: tuple[Choice, ...] = ()
+
+    @classmethod
+    def from_json(cls, body: Any, *, render_interactive: bool) -> OutboundRequest:
+        """Validate a webhook's JSON.  Keys that are unknown, or of no use here, are passed over.
+
+        :raises InvalidBody: a field that is needed is missing or of a wrong type, or there is no text to send
+        """
+        if not isinstance(body, dict):
+            raise InvalidBody("the body must be an object")
+        to = _optional_text(body, "to")
+        if not to:
+            raise InvalidBody("'to' is required")
+        waiting = body.get("waiting_for_user_input")
+        if waiting is not None and not isinstance(waiting, bool):
+            raise InvalidBody("'waiting_for_user_input' must be a boolean or null")
+        content, choices = _content(body, render_interactive)
+        return cls(
+            to=to,
+            content=content,
+            from_addr=_optional_text(body, "from") or None,
+            reply_to=_optional_text(body, "reply_to") or None,
+            waiting_for_user_input=waiting is True,
+            choices=choices,
+        )
+
+    @property
+    def session_event(self) -> str:
+        """A session goes on when Turn waits for an answer, and ends otherwise."""
+        return RESUME if self.waiting_for_user_input else CLOSE
+
+    def as_reply(self, inbound: Message, *, transport_name: str, transport_type: str) -> Message:
+        """The outbound message that answers ``inbound``."""
+        return inbound.reply(
+            self.content,
+            session_event=self.session_event,
+            helper_metadata={},
+            transport_name=transport_name,
+            transport_type=transport_type,
+        )
+
+    def as_new(self, *, default_from_addr: str, transport_name: str, transport_type: str) -> Message:
+        """The outbound message that answers nothing."""
+        return Message(
+            to_addr=self.to,
+            from_addr=self.from_addr or default_from_addr,
+            content=self.content,
+            transport_name=transport_name,
+            transport_type=transport_type,
+            session_event=self.session_event,
+        )
+
+
+def _optional_text(body: dict[str, Any], name: str) -> str | None:
+    value = body.get(name)
+    if value is not None and not isinstance(value, str):
+        raise InvalidBody(f"'{name}' must be a string")
+    return value
+
+
+def _content(body: dict[str, Any], render_interactive: bool) -> tuple[str, tuple[Choice, ...]]:
+    turn = body.get("turn")
+    if not isinstance(turn, dict):
+        raise InvalidBody("'turn' is required and must be an object")
+    kind = turn.get("type")
+    if kind is None or kind == "text":
+        text = turn.get("text")
+        content = text.get("body") if isinstance(text, dict) else None
+        if not isinstance(content, str):
+            raise InvalidBody("'turn.text.body' is required and must be a string")
+        return content, ()
+    if kind == "interactive" and render_interactive:
+        rendered = render(turn.get("interactive"))
+        if rendered is not None:
+            return rendered.text, rendered.choices
+    content = body.get("content")
+    if not isinstance(content, str) or not content:
+        name = repr(kind[:100]) if isinstance(kind, str) else "of a wrong type"
+        raise InvalidBody(
+            f"'turn.type' is {name}, which can't be sent here as text, and there is no 'content'"
+        )
+    return content, ()
+
+
+def inbound_to_json(message: Message, choice: Choice | None = None) -> dict[str, Any]:
+    """An inbound message as it is POSTed to Turn: a text, or the choice that it made from a menu.
+
+    Turn refuses an empty text: the address that was dialled stands in for it.
+    """
+    content: dict[str, Any] = {"type": "text", "text": {"body": message.content or message.to_addr}}
+    if choice is not None:
+        content = {
+            "type": "interactive",
+            "interactive": {"type": choice.kind, choice.kind: {"id": choice.id, "title": choice.title}},
+        }
+    return {
+        "contact": {"id": message.from_addr, "profile": {"name": message.from_addr}},
+        "message": {
+            **content,
+            "from": message.from_addr,
+            "id": message.message_id,
+            "timestamp": _unix_seconds(message.timestamp),
+        },
+    }
+
+
+def flat_status(event: Event) -> dict[str, Any]:
+    """An event in the documented form, which knows no failure."""
+    return {
+        "user_message_id": event.user_message_id,
+        "timestamp": event.timestamp.isoformat(" ", "seconds"),
+        "status": "delivered" if _is_report(event, DELIVERED) else "sent",
+    }
+
+
+def nested_status(event: Event, recipient: str | None) -> dict[str, Any]:
+    """An event in the form that Turn's API takes today; ``recipient`` is the outbound message's to_addr."""
+    if event.event_type == NACK or _is_report(event, FAILED):
+        status = "failed"
+    else:
+        status = "delivered" if _is_report(event, DELIVERED) else "sent"
+    return {
+        "status": {
+            "id": event.user_message_id,
+            "timestamp": _unix_seconds(event.timestamp),
+            "status": status,
+            "recipient_id": recipient,
+        }
+    }
+
+
+def errors_to_json(answer: Answer) -> dict[str, Any]:
+    """An error as this API tells it."""
+    return {"errors": [{"type": answer.type, "message": answer.message}]}
+
+
+def _is_report(event: Event, status: str) -> bool:
+    return event.event_type == DELIVERY_REPORT and event.delivery_status == status
+
+
+def _unix_seconds(timestamp: datetime) -> str:
+    return str(timegm(timestamp.utctimetuple()))
