@@ -1,0 +1,331 @@
+"""Turn's JSON to and from vumi's messages."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from junebug_turn import strictjson
+from junebug_turn.errors import InvalidBody, answer_for
+from junebug_turn.menus import Choice, Menu
+from junebug_turn.messages import TRANSPORT_TYPES, Event, Message
+from junebug_turn.turn.messages import (
+    OutboundRequest,
+    errors_to_json,
+    flat_status,
+    inbound_to_json,
+    nested_status,
+)
+from tests.strategies import events, json_objects, json_values, messages
+
+DOCUMENTED_REQUEST = """
+{
+  "to": "+26612345678",
+  "from": "8110",
+  "turn": {"type": "text", "text": {"body": "Hello world!"}}
+}
+"""
+TURN_TEXT = {"type": "text", "text": {"body": "hi"}}
+BUTTONS = {
+    "type": "interactive",
+    "interactive": {
+        "type": "button",
+        "header": {"type": "text", "text": "MomConnect"},
+        "body": {"text": "How are you?"},
+        "footer": {"text": "Choose a number"},
+        "action": {
+            "buttons": [
+                {"type": "reply", "reply": {"id": "b1", "title": "Well"}},
+                {"type": "reply", "reply": {"id": "b2", "title": "Not well"}},
+            ]
+        },
+    },
+}
+LIST = {
+    "type": "interactive",
+    "interactive": {
+        "type": "list",
+        "body": {"text": "Topics"},
+        "action": {
+            "button": "Menu",
+            "sections": [
+                {"title": "A", "rows": [{"id": "r1", "title": "Nutrition", "description": "x"}]},
+                {"title": "B", "rows": [{"id": "r2", "title": "Sleep"}]},
+            ],
+        },
+    },
+}
+INBOUND = Message(
+    to_addr="*120#",
+    from_addr="+26612345678",
+    transport_name="ussd_transport",
+    transport_type="ussd",
+    message_id="message-uuid-5678",
+    content="Hello world!",
+    timestamp=datetime(2021, 8, 7, 14, 17, 58, 999999),
+    transport_metadata={"session": 7},
+)
+
+
+def parse(*, render_interactive: bool = True, **fields: Any) -> OutboundRequest:
+    body = {"to": "+27123", "turn": TURN_TEXT, **fields}
+    return OutboundRequest.from_json(body, render_interactive=render_interactive)
+
+
+def new(**fields: Any) -> Message:
+    return parse(**fields).as_new(default_from_addr="8110", transport_name="conn", transport_type="sms")
+
+
+def test_documented_request() -> None:
+    """The reference's example request is accepted as it is printed there, without the comma that JSON forbids."""
+    request = OutboundRequest.from_json(json.loads(DOCUMENTED_REQUEST), render_interactive=True)
+    assert request == OutboundRequest(to="+26612345678", from_addr="8110", content="Hello world!")
+
+
+def test_keys_that_turn_sends_beside() -> None:
+    """block, resources, evaluated_resources, content, context, also null, and unknown keys are accepted."""
+    extra = dict.fromkeys(
+        ["block", "resources", "evaluated_resources", "content", "context", "reply_to", "from"]
+    )
+    assert parse(**extra, future={"a": 1}) == parse()
+
+
+@pytest.mark.parametrize("to", [None, "", 27, ["+27"]])
+def test_to_is_required(to: object) -> None:
+    """A webhook without to, or with another type there, is refused and the field is named."""
+    with pytest.raises(InvalidBody, match="'to'"):
+        parse(to=to)
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [None, "text", {}, {"type": "text"}, {"type": "text", "text": {}}, {"text": {"body": 5}}, {"text": "hi"}],
+)
+def test_body_is_required(turn: object) -> None:
+    """A webhook without turn.text.body is refused, also when it has a content beside."""
+    with pytest.raises(InvalidBody, match="turn"):
+        parse(turn=turn, content="beside")
+
+
+def test_type_absent_counts_as_text() -> None:
+    """turn.type absent counts as text."""
+    assert parse(turn={"text": {"body": "hi"}}).content == "hi"
+
+
+def test_other_types_fall_back_to_content() -> None:
+    """Another turn.type falls back to a non-empty top-level content."""
+    assert parse(turn={"type": "image", "image": {}}, content="see image").content == "see image"
+
+
+@pytest.mark.parametrize("content", [None, "", 5])
+def test_other_types_without_content(content: object) -> None:
+    """Another turn.type without a text to send is refused, and the type is named."""
+    with pytest.raises(InvalidBody, match=r"'turn\.type' is 'image'"):
+        parse(turn={"type": "image"}, content=content)
+
+
+@pytest.mark.parametrize(("waiting", "session_event"), [(True, "resume"), (False, "close"), (None, "close")])
+def test_session_event(waiting: bool | None, session_event: str) -> None:
+    """waiting_for_user_input true means session_event resume, else close, on replies and non-replies."""
+    request = parse(waiting_for_user_input=waiting)
+    assert request.as_reply(INBOUND, transport_name="c", transport_type="sms").session_event == session_event
+    assert new(waiting_for_user_input=waiting).session_event == session_event
+
+
+@pytest.mark.parametrize("waiting", ["true", 1, []])
+def test_wrong_session_type(waiting: object) -> None:
+    """waiting_for_user_input of a wrong type is refused and named; nothing is coerced."""
+    with pytest.raises(InvalidBody, match="waiting_for_user_input"):
+        parse(waiting_for_user_input=waiting)
+
+
+def test_new_message() -> None:
+    """A new message comes from from or default_from_addr, over the connector, with the configured type."""
+    message = new()
+    assert message == Message(
+        to_addr="+27123",
+        from_addr="8110",
+        content="hi",
+        transport_name="conn",
+        transport_type="sms",
+        session_event="close",
+        message_id=message.message_id,
+        timestamp=message.timestamp,
+    )
+    assert new(**{"from": "9"}).from_addr == "9"
+    assert new(**{"from": None}).from_addr == "8110"
+
+
+def test_reply() -> None:
+    """A reply has swapped addresses, in_reply_to, and the inbound message's transport."""
+    message = parse().as_reply(INBOUND, transport_name="conn", transport_type="sms")
+    assert (message.to_addr, message.from_addr, message.in_reply_to) == (
+        "+26612345678",
+        "*120#",
+        "message-uuid-5678",
+    )
+    assert (message.transport_name, message.transport_type) == ("ussd_transport", "ussd")
+    assert message.transport_metadata == {"session": 7}
+
+
+def test_documented_inbound() -> None:
+    """An inbound message has the documented body, its timestamp a string of Unix seconds."""
+    assert inbound_to_json(INBOUND) == {
+        "contact": {"id": "+26612345678", "profile": {"name": "+26612345678"}},
+        "message": {
+            "type": "text",
+            "text": {"body": "Hello world!"},
+            "from": "+26612345678",
+            "id": "message-uuid-5678",
+            "timestamp": "1628345878",
+        },
+    }
+
+
+@pytest.mark.parametrize("content", [None, ""])
+def test_empty_inbound(content: str | None) -> None:
+    """Turn refuses an empty text: the address that was dialled is sent in its place."""
+    message = Message(
+        to_addr="*120#", from_addr="1", transport_name="t", transport_type="ussd", content=content
+    )
+    assert inbound_to_json(message)["message"]["text"]["body"] == "*120#"
+
+
+@pytest.mark.parametrize(
+    ("fields", "flat", "nested"),
+    [
+        ({"event_type": "ack"}, "sent", "sent"),
+        ({"event_type": "nack", "nack_reason": "x"}, "sent", "failed"),
+        ({"event_type": "delivery_report", "delivery_status": "pending"}, "sent", "sent"),
+        ({"event_type": "delivery_report", "delivery_status": "failed"}, "sent", "failed"),
+        ({"event_type": "delivery_report", "delivery_status": "delivered"}, "delivered", "delivered"),
+        ({"event_type": "ack", "delivery_status": "delivered"}, "sent", "sent"),
+    ],
+)
+def test_events(fields: dict[str, Any], flat: str, nested: str) -> None:
+    """Each event has its status in both forms: flat knows no failure, nested does."""
+    event = Event(user_message_id="msg-uuid-1234", timestamp=datetime(2015, 6, 15, 13, 0, 0, 7), **fields)
+    assert flat_status(event) == {
+        "user_message_id": "msg-uuid-1234",
+        "timestamp": "2015-06-15 13:00:00",
+        "status": flat,
+    }
+    assert nested_status(event, "+27123") == {
+        "status": {
+            "id": "msg-uuid-1234",
+            "timestamp": "1434373200",
+            "status": nested,
+            "recipient_id": "+27123",
+        }
+    }
+
+
+def test_errors() -> None:
+    """An error is told as a list with type and message."""
+    assert errors_to_json(answer_for(InvalidBody("m"))) == {
+        "errors": [{"type": "invalid_body", "message": "m"}]
+    }
+
+
+def test_buttons_become_numbers() -> None:
+    """Buttons are rendered as a plain numbered text, with header and footer."""
+    request = parse(turn=BUTTONS)
+    assert request.content == "MomConnect\nHow are you?\n1. Well\n2. Not well\nChoose a number"
+    assert request.choices == (Choice("button_reply", "b1", "Well"), Choice("button_reply", "b2", "Not well"))
+
+
+def test_lists_become_numbers() -> None:
+    """A list's rows are numbered through all sections."""
+    request = parse(turn=LIST)
+    assert request.content == "Topics\n1. Nutrition\n2. Sleep"
+    assert request.choices == (Choice("list_reply", "r1", "Nutrition"), Choice("list_reply", "r2", "Sleep"))
+
+
+def test_render_interactive_off() -> None:
+    """With render_interactive false an interactive message is as any other type: its content, or refused."""
+    with pytest.raises(InvalidBody, match=r"'turn\.type' is 'interactive'"):
+        parse(render_interactive=False, turn=BUTTONS)
+    request = parse(render_interactive=False, turn=BUTTONS, content="text")
+    assert (request.content, request.choices) == ("text", ())
+
+
+@pytest.mark.parametrize("interactive", [None, [], {}, {"body": {"text": "b"}}, {"action": {"buttons": []}}])
+def test_interactive_without_choices(interactive: object) -> None:
+    """An interactive message that can't be rendered falls back to content, else is refused."""
+    turn = {"type": "interactive", "interactive": interactive}
+    assert parse(turn=turn, content="text").content == "text"
+    with pytest.raises(InvalidBody, match=r"'turn\.type' is 'interactive'"):
+        parse(turn=turn)
+
+
+@pytest.mark.parametrize("content", ["2", " 2 ", "2.", "2)", "\t2\n", "02"])
+def test_number_chooses(content: str) -> None:
+    """A number of the menu chooses its line, however it is typed."""
+    assert Menu(parse(turn=BUTTONS).choices).chosen(content) == Choice("button_reply", "b2", "Not well")
+
+
+@pytest.mark.parametrize("content", [None, "", "0", "3", "-1", "1 2", "one", "1" * 5000, "2x", "²"])
+def test_other_answers_choose_nothing(content: str | None) -> None:
+    """What is not a number of the menu chooses nothing."""
+    assert Menu(parse(turn=BUTTONS).choices).chosen(content) is None
+
+
+@pytest.mark.parametrize("kind", ["button_reply", "list_reply"])
+def test_chosen_inbound(kind: str) -> None:
+    """A choice is sent to Turn as type interactive with the button's or row's id and title, instead of text."""
+    message = inbound_to_json(INBOUND, Choice(kind, "b1", "Well"))["message"]
+    assert "text" not in message
+    assert message["type"] == "interactive"
+    assert message["interactive"] == {"type": kind, kind: {"id": "b1", "title": "Well"}}
+
+
+@given(
+    messages, st.none() | st.builds(Choice, st.just("list_reply"), st.text(max_size=5), st.text(max_size=5))
+)
+def test_any_inbound_can_be_told(message: Message, choice: Choice | None) -> None:
+    """Every inbound message that can be read can be told to Turn."""
+    told = json.loads(strictjson.dumps(inbound_to_json(message, choice)))
+    assert told["message"]["id"] == message.message_id
+    assert told["message"]["timestamp"].isdigit()
+
+
+@given(events)
+def test_any_event_can_be_told(event: Event) -> None:
+    """Every event that can be read has a status in both forms."""
+    assert flat_status(event)["status"] in {"sent", "delivered"}
+    assert nested_status(event, None)["status"]["status"] in {"sent", "delivered", "failed"}
+
+
+_names = st.sampled_from(
+    ["to", "from", "reply_to", "turn", "content", "waiting_for_user_input", "type", "text", "body"]
+)
+_parts = st.sampled_from(
+    ["type", "interactive", "text", "body", "action", "buttons", "sections", "rows", "reply", "id"]
+)
+_nested = st.recursive(
+    json_values | st.sampled_from(["interactive", "text"]),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(_parts, children, max_size=4),
+    max_leaves=10,
+)
+
+
+@given(json_values | json_objects | st.dictionaries(_names, _nested, max_size=6), st.booleans(), messages)
+def test_any_webhook(body: Any, render_interactive: bool, inbound: Message) -> None:
+    """Any JSON value is refused as an invalid body, or makes a valid vumi message."""
+    try:
+        request = OutboundRequest.from_json(body, render_interactive=render_interactive)
+    except InvalidBody:
+        return
+    for message in (
+        request.as_reply(inbound, transport_name="conn", transport_type="sms"),
+        request.as_new(default_from_addr="8110", transport_name="conn", transport_type="sms"),
+    ):
+        assert message.session_event in {"resume", "close"}
+        assert message.transport_type in TRANSPORT_TYPES
+        assert isinstance(message.content, str)
+        assert Message.from_json(message.to_json()) == message
