@@ -189,6 +189,15 @@ for _tag, _pattern, _first in (
     )
 
 
+_QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
+
+
+def _without_content(quoted: re.Match[str]) -> str:
+    """PyYAML quotes signs and <kinds>, but also aliases and tags, and an unquoted password may look like one."""
+    content = quoted[1] or quoted[2] or ""
+    return quoted[0] if len(content) < 2 or content.startswith("<") else "..."
+
+
 def _parse(text: str | bytes) -> Any:
     """The value of one YAML document.
 
@@ -199,9 +208,8 @@ def _parse(text: str | bytes) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        # PyYAML quotes aliases and tags, and an unquoted password may look like one.
-        problem = re.sub(r"(['\"])(?!<)[^'\"]{2,}\1", "...", error.problem or "not YAML")
-        raise ValueError(f"{where}{problem}") from None
+        problem = ", ".join(text for text in (error.context, error.problem) if text)
+        raise ValueError(f"{where}{_QUOTED.sub(_without_content, problem)}") from None
     except yaml.reader.ReaderError as error:
         raise ValueError(f"not YAML text: {error.reason} at position {error.position}") from None
     except RecursionError:

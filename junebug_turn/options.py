@@ -155,7 +155,7 @@ class JunebugOptions(_ApplicationOptions):
     )
     base_url_path: str = _option(
         kinds.PATH,
-        "The path that outbound messages are POSTed under, as <base_url_path>/messages; /channels/<channel_id> "
+        "The path that outbound messages are POSTed under, as {base_url_path}/messages; /channels/{channel_id} "
         "for clients of Junebug.",
         "",
     )
@@ -192,7 +192,7 @@ class TurnOptions(_ApplicationOptions):
         kinds.FILLED, "The key that Turn signs its requests with; it can't be empty.", secret=True
     )
     vumi_api_path: str = _option(
-        kinds.PATH, "The path that outbound messages are POSTed under, as <vumi_api_path>/messages.", ""
+        kinds.PATH, "The path that outbound messages are POSTed under, as {vumi_api_path}/messages.", ""
     )
     turn_api_url: str = _option(
         kinds.BASE_URL,
