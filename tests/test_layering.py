@@ -1,0 +1,112 @@
+"""The layers: a module imports only from lower floors, and some libraries are known in one place only."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# From the ground up; "caches" stands for a package with all its modules, which may import each other.
+FLOORS = (
+    ("errors", "strictjson", "logs"),
+    ("messages", "kinds", "menus", "jsonapi", "destination"),
+    ("options",),
+    ("structure",),
+    ("config",),
+    ("retry", "caches", "webclient"),
+    ("amqp", "delivery"),
+    ("junebug", "turn"),
+    ("http",),
+    ("service",),
+    ("tap", "cli"),
+)
+
+# A library, and the only modules (or packages of ours) that may know it.
+KNOWN_TO = {
+    "klein": ("junebug.api", "turn.api", "http"),
+    "txamqp": ("amqp",),
+    "treq": ("delivery",),
+    "yaml": ("config",),
+}
+
+
+def _name(path: Path) -> str:
+    """``amqp.broker`` for junebug_turn/amqp/broker.py, ``amqp`` for the package itself."""
+    parts = path.relative_to(ROOT / "junebug_turn").with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {_name(path): path for path in sorted((ROOT / "junebug_turn").rglob("*.py"))}
+
+
+def _nodes(name: str) -> Iterator[ast.AST]:
+    return ast.walk(ast.parse(MODULES[name].read_text("utf-8")))
+
+
+def _imports(name: str) -> Iterator[str]:
+    """Every module that ``name`` imports, anywhere in it, by its full name."""
+    for node in _nodes(name):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} has a relative import"
+            assert node.module
+            if node.module == "junebug_turn":
+                yield from (f"junebug_turn.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+def _floor(name: str) -> int:
+    top = name.split(".")[0]
+    for number, names in enumerate(FLOORS):
+        if top in names:
+            return number
+    raise AssertionError(f"{name} has no floor: give it one in FLOORS")
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name])
+def test_a_module_imports_from_lower_floors(name: str) -> None:
+    """A module imports only from lower floors, or from its own package."""
+    own = _floor(name)
+    for imported in _imports(name):
+        library, _, other = imported.partition(".")
+        if library == "junebug_turn" and other.split(".")[0] != name.split(".")[0]:
+            assert _floor(other) < own, f"{name} imports {imported}, which is not below it"
+
+
+@pytest.mark.parametrize("name", list(MODULES))
+def test_a_library_is_known_in_its_place_only(name: str) -> None:
+    """Klein, txamqp, treq and YAML are each imported only where they have their place."""
+    for imported in _imports(name):
+        places = KNOWN_TO.get(imported.split(".")[0])
+        if places is not None:
+            known = any(name == place or name.startswith(f"{place}.") for place in places)
+            assert known, f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name != "cli"])
+def test_the_reactor_comes_in_from_outside(name: str) -> None:
+    """No module imports the reactor when it is loaded: it is given to whatever needs it."""
+    tree = ast.parse(MODULES[name].read_text("utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module == "twisted.internet":
+            assert "reactor" not in [alias.name for alias in node.names]
+
+
+def test_the_namespace_of_twisted_plugins_stays_open() -> None:
+    """Neither ``twisted`` nor ``twisted/plugins`` is a package of ours: an __init__.py would hide Twisted."""
+    assert not list((ROOT / "twisted").rglob("__init__.py"))
+
+
+def test_every_package_is_shipped() -> None:
+    """setup.cfg lists each package: one left out would be missing in the wheel without a word."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", "utf-8")
+    there = {f"junebug_turn.{name}".rstrip(".") for name, path in MODULES.items() if path.stem == "__init__"}
+    assert set(setup["options"]["packages"].split()) == there | {"twisted.plugins"}
