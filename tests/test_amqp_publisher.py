@@ -1,0 +1,300 @@
+"""Publishing: waiting, withdrawing, confirms and returns, against a broker's side made with pika's frames."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pika import frame, spec
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionLost
+
+from junebug_turn.amqp.publisher import MAX_ABANDONED, MAX_WAITING, Publisher
+from junebug_turn.errors import AmqpConnectionError, Unroutable
+from tests.amqp_peer import Peer
+
+
+class Bench:
+    """A publisher, and the connections that a link would give it, one after the other."""
+
+    def __init__(self) -> None:
+        self.peer = Peer()
+        self.publisher = Publisher(self.peer.clock, lambda: 0.5, [])
+        self.fates: dict[str, Any] = {}
+        self.deferreds: dict[str, Deferred[None]] = {}
+
+    def connect(self) -> None:
+        """Open a connection and have the publisher ready on it."""
+        self.peer = peer = Peer()
+        self.publisher._reactor = peer.clock
+        peer.connect()
+        peer.sent()
+        self.serve()
+
+    def serve(self) -> None:
+        peer = self.peer
+        serving = Deferred.fromCoroutine(self.publisher.serve(peer.protocol))
+        serving.addErrback(lambda failure: failure.trap(CancelledError))
+        self.open()
+
+    def open(self) -> None:
+        """Answer until the channel is in confirm mode."""
+        peer = self.peer
+        first = peer.protocol._last_channel
+        peer.send(spec.Channel.OpenOk(), first)
+        peer.send(spec.Exchange.DeclareOk(), first)
+        peer.send(spec.Channel.CloseOk(), first)
+        peer.send(spec.Channel.OpenOk(), first + 1)
+        assert [method.NAME for method in peer.methods()][-1] == "Confirm.Select"
+        self.channel = first + 1
+        peer.send(spec.Confirm.SelectOk(), self.channel)
+
+    def publish(self, *names: str, routing_key: str = "q") -> None:
+        for name in names:
+            done = self.publisher.publish(
+                routing_key, name.encode(), exchange="vumi", headers=None, expiration=None
+            )
+            self.deferreds[name] = done
+            done.addCallbacks(
+                lambda _, n=name: self.fates.update({n: "ok"}),
+                lambda f, n=name: self.fates.update({n: f.type}),
+            )
+
+    def written(self) -> list[str]:
+        """The bodies published since the last call."""
+        return [part.fragment.decode() for part in self.peer.sent() if isinstance(part, frame.Body)]
+
+    def ack(self, tag: int, multiple: bool = False) -> None:
+        self.peer.send(spec.Basic.Ack(tag, multiple), self.channel)
+
+    def come_back(self, name: str, routing_key: str = "q") -> None:
+        method = spec.Basic.Return(312, "NO_ROUTE", "vumi", routing_key)
+        self.peer.protocol.dataReceived(self.peer.content(method, name.encode(), self.channel, 100))
+
+
+@pytest.fixture
+def bench() -> Bench:
+    bench = Bench()
+    bench.connect()
+    return bench
+
+
+def test_success_is_the_brokers_confirm(bench: Bench) -> None:
+    """A publish is done when the broker confirms it, and not before: without confirms never."""
+    bench.publish("a", "b", "c")
+    assert bench.written() == ["a", "b", "c"]
+    assert not bench.fates
+    bench.ack(2)
+    assert bench.fates == {"b": "ok"}
+    bench.ack(3)
+    bench.ack(1)
+    assert bench.fates == {"a": "ok", "b": "ok", "c": "ok"}
+
+
+def test_one_confirm_for_many(bench: Bench) -> None:
+    """A confirm with the multiple flag is one for all up to its number."""
+    names = [f"m{n}" for n in range(100)]
+    bench.publish(*names)
+    bench.ack(3)
+    bench.ack(99, multiple=True)
+    assert set(names) - set(bench.fates) == {"m99"}
+    bench.ack(100, multiple=True)
+    assert set(bench.fates.values()) == {"ok"}
+
+
+def test_a_refused_message_fails(bench: Bench) -> None:
+    """basic.nack from the broker is an AmqpConnectionError."""
+    bench.publish("a")
+    bench.peer.send(spec.Basic.Nack(1, False), bench.channel)
+    assert bench.fates == {"a": AmqpConnectionError}
+
+
+def test_an_unroutable_message_fails(bench: Bench) -> None:
+    """A message that comes back fails at its confirm; those beside it do not."""
+    bench.publish("a", "b")
+    bench.publish("b2", routing_key="other")
+    bench.come_back("b")
+    bench.ack(3, multiple=True)
+    assert bench.fates == {"a": "ok", "b": Unroutable, "b2": "ok"}
+
+
+def test_equal_messages_come_back_one_by_one(bench: Bench) -> None:
+    """Two messages of the same route and body, both returned, both fail."""
+    bench.publish("a")
+    bench.publish("a")
+    bench.come_back("a")
+    bench.come_back("a")
+    assert [publish.returned for publish in bench.publisher._unconfirmed.values()] == ["312 NO_ROUTE"] * 2
+    bench.ack(2, multiple=True)
+    assert bench.fates == {"a": Unroutable}
+    assert not bench.publisher._unconfirmed
+
+
+def test_it_waits_for_the_broker() -> None:
+    """While the broker is away messages wait, and go in their order when it is there."""
+    bench = Bench()
+    bench.publish("a", "b", "c")
+    assert not bench.fates
+    bench.connect()
+    assert bench.written() == ["a", "b", "c"]
+
+
+def test_at_most_a_thousand_wait() -> None:
+    """One more than 1,000 waiting fails at once; one withdrawn makes room."""
+    bench = Bench()
+    bench.publish(*[f"m{n}" for n in range(MAX_WAITING)])
+    assert MAX_WAITING == 1000
+    assert not bench.fates
+    bench.publish("late")
+    assert bench.fates == {"late": AmqpConnectionError}
+    bench.deferreds["m7"].cancel()
+    bench.publish("another")
+    assert "another" not in bench.fates
+    bench.connect()
+    written = bench.written()
+    assert len(written) == 1000
+    assert written[-1] == "another"
+    assert "m7" not in written
+
+
+def test_a_waiting_message_can_be_withdrawn() -> None:
+    """Cancelled while it waits, a message is never sent."""
+    bench = Bench()
+    bench.publish("a", "b")
+    bench.deferreds["a"].cancel()
+    assert bench.fates == {"a": CancelledError}
+    bench.connect()
+    assert bench.written() == ["b"]
+
+
+def test_a_message_handed_over_is_only_left(bench: Bench) -> None:
+    """Cancelled when it was handed over, a message ends the wait and disturbs no other; nothing is kept."""
+    bench.publish("a", "b")
+    bench.deferreds["a"].cancel()
+    assert bench.fates == {"a": CancelledError}
+    bench.ack(2, multiple=True)
+    assert bench.fates == {"a": CancelledError, "b": "ok"}
+    assert not bench.publisher._unconfirmed
+    assert not bench.publisher._abandoned
+
+
+def test_a_broker_that_confirms_nothing_is_left(bench: Bench) -> None:
+    """More than 1,000 given up without confirm end the connection, so that nothing piles up."""
+    for number in range(MAX_ABANDONED + 1):
+        assert not bench.peer.protocol.closed
+        bench.publish(f"m{number}")
+        bench.deferreds[f"m{number}"].cancel()
+    assert bench.peer.protocol.closed
+    assert not bench.publisher._unconfirmed
+
+
+def test_a_lost_connection_fails_what_is_unconfirmed(bench: Bench) -> None:
+    """What was handed over and not confirmed fails, and is never sent again; what comes after waits."""
+    bench.publish("a")
+    bench.written()
+    bench.peer.lose(ConnectionLost())
+    assert bench.fates == {"a": AmqpConnectionError}
+    bench.publish("b")
+    bench.connect()
+    assert bench.written() == ["b"]
+    bench.ack(1)
+    assert bench.fates["b"] == "ok"
+
+
+def test_a_channel_that_dies_alone(bench: Bench) -> None:
+    """A channel closed by the broker fails what is unconfirmed and is opened again after a pause."""
+    bench.publish("a")
+    bench.peer.send(spec.Channel.Close(404, "NOT_FOUND - no exchange", 60, 40), bench.channel)
+    assert bench.fates == {"a": AmqpConnectionError}
+    bench.publish("b")
+    bench.peer.sent()
+    bench.peer.clock.advance(0.2)
+    bench.open()
+    assert bench.written() == ["b"]
+    bench.ack(1)
+    assert bench.fates["b"] == "ok"
+
+
+def test_a_blocked_publisher_waits(bench: Bench) -> None:
+    """While the broker blocks us messages wait; afterwards they go in their order."""
+    bench.peer.send(spec.Connection.Blocked("memory"))
+    bench.publish("a", "b")
+    assert not bench.written()
+    bench.peer.send(spec.Connection.Unblocked())
+    assert bench.written() == ["a", "b"]
+
+
+def test_flow_stops_and_resumes(bench: Bench) -> None:
+    """channel.flow holds messages back."""
+    bench.peer.send(spec.Channel.Flow(False), bench.channel)
+    bench.peer.sent()
+    bench.publish("a")
+    assert not bench.written()
+    bench.peer.send(spec.Channel.Flow(True), bench.channel)
+    assert bench.written() == ["a"]
+
+
+def test_a_full_write_buffer_holds_messages_back(bench: Bench) -> None:
+    """While the transport's buffer is full messages wait, and nothing overtakes them."""
+    gate = bench.peer.transport.producer
+    gate.pauseProducing()
+    bench.publish("a", "b")
+    assert not bench.written()
+    gate.resumeProducing()
+    bench.publish("c")
+    assert bench.written() == ["a", "b", "c"]
+
+
+def test_a_buffer_that_fills_while_flushing() -> None:
+    """A buffer that fills in the middle of what waits stops there."""
+    bench = Bench()
+    bench.publish("a", "b")
+    bench.connect()
+    gate, write = bench.peer.transport.producer, bench.peer.transport.write
+    gate.pauseProducing()
+    bench.publish("c", "d")
+    bench.written()
+
+    def fill(data: bytes) -> None:
+        write(data)
+        gate.pauseProducing()
+
+    bench.peer.transport.write = fill
+    gate.resumeProducing()
+    assert bench.written() == ["c"]
+    gate.resumeProducing()
+    assert bench.written() == ["d"]
+
+
+@pytest.mark.parametrize("arguments", [{"routing_key": "ü" * 128}, {"headers": {"n": object()}}])
+def test_what_has_no_form_fails(bench: Bench, arguments: dict[str, Any]) -> None:
+    """A name or header that AMQP can't carry fails that message alone, with ValueError."""
+    arguments = {"routing_key": "q", "headers": None} | arguments
+    faults: list[Any] = []
+    publishing = bench.publisher.publish(
+        arguments["routing_key"], b"x", exchange="vumi", headers=arguments["headers"], expiration=None
+    )
+    publishing.addErrback(lambda failure: faults.append(failure.type))
+    assert faults == [ValueError]
+
+
+def test_headers_over_a_frame_fail_alone(bench: Bench) -> None:
+    """Headers that don't fit a frame fail their message; the numbers of the others stay right."""
+    faults: list[Any] = []
+    publishing = bench.publisher.publish(
+        "q", b"x", exchange="vumi", headers={"n": "x" * 140000}, expiration=None
+    )
+    publishing.addErrback(lambda failure: faults.append(failure.type))
+    assert faults == [ValueError]
+    bench.publish("a")
+    bench.ack(1)
+    assert bench.fates == {"a": "ok"}
+
+
+def test_stopping_fails_what_waits() -> None:
+    """When the service stops, what waits and what comes later fail."""
+    bench = Bench()
+    bench.publish("a")
+    bench.publisher.stop()
+    bench.publish("b")
+    assert bench.fates == {"a": AmqpConnectionError, "b": AmqpConnectionError}
