@@ -55,6 +55,16 @@ def _filled(value: Any) -> str:
     return text
 
 
+def _host(value: Any) -> str:
+    host = _filled(value)
+    try:
+        if not re.fullmatch(r"[\w.-]+", host):
+            IPv6Address(host)
+    except AddressValueError:
+        raise ValueError("must be a host name or an address, without port or brackets") from None
+    return host
+
+
 def _queue_name(value: Any) -> str:
     name = _filled(value)
     # AMQP has 255 bytes for a queue's name, and ours append words such as ".inbound.parked".
@@ -261,6 +271,7 @@ def optional(kind: Kind) -> Kind:
 
 TEXT = Kind("text", _text)
 FILLED = Kind("text", _filled)
+HOST = Kind("host", _host)
 QUEUE_NAME = Kind("text", _queue_name)
 VHOST = Kind("text", _vhost)
 BOOLEAN = Kind("true or false", _boolean, from_yaml=True)

@@ -40,7 +40,7 @@ def _mapping_option(help: str) -> Any:
 class AmqpOptions:
     """Where the broker is."""
 
-    hostname: str = _option(kinds.FILLED, "The broker's host name or address.", "127.0.0.1")
+    hostname: str = _option(kinds.HOST, "The broker's host name or address.", "127.0.0.1")
     port: int = _option(kinds.whole(1, 65535), "The broker's port; 5671 is usual with TLS.", 5672)
     username: str = _option(kinds.FILLED, "The user name at the broker.", "guest")
     password: str = _option(kinds.TEXT, "The password at the broker.", "guest", secret=True)
@@ -248,7 +248,7 @@ SELECTORS: dict[str, Option] = {
         secret=True,
     ),
     "application": Option(
-        "Which application runs, or the default for those in applications.",
+        "Which application runs; required, unless every one of applications says it.",
         kinds.chosen(_CLASS_PATHS, ("junebug", "turn")),
     ),
     "applications": Option(

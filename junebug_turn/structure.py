@@ -79,6 +79,8 @@ def show(value: object) -> str:
         return str(value).lower()
     if isinstance(value, dict | list):
         return "a mapping" if isinstance(value, dict) else "a list"
+    if isinstance(value, str) and "://" in value:
+        return "a URL"  # it may hold a password, also where none is wanted
     try:
         text = repr(value)
     except ValueError:  # Python writes no decimal number of thousands of digits

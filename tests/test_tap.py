@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from twisted.application.service import Application, IService, Service
 from twisted.logger import ILogObserver, Logger
+from twisted.python import usage
 
 from junebug_turn.config import Settings
 from junebug_turn.errors import ConfigError
@@ -115,7 +116,8 @@ class TestMakeService:
         """In twistd's application the service runs and stops with it, and log_level is honoured."""
         application = Application("test")
         options = parsed(*complete(**{"log-level": "error"}))
-        options.parent = {"logfile": "-"}
+        options.parent = usage.Options()
+        options.parent["logfile"] = "-"
         makeService(options).setServiceParent(application)
         observer = application.getComponent(ILogObserver)
         log = Logger(observer=observer)
