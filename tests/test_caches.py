@@ -1,0 +1,520 @@
+"""The promises of every cache, and those of the one in memory.
+
+The first part runs for each implementation in ``IMPLEMENTATIONS``; only what such a fixture gives is used there.
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeVar
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
+
+from junebug_turn.caches import Cache, Outbound, make_cache
+from junebug_turn.caches.memory import MemoryCache
+from junebug_turn.caches.store import SWEEP_INTERVAL, SWEEP_SIZE, ExpiringStore, pack_key, unpack_key
+from junebug_turn.errors import ConfigError
+from junebug_turn.messages import Message
+from tests import strategies
+
+T = TypeVar("T")
+DAY = 24 * 60 * 60
+
+IMPLEMENTATIONS = ["memory"]
+
+
+def result(awaitable: Awaitable[T]) -> T:
+    """What ``awaitable`` gives at once."""
+    results: list[Any] = []
+
+    async def waiting() -> T:
+        return await awaitable
+
+    Deferred.fromCoroutine(waiting()).addBoth(results.append)
+    (value,) = results
+    if hasattr(value, "raiseException"):
+        value.raiseException()
+    return value  # type: ignore[no-any-return]
+
+
+def message(message_id: str = "m1", from_addr: str | None = "+27831234567", **fields: Any) -> Message:
+    return Message(
+        message_id=message_id,
+        to_addr="8110",
+        from_addr=from_addr,
+        transport_name="sms",
+        transport_type="sms",
+        **fields,
+    )
+
+
+Make = Callable[..., Cache]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=IMPLEMENTATIONS)
+def make(request: pytest.FixtureRequest, clock: Clock) -> Iterator[Make]:
+    """Makes and starts caches of one implementation, and stops them at the end."""
+    caches: list[Cache] = []
+
+    def made(*, option: str = "message_cache", **config: Any) -> Cache:
+        cache = make_cache(request.param, config, option=option, connector="sms", clock=clock)
+        result(cache.start())
+        caches.append(cache)
+        return cache
+
+    yield made
+    for cache in caches:
+        result(cache.stop())
+    assert clock.getDelayedCalls() == []
+
+
+# Every implementation.
+
+
+def test_inbound(make: Make) -> None:
+    """An inbound message is found again by its id, as it was."""
+    cache = make()
+    stored = message(
+        content="Molo ☺", helper_metadata={"a": [1, {"b": None}]}, group="g", session_event="new"
+    )
+    result(cache.store_inbound(stored))
+    assert result(cache.fetch_inbound("m1")) == stored
+    assert result(cache.fetch_inbound("m2")) is None
+
+
+def test_outbound(make: Make) -> None:
+    """Of an outbound message its address, event URL and token are found again by its id."""
+    cache = make()
+    result(cache.store_outbound(message("m1"), "http://h/e", "token"))
+    result(cache.store_outbound(message("m2"), None, None))
+    assert result(cache.fetch_outbound("m1")) == Outbound("8110", "http://h/e", "token")
+    assert result(cache.fetch_outbound("m2")) == Outbound("8110", None, None)
+    assert result(cache.fetch_outbound("m3")) is None
+
+
+def test_kinds_are_apart(make: Make) -> None:
+    """An inbound and an outbound message with the same id are two entries."""
+    cache = make()
+    result(cache.store_inbound(message("m1")))
+    assert result(cache.fetch_outbound("m1")) is None
+    result(cache.store_outbound(message("m2"), None, None))
+    assert result(cache.fetch_inbound("m2")) is None
+
+
+def test_ids_are_exact(make: Make) -> None:
+    """Ids that differ only in the case of their letters are different ids."""
+    cache = make()
+    low, high = "ab" * 16, "AB" * 16
+    result(cache.store_inbound(message(low, content="low")))
+    assert result(cache.fetch_inbound(high)) is None
+    result(cache.store_inbound(message(high, content="high")))
+    assert [getattr(result(cache.fetch_inbound(x)), "content", None) for x in (low, high)] == ["low", "high"]
+
+
+@settings(max_examples=50)
+@given(strategies.messages)
+def test_any_message(stored: Message) -> None:
+    """Whatever message comes is found again as it was."""
+    for name in IMPLEMENTATIONS:
+        cache = make_cache(name, {}, option="message_cache", connector="sms", clock=Clock())
+        result(cache.store_inbound(stored))
+        assert result(cache.fetch_inbound(stored.message_id)) == stored
+        if stored.from_addr is not None:
+            assert result(cache.fetch_last_inbound(stored.from_addr)) == stored
+
+
+def test_default_timeout(make: Make, clock: Clock) -> None:
+    """By default a message is known for 24 hours, and no longer."""
+    cache = make()
+    result(cache.store_inbound(message("m1")))
+    result(cache.store_outbound(message("m1"), "http://h/e", None))
+    clock.advance(DAY - 1)
+    assert result(cache.fetch_inbound("m1")) is not None
+    assert result(cache.fetch_outbound("m1")) is not None
+    assert result(cache.fetch_last_inbound("+27831234567")) is not None
+    clock.advance(1)
+    assert result(cache.fetch_inbound("m1")) is None
+    assert result(cache.fetch_outbound("m1")) is None
+    assert result(cache.fetch_last_inbound("+27831234567")) is None
+
+
+def test_timeout(make: Make, clock: Clock) -> None:
+    """The option timeout sets that time; a message that is stored again is known for that time anew."""
+    cache = make(timeout=10)
+    result(cache.store_inbound(message("m1")))
+    clock.advance(6)
+    result(cache.store_inbound(message("m1", content="again")))
+    clock.advance(6)
+    fetched = result(cache.fetch_inbound("m1"))
+    assert fetched is not None
+    assert fetched.content == "again"
+    clock.advance(4)
+    assert result(cache.fetch_inbound("m1")) is None
+
+
+def test_no_event_info(make: Make) -> None:
+    """With store_event_info false neither event URL nor token is kept."""
+    cache = make(store_event_info=False)
+    result(cache.store_outbound(message("m1"), "http://h/e", "token"))
+    assert result(cache.fetch_outbound("m1")) == Outbound("8110", None, None)
+
+
+def test_last_inbound(make: Make) -> None:
+    """The last inbound message of an address is the one that arrived last, whatever its timestamp."""
+    cache = make()
+    new, old = message("m1"), message("m2", timestamp=message().timestamp.replace(year=2015))
+    result(cache.store_inbound(new))
+    result(cache.store_inbound(message("m3", from_addr="other")))
+    result(cache.store_inbound(old))
+    assert result(cache.fetch_last_inbound("+27831234567")) == old
+    assert result(cache.fetch_last_inbound("nobody")) is None
+
+
+def test_last_inbound_again(make: Make) -> None:
+    """An earlier message that the broker delivers again is not thereby the last of its address."""
+    cache = make()
+    for message_id in ("m1", "m2", "m1"):
+        result(cache.store_inbound(message(message_id)))
+    last = result(cache.fetch_last_inbound("+27831234567"))
+    assert last is not None
+    assert last.message_id == "m2"
+
+
+def test_no_address(make: Make) -> None:
+    """A message without from_addr is kept like any other."""
+    cache = make()
+    result(cache.store_inbound(message("m1", from_addr=None)))
+    assert result(cache.fetch_inbound("m1")) is not None
+
+
+class CacheMachine(RuleBasedStateMachine):
+    """A cache against a model that is too simple to be wrong: lists, looked through from the start."""
+
+    implementation = "memory"
+    TIMEOUT = 10
+    SIZE = 4
+
+    ids = st.sampled_from(["a", "b", "c", "d", "e", "f", "0" * 32, "F" * 32])
+    addrs = st.sampled_from(["x", "y", None])
+
+    @initialize()
+    def start(self) -> None:
+        self.clock = Clock()
+        config = {"timeout": self.TIMEOUT, "max_entries": self.SIZE}
+        self.cache = make_cache(
+            self.implementation,
+            config,
+            option="message_cache",
+            connector="sms",
+            clock=self.clock,
+        )
+        result(self.cache.start())
+        # (time, message) by age of the last storing; the last of each address
+        self.inbound: list[tuple[float, Message]] = []
+        self.outbound: list[tuple[float, tuple[str, str]]] = []
+        self.last: dict[str, str] = {}
+
+    def teardown(self) -> None:
+        result(self.cache.stop())
+
+    def expire(self) -> None:
+        since = self.clock.seconds() - self.TIMEOUT
+        self.inbound = [entry for entry in self.inbound if entry[0] > since][-self.SIZE :]
+        self.outbound = [entry for entry in self.outbound if entry[0] > since][-self.SIZE :]
+        # What is forgotten is not the last of its address any more, should it ever come again.
+        known = {stored.message_id for _, stored in self.inbound}
+        self.last = {addr: last for addr, last in self.last.items() if last in known}
+
+    @rule(message_id=ids, addr=addrs, content=st.integers(0, 9))
+    def store_inbound(self, message_id: str, addr: str | None, content: int) -> None:
+        stored = message(message_id, addr, content=str(content))
+        result(self.cache.store_inbound(stored))
+        before = [entry[1] for entry in self.inbound if entry[1].message_id == message_id]
+        self.inbound = [entry for entry in self.inbound if entry[1].message_id != message_id]
+        self.inbound.append((self.clock.seconds(), stored))
+        if before and before[0].from_addr != addr:
+            self.last = {other: last for other, last in self.last.items() if last != message_id}
+        if addr is not None and (not before or before[0].from_addr != addr):
+            self.last[addr] = message_id
+        self.expire()
+
+    @rule(message_id=ids, url=st.sampled_from(["http://a/", "http://b/"]))
+    def store_outbound(self, message_id: str, url: str) -> None:
+        result(self.cache.store_outbound(message(message_id), url, "t"))
+        self.outbound = [entry for entry in self.outbound if entry[1][0] != message_id]
+        self.outbound.append((self.clock.seconds(), (message_id, url)))
+        self.expire()
+
+    @rule(seconds=st.sampled_from([0.25, 1, 3, 9.75, 10, 60]))
+    def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.expire()
+
+    @rule(message_id=ids)
+    def fetch_inbound(self, message_id: str) -> None:
+        known = {stored.message_id: stored for _, stored in self.inbound}
+        assert result(self.cache.fetch_inbound(message_id)) == known.get(message_id)
+
+    @rule(message_id=ids)
+    def fetch_outbound(self, message_id: str) -> None:
+        known = {name: Outbound("8110", url, "t") for _, (name, url) in self.outbound}
+        assert result(self.cache.fetch_outbound(message_id)) == known.get(message_id)
+
+    @rule(addr=st.sampled_from(["x", "y"]))
+    def fetch_last_inbound(self, addr: str) -> None:
+        known = {stored.message_id: stored for _, stored in self.inbound}
+        assert result(self.cache.fetch_last_inbound(addr)) == known.get(self.last.get(addr, ""))
+
+    @precondition(lambda self: isinstance(getattr(self, "cache", None), MemoryCache))
+    @invariant()
+    def bounded(self) -> None:
+        assert isinstance(self.cache, MemoryCache)
+        assert len(self.cache.inbound) <= self.SIZE
+        assert len(self.cache.outbound) <= self.SIZE
+        # No address outlives its message.
+        assert set(self.cache._last.values()) <= set(self.cache.inbound._entries)
+
+
+CacheMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
+TestCache = CacheMachine.TestCase
+
+
+# Memory's own.
+
+
+@pytest.fixture
+def warnings() -> Iterator[list[str]]:
+    events: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        if event["log_level"] >= LogLevel.warn:
+            events.append(str(formatEvent(event)))
+
+    globalLogPublisher.addObserver(observe)
+    yield events
+    globalLogPublisher.removeObserver(observe)
+
+
+def test_oldest_go_first(clock: Clock, warnings: list[str]) -> None:
+    """A full cache drops its oldest messages, with their index, and counts them."""
+    cache = MemoryCache(clock, max_entries=3)
+    for n in range(5):
+        result(cache.store_inbound(message(f"m{n}", f"a{n}")))
+    known = [result(cache.fetch_inbound(f"m{n}")) is not None for n in range(5)]
+    assert known == [False, False, True, True, True]
+    assert [result(cache.fetch_last_inbound(f"a{n}")) is not None for n in range(5)] == known
+    assert (len(cache.inbound), cache.inbound.evictions, cache.outbound.evictions) == (3, 2, 0)
+    assert (cache.inbound.hits, cache.inbound.misses) == (6, 2)
+    # What is stored again takes no other's place.
+    result(cache.store_inbound(message("m3")))
+    assert cache.inbound.evictions == 2
+
+
+def test_full_is_logged_once_a_minute(clock: Clock, warnings: list[str]) -> None:
+    """A full cache warns once a minute at most, with the count since the last time and what to change."""
+    cache = MemoryCache(clock, max_entries=1, option="state_cache")
+    for n in range(100):
+        result(cache.store_inbound(message(f"m{n}")))
+    assert len(warnings) == 1
+    clock.advance(59)
+    result(cache.store_inbound(message("n1")))
+    assert len(warnings) == 1
+    clock.advance(1)
+    result(cache.store_inbound(message("n2")))
+    advice = "raise state_cache_config.max_entries, or shorten state_cache_config.timeout"
+    assert warnings == [
+        f"Cache full at 1 entries: {n} of the oldest dropped before their time; {advice}" for n in (1, 100)
+    ]
+
+
+def test_idle_cache_shrinks(clock: Clock) -> None:
+    """A cache that nobody uses lets go of what has expired, a bounded number of entries at a time."""
+    cache = MemoryCache(clock, timeout=10)
+    result(cache.start())
+    for n in range(SWEEP_SIZE + 5):
+        result(cache.store_inbound(message(f"m{n}", f"a{n}")))
+        result(cache.store_outbound(message(f"m{n}"), None, None))
+    clock.pump([SWEEP_INTERVAL] * int(9 / SWEEP_INTERVAL))
+    assert len(cache.inbound) == SWEEP_SIZE + 5
+    clock.advance(1)
+    clock.advance(SWEEP_INTERVAL)
+    assert 0 <= len(cache.inbound) <= 5
+    clock.advance(SWEEP_INTERVAL)
+    assert (len(cache.inbound), len(cache.outbound), len(cache._last)) == (0, 0, 0)
+    assert (cache.inbound.evictions, cache.outbound.evictions) == (0, 0)
+    result(cache.stop())
+
+
+def test_use_drops_the_expired(clock: Clock) -> None:
+    """Each operation drops a few expired entries, and only a few: none has to wait for many."""
+    store = ExpiringStore(clock, ttl=10, max_entries=1000, hint="")
+    for n in range(100):
+        store.put(str(n), b"")
+    clock.advance(10)
+    sizes = []
+    for n in range(3):
+        store.put(f"new{n}", b"")
+        sizes.append(len(store))
+    assert sizes == [99, 98, 97]
+    store.get("x")
+    assert len(store) == 95
+
+
+def test_no_index_for_state_caches(make: Make) -> None:
+    """A state cache keeps no index of addresses."""
+    cache = make(option="state_cache")
+    result(cache.store_inbound(message()))
+    assert result(cache.fetch_last_inbound("+27831234567")) is None
+
+
+@pytest.mark.parametrize("by_address", [False, True])
+def test_entry_size(clock: Clock, by_address: bool) -> None:
+    """An inbound SMS of a usual length takes at most 700 bytes in all."""
+    count = 20_000
+    cache = MemoryCache(clock, by_address=by_address)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for n in range(count):
+            sms = Message(
+                to_addr="+27820001001",
+                from_addr=f"+2783{n:07}",
+                transport_name="sms_transport_smpp",
+                transport_type="sms",
+                content="Hello world, this is an SMS of about a hundred letters, as people write it to a helpline, again",
+                provider="mtn",
+                routing_metadata={"endpoint_name": "default"},
+                helper_metadata={"session_event": None},
+            )
+            result(cache.store_inbound(sms))
+        size = (tracemalloc.get_traced_memory()[0] - before) / count
+    finally:
+        tracemalloc.stop()
+    assert size <= 700
+
+
+@given(
+    st.text(max_size=40)
+    | st.uuids().map(lambda uuid: uuid.hex)
+    | st.text("0123456789abcdefAF ", min_size=32, max_size=32)
+)
+def test_keys(name: str) -> None:
+    """A key tells its name, so that no two names share one."""
+    assert unpack_key(pack_key(name)) == name
+
+
+def test_uuid_keys_are_short() -> None:
+    """The key of a usual message id is 16 bytes."""
+    assert len(pack_key(message().message_id.replace("m1", "ab" * 16))) == 16
+
+
+# make_cache.
+
+
+@pytest.mark.parametrize(
+    "class_path",
+    [
+        "memory",
+        "MemoryMessageCache",
+        "vumi2.message_caches.MemoryMessageCache",
+        "vumi2.applications.junebug_message_api.junebug_state_cache.InMemorySmppCache",
+        "vumi2.applications.junebug_message_api.junebug_state_cache.MemoryJunebugStateCache",
+        "junebug_turn.caches.memory.MemoryCache",
+    ],
+)
+def test_class_paths(class_path: str, clock: Clock) -> None:
+    """The class paths that existing files carry, and the short name, name the cache in memory."""
+    cache = make_cache(class_path, {}, option="state_cache", connector="sms", clock=clock)
+    assert type(cache) is MemoryCache
+
+
+class OwnCache(MemoryCache):
+    """A user's own, importable by its path."""
+
+
+not_a_class = object()
+
+
+def test_own_class(clock: Clock) -> None:
+    """A subclass of Cache of the user's own works by its path."""
+    path = f"{__name__}.OwnCache"
+    cache = make_cache(path, {"timeout": 5}, option="state_cache", connector="sms", clock=clock)
+    assert type(cache) is OwnCache
+
+
+@pytest.mark.parametrize(
+    "class_path",
+    [
+        "",
+        "x",
+        ".x",
+        "x.",
+        "no.such.Module",
+        "junebug_turn.caches.Nothing",
+        f"{__name__}.not_a_class",
+        "os.path.join",
+        "str",
+    ],
+)
+def test_no_such_class(class_path: str, clock: Clock) -> None:
+    """What can't be imported or is no cache is one line that names the option."""
+    with pytest.raises(ConfigError) as caught:
+        make_cache(class_path, {}, option="message_cache", connector="sms", clock=clock)
+    (line,) = caught.value.lines
+    assert line.startswith("message_cache_class: ")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *[("timeout", value) for value in (0, -1, True, "5", None, float("nan"), float("inf"), 10**400)],
+        *[("max_entries", value) for value in (0, -1, True, 1.5, "5", None)],
+        *[("store_event_info", value) for value in (0, "false", None)],
+        ("timout", 5),
+    ],
+)
+def test_bad_options(key: str, value: Any, clock: Clock) -> None:
+    """An unknown option or a wrong value is one line that names it."""
+    with pytest.raises(ConfigError) as caught:
+        make_cache("memory", {key: value}, option="state_cache", connector="sms", clock=clock)
+    (line,) = caught.value.lines
+    assert line.startswith(f"state_cache_config.{key}: ")
+
+
+def test_every_fault_is_told(clock: Clock) -> None:
+    """Each of several faults has its line."""
+    with pytest.raises(ConfigError) as caught:
+        make_cache(
+            "memory",
+            {"a": 1, "timeout": 0},
+            option="message_cache",
+            connector="sms",
+            clock=clock,
+        )
+    assert [line.partition(":")[0] for line in caught.value.lines] == [
+        "message_cache_config.a",
+        "message_cache_config.timeout",
+    ]
+
+
+def test_options_are_a_mapping(clock: Clock) -> None:
+    """Options that are no mapping are one line that says so."""
+    with pytest.raises(ConfigError, match="state_cache_config: must be a mapping"):
+        make_cache("memory", [], option="state_cache", connector="sms", clock=clock)
+
+
+def test_repr_has_no_token() -> None:
+    """An outbound entry in a log or a traceback shows neither event URL nor token."""
+    assert repr(Outbound("8110", "http://h/?s3cret", "s3cret")) == "Outbound(to_addr='8110')"
