@@ -29,7 +29,10 @@ COMPLETE = {
 
 
 def parsed(*arguments: str) -> Options:
+    """The options below those of a twistd that logs to standard output."""
     options = Options()
+    options.parent = usage.Options()
+    options.parent["logfile"] = "-"
     options.parseOptions(list(arguments))
     return options
 
@@ -116,8 +119,6 @@ class TestMakeService:
         """In twistd's application the service runs and stops with it, and log_level is honoured."""
         application = Application("test")
         options = parsed(*complete(**{"log-level": "error"}))
-        options.parent = usage.Options()
-        options.parent["logfile"] = "-"
         makeService(options).setServiceParent(application)
         observer = application.getComponent(ILogObserver)
         log = Logger(observer=observer)
