@@ -156,11 +156,11 @@ def test_a_chunk_costs_its_own_length() -> None:
     peer = connected()
     channel = peer.open_channel()
     channel.listener = ear = Ear()
+    unread = peer.protocol._unread
     stream = peer.content(spec.Basic.Deliver("t", 1, False, "", "q"), b"\xe2\x82\xac" * 40000, 1, 131064)
     for at in range(0, len(stream), 16):
         peer.protocol.dataReceived(stream[at : at + 16])
-        # A bytearray that grows keeps its place; a copy would be a new object.
-        unread = peer.protocol._unread
+    # The bytes were added to one buffer; a copy would be a new object.
     assert unread is peer.protocol._unread
     assert not unread
     assert ear.deliveries[0].body == b"\xe2\x82\xac" * 40000

@@ -79,26 +79,29 @@ def publish(channel: int, arguments: bytes, properties: bytes, body: bytes, fram
     """
     if len(properties) + 12 + OVERHEAD > frame_max:
         raise ValueError("the message's headers are larger than a frame")
-    parts = [
-        _publish_start(METHOD, channel, len(arguments) + 6, BASIC_PUBLISH, 0),
-        arguments,
-        FRAME_END,
-        content(channel, 60, properties, body, frame_max),
-    ]
-    return b"".join(parts)
+    start = _publish_start(METHOD, channel, len(arguments) + 6, BASIC_PUBLISH, 0)
+    return b"".join((start, arguments, FRAME_END, *_content(channel, 60, properties, body, frame_max)))
 
 
 def content(channel: int, class_id: int, properties: bytes, body: bytes, frame_max: int) -> bytes:
     """The header and body frames of a content; ``properties`` begin with their flags."""
+    return b"".join(_content(channel, class_id, properties, body, frame_max))
+
+
+def _content(
+    channel: int, class_id: int, properties: bytes, body: bytes, frame_max: int
+) -> list[bytes | memoryview]:
     size, largest = len(body), frame_max - OVERHEAD
-    parts = [_header_start(HEADER, channel, len(properties) + 12, class_id, 0, size), properties, FRAME_END]
+    header = _header_start(HEADER, channel, len(properties) + 12, class_id, 0, size)
+    parts: list[bytes | memoryview] = [header, properties, FRAME_END]
     if 0 < size <= largest:
         parts += (_start(BODY, channel, size), body, FRAME_END)
-    else:
+    elif size:
+        view = memoryview(body)
         for at in range(0, size, largest):
-            chunk = body[at : at + largest]
+            chunk = view[at : at + largest]
             parts += (_start(BODY, channel, len(chunk)), chunk, FRAME_END)
-    return b"".join(parts)
+    return parts
 
 
 def acknowledgement(channel: int, method: int, delivery_tag: int, flags: int) -> bytes:

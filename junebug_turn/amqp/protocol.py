@@ -253,7 +253,9 @@ class AmqpProtocol(AMQClient):  # type: ignore[misc]
             goodbye = self._channel(0).connection_close(reply_code=200, reply_text="goodbye")
             try:
                 await goodbye.addTimeout(within, self.clock)
-            except (TimeoutError, Closed):
+            except TimeoutError:
+                self.transport.abortConnection()
+            except Closed:
                 pass
             self.do_close(ConnectionDone())
         gone = self.disconnected.wait()

@@ -83,10 +83,11 @@ class Publisher(KeptChannel):
     def closed(self, why: str) -> None:
         self._ready = False
         unconfirmed, self._unconfirmed = self._unconfirmed, OrderedDict()
-        self._abandoned = 0
         super().closed(why)
         for publish in unconfirmed.values():
             _settle(publish, AmqpConnectionError(f"the message was not confirmed: {why}"))
+        # Last, as a callback of one may have cancelled another.
+        self._abandoned = 0
 
     # publishing
 
@@ -214,7 +215,7 @@ class Publisher(KeptChannel):
     def _declare_again(self) -> None:
         """A queue of ours, or its binding, was deleted under us."""
         protocol, now = self._protocol, self._reactor.seconds()
-        if protocol is None or now - self._declared < DECLARE_INTERVAL:
+        if protocol is None or protocol.blocked or now - self._declared < DECLARE_INTERVAL:
             return
         self._declared = now
         declaring = Deferred.fromCoroutine(declare(protocol, list(self._queues)))

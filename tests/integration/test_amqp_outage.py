@@ -150,6 +150,48 @@ async def test_a_broker_short_of_memory(rabbitmq: RabbitNode, connector_name: st
     await side.broker.stopService()
 
 
+@pytest_twisted.ensureDeferred
+async def test_stopping_while_blocked(
+    rabbitmq: RabbitNode, connector_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that reads nothing does not keep the service from stopping; what waited fails."""
+    monkeypatch.setattr(link, "CLOSE_TIMEOUT", 0.3)
+    side = await Side(rabbitmq, connector_name).start()
+    await deferToThread(rabbitmq.ctl, "set_vm_memory_high_watermark", "absolute", "1MB")
+    try:
+        first = side.connector.publish_outbound(message("first"))
+        await until(lambda: side.broker.status()["blocked"])
+        second = side.connector.publish_outbound(message("second"))
+        await side.broker.stop_consuming(1)
+        stopping = side.broker.stopService()
+        await until(lambda: stopping.called, 3)
+        for published in (second, first):
+            with pytest.raises(AmqpConnectionError):
+                await published
+    finally:
+        await deferToThread(rabbitmq.ctl, "set_vm_memory_high_watermark", "0.9")
+
+
+@pytest_twisted.ensureDeferred
+async def test_everything_is_declared_again(rabbitmq: RabbitNode, connector_name: str) -> None:
+    """After a reconnect all queues are there and bound again, the outbound one too, before anything is sent."""
+    side = await Side(rabbitmq, connector_name).start()
+    connection = pika_connection(rabbitmq)
+    for suffix in ("outbound", "inbound.parked"):
+        connection.channel().queue_delete(f"{connector_name}.{suffix}")
+    connection.close()
+    await deferToThread(rabbitmq.close_connections)
+    await until(lambda: not side.live())
+    await until(lambda: side.live() and side.broker._publisher.channel)
+    connection = pika_connection(rabbitmq)
+    channel = connection.channel()
+    assert count(channel, f"{connector_name}.inbound.parked") == 0
+    channel.confirm_delivery()
+    channel.basic_publish("vumi", f"{connector_name}.outbound", b"{}", mandatory=True)
+    connection.close()
+    await side.broker.stopService()
+
+
 class _Mute(Protocol):
     """Takes what comes and answers nothing."""
 
