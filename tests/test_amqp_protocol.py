@@ -215,6 +215,18 @@ def test_one_message_fetched() -> None:
     channel.basic_get(queue="q").addCallback(results.append)
     peer.protocol.dataReceived(peer.content(spec.Basic.GetOk(1, False, "", "q", 0), b"\xff\xc3\xbc", 1, 1))
     assert results[0].content.body == b"\xff\xc3\xbc"
+    assert results[0].content["content-type"] == "application/json"
+
+
+@given(st.lists(st.binary(min_size=1, max_size=60), max_size=5), st.booleans())
+def test_any_bytes(chunks: list[bytes], shaped: bool) -> None:
+    """No bytes whatever raise out of the connection: it waits for more, or it is over."""
+    peer = connected()
+    peer.open_channel()
+    for chunk in chunks:
+        data = b"\x01\x00\x01" + len(chunk).to_bytes(4) + chunk + b"\xce" if shaped else chunk
+        peer.protocol.dataReceived(data)
+    assert peer.protocol.closed == peer.transport.disconnecting
 
 
 def test_what_the_broker_says_of_messages() -> None:

@@ -1,15 +1,18 @@
-"""A channel: txamqp's for calls and their answers, our own for content, confirms and closing."""
+"""A channel: txamqp's, with calls, content and confirms that don't wait in queues."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from attrs import define
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from txamqp.client import Closed
-from txamqp.connection import Body, Frame, Header, Method
+from txamqp.content import Content
+from txamqp.message import Message
 from txamqp.protocol import AMQChannel
+from txamqp.queue import Closed as QueueClosed
 from txamqp.queue import TimeoutDeferredQueue
 
 from junebug_turn.amqp import frames
@@ -118,7 +121,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
             if method.content:
                 self._method = payload
             elif method.response:
-                self.responses.put(Frame(self.id, Method(method, *arguments)))
+                self.responses.put(Message(method, arguments))
             else:
                 self.client.called(self, method, arguments)
 
@@ -160,13 +163,39 @@ class Channel(AMQChannel):  # type: ignore[misc]
             self.listener.returned(*frames.routing_of(method, at), body, why)
         else:
             row, arguments = frames.decode_method(method)
-            properties = frames.decode_properties(self._header)
-            self.responses.put(Frame(self.id, Method(row, *arguments)))
-            self.responses.put(Frame(self.id, Header(row.klass, 0, len(body), **properties)))
-            if body:
-                self.responses.put(Frame(self.id, Body(body)))
+            content = Content(body, properties=frames.decode_properties(self._header))
+            self.responses.put(Message(row, arguments, content))
 
     # what goes out
+
+    def invoke(self, method: Any, args: tuple[Any, ...], content: Content | None = None) -> Deferred[Any]:
+        """Call a method: what ``channel.queue_declare(...)`` and its like lead to.
+
+        txamqp's own writes through a queue, and leans on parts of Twisted that are to go.
+
+        :returns: the answer's ``Message``; None where there is none to come
+        :raises Closed: (in the Deferred) the channel or the connection was closed
+        """
+        return Deferred.fromCoroutine(self._invoke(method, args, content))
+
+    async def _invoke(self, method: Any, args: tuple[Any, ...], content: Content | None) -> Any:
+        if self.closed:
+            self._raise_closed(self.reason)
+        self.client.write(frames.encode_method(self.id, method, args))
+        if method.content:
+            self._write_content(method.klass, content or Content(b""))
+        nowait = any(
+            field.name == "nowait" and value for field, value in zip(method.fields, args, strict=True)
+        )
+        if nowait or not method.responses:
+            return None
+        try:
+            answer = await self.responses.get()
+        except QueueClosed:
+            return self._raise_closed(self.reason)
+        if answer.method not in method.responses:
+            raise ValueError(f"{answer.method} is no answer to {method}")
+        return answer
 
     def publish(self, arguments: bytes, properties: bytes, body: bytes) -> None:
         """basic.publish in one write; see ``frames`` for the two byte strings.
@@ -181,8 +210,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         if not self.closed:
             self.client.write(frames.acknowledgement(self.id, method, delivery_tag, flags))
 
-    def write_content(self, klass: Any, content: Any, queue: Any) -> None:
-        """The content of a method that goes txamqp's way, measured in bytes."""
+    def _write_content(self, klass: Any, content: Content) -> None:
         body = content.body.encode() if isinstance(content.body, str) else bytes(content.body)
         names = {field.name.replace("-", "_"): field.name for field in klass.fields}
         properties = frames.encode_properties(

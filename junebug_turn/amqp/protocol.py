@@ -1,8 +1,9 @@
 """One connection to a RabbitMQ broker: AMQP 0-9-1 over txamqp's client.
 
-txamqp makes the channels, the calls and their Deferreds.  Reading, writing and heartbeats are our own:
-its buffers are copied at each chunk, its queues and coroutines run for each frame, and it can't take
-confirms, a consumer's cancellation or ``connection.blocked``.
+txamqp brings the methods from their table, the channels, the dispatch to a delegate and the order of
+closing.  Reading, writing and heartbeats are our own: its buffers are copied at each chunk, its queues and
+coroutines run for each frame, and it can't take confirms, a consumer's cancellation or
+``connection.blocked``.
 """
 
 from __future__ import annotations
@@ -38,13 +39,6 @@ CAPABILITIES = {
 }
 
 
-class _Outgoing:
-    """Stands where txamqp has a queue of frames: puts them on the wire at once."""
-
-    def __init__(self, put: Callable[[Any], None]) -> None:
-        self.put = put
-
-
 class AmqpProtocol(AMQClient):  # type: ignore[misc]
     """A connection, for one user of it (publishing or consuming).
 
@@ -62,7 +56,6 @@ class AmqpProtocol(AMQClient):  # type: ignore[misc]
         self, clock: Any, *, username: str, password: str, vhost: str, name: str, heartbeat: int = HEARTBEAT
     ) -> None:
         super().__init__(Delegate(), vhost, spec.load(), heartbeat=0, clock=clock)
-        self.outgoing = _Outgoing(self.send_frame)
         self.response = b"\0" + username.encode() + b"\0" + password.encode()
         self.properties: dict[str, Any] = {
             "product": "junebug-turn",
@@ -224,10 +217,6 @@ class AmqpProtocol(AMQClient):  # type: ignore[misc]
         """Put whole frames on the wire."""
         self._written = True
         self.transport.write(data)
-
-    def send_frame(self, frame: Any) -> None:
-        """Write a method frame of txamqp's."""
-        self.write(frames.encode_method(frame.channel, frame.payload.method, frame.payload.args))
 
     # may we send?
 
