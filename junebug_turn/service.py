@@ -20,6 +20,7 @@ from junebug_turn.caches import make_cache
 from junebug_turn.caches.interface import Cache
 from junebug_turn.config import Settings, endpoint_description
 from junebug_turn.delivery import Deliverer
+from junebug_turn.errors import ConfigError
 from junebug_turn.http.health import Health
 from junebug_turn.http.site import ApiSite, Root
 from junebug_turn.junebug.api import JunebugApi
@@ -48,12 +49,19 @@ class Daemon(Service):
         self._ports: list[IListeningPort] = []
         self._starting: Deferred[None] | None = None
         mounts: dict[str, dict[str, IResource]] = {}
+        faults: list[str] = []
         for options in settings.applications:
-            resource = self._add_application(options)
-            mounts.setdefault(options.http_bind, {})[options.path] = resource
-        for http_bind, resources in mounts.items():
+            try:
+                resource = self._add_application(options)
+            except ConfigError as error:
+                faults += [f"{line} (application {options.connector_name})" for line in error.lines]
+                continue
+            mounts.setdefault(endpoint_description(options.http_bind), {})[options.path] = resource
+        if faults:
+            raise ConfigError(*faults)
+        for description, resources in mounts.items():
             root = Root({"/health": Health(self.health), **resources})
-            self._sites[http_bind] = ApiSite(root, reactor)
+            self._sites[description] = ApiSite(root, reactor)
 
     def _add_application(self, options: ApplicationOptions) -> IResource:
         connector = Connector(self._broker, options.connector_name)
@@ -94,9 +102,9 @@ class Daemon(Service):
         :raises SystemExit: an address can't be had; the process ends with a line that says so
         """
         super().privilegedStartService()
-        for http_bind, site in self._sites.items():
+        for description, site in self._sites.items():
             try:
-                listening = serverFromString(self._reactor, endpoint_description(http_bind)).listen(site)
+                listening = serverFromString(self._reactor, description).listen(site)
             except Exception:
                 listening = fail(Failure())
             failures: list[Failure] = []
@@ -104,7 +112,7 @@ class Daemon(Service):
             for failure in failures:
                 reason: Any = getattr(failure.value, "socketError", failure.value)
                 line = (
-                    f"http_bind: can't listen on {http_bind}: {getattr(reason, 'strerror', None) or reason}"
+                    f"http_bind: can't listen on {description}: {getattr(reason, 'strerror', None) or reason}"
                 )
                 self.log.critical("{line}", line=line)
                 raise SystemExit(f"junebug-turn: {line}")

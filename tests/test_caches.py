@@ -21,6 +21,7 @@ from junebug_turn.caches import Cache, Outbound, make_cache
 from junebug_turn.caches.memory import MemoryCache
 from junebug_turn.caches.store import SWEEP_INTERVAL, SWEEP_SIZE, ExpiringStore, pack_key, unpack_key
 from junebug_turn.errors import ConfigError
+from junebug_turn.menus import Choice, Menu
 from junebug_turn.messages import Message
 from tests import strategies
 
@@ -225,6 +226,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.inbound: list[tuple[float, Message]] = []
         self.outbound: list[tuple[float, tuple[str, str]]] = []
         self.last: dict[str, str] = {}
+        self.menus: list[tuple[float, tuple[str, Menu]]] = []
 
     def teardown(self) -> None:
         result(self.cache.stop())
@@ -233,6 +235,7 @@ class CacheMachine(RuleBasedStateMachine):
         since = self.clock.seconds() - self.TIMEOUT
         self.inbound = [entry for entry in self.inbound if entry[0] > since][-self.SIZE :]
         self.outbound = [entry for entry in self.outbound if entry[0] > since][-self.SIZE :]
+        self.menus = [entry for entry in self.menus if entry[0] > since][-self.SIZE :]
         # What is forgotten is not the last of its address any more, should it ever come again.
         known = {stored.message_id for _, stored in self.inbound}
         self.last = {addr: last for addr, last in self.last.items() if last in known}
@@ -256,6 +259,20 @@ class CacheMachine(RuleBasedStateMachine):
         self.outbound = [entry for entry in self.outbound if entry[1][0] != message_id]
         self.outbound.append((self.clock.seconds(), (message_id, url)))
         self.expire()
+
+    @rule(addr=ids, title=st.none() | st.text(max_size=3), answered_by=st.none() | ids)
+    def store_menu(self, addr: str, title: str | None, answered_by: str | None) -> None:
+        menu = None if title is None else Menu((Choice("list_reply", "id", title),) * 2, answered_by)
+        result(self.cache.store_menu(addr, menu))
+        self.menus = [entry for entry in self.menus if entry[1][0] != addr]
+        if menu is not None:
+            self.menus.append((self.clock.seconds(), (addr, menu)))
+        self.expire()
+
+    @rule(addr=ids)
+    def fetch_menu(self, addr: str) -> None:
+        known = dict(entry for _, entry in self.menus)
+        assert result(self.cache.fetch_menu(addr)) == known.get(addr)
 
     @rule(seconds=st.sampled_from([0.25, 1, 3, 9.75, 10, 60]))
     def advance(self, seconds: float) -> None:
@@ -393,7 +410,7 @@ def test_entry_size(clock: Clock, by_address: bool) -> None:
                 from_addr=f"+2783{n:07}",
                 transport_name="sms_transport_smpp",
                 transport_type="sms",
-                content="Hello world, this is an SMS of about a hundred letters, as people write it to a helpline, again",
+                content="Hello world, this is an SMS of about a hundred letters, as people write to a helpline, again",
                 provider="mtn",
                 routing_metadata={"endpoint_name": "default"},
                 helper_metadata={"session_event": None},

@@ -9,6 +9,7 @@ from typing import Any, Self
 from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
 
+from junebug_turn.menus import Menu
 from junebug_turn.messages import Message
 
 
@@ -72,3 +73,11 @@ class Cache(ABC):
     @abstractmethod
     async def fetch_outbound(self, message_id: str) -> Outbound | None:
         """What is remembered of the outbound message with this id, if it is still known."""
+
+    @abstractmethod
+    async def store_menu(self, address: str, menu: Menu | None) -> None:
+        """Remember the menu that an address was sent last; None forgets it."""
+
+    @abstractmethod
+    async def fetch_menu(self, address: str) -> Menu | None:
+        """The menu that this address was sent last, if it is still known."""

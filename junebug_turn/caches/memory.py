@@ -14,6 +14,7 @@ from junebug_turn import strictjson
 from junebug_turn.caches.interface import Cache, Outbound
 from junebug_turn.caches.store import SWEEP_INTERVAL, ExpiringStore, Key, pack_key, unpack_key
 from junebug_turn.errors import ConfigError
+from junebug_turn.menus import Choice, Menu
 from junebug_turn.messages import Message, format_timestamp, parse_timestamp
 
 DAY = 24 * 60 * 60.0
@@ -44,12 +45,13 @@ class MemoryCache(Cache):
 
     :param timeout: seconds for which a message is kept
     :param store_event_info: whether event URLs and tokens are kept
-    :param max_entries: bound for inbound and for outbound messages, each
+    :param max_entries: bound for inbound messages, for outbound ones and for menus, each
     :param by_address: whether the last message of an address can be fetched, which costs memory
     :param option: what the options' names begin with, for the warning of a full cache
 
     :ivar inbound: the inbound messages, with counters of hits, misses and evictions
     :ivar outbound: the same of the outbound ones
+    :ivar menus: the same of the menus that wait for an answer
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class MemoryCache(Cache):
             on_drop=self._forget_last if by_address else None,
         )
         self.outbound = ExpiringStore(clock, ttl=timeout, max_entries=max_entries, hint=hint)
+        self.menus = ExpiringStore(clock, ttl=timeout, max_entries=max_entries, hint=hint)
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = clock
 
@@ -94,6 +97,7 @@ class MemoryCache(Cache):
         self._last.clear()
         self.inbound.clear()
         self.outbound.clear()
+        self.menus.clear()
 
     async def store_inbound(self, message: Message) -> None:
         key = pack_key(message.message_id)
@@ -128,9 +132,24 @@ class MemoryCache(Cache):
         packed = self.outbound.get(pack_key(message_id))
         return None if packed is None else Outbound(*strictjson.loads(packed))
 
+    async def store_menu(self, address: str, menu: Menu | None) -> None:
+        if menu is None:
+            self.menus.remove(address)
+        else:
+            choices = [attrs.astuple(choice) for choice in menu.choices]
+            self.menus.put(address, strictjson.dumps([menu.answered_by, choices]))
+
+    async def fetch_menu(self, address: str) -> Menu | None:
+        packed = self.menus.get(address)
+        if packed is None:
+            return None
+        answered_by, choices = strictjson.loads(packed)
+        return Menu(tuple(Choice(*choice) for choice in choices), answered_by)
+
     def _sweep(self) -> None:
         self.inbound.sweep()
         self.outbound.sweep()
+        self.menus.sweep()
 
     def _forget_last(self, key: Key, packed: bytes) -> None:
         """Take ``key`` out of the index, if it is still the last one of its address."""

@@ -111,6 +111,12 @@ class ExpiringStore:
         self.hits += 1
         return entry[_DEADLINE.size :]
 
+    def remove(self, key: Key) -> None:
+        """Forget ``key``, if it is there."""
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._dropped(key, entry)
+
     def sweep(self) -> None:
         """Remove expired entries, at most ``SWEEP_SIZE``."""
         self._drop_expired(self._clock.seconds(), SWEEP_SIZE)
