@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.ssl import CertificateOptions, PrivateCertificate
 from twisted.internet.task import LoopingCall, deferLater
@@ -133,8 +134,7 @@ class Receiver:
                 trickle.stop()
         port, self._port = self._port, None
         if port is not None:
-            stopped: Any = port.stopListening()
-            await stopped
+            await maybeDeferred(port.stopListening)
         for channel in tuple(self.open):
             channel.abort()
         await self.all_closed()

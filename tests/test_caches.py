@@ -389,6 +389,17 @@ def test_use_drops_the_expired(clock: Clock) -> None:
     assert len(store) == 95
 
 
+def test_expired_message_comes_again(clock: Clock) -> None:
+    """A message that comes again from another address, after it expired, is no longer the last of the first."""
+    cache = MemoryCache(clock, timeout=10)
+    for n in range(4):
+        result(cache.store_inbound(message(f"m{n}", f"a{n}")))
+    clock.advance(10)
+    result(cache.store_inbound(message("m3", "other")))
+    assert result(cache.fetch_last_inbound("a3")) is None
+    assert result(cache.fetch_last_inbound("other")) is not None
+
+
 def test_no_index_for_state_caches(make: Make) -> None:
     """A state cache keeps no index of addresses."""
     cache = make(option="state_cache")

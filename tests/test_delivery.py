@@ -14,6 +14,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.ssl import trustRootFromCertificates
 from twisted.internet.task import Clock
+from twisted.internet.tcp import Client
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.web.client import BrowserLikePolicyForHTTPS
 
@@ -158,7 +159,7 @@ async def test_permanent_statuses(bench: Bench, status: int) -> None:
         status, {"Location": bench.receiver.url("/elsewhere"), "Retry-After": "1"}
     )
     with pytest.raises(DeliveryRefused) as caught:
-        await bench.start()
+        await bench.run(bench.start())
     error = caught.value
     assert (error.reason, error.last_status, error.attempts) == ("http_status", status, 1)
     assert error.first_failure == error.last_failure == 1_000_000
@@ -379,14 +380,21 @@ async def test_tls(bench: Bench) -> None:
             assert caught.value.reason == reason
     assert len(receiver.requests) == 1
 
-    receiver.script(TRICKLE)
+    # Nor does one that hangs, and would not answer the goodbye of TLS, keep its connection.
+    receiver.script(HANG_IN_BODY)
     hanging = Deferred.fromCoroutine(
-        trusting.deliver(Destination.of(url, None), BODY, timeout=0.2, policy=RetryPolicy(max_retries=0))
+        trusting.deliver(Destination.of(url, None), BODY, timeout=0.5, policy=RetryPolicy(max_retries=0))
     )
+    await receiver.received(2)
+    for channel in receiver.open:
+        channel.transport.pauseProducing()
     with pytest.raises(DeliveryExhausted, match="timeout"):
         await hanging
-    await receiver.all_closed()
     await trusting.close()
+    await receiver.until(
+        lambda: not any(isinstance(reader, Client) for reader in reactor.getReaders()),
+        "the end of the client",
+    )
     await receiver.stop()
 
 
