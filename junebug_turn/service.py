@@ -92,9 +92,10 @@ class Daemon(Service):
         return cache
 
     def health(self) -> Mapping[str, Mapping[str, Any]]:
-        """The state of each component.  amqp is well when it is connected and every consumer is live."""
+        """The state of each component.  amqp is well when it is connected, can publish and all consumers are live."""
         amqp = self._broker.status()
-        return {"amqp": {"ok": amqp["connected"] and all(amqp["consumers"].values()), **amqp}}
+        well = amqp["connected"] and amqp["publishing"] and all(amqp["consumers"].values())
+        return {"amqp": {"ok": well, **amqp}}
 
     def privilegedStartService(self) -> None:
         """Listen, while there still may be the right to take a low port.

@@ -50,13 +50,13 @@ class Broker(Service):
 
     def startService(self) -> None:
         """Connect; what is published before that waits."""
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         self._publishing.start()
         self._consuming.start()
 
     def stopService(self) -> Deferred[Any]:
         """Close both connections in order; what is not published yet fails."""
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         self._stopping = True
         self._publisher.stop()
         links = (self._publishing, self._consuming)
@@ -73,10 +73,14 @@ class Broker(Service):
         return self._stopping
 
     def status(self) -> dict[str, Any]:
-        """What an operator may know: the connections, and which queues have their consumer."""
+        """What an operator may know: the connections, and what lives on them.
+
+        ``publishing`` is whether the queues are declared and the channel that publishes is open.
+        """
         protocol = self._publishing.protocol
         return {
             "connected": self.connected,
+            "publishing": self._publisher.channel is not None,
             "blocked": protocol is not None and protocol.blocked,
             "consumers": {consumer.name: consumer.live for consumer in self._consumers},
         }

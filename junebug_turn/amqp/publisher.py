@@ -229,4 +229,4 @@ def _settle(publish: _Publish, fault: Exception) -> None:
 
 
 def _connection_is_lost(failure: Failure) -> None:
-    failure.trap(Closed)  # type: ignore[no-untyped-call]
+    failure.trap(Closed)

@@ -72,7 +72,9 @@ class Webhooks(Generic[_T]):
             if len(self._unanswered) > self._max_remembered:
                 self._unanswered.popitem(last=False)
         elif not requests:
-            self.log.warn("a webhook whose request had gone failed: {error}", error=type(result.value).__name__)
+            self.log.warn(
+                "a webhook whose request had gone failed: {error}", error=type(result.value).__name__
+            )
         for waiting in requests:
             waiting.callback(result)
 
