@@ -20,7 +20,7 @@ from junebug_turn.caches import make_cache
 from junebug_turn.caches.interface import Cache
 from junebug_turn.config import Settings, endpoint_description
 from junebug_turn.delivery import Deliverer
-from junebug_turn.errors import ConfigError
+from junebug_turn.errors import ConfigError, DeliveryRefused
 from junebug_turn.http.health import Health
 from junebug_turn.http.site import ApiSite, Root
 from junebug_turn.junebug.api import JunebugApi
@@ -53,8 +53,9 @@ class Daemon(Service):
         for options in settings.applications:
             try:
                 resource = self._add_application(options)
-            except ConfigError as error:
-                faults += [f"{line} (application {options.connector_name})" for line in error.lines]
+            except (ConfigError, DeliveryRefused) as error:
+                lines = str(error).splitlines()
+                faults += [f"{line} (application {options.connector_name})" for line in lines]
                 continue
             mounts.setdefault(endpoint_description(options.http_bind), {})[options.path] = resource
         if faults:

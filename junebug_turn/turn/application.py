@@ -16,6 +16,8 @@ from junebug_turn.options import TurnOptions
 from junebug_turn.retry import RetryPolicy
 from junebug_turn.turn.messages import OutboundRequest, flat_status, inbound_to_json, nested_status
 
+_MESSAGES, _STATUSES = "/messages", "/statuses"
+
 
 class TurnApplication:
     """One channel of Turn, between its connector and Turn's API.
@@ -39,8 +41,24 @@ class TurnApplication:
         self._cache = cache
         self._deliverer = deliverer
         self._policy = policy
-        self._inbound = Destination.of(f"{options.turn_api_url}/messages", options.auth_token, "Bearer")
-        self._statuses = Destination.of(f"{options.turn_api_url}/statuses", options.auth_token, "Bearer")
+        self._destinations: dict[str, Destination] = {}
+        if options.turn_api_url:
+            for path in (_MESSAGES, _STATUSES):
+                self._destinations[path] = self._destination(path)
+        else:
+            self.log.warn(
+                "turn_api_url of {connector} is empty: inbound messages and events are parked, since they have "
+                "nowhere to go",
+                connector=options.connector_name,
+            )
+
+    def _destination(self, path: str) -> Destination:
+        """Where Turn takes inbound messages or events.
+
+        :raises DeliveryRefused: ``turn_api_url`` is empty
+        """
+        known = self._destinations.get(path)
+        return known or Destination.of(self.options.turn_api_url + path, self.options.auth_token, "Bearer")
 
     async def send(self, request: OutboundRequest) -> Message:
         """Publish an outbound message; returns it once the broker has confirmed it.
@@ -95,7 +113,7 @@ class TurnApplication:
         await self._cache.store_inbound(message)
         choice = await self._choice(message)
         await self._deliverer.deliver(
-            self._inbound,
+            self._destination(_MESSAGES),
             strictjson.dumps(inbound_to_json(message, choice)),
             timeout=self.options.mo_message_url_timeout,
             policy=self._policy,
@@ -136,7 +154,7 @@ class TurnApplication:
         nested = self.options.status_format == "nested"
         status = nested_status(event, outbound.to_addr) if nested else flat_status(event)
         await self._deliverer.deliver(
-            self._statuses,
+            self._destination(_STATUSES),
             strictjson.dumps(status),
             timeout=self.options.event_url_timeout,
             policy=self._policy,
