@@ -24,7 +24,8 @@ class Run:
     """``python -m demo.run`` with the file in etc/, but on free ports."""
 
     def __init__(self, var: Path, amqp_port: int) -> None:
-        self.http, self.receiver, self.phone, self.amqp = free_port(), free_port(), free_port(), amqp_port
+        self.http, self.receiver, self.amqp = free_port(), free_port(), amqp_port
+        self.phone, self.turn_phone = free_port(), free_port()
         self.process = self._start(var)
         self.output = ""
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -39,7 +40,7 @@ class Run:
         (var / "config.yaml").write_text(text, "utf-8")
         command = [sys.executable, "-m", "demo.run", "--config", str(var / "config.yaml"), "--var", str(var)]
         return subprocess.Popen(
-            [*command, "--phone-port", str(self.phone)],
+            [*command, "--phone-port", str(self.phone), "--turn-phone-port", str(self.turn_phone)],
             cwd=ROOT,
             env={**os.environ, "AMQP_PORT": str(self.amqp)},
             stdout=subprocess.PIPE,
@@ -73,7 +74,7 @@ class Run:
 
     def all_free(self) -> bool:
         """Whether nothing of it listens any more."""
-        return all(is_free(port) for port in (self.http, self.receiver, self.phone))
+        return all(is_free(port) for port in (self.http, self.receiver, self.phone, self.turn_phone))
 
 
 @pytest.fixture
@@ -91,9 +92,13 @@ def start(tmp_path: Path, rabbitmq: RabbitNode) -> Iterator[Callable[..., Run]]:
             run.end(signal.SIGTERM)
 
 
-def _shell(line: str) -> dict[str, object]:
-    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True, timeout=30)
-    answer: dict[str, object] = json.loads(done.stdout)
+def _shell(line: str, cwd: Path | None = None) -> str:
+    done = subprocess.run(["sh", "-c", line], cwd=cwd, capture_output=True, text=True, check=True, timeout=30)
+    return done.stdout
+
+
+def _curl(line: str) -> dict[str, object]:
+    answer: dict[str, object] = json.loads(_shell(line))
     return answer
 
 
@@ -108,19 +113,55 @@ def test_the_lines_to_copy(start: Callable[..., Run]) -> None:
     with socket.create_connection((phone[1], int(phone[2])), 10) as connection:
         terminal = connection.makefile("rw", newline="\n")
         terminal.readline()
-        assert _shell(send)["status"] == 201
+        assert _curl(send)["status"] == 201
         assert "Hello, phone!" in terminal.readline()
         run.until('"event_type": "submitted"')
         run.until('"event_type": "delivery_succeeded"')
         terminal.write("Hi there\n")
         terminal.flush()
         run.until('"content": "Hi there"')
-        assert _shell(reply)["status"] == 201
+        assert _curl(reply)["status"] == 201
         assert "Hello back!" in terminal.readline()
     assert run.end(signal.SIGINT) == 0, run.output
     assert "Traceback" not in run.output
     assert run.all_free()
     assert is_free(run.amqp)
+
+
+def test_the_lines_to_copy_for_turn(start: Callable[..., Run], tmp_path: Path) -> None:
+    """Each webhook line works in any folder; the whole way goes from it to the phone, and from there to Turn."""
+    run = start()
+    phone = run.until(r"be the phone of the Turn channel.*\n.*nc (\S+) (\d+)$")
+    text = run.until(r"send it a text.*\n +(cd .*)$")[1]
+    menu = run.until(r"send it a menu.*\n +(cd .*)$")[1]
+    with socket.create_connection((phone[1], int(phone[2])), 10) as connection:
+        terminal = connection.makefile("rw", newline="\n")
+        terminal.readline()
+        assert "-> 200" in _shell(text, tmp_path)
+        assert "Hello from Turn!" in terminal.readline()
+        run.until(r"POST /turn/statuses \(Bearer authorization\) -> 200")
+        run.until('"status": "delivered"')
+        terminal.write("Hi Turn\n")
+        terminal.flush()
+        run.until(r"POST /turn/messages \(Bearer authorization\) -> 200")
+        run.until('"body": "Hi Turn"')
+        assert "-> 200" in _shell(menu, tmp_path)
+        assert "".join(terminal.readline() for _ in range(3)).endswith(
+            "How are you?\r\n1. Well\r\n2. Not well\r\n"
+        )
+        terminal.write("2\n")
+        terminal.flush()
+        run.until('"title": "Not well"')
+        if shutil.which("curl") and shutil.which("openssl"):
+            page = (ROOT / "docs" / "turn.md").read_text("utf-8")
+            by_hand = re.search(r"```sh\n(body=.*?)```", page, re.DOTALL)
+            assert by_hand
+            answer = _curl(by_hand[1].replace("127.0.0.1:8080", f"127.0.0.1:{run.http}"))
+            assert list(answer) == ["messages"]
+            assert "Signed by hand" in terminal.readline()
+    assert run.end(signal.SIGINT) == 0, run.output
+    assert "Traceback" not in run.output
+    assert run.all_free()
 
 
 def test_it_stops_only_what_it_started(start: Callable[..., Run], rabbitmq: RabbitNode) -> None:
