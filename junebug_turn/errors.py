@@ -44,6 +44,10 @@ class MessageNotFound(JunebugTurnError):
     """``reply_to`` names an inbound message that isn't (or is no longer) known."""
 
 
+class IdempotencyKeyReused(JunebugTurnError):
+    """An ``Idempotency-Key`` came again with another body."""
+
+
 class Unauthorized(JunebugTurnError):
     """A request's signature or credentials are missing or wrong."""
 
@@ -91,7 +95,8 @@ class Unroutable(Passing):
 class DeliveryFailed(JunebugTurnError):
     """An HTTP delivery was given up.
 
-    :ivar reason: a word for headers and metrics: ``http_status``, ``timeout``, ``connection``, ``dns``, ``tls``
+    :ivar reason: a word for headers and metrics: ``http_status``, ``timeout``, ``connection``, ``dns``, ``tls``,
+        ``circuit_open``
     :ivar last_status: the last HTTP status, None where there was no answer
     :ivar attempts: how many were made
     :ivar first_failure: when the first one failed, in Unix seconds
@@ -122,6 +127,10 @@ class DeliveryRefused(DeliveryFailed):
 
 class DeliveryExhausted(DeliveryFailed):
     """Every attempt met a passing fault."""
+
+
+class DeliveryDeferred(DeliveryExhausted):
+    """No attempt was made, since the destination is known to be down; the reason is ``circuit_open``."""
 
 
 @frozen
@@ -162,6 +171,7 @@ _ANSWERS: dict[type[JunebugTurnError], tuple[int, str, str]] = {
     ChannelNotFound: (404, "channel not found", "ChannelNotFound"),
     MethodNotAllowed: (405, "method not allowed", "MethodNotAllowed"),
     BodyTooLarge: (413, "request body too large", "BodyTooLarge"),
+    IdempotencyKeyReused: (422, "idempotency key reused", "IdempotencyKeyReused"),
     AmqpConnectionError: (503, "amqp connection error", "AmqpConnectionError"),
     ShuttingDown: (503, "shutting down", "ShuttingDown"),
     Unroutable: (503, "message not routed", "Unroutable"),

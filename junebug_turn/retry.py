@@ -21,6 +21,7 @@ CHAIN_LIMIT = 15 * 60.0
 minutes, and the last attempt's own time comes on top."""
 
 _PASSING = frozenset({408, 425, 429})
+_MISCONFIGURED = frozenset({401, 403, 404, 405, 410})
 
 
 @frozen
@@ -51,6 +52,11 @@ class RetryPolicy:
 def is_passing(status: int) -> bool:
     """Whether the same request may get another answer than this HTTP status when it is made again."""
     return status >= 500 or status in _PASSING
+
+
+def is_misconfiguration(status: int) -> bool:
+    """Whether this HTTP status blames the URL or the credentials, not what was sent, where both are configured."""
+    return status in _MISCONFIGURED
 
 
 def retry_after(header: bytes | str | None, now: float) -> float | None:

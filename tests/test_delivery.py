@@ -21,6 +21,7 @@ from twisted.web.client import BrowserLikePolicyForHTTPS
 from junebug_turn.delivery import Deliverer, Destination
 from junebug_turn.errors import DeliveryExhausted, DeliveryFailed, DeliveryRefused
 from junebug_turn.retry import CHAIN_LIMIT, MAX_RETRY_AFTER, RetryPolicy
+from junebug_turn.webhook import Webhook
 from tests.receiver import CLOSE, CUT, HANG, HANG_IN_BODY, RESET, TRICKLE, Answer, Receiver, self_signed
 
 reactor: Any = _reactor
@@ -95,13 +96,14 @@ def free_port() -> int:
 @pytest_twisted.ensureDeferred
 async def test_the_request(bench: Bench) -> None:
     """A delivery is one POST of the body as UTF-8 JSON, from junebug-turn, with the headers that were given."""
-    await bench.start(headers={"webhook-id": "abc"})
+    await bench.start(webhook=Webhook("abc"))
     (request,) = bench.receiver.requests
     assert (request.method, request.path, request.body) == ("POST", "/path", BODY)
     assert request.headers["content-type"] == "application/json; charset=utf-8"
     assert request.headers["user-agent"].startswith("junebug-turn")
     assert request.headers["content-length"] == str(len(BODY))
-    assert request.headers["webhook-id"] == "abc"
+    assert (request.headers["webhook-id"], request.headers["webhook-timestamp"]) == ("abc", "1000000")
+    assert "webhook-signature" not in request.headers
     assert "authorization" not in request.headers
 
 
@@ -109,9 +111,9 @@ async def test_the_request(bench: Bench) -> None:
 async def test_extra_headers_are_one_delivery_s(bench: Bench) -> None:
     """Headers of one delivery are not sent with the next to the same destination."""
     destination = Destination.of(bench.receiver.url(), None)
-    for headers in ({"webhook-id": "abc"}, None):
+    for webhook in (Webhook("abc"), None):
         await Deferred.fromCoroutine(
-            bench.deliverer.deliver(destination, BODY, timeout=TIMEOUT, policy=RetryPolicy(), headers=headers)
+            bench.deliverer.deliver(destination, BODY, timeout=TIMEOUT, policy=RetryPolicy(), webhook=webhook)
         )
     assert "webhook-id" not in bench.receiver.requests[1].headers
 
