@@ -177,6 +177,7 @@ class Deliverer:
                 try:
                     await way.enter()
                 except CircuitOpen:
+                    now = self._clock.seconds() if fault is None else now
                     raise _given_up(destination, fault, attempts, first_failure, now) from None
                 attempts += 1
                 tries += not way.probe
@@ -282,6 +283,7 @@ def _in_seconds(delay: float | None) -> str:
 def _given_up(
     destination: Destination, fault: _Fault | None, attempts: int, first_failure: float, last_failure: float
 ) -> DeliveryFailed:
+    kind: type[DeliveryFailed]
     if fault is None:
         kind, text = DeliveryDeferred, f"{destination.origin} is known to be down: its circuit is open"
     else:

@@ -46,6 +46,10 @@ def signature(key: bytes, webhook_id: str, timestamp: int, body: bytes) -> str:
     return "v1," + b64encode(hmac.digest(key, signed, "sha256")).decode("ascii")
 
 
+def _for_header(text: str) -> str:
+    return quote(text, safe=_AS_IT_IS, errors="surrogatepass")
+
+
 @frozen
 class Webhook:
     """One message or event, however often it is POSTed.
@@ -54,7 +58,7 @@ class Webhook:
     :ivar key: signs the requests; without one they have no signature
     """
 
-    id: str = field(converter=lambda text: quote(text, safe=_AS_IT_IS, errors="surrogatepass"))
+    id: str = field(converter=_for_header)
     key: bytes | None = field(default=None, repr=False)
 
     def headers(self, now: float, body: bytes) -> dict[str, str]:

@@ -13,8 +13,9 @@ from junebug_turn.errors import MessageNotFound
 from junebug_turn.menus import Choice, Menu
 from junebug_turn.messages import CLOSE, Event, Message
 from junebug_turn.options import TurnOptions
-from junebug_turn.retry import RetryPolicy
+from junebug_turn.retry import RetryPolicy, inbound_patience
 from junebug_turn.turn.messages import OutboundRequest, flat_status, inbound_to_json, nested_status
+from junebug_turn.webhook import Webhook, signing_key
 
 _MESSAGES, _STATUSES = "/messages", "/statuses"
 
@@ -41,6 +42,7 @@ class TurnApplication:
         self._cache = cache
         self._deliverer = deliverer
         self._policy = policy
+        self._webhook_key = signing_key(options.webhook_secret) if options.webhook_secret else None
         self._destinations: dict[str, Destination] = {}
         if options.turn_api_url:
             for path in (_MESSAGES, _STATUSES):
@@ -117,6 +119,9 @@ class TurnApplication:
             strictjson.dumps(inbound_to_json(message, choice)),
             timeout=self.options.mo_message_url_timeout,
             policy=self._policy,
+            webhook=Webhook(message.message_id, self._webhook_key),
+            patience=inbound_patience(message.transport_type),
+            configured=True,
         )
         self.log.debug("inbound message {message_id} delivered", message_id=message.message_id)
 
@@ -158,4 +163,6 @@ class TurnApplication:
             strictjson.dumps(status),
             timeout=self.options.event_url_timeout,
             policy=self._policy,
+            webhook=Webhook(event.event_id, self._webhook_key),
+            configured=True,
         )
