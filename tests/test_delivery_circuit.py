@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 
 from junebug_turn.circuit import FAILURES
 from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryRefused
@@ -148,18 +148,14 @@ async def test_patience_is_over(bench: Bench) -> None:
 @pytest_twisted.ensureDeferred
 async def test_patience_has_a_limit(bench: Bench) -> None:
     """No patience is longer than a chain may be."""
-    bench.receiver.default = Answer(503)
+    bench.receiver.script(*[503] * FAILURES, HANG)
     await fail(bench)
-    waiting = bench.start(patience=10 * CHAIN_LIMIT)
-    hanging = Deferred.fromCoroutine(bench.deliverer._circuits._circuits[_origin(bench), ""].enter(2e6))
-    # Not its turn: another one is the probe and hangs.
-    assert not hanging.called
-    bench.deliverer._circuits._circuits[_origin(bench), ""]._probing = True
-    bench.clock.advance(CHAIN_LIMIT)
-    with pytest.raises(DeliveryExhausted):
+    probe, waiting = (bench.start(timeout=2 * CHAIN_LIMIT, patience=10 * CHAIN_LIMIT) for _ in range(2))
+    await let_go(bench, 1.5, FAILURES + 1)
+    bench.clock.advance(CHAIN_LIMIT - 1.5)
+    with pytest.raises(DeliveryDeferred):
         await waiting
-    hanging.addErrback(lambda failure: failure.trap(CancelledError) and None)
-    hanging.cancel()
+    probe.addErrback(lambda failure: failure.trap(CancelledError) and None)
 
 
 def _origin(bench: Bench) -> str:
