@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hmac
+import time
 from base64 import b64encode
 from hashlib import sha256
+from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -78,3 +81,21 @@ def test_without_key() -> None:
     """Without a key there is no signature; the key is not in what may be logged."""
     assert set(Webhook("a").headers(5, b"")) == {"webhook-id", "webhook-timestamp"}
     assert "secret" not in repr(Webhook("a", b"secret"))
+
+
+def test_documented_verification() -> None:
+    """The code that the documentation gives to receivers knows a genuine request from a forged or an old one."""
+    page = (Path(__file__).parent.parent / "docs" / "deliveries.md").read_text("utf-8")
+    code = page.partition("```python\n")[2].partition("```")[0]
+    names: dict[str, Any] = {}
+    exec(code, names)
+    is_genuine = names["is_genuine"]
+    key, body = b"key", b'{"a":1}'
+    headers = Webhook("id", key).headers(time.time(), body)
+    assert is_genuine(headers, body, key)
+    several = headers | {"webhook-signature": "v1,AAAA " + headers["webhook-signature"]}
+    assert is_genuine(several, body, key)
+    assert not is_genuine(headers, body + b" ", key)
+    assert not is_genuine(headers, body, b"other")
+    assert not is_genuine(headers | {"webhook-id": "other"}, body, key)
+    assert not is_genuine(Webhook("id", key).headers(time.time() - 1000, body), body, key)
