@@ -19,7 +19,8 @@ MAX_BACKOFF = 60.0
 """The most seconds between the end of a probe that failed and the next one; the first comes after 1 to 2 s."""
 
 PROBATION = 5
-"""Successes until a circuit that was open is trusted again: before that, one failure opens it again."""
+"""Successes until the delays of a circuit that was open begin with the shortest again: a destination that falls as
+soon as it stands is left alone for longer and longer."""
 
 _WOKEN = 2
 
@@ -33,12 +34,14 @@ class Circuit:
 
     Each attempt begins with ``enter`` and ends with one of ``succeeded``, ``failed`` and ``released``.
 
-    A circuit that is closed lets everyone pass.  While it is open there is one attempt at a time, the probe,
-    made by the one that has waited longest, or by the first that comes when its time is over.  After a success
-    those that wait go on in order, few at first: each success lets two more go, so a destination that has just
-    come back isn't met by all of them at once.
+    A circuit that is closed lets everyone pass; but as long as the last attempt failed, or it was open lately, only
+    few at once: what hangs must not fill the places of what does not.  While it is open there is one attempt at a
+    time, the probe, made by the one that has waited longest, or by the first that comes when its time is over.
+    After a success those that wait go on in order, few at first: each success lets two more go, so a destination
+    that has just come back isn't met by all of them at once.
 
     :param rng: gives numbers in [0, 1)
+    :param suspect_limit: how many attempts are made at once while there is some doubt
     :ivar origin: ``scheme://host:port``
     :ivar users: how many deliveries know this circuit; kept by ``Circuits``
     :ivar touched: when it last failed
@@ -47,14 +50,16 @@ class Circuit:
 
     log = Logger()
 
-    def __init__(self, clock: Any, rng: Callable[[], float], origin: str) -> None:
+    def __init__(self, clock: Any, rng: Callable[[], float], origin: str, *, suspect_limit: int) -> None:
         self._clock = clock
         self._rng = rng
+        self._suspect_limit = suspect_limit
         self.origin = origin
         self.users = 0
         self.touched: float = clock.seconds()
         self.fault = ""
         self.open_since: float | None = None
+        self._running = 0
         self._failures = 0
         self._probation = 0
         self._backoff = 0
@@ -84,14 +89,19 @@ class Circuit:
         :raises CircuitOpen: the time is over
         """
         now = self._clock.seconds()
+        patient = deadline > now
+        # Nobody overtakes those that wait, unless waiting is not for him.
+        first = not (patient and self._waiting)
         if self.is_open:
             if not self._waiting and not self._probing and now >= self._probe_at:
                 self._probing = True
+                self._running += 1
                 return True
-            if deadline <= now:
-                raise CircuitOpen()
-        elif not self._waiting or deadline <= now:
+        elif first and (self.healthy or self._running < self._suspect_limit):
+            self._running += 1
             return False
+        if not patient:
+            raise CircuitOpen()
         if self._stopped:
             raise CancelledError()
         return await self._wait(deadline - now)
@@ -134,7 +144,7 @@ class Circuit:
 
     def succeeded(self, probe: bool) -> None:
         """The attempt was answered."""
-        self._probing = self._probing and not probe
+        self._ended(probe)
         self._failures = 0
         if self.is_open:
             self.log.info("{origin} answers again: its circuit is closed", origin=self.origin)
@@ -153,14 +163,14 @@ class Circuit:
         :param at_once: open the circuit, whatever was before
         :param not_before: seconds that the destination wants to be left alone
         """
-        self._probing = self._probing and not probe
+        self._ended(probe)
         self._failures += 1
         self.touched = self._clock.seconds()
         if self.is_open:
             # An attempt that began before the circuit opened says nothing new.
             if probe:
                 self._back_off(fault, not_before)
-        elif at_once or self._failures >= FAILURES or self._probation:
+        elif at_once or self._failures >= FAILURES:
             self.open_since = self.touched
             self._back_off(fault, not_before)
             self.log.warn(
@@ -176,9 +186,13 @@ class Circuit:
 
     def released(self, probe: bool) -> None:
         """The attempt was not made, or says nothing about this circuit."""
-        self._probing = self._probing and not probe
+        self._ended(probe)
         self._set_alarm()
         self._wake(1)
+
+    def _ended(self, probe: bool) -> None:
+        self._running -= 1
+        self._probing = self._probing and not probe
 
     def _back_off(self, fault: str, not_before: float) -> None:
         self.fault = fault
@@ -200,10 +214,12 @@ class Circuit:
 
     def _probe(self) -> None:
         self._probing = True
+        self._running += 1
         self._waiting.popitem(last=False)[0].callback(True)
 
     def _wake(self, count: int) -> None:
         # Whoever is woken may open the circuit again, in this very call.
         while count and self._waiting and not self.is_open:
             count -= 1
+            self._running += 1
             self._waiting.popitem(last=False)[0].callback(False)

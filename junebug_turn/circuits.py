@@ -27,11 +27,20 @@ class Circuits:
     no end to them.
 
     :param rng: gives numbers in [0, 1)
+    :param suspect_limit: see ``Circuit``
     """
 
-    def __init__(self, clock: Any, rng: Callable[[], float], *, max_circuits: int = MAX_CIRCUITS) -> None:
+    def __init__(
+        self,
+        clock: Any,
+        rng: Callable[[], float],
+        *,
+        suspect_limit: int,
+        max_circuits: int = MAX_CIRCUITS,
+    ) -> None:
         self._clock = clock
         self._rng = rng
+        self._suspect_limit = suspect_limit
         self._max_circuits = max_circuits
         # The one that was used last is last.
         self._circuits: OrderedDict[_Place, Circuit] = OrderedDict()
@@ -80,7 +89,8 @@ class Circuits:
     def _take(self, place: _Place) -> Circuit:
         circuit = self._circuits.get(place)
         if circuit is None:
-            circuit = self._circuits[place] = Circuit(self._clock, self._rng, place[0])
+            circuit = Circuit(self._clock, self._rng, place[0], suspect_limit=self._suspect_limit)
+            self._circuits[place] = circuit
             if self._stopped:
                 circuit.stop()
         circuit.users += 1

@@ -84,6 +84,7 @@ class Deliverer:
     :param clock: counts time limits and delays, where it is not the reactor
     :param rng: gives numbers in [0, 1) for the delays
     :param connections_per_host: how many idle connections to one origin are kept
+    :param suspect_limit: how many attempts are made at once where the last one failed
     :param tls_policy: verifies the destinations' certificates; by default against the platform's authorities
     """
 
@@ -96,6 +97,7 @@ class Deliverer:
         clock: IReactorTime | None = None,
         rng: Callable[[], float] = random.random,
         connections_per_host: int = 50,
+        suspect_limit: int = 5,
         tls_policy: IPolicyForHTTPS | None = None,
     ) -> None:
         self._reactor = reactor
@@ -113,7 +115,7 @@ class Deliverer:
         # After a fault of the connection the others of the pool are suspects too: the host may be gone.
         self._fresh = _client(reactor, policy, HTTPConnectionPool(reactor, persistent=False))
         self._running: set[Deferred[None]] = set()
-        self._circuits = Circuits(self._clock, rng)
+        self._circuits = Circuits(self._clock, rng, suspect_limit=suspect_limit)
 
     async def deliver(
         self,

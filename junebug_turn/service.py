@@ -43,7 +43,8 @@ class Daemon(Service):
         self._reactor = reactor
         self._shutdown_timeout = settings.daemon.shutdown_timeout
         self._broker = Broker(reactor, settings.daemon.amqp, prefetch=settings.daemon.worker_concurrency)
-        self._deliverer = Deliverer(reactor)
+        # A quarter of the places that a queue has.
+        self._deliverer = Deliverer(reactor, suspect_limit=max(1, settings.daemon.worker_concurrency // 4))
         self._caches: list[Cache] = []
         self._sites: dict[str, ApiSite] = {}
         self._ports: list[IListeningPort] = []

@@ -15,6 +15,7 @@ from junebug_turn.circuit import FAILURES, MAX_BACKOFF, PROBATION, Circuit, Circ
 from junebug_turn.circuits import FORGET_AFTER, Circuits
 
 ORIGIN = "http://host:80"
+SUSPECT_LIMIT = 4
 NO_PATIENCE = 0.0
 PATIENCE = 10_000.0
 
@@ -25,7 +26,7 @@ class Bench:
     def __init__(self, rng: float = 0.5) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
-        self.circuit = Circuit(self.clock, lambda: rng, ORIGIN)
+        self.circuit = Circuit(self.clock, lambda: rng, ORIGIN, suspect_limit=SUSPECT_LIMIT)
 
     def enter(self, patience: float = NO_PATIENCE) -> list[Any]:
         """Its only item is whether it is the probe, or the exception; empty while it waits."""
@@ -65,6 +66,23 @@ def test_five_in_a_row(bench: Bench) -> None:
     assert not bench.circuit.is_open
     bench.circuit.failed(False, "timeout")
     assert bench.circuit.is_open
+
+
+def test_suspect(bench: Bench) -> None:
+    """Where the last attempt failed only a few are made at once; a success lifts the limit."""
+    for _ in range(SUSPECT_LIMIT + 2):
+        assert bench.enter() == [False]
+    bench.circuit.failed(False, "timeout")
+    assert isinstance(bench.enter()[0], CircuitOpen)
+    patient = bench.enter(PATIENCE)
+    assert patient == []
+    bench.circuit.failed(False, "timeout")
+    assert patient == [False]
+    assert isinstance(bench.enter()[0], CircuitOpen)
+    bench.circuit.succeeded(False)
+    for _ in range(20):
+        assert bench.enter() == [False]
+    assert bench.clock.getDelayedCalls() == []
 
 
 def test_one_that_says_it_all(bench: Bench) -> None:
@@ -115,22 +133,23 @@ def test_success_closes(bench: Bench) -> None:
     bench.until_probe()
     bench.circuit.succeeded(True)
     assert not bench.circuit.is_open
-    bench.circuit.failed(False, "timeout")
-    assert bench.circuit.is_open
+    bench.open()
     bench.circuit.succeeded(False)
     assert bench.enter() == [False]
 
 
 def test_probation(bench: Bench) -> None:
-    """A circuit that has just closed opens at the first failure, and its back-off goes on where it was; after five
-    successes it is trusted again."""
+    """It takes five failures in a row again to open a circuit that has closed; when that happens before five
+    successes, the back-off goes on where it was."""
     bench.open()
     for _ in range(4):
         bench.until_probe()
         bench.circuit.failed(True, "timeout")
     bench.until_probe()
     bench.circuit.succeeded(True)
-    bench.circuit.failed(False, "timeout")
+    for _ in range(PROBATION - 1):
+        bench.circuit.succeeded(False)
+    bench.open()
     assert bench.until_probe() == 45
     bench.circuit.succeeded(True)
     for _ in range(PROBATION):
@@ -295,7 +314,7 @@ class Side:
     def __init__(self, **options: Any) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
-        self.circuits = Circuits(self.clock, lambda: 0.5, **options)
+        self.circuits = Circuits(self.clock, lambda: 0.5, suspect_limit=SUSPECT_LIMIT, **options)
 
     def attempt(self, origin: str, outcome: str, url: str | None = None) -> bool:
         """Make an attempt with this outcome; whether it was let through."""
