@@ -111,13 +111,14 @@ async def test_waits_in_place(bench: Bench) -> None:
         bench.start(patience=PATIENCE, policy=ONCE, webhook=Webhook(name))
         for name in ("first", "second", "third")
     ]
+    circuit = bench.deliverer._circuits._circuits[_origin(bench), ""]
     count = FAILURES
     for delay in (1.5, 3, 6, 12):
         bench.clock.advance(delay - 0.01)
         assert len(bench.receiver.requests) == count
         count += 1
         await let_go(bench, 0.01, count)
-        await bench.receiver.until(lambda: bench.clock.getDelayedCalls() or waiting[0].called, "the answer")
+        await bench.receiver.until(lambda: not circuit._probing, "the answer")
     for delivery in waiting:
         await delivery
     names = [request.headers["webhook-id"] for request in bench.receiver.requests[FAILURES:]]
