@@ -186,6 +186,12 @@ class Deliverer:
                 fault = await self._attempt(client, post)
                 _judge(way, fault)
                 if fault is None:
+                    self.log.info(
+                        "Delivered to {origin}, attempt {attempt}",
+                        origin=destination.origin,
+                        attempt=attempts,
+                        log_every=True,
+                    )
                     return
                 now = self._clock.seconds()
                 first_failure = now if attempts == 1 else first_failure
@@ -194,9 +200,9 @@ class Deliverer:
                     delay = None
                 waits = fault.passing and way.is_open
                 self.log.info(
-                    "Delivery to {origin} failed: {fault}; attempt {attempt}, next {next}",
+                    "Delivery to {origin} failed: {reason}; attempt {attempt}, next {next}",
                     origin=destination.origin,
-                    fault=fault,
+                    reason=str(fault),
                     attempt=attempts,
                     next="when its circuit lets it" if waits else _in_seconds(delay),
                 )

@@ -66,6 +66,14 @@ class DaemonOptions:
     log_level: str = _option(
         kinds.LOG_LEVEL, "The lowest level that is logged, in any case; WARNING is WARN.", "INFO"
     )
+    log_format: str = _option(
+        kinds.choice("text", "json"), "The form of log lines: text, or one JSON object a line.", "text"
+    )
+    log_addresses: str = _option(
+        kinds.choice("masked", "full"),
+        "Whether log lines have people's addresses in full or only their last four digits.",
+        "masked",
+    )
     shutdown_timeout: float = _option(
         kinds.seconds(3600, zero=True),
         "How long requests and deliveries under way have to finish when the daemon is stopped.",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import signal
+from collections.abc import Generator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from attrs import NOTHING
+from twisted.application.internet import TimerService
 from twisted.application.service import IService, IServiceCollection, MultiService
+from twisted.internet.defer import inlineCallbacks, maybeDeferred
 from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.components import Componentized
@@ -17,6 +20,12 @@ from twisted.python.components import Componentized
 from junebug_turn.config import load
 from junebug_turn.errors import ConfigError
 from junebug_turn.options import Entry, all_entries
+
+if TYPE_CHECKING:
+    from junebug_turn.logs import Lines
+
+COUNT_INTERVAL = 5.0
+"""Seconds between looks for counts of lines that are due."""
 
 
 def _default(entry: Entry) -> str:
@@ -88,16 +97,30 @@ class Options(usage.Options):
 
 
 class _Logging(MultiService):
-    """Gives the application that it becomes a part of its log observer."""
+    """Gives the application that it becomes a part of its log observer, and keeps that one going."""
 
-    def __init__(self, observer: ILogObserver) -> None:
+    def __init__(self, reactor: Any, lines: Lines) -> None:
         super().__init__()
-        self._observer = observer
+        self._reactor = reactor
+        self._lines = lines
+        TimerService(COUNT_INTERVAL, lines.flush).setServiceParent(self)
 
     def setServiceParent(self, parent: IServiceCollection) -> None:
         if isinstance(parent, Componentized):
-            parent.setComponent(ILogObserver, self._observer)
+            parent.setComponent(ILogObserver, self._lines)
         super().setServiceParent(parent)
+
+    def startService(self) -> None:
+        """Start what is below, and write to a new file from each SIGUSR1 on."""
+        if hasattr(signal, "SIGUSR1"):
+            signal.signal(signal.SIGUSR1, lambda *_: self._reactor.callFromThread(self._lines.reopen))
+        super().startService()
+
+    @inlineCallbacks
+    def stopService(self) -> Generator[Any, Any, None]:
+        """Stop what is below, then tell the last counts."""
+        yield maybeDeferred(super().stopService)
+        self._lines.close()
 
 
 def makeService(options: Options) -> IService:
@@ -110,13 +133,19 @@ def makeService(options: Options) -> IService:
         # Here, since --help and a faulty configuration need none of these, and twistd chooses the reactor.
         from twisted.internet import reactor
 
-        from junebug_turn.logs import observer
+        from junebug_turn.logs import Lines
         from junebug_turn.service import make_service
 
         daemon = make_service(reactor, settings)
     except ConfigError as error:
         raise _end(*error.lines) from None
     twistd = cast(dict[str, Any], options.parent or {})
-    service = _Logging(observer(settings.daemon.log_level, twistd))
+    lines = Lines(
+        settings.daemon.log_level,
+        twistd,
+        log_format=settings.daemon.log_format,
+        full_addresses=settings.daemon.log_addresses == "full",
+    )
+    service = _Logging(reactor, lines)
     daemon.setServiceParent(service)
     return service

@@ -8,12 +8,14 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.channel import Delivery
 from junebug_turn.amqp.consumer import Handler
 from junebug_turn.amqp.topology import Queue
 from junebug_turn.errors import DeliveryFailed, UnreadableMessage
+from junebug_turn.logs import note
 from junebug_turn.messages import Event, Message
 
 # RabbitMQ sends a copy to each queue that these headers name.
@@ -39,6 +41,7 @@ class Connector:
 
     def __init__(self, broker: Broker, name: str) -> None:
         self._broker = broker
+        self._name = name
         self._inbound = Queue(f"{name}.inbound")
         self._event = Queue(f"{name}.event")
         self._outbound = Queue(f"{name}.outbound")
@@ -48,7 +51,20 @@ class Connector:
 
     def publish_outbound(self, message: Message) -> Deferred[None]:
         """Give ``message`` to the transport; fires and fails as ``Broker.publish`` does."""
-        return self._broker.publish(self._outbound.name, message.to_json())
+        fields = {"connector": self._name, "message_id": message.message_id}
+        self.log.debug(
+            "Publishing outbound message {message_id} for {to_addr}", to_addr=message.to_addr, **fields
+        )
+
+        def published(_: None) -> None:
+            self.log.info("Published outbound message {message_id}", log_every=True, **fields)
+
+        def failed(failure: Failure) -> Failure:
+            reason = str(failure.value) or type(failure.value).__name__
+            self.log.warn("Did not publish outbound message {message_id}: {reason}", reason=reason, **fields)
+            return failure
+
+        return self._broker.publish(self._outbound.name, message.to_json()).addCallbacks(published, failed)
 
     def consume(
         self,
@@ -68,9 +84,10 @@ class Connector:
     ) -> Handler:
         async def handle(delivery: Delivery) -> None:
             message_id = "?"
+            note(connector=self._name)
             try:
                 message = read(delivery.body)
-                message_id = message.message_id if isinstance(message, Message) else message.event_id
+                message_id = self._received(message)
                 await handler(message)
             except UnreadableMessage as fault:
                 await self._park(delivery, queue, message_id, self._failure("unreadable", str(fault), 0))
@@ -85,6 +102,16 @@ class Connector:
                 await self._park(delivery, queue, message_id, self._failure("error", type(fault).__name__, 1))
 
         return handle
+
+    def _received(self, message: Message | Event) -> str:
+        """Have what is logged from now on tell of ``message``; returns the id of that, or of the event's message."""
+        if isinstance(message, Message):
+            note(message_id=message.message_id)
+            self.log.debug("Received inbound message {message_id}", from_addr=message.from_addr)
+            return message.message_id
+        note(message_id=message.user_message_id, event_id=message.event_id)
+        self.log.debug("Received {event_type} of message {message_id}", event_type=str(message.event_type))
+        return message.user_message_id
 
     def _failure(self, reason: str, text: str, attempts: int) -> DeliveryFailed:
         now = self._broker.reactor.seconds()
@@ -106,7 +133,8 @@ class Connector:
             # The original's headers can't be written again (with ours they may be larger than a frame).
             await self._broker.publish(parked, delivery.body, exchange="", headers=ours)
         self.log.warn(
-            "Parked {message_id} in {queue}: {reason}, last status {status}, {attempts} attempts: {failure!s}",
+            "Parked {message_id} in {queue}: {reason}, last status {status}, {attempts} attempts: {failure!s}; "
+            "see docs/troubleshooting.md for how to deliver it again",
             message_id=message_id,
             queue=parked,
             reason=failure.reason,

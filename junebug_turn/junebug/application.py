@@ -10,6 +10,7 @@ from junebug_turn.caches.interface import Cache
 from junebug_turn.delivery import Deliverer, Destination
 from junebug_turn.errors import MessageNotFound
 from junebug_turn.junebug.messages import OutboundRequest, event_to_json, message_to_json
+from junebug_turn.logs import about
 from junebug_turn.messages import Event, Message
 from junebug_turn.options import JunebugOptions
 from junebug_turn.retry import RetryPolicy, inbound_patience
@@ -52,13 +53,9 @@ class JunebugApplication:
         :raises Passing: the broker can't take it now
         """
         message = await self._build(request)
-        await self._cache.store_outbound(message, request.event_url, request.event_auth_token)
-        await self._connector.publish_outbound(message)
-        self.log.debug(
-            "outbound message {message_id} published on {connector}",
-            message_id=message.message_id,
-            connector=self.options.connector_name,
-        )
+        with about(connector=self.options.connector_name, message_id=message.message_id):
+            await self._cache.store_outbound(message, request.event_url, request.event_auth_token)
+            await self._connector.publish_outbound(message)
         return message
 
     async def _build(self, request: OutboundRequest) -> Message:
@@ -92,7 +89,6 @@ class JunebugApplication:
             patience=inbound_patience(message.transport_type),
             configured=True,
         )
-        self.log.debug("inbound message {message_id} delivered", message_id=message.message_id)
 
     async def on_event(self, event: Event) -> None:
         """POST an event to where its message asked for, or to the default; without either it is logged.

@@ -10,6 +10,7 @@ from junebug_turn.amqp.connector import Connector
 from junebug_turn.caches.interface import Cache
 from junebug_turn.delivery import Deliverer, Destination
 from junebug_turn.errors import MessageNotFound
+from junebug_turn.logs import about
 from junebug_turn.menus import Choice, Menu
 from junebug_turn.messages import CLOSE, Event, Message
 from junebug_turn.options import TurnOptions
@@ -71,17 +72,13 @@ class TurnApplication:
         :raises Passing: the broker can't take it now
         """
         message = await self._build(request)
-        await self._cache.store_outbound(message, None, None)
-        if message.to_addr is not None:
-            # A text takes the place of an earlier menu: a number that comes back answers the text.
-            menu = Menu(request.choices) if request.choices else None
-            await self._cache.store_menu(message.to_addr, menu)
-        await self._connector.publish_outbound(message)
-        self.log.debug(
-            "outbound message {message_id} published on {connector}",
-            message_id=message.message_id,
-            connector=self.options.connector_name,
-        )
+        with about(connector=self.options.connector_name, message_id=message.message_id):
+            await self._cache.store_outbound(message, None, None)
+            if message.to_addr is not None:
+                # A text takes the place of an earlier menu: a number that comes back answers the text.
+                menu = Menu(request.choices) if request.choices else None
+                await self._cache.store_menu(message.to_addr, menu)
+            await self._connector.publish_outbound(message)
         return message
 
     async def _build(self, request: OutboundRequest) -> Message:
@@ -123,7 +120,6 @@ class TurnApplication:
             patience=inbound_patience(message.transport_type),
             configured=True,
         )
-        self.log.debug("inbound message {message_id} delivered", message_id=message.message_id)
 
     async def _choice(self, message: Message) -> Choice | None:
         """What the message chose from the menu that its sender was sent last."""
