@@ -167,14 +167,19 @@ class Link:
         why = f"no answer within {CONNECT_TIMEOUT} s" if late else describe(fault)
         if "ACCESS_REFUSED" in why or "NOT_ALLOWED" in why:
             self.log.error(
-                "The AMQP broker at {address} refused user {username} on virtual host {vhost}: {why}",
+                "The AMQP broker at {address} refused user {username} on virtual host {vhost}: {why}; "
+                "check amqp.username, amqp.password and amqp.vhost, and the user's permissions at the broker",
                 address=self._address,
                 username=self._options.username,
                 vhost=self._options.vhost,
                 why=why,
             )
         else:
-            self.log.warn("No AMQP broker at {address}: {why}", address=self._address, why=why)
+            self.log.warn(
+                "No AMQP broker at {address}: {why}; is it running, and are amqp.hostname and amqp.port right?",
+                address=self._address,
+                why=why,
+            )
 
     def _serve(self, user: User, protocol: AmqpProtocol) -> None:
         serving = Deferred.fromCoroutine(user.serve(protocol))
