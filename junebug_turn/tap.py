@@ -13,6 +13,7 @@ from attrs import NOTHING
 from twisted.application.internet import TimerService
 from twisted.application.service import IService, IServiceCollection, MultiService
 from twisted.internet.defer import inlineCallbacks, maybeDeferred
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.components import Componentized
@@ -23,6 +24,7 @@ from junebug_turn.options import Entry, all_entries
 
 if TYPE_CHECKING:
     from junebug_turn.logs import Lines
+    from junebug_turn.sentry import Reporter
 
 COUNT_INTERVAL = 5.0
 """Seconds between looks for counts of lines that are due."""
@@ -99,8 +101,9 @@ class Options(usage.Options):
 class _Logging(MultiService):
     """Gives the application that it becomes a part of its log observer, and keeps that one going."""
 
-    def __init__(self, reactor: Any, lines: Lines) -> None:
+    def __init__(self, reactor: Any, lines: Lines, reporter: Reporter | None) -> None:
         super().__init__()
+        self._reporter = reporter
         self._reactor = reactor
         self._lines = lines
         TimerService(COUNT_INTERVAL, lines.flush).setServiceParent(self)
@@ -118,9 +121,11 @@ class _Logging(MultiService):
 
     @inlineCallbacks
     def stopService(self) -> Generator[Any, Any, None]:
-        """Stop what is below, then tell the last counts."""
+        """Stop what is below, then tell the last counts and report the last bugs."""
         yield maybeDeferred(super().stopService)
         self._lines.close()
+        if self._reporter is not None:
+            yield deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._reporter.close)
 
 
 def makeService(options: Options) -> IService:
@@ -134,8 +139,10 @@ def makeService(options: Options) -> IService:
         from twisted.internet import reactor
 
         from junebug_turn.logs import Lines
+        from junebug_turn.sentry import make_reporter
         from junebug_turn.service import make_service
 
+        reporter = make_reporter(settings.daemon.sentry_dsn)
         daemon = make_service(reactor, settings)
     except ConfigError as error:
         raise _end(*error.lines) from None
@@ -145,7 +152,8 @@ def makeService(options: Options) -> IService:
         twistd,
         log_format=settings.daemon.log_format,
         full_addresses=settings.daemon.log_addresses == "full",
+        reporter=reporter,
     )
-    service = _Logging(reactor, lines)
+    service = _Logging(reactor, lines, reporter)
     daemon.setServiceParent(service)
     return service

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (
     ("errors", "strictjson", "webhook"),
     ("logs",),
+    ("sentry", "systemd"),
     ("messages", "kinds", "menus", "jsonapi", "destination"),
     ("options",),
     ("structure",),
@@ -34,6 +35,7 @@ KNOWN_TO = {
     "txamqp": ("amqp",),
     "treq": ("delivery",),
     "yaml": ("config",),
+    "sentry_sdk": ("sentry",),
 }
 
 

@@ -93,7 +93,8 @@ class _Declaring:
 def _report(refusal: ChannelClosed, kind: str, name: str) -> None:
     if reply_code(refusal) == PRECONDITION_FAILED:
         _log.warn(
-            "The {kind} {name} exists with other properties and is used as it is; delete it to have it made anew: {why}",
+            "The {kind} {name} exists with other properties and is used as it is, until it is "
+            "deleted and made anew: {why}",
             kind=kind,
             name=name,
             why=describe(refusal),
