@@ -34,6 +34,7 @@ from junebug_turn.turn.application import TurnApplication
 class Daemon(Service):
     """All applications of the settings, on one broker connection.
 
+    :ivar ready: whether it listens and all its parts are started
     :raises ConfigError: a cache can't be made from its options
     """
 
@@ -49,6 +50,7 @@ class Daemon(Service):
         self._sites: dict[str, ApiSite] = {}
         self._ports: list[IListeningPort] = []
         self._starting: Deferred[None] | None = None
+        self.ready = False
         mounts: dict[str, dict[str, IResource]] = {}
         faults: list[str] = []
         for options in settings.applications:
@@ -144,6 +146,7 @@ class Daemon(Service):
         for cache in self._caches:
             await cache.start()
         self._broker.startService()
+        self.ready = True
         for port in self._ports:
             self.log.info("listening on {address}", address=port.getHost())
 

@@ -141,6 +141,7 @@ def makeService(options: Options) -> IService:
         from junebug_turn.logs import Lines
         from junebug_turn.sentry import make_reporter
         from junebug_turn.service import make_service
+        from junebug_turn.systemd import Supervision
 
         reporter = make_reporter(settings.daemon.sentry_dsn)
         daemon = make_service(reactor, settings)
@@ -156,4 +157,7 @@ def makeService(options: Options) -> IService:
     )
     service = _Logging(reactor, lines, reporter)
     daemon.setServiceParent(service)
+    # The last one, since that is the first to stop.
+    supervision = Supervision(reactor, os.environ, lambda: daemon.ready, lambda: daemon.health())
+    supervision.setServiceParent(service)
     return service
