@@ -6,14 +6,14 @@ holds a secret.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeAlias
 
 import attrs
 from attrs import NOTHING, frozen
 
-from junebug_turn import kinds
+from junebug_turn import filed, kinds
 from junebug_turn.kinds import endpoint_description
 from junebug_turn.options import (
     APPLICATIONS,
@@ -48,15 +48,37 @@ Layer: TypeAlias = dict[Any, Given]
 
 
 def given(values: Mapping[Any, Any], source: str, *, ambient: bool = False) -> Layer:
-    """A layer of ``values`` that all come from ``source``."""
-    layer: Layer = {}
+    """A layer of ``values`` that all come from ``source``, or from the files that ``<option>_file`` names there."""
+    layer = _filed(values, _KEYS - GROUPS, source, ambient)
     for key, value in values.items():
+        if filed.option_of(key, _KEYS - GROUPS) is not None or key in layer:
+            continue
         if key in _MAPPINGS:
             # A mapping all of whose keys are commented out is null to YAML.
             value = {} if value is None else value
             if isinstance(value, dict):
-                value = {name: Given(inner, source, ambient) for name, inner in value.items()}
+                names = {entry.path[1] for entry in ENTRIES if len(entry.path) > 1 and entry.path[0] == key}
+                files = _filed(value, names, source, ambient)
+                value = {
+                    name: Given(inner, source, ambient)
+                    for name, inner in value.items()
+                    if filed.option_of(name, names) is None
+                } | files
         layer[key] = Given(value, source, ambient)
+    return layer
+
+
+def _filed(values: Mapping[Any, Any], known: Collection[Any], source: str, ambient: bool) -> Layer:
+    """Those of ``values`` that name a file which has the value of one of the ``known`` options."""
+    layer: Layer = {}
+    for key, path in values.items():
+        option = filed.option_of(key, known)
+        if option is None:
+            continue
+        value = filed.read(path)
+        if option in values:
+            value = filed.Filed(fault=f"can't be given beside {option}")
+        layer[option] = Given(value, f"{key}{filed.show_path(path)}, {source}", ambient)
     return layer
 
 
@@ -99,9 +121,11 @@ class Reader:
     :ivar faults: a line for each value that can't be used; what was read is only of use while there is none
     :param place: where a missing option can be put: the file
     :param prefix: the prefix of environment variables
+    :param parse: reads YAML text, and raises ValueError
     """
 
-    def __init__(self, place: str, prefix: str) -> None:
+    def __init__(self, place: str, prefix: str, parse: Callable[[str], Any]) -> None:
+        self._parse = parse
         self.faults: list[str] = []
         self._place = place
         self._prefix = prefix
@@ -184,7 +208,18 @@ class Reader:
     def _accept(self, key: str, option: Option, found: Given) -> Any:
         """The value as the option's kind has it; ``NOTHING``, and a fault, where it isn't one."""
         value = found.value
-        if option.kind is kinds.MAPPING and isinstance(value, dict):
+        if isinstance(value, filed.Filed):
+            if value.text is None:
+                self.faults.append(f"{key}: the file {value.fault} ({found.source})")
+                return NOTHING
+            value = value.text
+            if option.kind.from_yaml:
+                try:
+                    value = self._parse(value)
+                except ValueError as error:
+                    self.faults.append(f"{key}: {error} ({found.source})")
+                    return NOTHING
+        elif option.kind is kinds.MAPPING and isinstance(value, dict):
             value = {name: inner.value for name, inner in value.items()}
         try:
             return option.kind.read(value)

@@ -48,7 +48,13 @@ def _flag(flag: str, group: Sequence[Entry]) -> list[str | None]:
 
 def _flags() -> list[list[str | None]]:
     by_flag = sorted(all_entries(), key=lambda entry: entry.flag)
-    return [_flag(flag, list(group)) for flag, group in groupby(by_flag, key=lambda entry: entry.flag)]
+    flags = []
+    for flag, group in groupby(by_flag, key=lambda entry: entry.flag):
+        entries = list(group)
+        flags.append(_flag(flag, entries))
+        if any(entry.option.secret for entry in entries):
+            flags.append([f"{flag}-file", None, None, f"The file that has the value of --{flag}."])
+    return flags
 
 
 def _end(*lines: str) -> SystemExit:

@@ -17,6 +17,7 @@ FLOORS = (
     ("logs",),
     ("sentry", "systemd"),
     ("messages", "kinds", "menus", "jsonapi", "destination"),
+    ("filed",),
     ("options",),
     ("structure",),
     ("config",),
