@@ -28,6 +28,7 @@ from twisted.web.iweb import IPolicyForHTTPS
 from junebug_turn.circuits import CircuitOpen, Circuits, Way
 from junebug_turn.destination import Destination
 from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryFailed, DeliveryRefused
+from junebug_turn.metrics import Metrics
 from junebug_turn.retry import CHAIN_LIMIT, RetryPolicy, is_misconfiguration, is_passing, retry_after
 from junebug_turn.webclient import WholeBody, failure_reason, read_away
 from junebug_turn.webhook import Webhook
@@ -53,6 +54,11 @@ class _Fault:
     @property
     def passing(self) -> bool:
         return self.status is None or self.misconfigured or is_passing(self.status)
+
+    @property
+    def cause(self) -> str:
+        """A word for the metrics."""
+        return f"http_{self.status}" if self.reason == "http_status" else self.reason
 
     def __str__(self) -> str:
         return f"HTTP status {self.status}" if self.reason == "http_status" else self.reason
@@ -99,7 +105,9 @@ class Deliverer:
         connections_per_host: int = 50,
         suspect_limit: int = 5,
         tls_policy: IPolicyForHTTPS | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
+        self._metrics = metrics or Metrics()
         self._reactor = reactor
         self._clock: Any = reactor if clock is None else clock
         self._rng = rng
@@ -148,7 +156,8 @@ class Deliverer:
         chain = Deferred.fromCoroutine(self._chain(post, policy, min(patience, CHAIN_LIMIT)))
         self._running.add(chain)
         try:
-            await chain
+            with self._metrics.delivery():
+                await chain
         finally:
             self._running.discard(chain)
 
@@ -183,7 +192,9 @@ class Deliverer:
                     raise _given_up(destination, fault, attempts, first_failure, now) from None
                 attempts += 1
                 tries += not way.probe
-                fault = await self._attempt(client, post)
+                with self._metrics.attempt() as made:
+                    fault = await self._attempt(client, post)
+                    made.result = "ok" if fault is None else fault.cause
                 _judge(way, fault)
                 if fault is None:
                     self.log.info(
@@ -210,6 +221,7 @@ class Deliverer:
                     if delay is None:
                         raise _given_up(destination, fault, attempts, first_failure, now)
                     await way.pause(delay)
+                self._metrics.retried(fault.cause)
                 client = self._pooled if fault.status is not None else self._fresh
 
     def _delay(self, fault: _Fault, tries: int, policy: RetryPolicy) -> float | None:

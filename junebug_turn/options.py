@@ -74,6 +74,11 @@ class DaemonOptions:
         "Whether log lines have people's addresses in full or only their last four digits.",
         "masked",
     )
+    metrics_bind: str | None = _option(
+        optional(kinds.BIND),
+        "The address where /metrics is, and nothing else; without one it is at every http_bind.",
+        None,
+    )
     shutdown_timeout: float = _option(
         kinds.seconds(3600, zero=True),
         "How long requests and deliveries under way have to finish when the daemon is stopped.",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from twisted.application.service import Service
@@ -10,6 +12,7 @@ from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
@@ -19,16 +22,21 @@ from junebug_turn.amqp.connector import Connector
 from junebug_turn.caches import make_cache
 from junebug_turn.caches.interface import Cache
 from junebug_turn.config import Settings, endpoint_description
-from junebug_turn.delivery import Deliverer
+from junebug_turn.delivery import Deliverer, Destination
 from junebug_turn.errors import ConfigError, DeliveryRefused
 from junebug_turn.http.health import Health
+from junebug_turn.http.metrics import MetricsPage
 from junebug_turn.http.site import ApiSite, Root
 from junebug_turn.junebug.api import JunebugApi
 from junebug_turn.junebug.application import JunebugApplication
+from junebug_turn.metrics import Metrics, State
 from junebug_turn.options import ApplicationOptions, TurnOptions
 from junebug_turn.retry import RetryPolicy
 from junebug_turn.turn.api import TurnApi
 from junebug_turn.turn.application import TurnApplication
+
+COUNT_INTERVAL = 15.0
+"""Seconds between questions to the broker for the lengths of its queues."""
 
 
 class Daemon(Service):
@@ -43,10 +51,22 @@ class Daemon(Service):
     def __init__(self, reactor: Any, settings: Settings) -> None:
         self._reactor = reactor
         self._shutdown_timeout = settings.daemon.shutdown_timeout
+        self._metrics = Metrics(
+            version=_version(),
+            applications={options.connector_name: options.name for options in settings.applications},
+            origins=_origins(settings.applications),
+            state=self._state,
+        )
+        self._queues: Mapping[str, tuple[int, int]] = {}
+        self._counting = LoopingCall(lambda: Deferred.fromCoroutine(self._count()))
+        self._counting.clock = reactor
         self._broker = Broker(reactor, settings.daemon.amqp, prefetch=settings.daemon.worker_concurrency)
         # A quarter of the places that a queue has.
-        self._deliverer = Deliverer(reactor, suspect_limit=max(1, settings.daemon.worker_concurrency // 4))
+        self._deliverer = Deliverer(
+            reactor, suspect_limit=max(1, settings.daemon.worker_concurrency // 4), metrics=self._metrics
+        )
         self._caches: list[Cache] = []
+        self._cache_of: dict[str, Cache] = {}
         self._sites: dict[str, ApiSite] = {}
         self._ports: list[IListeningPort] = []
         self._starting: Deferred[None] | None = None
@@ -63,12 +83,31 @@ class Daemon(Service):
             mounts.setdefault(endpoint_description(options.http_bind), {})[options.path] = resource
         if faults:
             raise ConfigError(*faults)
+        page = MetricsPage(self._metrics)
+        metrics_bind = settings.daemon.metrics_bind and endpoint_description(settings.daemon.metrics_bind)
+        connectors = {
+            description: {
+                options.path: options.connector_name
+                for options in settings.applications
+                if endpoint_description(options.http_bind) == description
+            }
+            for description in mounts
+        }
+        if metrics_bind:
+            mounts.setdefault(metrics_bind, {})
         for description, resources in mounts.items():
-            root = Root({"/health": Health(self.health), **resources})
-            self._sites[description] = ApiSite(root, reactor)
+            own: dict[str, IResource] = {"/health": Health(self.health)} if resources else {}
+            if metrics_bind in (None, description):
+                own["/metrics"] = page
+            self._sites[description] = ApiSite(
+                Root(own | resources),
+                reactor,
+                metrics=self._metrics,
+                connectors=connectors.get(description),
+            )
 
     def _add_application(self, options: ApplicationOptions) -> IResource:
-        connector = Connector(self._broker, options.connector_name)
+        connector = Connector(self._broker, options.connector_name, metrics=self._metrics)
         policy = RetryPolicy(options.max_retries, options.retry_delay_base, options.retry_delay_exponent)
         application: JunebugApplication | TurnApplication
         api: JunebugApi | TurnApi
@@ -93,6 +132,7 @@ class Daemon(Service):
         connector = options.connector_name
         cache = make_cache(class_path, config, option=option, connector=connector, clock=self._reactor)
         self._caches.append(cache)
+        self._cache_of[connector] = cache
         return cache
 
     def _publishing(self) -> bool:
@@ -114,6 +154,20 @@ class Daemon(Service):
             "amqp": {"ok": well, **amqp},
             "destinations": {"ok": True, "state": state, "origins": degraded},
         }
+
+    def _state(self) -> State:
+        stats = {name: cache.stats() for name, cache in self._cache_of.items()}
+        circuits = dict.fromkeys(self._deliverer.degraded(), True)
+        return State(self._broker.status(), self._queues, stats, circuits)
+
+    async def _count(self) -> None:
+        """Ask the broker for the lengths of the queues."""
+        try:
+            self._queues = await self._broker.count_queues()
+        except Exception as fault:
+            # Old numbers would look like good news.
+            self._queues = {}
+            self.log.debug("The queues can't be counted: {reason}", reason=type(fault).__name__)
 
     def privilegedStartService(self) -> None:
         """Listen, while there still may be the right to take a low port.
@@ -146,6 +200,7 @@ class Daemon(Service):
         for cache in self._caches:
             await cache.start()
         self._broker.startService()
+        self._counting.start(COUNT_INTERVAL)
         self.ready = True
         for port in self._ports:
             self.log.info("listening on {address}", address=port.getHost())
@@ -158,6 +213,8 @@ class Daemon(Service):
     async def _stop(self) -> None:
         if self._starting is not None:
             self._starting.cancel()
+        if self._counting.running:
+            self._counting.stop()
         self.log.info("stopping: {timeout:g} s at most for what is under way", timeout=self._shutdown_timeout)
         consuming = Deferred.fromCoroutine(self._broker.stop_consuming(self._shutdown_timeout))
         # The broker keeps better what only waits.
@@ -183,6 +240,28 @@ class Daemon(Service):
     def _overdue(self, failure: Failure) -> None:
         failure.trap(DeferredTimeout)
         self.log.warn("requests still under way after {timeout:g} s are cut", timeout=self._shutdown_timeout)
+
+
+def _origins(applications: Iterable[ApplicationOptions]) -> set[str]:
+    """The origins of the URLs that the configuration has."""
+    urls = set()
+    for options in applications:
+        if isinstance(options, TurnOptions):
+            urls.add(options.turn_api_url)
+        else:
+            urls |= {options.mo_message_url, options.default_event_url or ""}
+    origins = set()
+    for url in filter(None, urls):
+        with suppress(DeliveryRefused):  # which the application tells
+            origins.add(Destination.of(url, None).origin)
+    return origins
+
+
+def _version() -> str:
+    try:
+        return version("junebug-turn")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def make_service(reactor: Any, settings: Settings) -> Daemon:

@@ -21,7 +21,7 @@ FLOORS = (
     ("options",),
     ("structure",),
     ("config",),
-    ("retry", "caches", "webclient", "circuit", "once"),
+    ("retry", "caches", "webclient", "circuit", "once", "metrics"),
     ("circuits",),
     ("amqp", "delivery"),
     ("junebug", "turn"),
@@ -37,6 +37,7 @@ KNOWN_TO = {
     "treq": ("delivery",),
     "yaml": ("config",),
     "sentry_sdk": ("sentry",),
+    "prometheus_client": ("metrics",),
 }
 
 

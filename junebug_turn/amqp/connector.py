@@ -17,6 +17,7 @@ from junebug_turn.amqp.topology import Queue
 from junebug_turn.errors import DeliveryFailed, UnreadableMessage
 from junebug_turn.logs import note
 from junebug_turn.messages import Event, Message
+from junebug_turn.metrics import Metrics
 
 # RabbitMQ sends a copy to each queue that these headers name.
 _ROUTING_HEADERS = ("CC", "BCC")
@@ -39,8 +40,9 @@ class Connector:
 
     log = Logger()
 
-    def __init__(self, broker: Broker, name: str) -> None:
+    def __init__(self, broker: Broker, name: str, *, metrics: Metrics | None = None) -> None:
         self._broker = broker
+        self._metrics = metrics or Metrics()
         self._name = name
         self._inbound = Queue(f"{name}.inbound")
         self._event = Queue(f"{name}.event")
@@ -56,10 +58,17 @@ class Connector:
             "Publishing outbound message {message_id} for {to_addr}", to_addr=message.to_addr, **fields
         )
 
+        start = self._broker.reactor.seconds()
+
+        def ended(confirmed: bool) -> None:
+            self._metrics.published(self._name, self._broker.reactor.seconds() - start, confirmed=confirmed)
+
         def published(_: None) -> None:
+            ended(True)
             self.log.info("Published outbound message {message_id}", log_every=True, **fields)
 
         def failed(failure: Failure) -> Failure:
+            ended(False)
             reason = str(failure.value) or type(failure.value).__name__
             self.log.warn("Did not publish outbound message {message_id}: {reason}", reason=reason, **fields)
             return failure
@@ -84,7 +93,7 @@ class Connector:
     ) -> Handler:
         async def handle(delivery: Delivery) -> None:
             message_id = "?"
-            note(connector=self._name)
+            note(connector=self._name, kind=queue.name.removeprefix(f"{self._name}."))
             try:
                 message = read(delivery.body)
                 message_id = self._received(message)
@@ -127,6 +136,7 @@ class Connector:
         ours["first_failure"] = _iso(failure.first_failure)
         ours["last_failure"] = _iso(failure.last_failure)
         parked = _parked(queue).name
+        self._metrics.parked(failure.reason)
         try:
             await self._broker.publish(parked, delivery.body, exchange="", headers=_headers(delivery) | ours)
         except ValueError:

@@ -33,6 +33,8 @@ class ApiRequest(server.Request):
     content: Any
     site: Any
 
+    mount: str | None = None  # the path of the resource that answers
+
     _received = 0
     _refused = False
 
@@ -74,6 +76,7 @@ class ApiRequest(server.Request):
         self.prepath = []
         self.postpath = [unquote_to_bytes(segment) for segment in self.path[1:].split(b"/")]
         try:
+            self.site.measure(self)
             self.site.admit(self)
             self.render(self.site.resource)
         except Exception:

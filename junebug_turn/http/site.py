@@ -8,12 +8,12 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.http import HTTPChannel
-from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Site
 
 from junebug_turn.errors import ChannelNotFound, NotFound, ShuttingDown
 from junebug_turn.http.request import ApiRequest
+from junebug_turn.metrics import Metrics
 
 MAX_BODY = 1024 * 1024
 
@@ -31,7 +31,7 @@ class Root(Resource):
         self._mounts = {tuple(path.encode("utf-8").split(b"/")[1:]): mounts[path] for path in mounts}
         self._lengths = sorted({len(segments) for segments in self._mounts}, reverse=True)
 
-    def render(self, request: IRequest) -> Any:
+    def render(self, request: Any) -> Any:
         """Let the mounted resource answer.
 
         :raises NotFound: there is none
@@ -41,6 +41,7 @@ class Root(Resource):
         for length in self._lengths:
             mounted = self._mounts.get(tuple(segments[:length]))
             if mounted is not None:
+                request.mount = b"/".join([b"", *segments[:length]]).decode("utf-8")
                 request.prepath, request.postpath = segments[:length], segments[length:]
                 return mounted.render(request)
         if segments[0] == b"channels" and len(segments) > 1:
@@ -58,6 +59,7 @@ def _text(segments: list[bytes]) -> str:
 class ApiSite(Site):
     """The server behind one address.
 
+    :param connectors: path of a mount -> connector of its application, for the metrics
     :ivar max_body: the largest body that is taken, in bytes
     """
 
@@ -65,11 +67,32 @@ class ApiSite(Site):
     displayTracebacks = False
     noisy = False
 
-    def __init__(self, root: Root, reactor: IReactorTime, *, max_body: int = MAX_BODY) -> None:
+    def __init__(
+        self,
+        root: Root,
+        reactor: IReactorTime,
+        *,
+        max_body: int = MAX_BODY,
+        metrics: Metrics | None = None,
+        connectors: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(root, reactor=reactor)
+        self._metrics = metrics or Metrics()
+        self._connectors = connectors or {}
         self.max_body = max_body
         self._under_way = 0
         self._draining: Deferred[None] | None = None
+
+    def measure(self, request: ApiRequest) -> None:
+        """Have the metrics learn how ``request`` ends, and after how long."""
+        start = self.reactor.seconds()
+
+        def ended(gone: object) -> None:
+            connector = "" if request.mount is None else self._connectors.get(request.mount, "")
+            status = str(request.code) if gone is None else "gone"
+            self._metrics.request(connector, status, self.reactor.seconds() - start)
+
+        request.notifyFinish().addBoth(ended)
 
     def admit(self, request: ApiRequest) -> None:
         """Count a request until it ends.

@@ -45,6 +45,11 @@ def note(**fields: Any) -> None:
     _fields.set({**_fields.get({}), **fields})
 
 
+def current(name: str) -> str:
+    """A field of what is being worked on; empty where it isn't known."""
+    return str(_fields.get({}).get(name, ""))
+
+
 def with_context(event: LogEvent) -> LogEvent:
     """``event`` with what is being worked on, where it doesn't say so itself; ``log_context`` has its names."""
     failure = event.get("log_failure")
