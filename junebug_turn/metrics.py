@@ -13,13 +13,23 @@ from contextlib import contextmanager
 from typing import Any
 
 from attrs import define, field, frozen
-from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    GCCollector,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from junebug_turn.errors import DeliveryFailed
 from junebug_turn.logs import current
+
+# Half as many series, for what nobody looks at; the library has this for the whole process only.
+disable_created_metrics()
 
 PREFIX = "junebug_turn"
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
