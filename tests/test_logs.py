@@ -109,6 +109,15 @@ class TestForm:
             assert len(line.splitlines()) == 1
             assert "\x1b" not in line
 
+    def test_control_in_a_traceback(self, made: Callable[..., Log]) -> None:
+        """Nor can the text of an exception: each line of a traceback begins with a tab, without control characters."""
+        log = made()
+        log.logger.failure("broken", failure=Failure(LookupError("a\r\nforged [x#info]\x1b[2J\x85b")))
+        first, *others = log.path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
+        assert first.endswith("] broken")
+        assert all(line.startswith("\t") for line in others)
+        assert not {"\r", "\x1b", "\x85"} & set("".join(others))
+
     def test_broken_event(self, made: Callable[..., Log]) -> None:
         """An event that can't be formatted is a line nevertheless."""
         log = made(log_format="json")

@@ -83,7 +83,8 @@ def text_line(event: LogEvent, full: bool) -> str:
     head = f"{_time(event)} [{event.get('log_namespace') or '-'}#{_level(event)}] "
     trace = traceback_of(event, full)
     if trace:
-        line = "\n\t".join([line, *trace.rstrip("\n").splitlines()])
+        inner = [_CONTROL.sub(_escape, part) for part in trace.rstrip("\n").splitlines()]
+        line = "\n\t".join([line, *inner])
     line = f"{head}{line}\n"
     return line if line.isascii() else line.encode("utf-8", "backslashreplace").decode("utf-8")
 
