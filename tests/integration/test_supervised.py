@@ -62,7 +62,7 @@ class Supervised:
             "AMQP_HOSTNAME": node.host,
             "AMQP_PORT": str(node.port),
             "AMQP_USERNAME": node.username,
-            "AMQP_PASSWORD": node.password,
+            "AMQP_PASSWORD_FILE": str(password),
             "LOG_FORMAT": "json",
         }
         self.process = subprocess.Popen(
