@@ -40,12 +40,20 @@ class ApiUsageError(JunebugTurnError):
     """A request's fields are each right, but not together."""
 
 
+class MessageTooLong(JunebugTurnError):
+    """The content of a message is longer than ``character_limit``."""
+
+
 class MessageNotFound(JunebugTurnError):
     """``reply_to`` names an inbound message that isn't (or is no longer) known."""
 
 
 class Unauthorized(JunebugTurnError):
-    """A request's signature or credentials are missing or wrong."""
+    """A request's signature or credentials are missing or wrong; ``challenge`` says which would do."""
+
+    def __init__(self, message: str, challenge: str | None = None) -> None:
+        super().__init__(message)
+        self.challenge = challenge
 
 
 class NotFound(JunebugTurnError):
@@ -82,6 +90,10 @@ class AmqpConnectionError(Passing):
 
 class ShuttingDown(Passing):
     """The daemon takes no new requests, since it is about to stop."""
+
+
+class RateLimited(Passing):
+    """The client makes more requests than ``rate_limit`` allows."""
 
 
 class Unroutable(Passing):
@@ -156,12 +168,14 @@ _ANSWERS: dict[type[JunebugTurnError], tuple[int, str, str]] = {
     JsonDecodeError: (400, "json decode error", "JsonDecodeError"),
     InvalidBody: (400, "api usage error", "invalid_body"),
     ApiUsageError: (400, "api usage error", "ApiUsageError"),
+    MessageTooLong: (400, "message too long", "MessageTooLong"),
     MessageNotFound: (400, "message not found", "MessageNotFound"),
     Unauthorized: (401, "unauthorized", "Unauthorized"),
     NotFound: (404, "not found", "NotFound"),
     ChannelNotFound: (404, "channel not found", "ChannelNotFound"),
     MethodNotAllowed: (405, "method not allowed", "MethodNotAllowed"),
     BodyTooLarge: (413, "request body too large", "BodyTooLarge"),
+    RateLimited: (429, "too many requests", "RateLimited"),
     AmqpConnectionError: (503, "amqp connection error", "AmqpConnectionError"),
     ShuttingDown: (503, "shutting down", "ShuttingDown"),
     Unroutable: (503, "message not routed", "Unroutable"),
@@ -178,4 +192,6 @@ def answer_for(error: BaseException | None) -> Answer:
         headers = (("Retry-After", str(max(1, round(error.retry_after)))),)
     elif isinstance(error, MethodNotAllowed):
         headers = (("Allow", ", ".join(error.allowed)),)
+    elif isinstance(error, Unauthorized) and error.challenge:
+        headers = (("WWW-Authenticate", error.challenge),)
     return Answer(*row, str(error), headers)

@@ -11,29 +11,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, TypeAlias
 
 import attrs
-from attrs import NOTHING, Factory, frozen
+from attrs import frozen
 
-from junebug_turn import kinds
-from junebug_turn.kinds import DAY, Kind, optional
+from junebug_turn import guardkinds, kinds
+from junebug_turn.guardkinds import Credentials
+from junebug_turn.kinds import DAY, optional
 from junebug_turn.messages import TRANSPORT_TYPES
-
-
-@frozen
-class Option:
-    """What a field's metadata says of its option."""
-
-    help: str
-    kind: Kind
-    secret: bool = False
-
-
-def _option(kind: Kind, help: str, default: Any = NOTHING, *, secret: bool = False) -> Any:
-    return attrs.field(default=default, repr=not secret, metadata={"option": Option(help, kind, secret)})
-
-
-def _mapping_option(help: str) -> Any:
-    # It may hold a URL with a password.
-    return attrs.field(factory=dict, repr=False, metadata={"option": Option(help, kinds.MAPPING, True)})
+from junebug_turn.option import Option, group_option
+from junebug_turn.option import mapping_option as _mapping_option
+from junebug_turn.option import option as _option
 
 
 @frozen(kw_only=True)
@@ -52,9 +38,7 @@ class AmqpOptions:
 class DaemonOptions:
     """What the whole daemon has once."""
 
-    amqp: AmqpOptions = attrs.field(
-        default=Factory(AmqpOptions), metadata={"option": Option("Where the broker is.", kinds.GROUP)}
-    )
+    amqp: AmqpOptions = group_option(AmqpOptions, "Where the broker is.")
     worker_concurrency: int = _option(
         kinds.whole(1, 65535),
         "How many messages of a queue are handled at once (the prefetch of each queue).",
@@ -119,6 +103,22 @@ class _ApplicationOptions:
         2,
     )
     retry_delay_exponent: int = _option(kinds.whole(0, 16), "The e of that longest delay.", 2)
+    api_auth: Credentials | None = _option(
+        optional(guardkinds.CREDENTIALS),
+        "Who may use the API: a list of tokens, and users with their passwords; without it everybody may.",
+        None,
+        secret=True,
+    )
+    rate_limit: float | None = _option(
+        optional(guardkinds.number(1e6)),
+        "How many requests are taken in a second; what is over is refused, with Retry-After.",
+        None,
+    )
+    character_limit: int | None = _option(
+        optional(kinds.whole(1, 10**6)),
+        "How many characters the content of an outbound message can have.",
+        None,
+    )
 
     @property
     def path(self) -> str:

@@ -15,13 +15,13 @@ from attrs import NOTHING, frozen
 
 from junebug_turn import kinds
 from junebug_turn.kinds import endpoint_description
+from junebug_turn.option import Option
 from junebug_turn.options import (
     APPLICATIONS,
     SELECTORS,
     AmqpOptions,
     ApplicationOptions,
     DaemonOptions,
-    Option,
     all_entries,
 )
 

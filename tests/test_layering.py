@@ -13,12 +13,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # From the ground up; "caches" stands for a package with all its modules, which may import each other.
 FLOORS = (
-    ("errors", "strictjson", "logs"),
+    ("errors", "strictjson", "logs", "addresses"),
     ("messages", "kinds", "menus", "jsonapi", "destination"),
+    ("guardkinds", "option"),
     ("options",),
     ("structure",),
     ("config",),
-    ("retry", "caches", "webclient"),
+    ("retry", "caches", "webclient", "apiauth"),
     ("amqp", "delivery"),
     ("junebug", "turn"),
     ("http",),

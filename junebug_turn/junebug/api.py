@@ -7,9 +7,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 
+from junebug_turn.apiauth import Authenticator, Guarded, RateLimit
 from junebug_turn.errors import INTERNAL, answer_for
 from junebug_turn.jsonapi import read_json, translate, within, write_json
 from junebug_turn.junebug.application import JunebugApplication
@@ -25,11 +27,18 @@ class JunebugApi:
     def __init__(self, application: JunebugApplication, clock: IReactorTime) -> None:
         self._application = application
         self._clock = clock
+        self._authenticator = Authenticator(application.options.api_auth)
+        self._rate = RateLimit(clock, application.options.rate_limit)
 
     def resource(self) -> IResource:
         """What the site mounts at the base path."""
-        resource: IResource = self.router.resource()
+        resource: IResource = Guarded(self.router.resource(), self._check, self.failed)
         return resource
+
+    def _check(self, headers: Headers) -> None:
+        # In this order: what a stranger sends takes nothing of the rate that clients have.
+        self._authenticator.check(headers)
+        self._rate.take()
 
     # Two routes, so that neither form is redirected to the other.
     @router.route("/messages", methods=["POST"])

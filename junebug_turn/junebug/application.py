@@ -10,7 +10,7 @@ from junebug_turn.caches.interface import Cache
 from junebug_turn.delivery import Deliverer, Destination
 from junebug_turn.errors import MessageNotFound
 from junebug_turn.junebug.messages import OutboundRequest, event_to_json, message_to_json
-from junebug_turn.messages import Event, Message
+from junebug_turn.messages import Event, Message, check_length
 from junebug_turn.options import JunebugOptions
 from junebug_turn.retry import RetryPolicy
 
@@ -46,9 +46,11 @@ class JunebugApplication:
         Where events go is stored first, since an event can come at once.
 
         :raises ApiUsageError: the request has no address to send from
+        :raises MessageTooLong: its content is over ``character_limit``
         :raises MessageNotFound: it replies to a message that isn't known
         :raises Passing: the broker can't take it now
         """
+        check_length(request.content, self.options.character_limit)
         message = await self._build(request)
         await self._cache.store_outbound(message, request.event_url, request.event_auth_token)
         await self._connector.publish_outbound(message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -13,7 +14,8 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 from twisted.web.server import Request
 
-from junebug_turn.errors import INTERNAL, answer_for
+from junebug_turn.apiauth import Authenticator, Guarded, RateLimit
+from junebug_turn.errors import INTERNAL, RateLimited, answer_for
 from junebug_turn.jsonapi import read_json, translate, within, write_json
 from junebug_turn.turn.application import TurnApplication
 from junebug_turn.turn.messages import OutboundRequest, errors_to_json
@@ -31,11 +33,13 @@ class TurnApi:
         self._application = application
         self._clock = clock
         self._secret = application.options.turn_hmac_secret.encode("utf-8")
+        self._authenticator = Authenticator(application.options.api_auth)
+        self._rate = RateLimit(clock, application.options.rate_limit)
         self._webhooks: Webhooks[str] = Webhooks(clock, application.options.duplicate_window)
 
     def resource(self) -> IResource:
         """What the site mounts at the base path."""
-        resource: IResource = self.router.resource()
+        resource: IResource = Guarded(self.router.resource(), self._authenticator.check, self.failed)
         return resource
 
     # Two routes, so that neither form is redirected to the other.
@@ -46,6 +50,8 @@ class TurnApi:
         content: Any = request.content
         body: bytes = content.read()
         verify(self._secret, body, request.requestHeaders.getRawHeaders(HEADER.encode("ascii"), []))
+        # After the signature: what a stranger sends takes nothing of the rate that Turn has.
+        self._rate.take()
         key = self._webhooks.key(body)
         request.notifyFinish().addCallbacks(lambda _: self._webhooks.answered(key), lambda _: None)
         message_id = await self._webhooks.run(key, lambda: self._send(body))
@@ -67,6 +73,9 @@ class TurnApi:
     def failed(self, request: IRequest, failure: Failure) -> bytes:
         """Answer with what the table of errors has for it."""
         answer = answer_for(translate(failure, request.path))
+        if failure.check(RateLimited):
+            # Turn takes any 4xx for the message's end, and comes again after a 5xx.
+            answer = attrs.evolve(answer, status=503)
         if answer is INTERNAL:
             self.log.failure("a request to the Turn Channels API failed", failure=failure)
         return write_json(request, answer.status, errors_to_json(answer), answer.headers)

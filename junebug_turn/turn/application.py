@@ -11,7 +11,7 @@ from junebug_turn.caches.interface import Cache
 from junebug_turn.delivery import Deliverer, Destination
 from junebug_turn.errors import MessageNotFound
 from junebug_turn.menus import Choice, Menu
-from junebug_turn.messages import CLOSE, Event, Message
+from junebug_turn.messages import CLOSE, Event, Message, check_length
 from junebug_turn.options import TurnOptions
 from junebug_turn.retry import RetryPolicy
 from junebug_turn.turn.messages import OutboundRequest, flat_status, inbound_to_json, nested_status
@@ -47,9 +47,11 @@ class TurnApplication:
 
         What its events and answers need is stored first, since they can come at once.
 
+        :raises MessageTooLong: its content is over ``character_limit``
         :raises MessageNotFound: it replies to a message that isn't known
         :raises Passing: the broker can't take it now
         """
+        check_length(request.content, self.options.character_limit)
         message = await self._build(request)
         await self._cache.store_outbound(message, None, None)
         if message.to_addr is not None:
