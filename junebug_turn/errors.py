@@ -76,6 +76,18 @@ class BodyTooLarge(JunebugTurnError):
     """A request's body is over the size limit."""
 
 
+class BadRequest(JunebugTurnError):
+    """What came isn't HTTP."""
+
+
+class HeadersTooLarge(JunebugTurnError):
+    """A request's headers are too many, or too large."""
+
+
+class RequestTimeout(JunebugTurnError):
+    """A request took too long to arrive."""
+
+
 class Passing(JunebugTurnError):
     """A fault that may be over when the client comes again, after ``retry_after`` seconds."""
 
@@ -90,6 +102,10 @@ class AmqpConnectionError(Passing):
 
 class ShuttingDown(Passing):
     """The daemon takes no new requests, since it is about to stop."""
+
+
+class TooManyConnections(Passing):
+    """As many connections are open as there may be."""
 
 
 class RateLimited(Passing):
@@ -165,6 +181,7 @@ INTERNAL = Answer(500, "internal server error", "InternalServerError", "internal
 
 # exception -> status, description, type
 _ANSWERS: dict[type[JunebugTurnError], tuple[int, str, str]] = {
+    BadRequest: (400, "bad request", "BadRequest"),
     JsonDecodeError: (400, "json decode error", "JsonDecodeError"),
     InvalidBody: (400, "api usage error", "invalid_body"),
     ApiUsageError: (400, "api usage error", "ApiUsageError"),
@@ -174,7 +191,10 @@ _ANSWERS: dict[type[JunebugTurnError], tuple[int, str, str]] = {
     NotFound: (404, "not found", "NotFound"),
     ChannelNotFound: (404, "channel not found", "ChannelNotFound"),
     MethodNotAllowed: (405, "method not allowed", "MethodNotAllowed"),
+    RequestTimeout: (408, "request timeout", "RequestTimeout"),
     BodyTooLarge: (413, "request body too large", "BodyTooLarge"),
+    HeadersTooLarge: (431, "request headers too large", "HeadersTooLarge"),
+    TooManyConnections: (503, "too many connections", "TooManyConnections"),
     RateLimited: (429, "too many requests", "RateLimited"),
     AmqpConnectionError: (503, "amqp connection error", "AmqpConnectionError"),
     ShuttingDown: (503, "shutting down", "ShuttingDown"),

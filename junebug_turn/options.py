@@ -16,6 +16,7 @@ from attrs import frozen
 from junebug_turn import guardkinds, kinds
 from junebug_turn.guardkinds import Credentials
 from junebug_turn.kinds import DAY, optional
+from junebug_turn.limits import LimitOptions
 from junebug_turn.messages import TRANSPORT_TYPES
 from junebug_turn.option import Option, group_option
 from junebug_turn.option import mapping_option as _mapping_option
@@ -39,6 +40,7 @@ class DaemonOptions:
     """What the whole daemon has once."""
 
     amqp: AmqpOptions = group_option(AmqpOptions, "Where the broker is.")
+    limits: LimitOptions = group_option(LimitOptions, "What the HTTP servers take.")
     worker_concurrency: int = _option(
         kinds.whole(1, 65535),
         "How many messages of a queue are handled at once (the prefetch of each queue).",

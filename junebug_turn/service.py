@@ -21,6 +21,7 @@ from junebug_turn.caches.interface import Cache
 from junebug_turn.config import Settings, endpoint_description
 from junebug_turn.delivery import Deliverer
 from junebug_turn.errors import ConfigError
+from junebug_turn.http.connections import Connections
 from junebug_turn.http.health import Health
 from junebug_turn.http.site import ApiSite, Root
 from junebug_turn.junebug.api import JunebugApi
@@ -44,6 +45,8 @@ class Daemon(Service):
         self._shutdown_timeout = settings.daemon.shutdown_timeout
         self._broker = Broker(reactor, settings.daemon.amqp, prefetch=settings.daemon.worker_concurrency)
         self._deliverer = Deliverer(reactor)
+        self._limits = limits = settings.daemon.limits
+        connections = Connections(reactor, limits.max_connections, limits.max_connections_per_client)
         self._caches: list[Cache] = []
         self._sites: dict[str, ApiSite] = {}
         self._ports: list[IListeningPort] = []
@@ -61,7 +64,7 @@ class Daemon(Service):
             raise ConfigError(*faults)
         for description, resources in mounts.items():
             root = Root({"/health": Health(self.health), **resources})
-            self._sites[description] = ApiSite(root, reactor)
+            self._sites[description] = ApiSite(root, reactor, limits=limits, connections=connections)
 
     def _add_application(self, options: ApplicationOptions) -> IResource:
         connector = Connector(self._broker, options.connector_name)
@@ -73,13 +76,13 @@ class Daemon(Service):
                 "message_cache", options.message_cache_class, options.message_cache_config, options
             )
             application = TurnApplication(options, connector, cache, self._deliverer, policy)
-            api = TurnApi(application, self._reactor)
+            api = TurnApi(application, self._reactor, max_json_depth=self._limits.max_json_depth)
         else:
             cache = self._add_cache(
                 "state_cache", options.state_cache_class, options.state_cache_config, options
             )
             application = JunebugApplication(options, connector, cache, self._deliverer, policy)
-            api = JunebugApi(application, self._reactor)
+            api = JunebugApi(application, self._reactor, max_json_depth=self._limits.max_json_depth)
         connector.consume(application.on_inbound, application.on_event)
         return api.resource()
 

@@ -16,6 +16,7 @@ FLOORS = (
     ("errors", "strictjson", "logs", "addresses"),
     ("messages", "kinds", "menus", "jsonapi", "destination"),
     ("guardkinds", "option"),
+    ("limits",),
     ("options",),
     ("structure",),
     ("config",),

@@ -16,6 +16,7 @@ from junebug_turn.errors import INTERNAL, answer_for
 from junebug_turn.jsonapi import read_json, translate, within, write_json
 from junebug_turn.junebug.application import JunebugApplication
 from junebug_turn.junebug.messages import OutboundRequest, message_to_json
+from junebug_turn.strictjson import MAX_DEPTH
 
 
 class JunebugApi:
@@ -24,8 +25,11 @@ class JunebugApi:
     log = Logger()
     router = Klein()
 
-    def __init__(self, application: JunebugApplication, clock: IReactorTime) -> None:
+    def __init__(
+        self, application: JunebugApplication, clock: IReactorTime, *, max_json_depth: int = MAX_DEPTH
+    ) -> None:
         self._application = application
+        self._max_json_depth = max_json_depth
         self._clock = clock
         self._authenticator = Authenticator(application.options.api_auth)
         self._rate = RateLimit(clock, application.options.rate_limit)
@@ -52,7 +56,7 @@ class JunebugApi:
         return within(self._application.options.request_timeout, self._clock, self._send(request))
 
     async def _send(self, request: IRequest) -> bytes:
-        outbound = OutboundRequest.from_json(read_json(request.content.read()))
+        outbound = OutboundRequest.from_json(read_json(request.content.read(), self._max_json_depth))
         message = await self._application.send(outbound)
         answer = {
             "status": 201,

@@ -17,6 +17,7 @@ from twisted.web.server import Request
 from junebug_turn.apiauth import Authenticator, Guarded, RateLimit
 from junebug_turn.errors import INTERNAL, RateLimited, answer_for
 from junebug_turn.jsonapi import read_json, translate, within, write_json
+from junebug_turn.strictjson import MAX_DEPTH
 from junebug_turn.turn.application import TurnApplication
 from junebug_turn.turn.messages import OutboundRequest, errors_to_json
 from junebug_turn.turn.signature import HEADER, verify
@@ -29,8 +30,11 @@ class TurnApi:
     log = Logger()
     router = Klein()
 
-    def __init__(self, application: TurnApplication, clock: IReactorTime) -> None:
+    def __init__(
+        self, application: TurnApplication, clock: IReactorTime, *, max_json_depth: int = MAX_DEPTH
+    ) -> None:
         self._application = application
+        self._max_json_depth = max_json_depth
         self._clock = clock
         self._secret = application.options.turn_hmac_secret.encode("utf-8")
         self._authenticator = Authenticator(application.options.api_auth)
@@ -63,7 +67,7 @@ class TurnApi:
 
         async def send() -> str:
             outbound = OutboundRequest.from_json(
-                read_json(body), render_interactive=options.render_interactive
+                read_json(body, self._max_json_depth), render_interactive=options.render_interactive
             )
             return (await self._application.send(outbound)).message_id
 
