@@ -26,8 +26,10 @@ from twisted.web.client import (
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IPolicyForHTTPS
 
+from junebug_turn.addresses import HostRules
 from junebug_turn.destination import Destination
 from junebug_turn.errors import DeliveryExhausted, DeliveryFailed, DeliveryRefused
+from junebug_turn.guarded import GuardedEndpoints
 from junebug_turn.retry import CHAIN_LIMIT, RetryPolicy, is_passing, retry_after
 from junebug_turn.webclient import WholeBody, failure_reason, read_away
 
@@ -47,6 +49,8 @@ class _Fault:
 
     @property
     def passing(self) -> bool:
+        if self.reason == "forbidden_address":
+            return False
         return self.reason != "http_status" or (self.status is not None and is_passing(self.status))
 
     def __str__(self) -> str:
@@ -78,15 +82,9 @@ class Deliverer:
         self._rng = rng
         # An Agent asks its policy for every request, and a TLS context is slow to make.
         verifier: Any = tls_policy or BrowserLikePolicyForHTTPS()
-        policy = HostnameCachingHTTPSPolicy(verifier, cacheSize=100)
-        self._pool = HTTPConnectionPool(reactor)
-        self._pool.maxPersistentPerHost = connections_per_host
-        self._pool.cachedConnectionTimeout = IDLE_TIMEOUT
-        # The pool's own retry would be an attempt that nobody counts.
-        self._pool.retryAutomatically = False
-        self._pooled = _client(reactor, policy, self._pool)
-        # After a fault of the connection the others of the pool are suspects too: the host may be gone.
-        self._fresh = _client(reactor, policy, HTTPConnectionPool(reactor, persistent=False))
+        self._policy: Any = HostnameCachingHTTPSPolicy(verifier, cacheSize=100)
+        self._connections_per_host = connections_per_host
+        self._clients: dict[HostRules | None, _Clients] = {}
         self._running: set[Deferred[None]] = set()
 
     async def deliver(
@@ -118,7 +116,24 @@ class Deliverer:
         """Cancel the deliveries under way and close the connections."""
         for chain in tuple(self._running):
             chain.cancel()
-        await self._pool.closeCachedConnections()
+        for clients in self._clients.values():
+            await clients.pool.closeCachedConnections()
+
+    def _clients_for(self, rules: HostRules | None) -> _Clients:
+        """The clients for URLs with these rules: a kept connection was made by the rules that it is used with."""
+        if rules not in self._clients:
+            pool = HTTPConnectionPool(self._reactor)
+            pool.maxPersistentPerHost = self._connections_per_host
+            pool.cachedConnectionTimeout = IDLE_TIMEOUT
+            # The pool's own retry would be an attempt that nobody counts.
+            pool.retryAutomatically = False
+            unkept = HTTPConnectionPool(self._reactor, persistent=False)
+            self._clients[rules] = _Clients(
+                pool,
+                _client(self._reactor, self._policy, pool, rules),
+                _client(self._reactor, self._policy, unkept, rules),
+            )
+        return self._clients[rules]
 
     async def _chain(
         self,
@@ -133,7 +148,8 @@ class Deliverer:
             headers = headers.copy()
             for name, value in extra.items():
                 headers.setRawHeaders(name, [value])
-        client = self._pooled
+        clients = self._clients_for(destination.rules)
+        client = clients.pooled
         start = self._clock.seconds()
         first_failure: float | None = None
         for attempt in count(1):
@@ -155,7 +171,8 @@ class Deliverer:
             if delay is None:
                 raise _given_up(destination, fault, attempt, first_failure, now)
             await deferLater(self._clock, delay)
-            client = self._pooled if fault.reason == "http_status" else self._fresh
+            # After a fault of the connection the others of the pool are suspects too: the host may be gone.
+            client = clients.pooled if fault.reason == "http_status" else clients.fresh
 
     def _delay(self, fault: _Fault, attempt: int, policy: RetryPolicy) -> float | None:
         """Seconds until the next attempt; None when there is none."""
@@ -246,8 +263,22 @@ class _NoCookies(CookieJar):
         pass
 
 
-def _client(reactor: Any, policy: Any, pool: HTTPConnectionPool) -> HTTPClient:
-    agent: Any = Agent(reactor, policy, pool=pool)
+@frozen
+class _Clients:
+    """Two clients with the same rules: one whose connections are kept in ``pool``, one with a new one each time."""
+
+    pool: HTTPConnectionPool
+    pooled: HTTPClient
+    fresh: HTTPClient
+
+
+def _client(reactor: Any, policy: Any, pool: HTTPConnectionPool, rules: HostRules | None) -> HTTPClient:
+    agent: Any
+    if rules is None:
+        agent = Agent(reactor, policy, pool=pool)
+    else:
+        guarded: Any = GuardedEndpoints(reactor, policy, rules)
+        agent = Agent.usingEndpointFactory(reactor, guarded, pool=pool)
     jar: Any = _NoCookies()
     body: Any = WholeBody
     return HTTPClient(agent, jar, body)

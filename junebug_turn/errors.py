@@ -119,7 +119,8 @@ class Unroutable(Passing):
 class DeliveryFailed(JunebugTurnError):
     """An HTTP delivery was given up.
 
-    :ivar reason: a word for headers and metrics: ``http_status``, ``timeout``, ``connection``, ``dns``, ``tls``
+    :ivar reason: a word for headers and metrics: ``http_status``, ``timeout``, ``connection``, ``dns``, ``tls``,
+        ``bad_url``, ``forbidden_address``
     :ivar last_status: the last HTTP status, None where there was no answer
     :ivar attempts: how many were made
     :ivar first_failure: when the first one failed, in Unix seconds

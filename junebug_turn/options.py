@@ -14,6 +14,7 @@ import attrs
 from attrs import frozen
 
 from junebug_turn import guardkinds, kinds
+from junebug_turn.addresses import HostRules
 from junebug_turn.guardkinds import Credentials
 from junebug_turn.kinds import DAY, optional
 from junebug_turn.limits import LimitOptions
@@ -154,6 +155,12 @@ class JunebugOptions(_ApplicationOptions):
     )
     default_event_auth_token: str | None = _option(
         optional(kinds.FILLED), "The token for requests to default_event_url.", None, secret=True
+    )
+    event_url_allowed_hosts: HostRules | None = _option(
+        optional(guardkinds.HOST_RULES),
+        "Where the event_url of a request may lead: host names, wildcards such as *.example.org, and networks; "
+        "without it anywhere but to addresses of links and clouds.",
+        None,
     )
     base_url_path: str = _option(
         kinds.PATH,

@@ -20,6 +20,7 @@ FLOORS = (
     ("options",),
     ("structure",),
     ("config",),
+    ("guarded",),
     ("retry", "caches", "webclient", "apiauth"),
     ("amqp", "delivery"),
     ("junebug", "turn"),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from twisted.logger import Logger
 
 from junebug_turn import strictjson
+from junebug_turn.addresses import ALL_HOSTS
 from junebug_turn.amqp.connector import Connector
 from junebug_turn.caches.interface import Cache
 from junebug_turn.delivery import Deliverer, Destination
-from junebug_turn.errors import MessageNotFound
+from junebug_turn.errors import DeliveryRefused, InvalidBody, MessageNotFound
 from junebug_turn.junebug.messages import OutboundRequest, event_to_json, message_to_json
 from junebug_turn.messages import Event, Message, check_length
 from junebug_turn.options import JunebugOptions
@@ -33,6 +34,7 @@ class JunebugApplication:
         self._cache = cache
         self._deliverer = deliverer
         self._policy = policy
+        self._event_rules = options.event_url_allowed_hosts or ALL_HOSTS
         self._inbound_destination = Destination.of(options.mo_message_url, options.mo_message_url_auth_token)
         self._default_event_destination = (
             Destination.of(options.default_event_url, options.default_event_auth_token)
@@ -46,11 +48,13 @@ class JunebugApplication:
         Where events go is stored first, since an event can come at once.
 
         :raises ApiUsageError: the request has no address to send from
+        :raises InvalidBody: its event_url leads where none may lead
         :raises MessageTooLong: its content is over ``character_limit``
         :raises MessageNotFound: it replies to a message that isn't known
         :raises Passing: the broker can't take it now
         """
         check_length(request.content, self.options.character_limit)
+        self._check_event_url(request.event_url)
         message = await self._build(request)
         await self._cache.store_outbound(message, request.event_url, request.event_auth_token)
         await self._connector.publish_outbound(message)
@@ -60,6 +64,15 @@ class JunebugApplication:
             connector=self.options.connector_name,
         )
         return message
+
+    def _check_event_url(self, url: str | None) -> None:
+        """What can be seen before its host is looked up; the rest is checked when an event is delivered."""
+        if url is None:
+            return
+        try:
+            Destination.of(url, None, rules=self._event_rules)
+        except DeliveryRefused as error:
+            raise InvalidBody(f"u'event_url' is refused: {error}") from None
 
     async def _build(self, request: OutboundRequest) -> Message:
         options = self.options
@@ -98,7 +111,9 @@ class JunebugApplication:
         """
         outbound = await self._cache.fetch_outbound(event.user_message_id)
         if outbound is not None and outbound.event_url is not None:
-            destination = Destination.of(outbound.event_url, outbound.event_auth_token)
+            destination = Destination.of(
+                outbound.event_url, outbound.event_auth_token, rules=self._event_rules
+            )
         elif self._default_event_destination is not None:
             destination = self._default_event_destination
         else:

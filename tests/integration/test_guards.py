@@ -11,9 +11,11 @@ import pytest_twisted
 from pika.adapters.blocking_connection import BlockingChannel
 
 from demo.rabbitmq import RabbitNode
+from junebug_turn.messages import Event
 from junebug_turn.turn.signature import HEADER, sign
-from tests.daemon import Answered, Running, running
+from tests.daemon import Answered, Running, reactor, running
 from tests.receiver import Receiver
+from tests.test_guarded import Names
 
 SECRET = "hmac-secret"
 TOKEN = "a-token-of-the-api"
@@ -160,3 +162,70 @@ async def test_character_limit_of_turn(turn: Running) -> None:
     refused = await to_turn(turn, "sixsix")
     assert (refused.status, error_of(refused)) == (400, "MessageTooLong")
     assert (await to_turn(turn, "fivee")).status == 200
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "2852039166", "[::ffff:169.254.169.254]", "[fe80::1]"])
+@pytest_twisted.ensureDeferred
+async def test_event_url_to_a_forbidden_address(junebug: Running, host: str) -> None:
+    """An event_url that leads to a link-local or metadata address is a 400 that names event_url."""
+    refused = await junebug.post({"to": "1", "content": "c", "event_url": f"http://{host}/latest"})
+    assert (refused.status, error_of(refused)) == (400, "invalid_body")
+    (error,) = refused.body["result"]["errors"]
+    assert error["message"].startswith("u'event_url' is refused")
+    assert junebug.count("outbound") == 0
+
+
+@pytest.mark.options(event_url_allowed_hosts=["*.example.org", "127.0.0.0/8"])
+@pytest_twisted.ensureDeferred
+async def test_event_url_by_the_rules(junebug: Running) -> None:
+    """With event_url_allowed_hosts an event goes where the rules allow; what they don't is refused or parked."""
+    refused = await junebug.post({"to": "1", "content": "c", "event_url": "http://10.0.0.1/"})
+    assert (refused.status, error_of(refused)) == (400, "invalid_body")
+    taken = await junebug.post(
+        {
+            "to": "1",
+            "content": "c",
+            "event_url": junebug.receiver.url("/events"),
+            "event_auth_token": "event-token",
+        }
+    )
+    message_id = taken.body["result"]["message_id"]
+    junebug.publish("event", Event(user_message_id=message_id, event_type="ack"))
+    (request,) = await junebug.receiver.received(1)
+    assert request.headers["authorization"] == "Token event-token"
+
+
+@pytest_twisted.ensureDeferred
+async def test_event_url_whose_name_resolves_to_a_forbidden_address(junebug: Running) -> None:
+    """An event for a name that resolves to a metadata address is parked as forbidden_address, untried."""
+    names: Any = Names()
+    names.answers["innocent.example.org"] = [["169.254.169.254"]]
+    url = "http://innocent.example.org/"
+    answer = await junebug.post({"to": "1", "content": "c", "event_url": url})
+    assert answer.status == 201
+    before = reactor.installNameResolver(names)
+    try:
+        junebug.publish("event", Event(user_message_id=answer.body["result"]["message_id"], event_type="ack"))
+        properties, _ = await junebug.taken("event.parked")
+    finally:
+        reactor.installNameResolver(before)
+    assert properties.headers is not None
+    assert properties.headers["reason"] == "forbidden_address"
+    assert names.asked == ["innocent.example.org"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"event_auth_token": "x\r\nX-Evil: 1"},
+        {"event_auth_token": "x\x00"},
+        {"event_url": "http://example.org/\r\nX-Evil: 1"},
+        {"event_url": "http://example.org/\ud800"},
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_what_would_break_a_header(junebug: Running, fields: dict[str, str]) -> None:
+    """Line ends and control characters in what becomes a header are a 400 that names the field."""
+    refused = await junebug.post({"to": "1", "content": "c"} | fields)
+    assert (refused.status, error_of(refused)) == (400, "invalid_body")
+    assert next(iter(fields)) in refused.body["result"]["errors"][0]["message"]
