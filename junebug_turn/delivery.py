@@ -80,9 +80,7 @@ class Deliverer:
         self._reactor = reactor
         self._clock: Any = reactor if clock is None else clock
         self._rng = rng
-        # An Agent asks its policy for every request, and a TLS context is slow to make.
-        verifier: Any = tls_policy or BrowserLikePolicyForHTTPS()
-        self._policy: Any = HostnameCachingHTTPSPolicy(verifier, cacheSize=100)
+        self._tls = self._guarded_tls = _cached(tls_policy or BrowserLikePolicyForHTTPS())
         self._connections_per_host = connections_per_host
         self._clients: dict[HostRules | None, _Clients] = {}
         self._running: set[Deferred[None]] = set()
@@ -119,6 +117,16 @@ class Deliverer:
         for clients in self._clients.values():
             await clients.pool.closeCachedConnections()
 
+    def use_tls(self, policy: IPolicyForHTTPS, guarded_policy: IPolicyForHTTPS) -> None:
+        """Verify certificates thus from now on; deliveries under way go on as they began.
+
+        :param guarded_policy: for URLs that clients gave
+        """
+        self._tls, self._guarded_tls = _cached(policy), _cached(guarded_policy)
+        before, self._clients = self._clients, {}
+        for clients in before.values():
+            clients.pool.closeCachedConnections()
+
     def _clients_for(self, rules: HostRules | None) -> _Clients:
         """The clients for URLs with these rules: a kept connection was made by the rules that it is used with."""
         if rules not in self._clients:
@@ -128,10 +136,11 @@ class Deliverer:
             # The pool's own retry would be an attempt that nobody counts.
             pool.retryAutomatically = False
             unkept = HTTPConnectionPool(self._reactor, persistent=False)
+            tls = self._tls if rules is None else self._guarded_tls
             self._clients[rules] = _Clients(
                 pool,
-                _client(self._reactor, self._policy, pool, rules),
-                _client(self._reactor, self._policy, unkept, rules),
+                _client(self._reactor, tls, pool, rules),
+                _client(self._reactor, tls, unkept, rules),
             )
         return self._clients[rules]
 
@@ -261,6 +270,11 @@ class _NoCookies(CookieJar):
 
     def extract_cookies(self, response: Any, request: Any) -> None:
         pass
+
+
+def _cached(policy: Any) -> Any:
+    # An Agent asks its policy for every request, and a TLS context is slow to make.
+    return HostnameCachingHTTPSPolicy(policy, cacheSize=100)
 
 
 @frozen

@@ -34,6 +34,17 @@ class AmqpOptions:
     password: str = _option(kinds.TEXT, "The password at the broker.", "guest", secret=True)
     vhost: str = _option(kinds.VHOST, "The virtual host at the broker.", "/")
     tls: bool = _option(kinds.BOOLEAN, "Whether to speak TLS with the broker and verify it.", False)
+    ca_file: str | None = _option(
+        optional(kinds.FILLED),
+        "The file with the authorities that may sign the broker's certificate; else those of the platform.",
+        None,
+    )
+    client_cert_file: str | None = _option(
+        optional(kinds.FILLED), "The file with the certificate that the broker is shown.", None
+    )
+    client_key_file: str | None = _option(
+        optional(kinds.FILLED), "The file with its key, unless it stands in client_cert_file.", None
+    )
 
 
 @frozen(kw_only=True)
@@ -46,6 +57,20 @@ class DaemonOptions:
         kinds.whole(1, 65535),
         "How many messages of a queue are handled at once (the prefetch of each queue).",
         20,
+    )
+    ca_file: str | None = _option(
+        optional(kinds.FILLED),
+        "The file with the authorities that may sign the certificates of HTTPS destinations; else those of the "
+        "platform.",
+        None,
+    )
+    client_cert_file: str | None = _option(
+        optional(kinds.FILLED),
+        "The file with the certificate that configured HTTPS destinations are shown.",
+        None,
+    )
+    client_key_file: str | None = _option(
+        optional(kinds.FILLED), "The file with its key, unless it stands in client_cert_file.", None
     )
     sentry_dsn: str | None = _option(
         optional(kinds.URL), "The Sentry DSN that bugs are reported to.", None, secret=True

@@ -8,7 +8,6 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -26,8 +25,10 @@ from junebug_turn.http.health import Health
 from junebug_turn.http.site import ApiSite, Root
 from junebug_turn.junebug.api import JunebugApi
 from junebug_turn.junebug.application import JunebugApplication
+from junebug_turn.listening import RenewableContext, server_endpoint
 from junebug_turn.options import ApplicationOptions, TurnOptions
 from junebug_turn.retry import RetryPolicy
+from junebug_turn.tls import TlsFiles
 from junebug_turn.turn.api import TurnApi
 from junebug_turn.turn.application import TurnApplication
 
@@ -44,6 +45,9 @@ class Daemon(Service):
         self._reactor = reactor
         self._shutdown_timeout = settings.daemon.shutdown_timeout
         self._broker = Broker(reactor, settings.daemon.amqp, prefetch=settings.daemon.worker_concurrency)
+        daemon = settings.daemon
+        self._tls_files = TlsFiles(daemon.ca_file, daemon.client_cert_file, daemon.client_key_file)
+        self._certificates: dict[str, RenewableContext] = {}
         self._deliverer = Deliverer(reactor)
         self._limits = limits = settings.daemon.limits
         connections = Connections(reactor, limits.max_connections, limits.max_connections_per_client)
@@ -53,6 +57,13 @@ class Daemon(Service):
         self._starting: Deferred[None] | None = None
         mounts: dict[str, dict[str, IResource]] = {}
         faults: list[str] = []
+        amqp = daemon.amqp
+        amqp_files = TlsFiles(amqp.ca_file, amqp.client_cert_file, amqp.client_key_file, "amqp.")
+        for check in (self._renew_outgoing, amqp_files.load):
+            try:
+                check()
+            except ConfigError as error:
+                faults += error.lines
         for options in settings.applications:
             try:
                 resource = self._add_application(options)
@@ -108,7 +119,10 @@ class Daemon(Service):
         super().privilegedStartService()
         for description, site in self._sites.items():
             try:
-                listening = serverFromString(self._reactor, description).listen(site)
+                endpoint, certificate = server_endpoint(self._reactor, description)
+                listening = endpoint.listen(site)
+                if certificate is not None:
+                    self._certificates[description] = certificate
             except Exception:
                 listening = fail(Failure())
             failures: list[Failure] = []
@@ -120,6 +134,27 @@ class Daemon(Service):
                 )
                 self.log.critical("{line}", line=line)
                 raise SystemExit(f"junebug-turn: {line}")
+
+    def _renew_outgoing(self) -> None:
+        tls = self._tls_files.load()
+        # Our own certificate is for the operator's destinations, not for whoever gives an event_url.
+        self._deliverer.use_tls(tls, tls.anonymous())
+
+    def reload(self) -> None:
+        """Read the certificates again, for new connections; one that can't be used leaves its place unchanged."""
+        renewals = {"outgoing HTTPS": self._renew_outgoing}
+        renewals |= {address: context.renew for address, context in self._certificates.items()}
+        for what, renew in renewals.items():
+            try:
+                renew()
+            except Exception as error:
+                self.log.error(
+                    "the certificates of {what} can't be read again, and stay as they were: {error}",
+                    what=what,
+                    error=error,
+                )
+            else:
+                self.log.info("read the certificates of {what} again", what=what)
 
     def startService(self) -> None:
         """Start the caches, then the broker, whose consumers need them."""

@@ -112,7 +112,9 @@ class Reader:
         values = self._values(DaemonOptions, layer, "the daemon", self._place)
         amqp = self._selector("amqp_url", layer)
         if amqp:
-            values["amqp"] = AmqpOptions(**amqp)
+            # What a URL can't say, such as files, is left as it is.
+            group = values.get("amqp", NOTHING)
+            values["amqp"] = attrs.evolve(AmqpOptions() if group is NOTHING else group, **amqp)
         return values
 
     def applications(self, layer: Layer) -> list[tuple[type[ApplicationOptions], dict[str, Any]]]:

@@ -110,6 +110,7 @@ def makeService(options: Options) -> IService:
         # Here, since --help and a faulty configuration need none of these, and twistd chooses the reactor.
         from twisted.internet import reactor
 
+        from junebug_turn.hangup import Hangup
         from junebug_turn.logs import observer
         from junebug_turn.service import make_service
 
@@ -119,4 +120,5 @@ def makeService(options: Options) -> IService:
     twistd = cast(dict[str, Any], options.parent or {})
     service = _Logging(observer(settings.daemon.log_level, twistd))
     daemon.setServiceParent(service)
+    Hangup(reactor, daemon.reload).setServiceParent(service)
     return service

@@ -20,7 +20,7 @@ FLOORS = (
     ("options",),
     ("structure",),
     ("config",),
-    ("guarded",),
+    ("guarded", "tls", "listening", "hangup"),
     ("retry", "caches", "webclient", "apiauth"),
     ("amqp", "delivery"),
     ("junebug", "turn"),
