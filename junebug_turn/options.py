@@ -53,6 +53,13 @@ class DaemonOptions:
 
     amqp: AmqpOptions = group_option(AmqpOptions, "Where the broker is.")
     limits: LimitOptions = group_option(LimitOptions, "What the HTTP servers take.")
+    middlewares: tuple[Mapping[str, Any], ...] | None = _option(
+        optional(guardkinds.MIDDLEWARES),
+        "What messages and events pass through, in this order; each has a class_path, enable_for_connectors and "
+        "options of its own.",
+        None,
+        secret=True,
+    )
     worker_concurrency: int = _option(
         kinds.whole(1, 65535),
         "How many messages of a queue are handled at once (the prefetch of each queue).",

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
 from junebug_turn.amqp.broker import Broker
-from junebug_turn.amqp.connector import Connector
+from junebug_turn.amqp.layered import LayeredConnector
 from junebug_turn.caches import make_cache
 from junebug_turn.caches.interface import Cache
 from junebug_turn.config import Settings, endpoint_description
@@ -26,6 +26,7 @@ from junebug_turn.http.site import ApiSite, Root
 from junebug_turn.junebug.api import JunebugApi
 from junebug_turn.junebug.application import JunebugApplication
 from junebug_turn.listening import RenewableContext, server_endpoint
+from junebug_turn.middlewares import BaseMiddleware, Chain, make_middlewares
 from junebug_turn.options import ApplicationOptions, TurnOptions
 from junebug_turn.retry import RetryPolicy
 from junebug_turn.tls import TlsFiles
@@ -59,7 +60,13 @@ class Daemon(Service):
         faults: list[str] = []
         amqp = daemon.amqp
         amqp_files = TlsFiles(amqp.ca_file, amqp.client_cert_file, amqp.client_key_file, "amqp.")
-        for check in (self._renew_outgoing, amqp_files.load):
+        self._middlewares: list[BaseMiddleware] = []
+        names = [options.connector_name for options in settings.applications]
+        for check in (
+            self._renew_outgoing,
+            amqp_files.load,
+            lambda: self._middlewares.extend(make_middlewares(daemon.middlewares or (), names)),
+        ):
             try:
                 check()
             except ConfigError as error:
@@ -78,7 +85,8 @@ class Daemon(Service):
             self._sites[description] = ApiSite(root, reactor, limits=limits, connections=connections)
 
     def _add_application(self, options: ApplicationOptions) -> IResource:
-        connector = Connector(self._broker, options.connector_name)
+        chain = Chain(self._middlewares, options.connector_name)
+        connector = LayeredConnector(self._broker, options.connector_name, chain)
         policy = RetryPolicy(options.max_retries, options.retry_delay_base, options.retry_delay_exponent)
         application: JunebugApplication | TurnApplication
         api: JunebugApi | TurnApi
@@ -163,6 +171,8 @@ class Daemon(Service):
         self._starting.addErrback(lambda failure: self.log.failure("the start failed", failure=failure))
 
     async def _start(self) -> None:
+        for middleware in self._middlewares:
+            await middleware.setup()
         for cache in self._caches:
             await cache.start()
         self._broker.startService()
@@ -186,6 +196,10 @@ class Daemon(Service):
         await requests
         await self._deliverer.close()
         await self._all("close the caches", [Deferred.fromCoroutine(cache.stop()) for cache in self._caches])
+        await self._all(
+            "end the middlewares",
+            [Deferred.fromCoroutine(each.teardown_middleware()) for each in self._middlewares],
+        )
         await self._all("close the broker's connection", [self._broker.stopService()])
         self.log.info("stopped")
 

@@ -21,7 +21,7 @@ FLOORS = (
     ("structure",),
     ("config",),
     ("guarded", "tls", "listening", "hangup"),
-    ("retry", "caches", "webclient", "apiauth"),
+    ("retry", "caches", "webclient", "apiauth", "middlewares"),
     ("amqp", "delivery"),
     ("junebug", "turn"),
     ("http",),
@@ -35,6 +35,7 @@ KNOWN_TO = {
     "txamqp": ("amqp",),
     "treq": ("delivery",),
     "yaml": ("config",),
+    "text_unidecode": ("middlewares.unidecoder",),
 }
 
 

@@ -14,6 +14,8 @@ from demo.rabbitmq import RabbitNode
 from junebug_turn.messages import Event
 from junebug_turn.turn.signature import HEADER, sign
 from tests.daemon import Answered, Running, reactor, running
+from tests.integration.test_junebug import inbound
+from tests.middlewares import Mark
 from tests.receiver import Receiver
 from tests.test_guarded import Names
 
@@ -229,3 +231,49 @@ async def test_what_would_break_a_header(junebug: Running, fields: dict[str, str
     refused = await junebug.post({"to": "1", "content": "c"} | fields)
     assert (refused.status, error_of(refused)) == (400, "invalid_body")
     assert next(iter(fields)) in refused.body["result"]["errors"][0]["message"]
+
+
+def middleware(class_path: str, **options: Any) -> dict[str, Any]:
+    every = {"inbound_enabled": True, "outbound_enabled": True, "event_enabled": True}
+    return {"class_path": class_path, "enable_for_connectors": [CONNECTOR], **every, **options}
+
+
+CONNECTOR = "guarded-by-middlewares"
+
+
+@pytest_twisted.ensureDeferred
+async def test_middlewares(rabbitmq: RabbitNode, pika_channel: BlockingChannel, receiver: Receiver) -> None:
+    """Messages and events pass through the list; what one raises parks the message or is a 500, and stops nothing."""
+    Mark.made.clear()
+    options = {
+        "mo_message_url": receiver.url("/inbound"),
+        "default_event_url": receiver.url("/events"),
+        "default_from_addr": "8110",
+        "middlewares": [middleware("tests.middlewares.Fails"), middleware("tests.middlewares.Mark")],
+    }
+    async with running(rabbitmq, CONNECTOR, pika_channel, receiver, "junebug", **options) as side:
+        (mark,) = Mark.made
+        assert mark.calls == ["setup"]
+        refused = await side.post({"to": "1", "content": "bad"})
+        assert (refused.status, error_of(refused)) == (500, "InternalServerError")
+        assert side.count("outbound") == 0
+        answer = await side.post({"to": "1", "content": "good"})
+        assert (answer.status, answer.body["result"]["content"]) == (201, "good")
+        assert (await side.outbound())["content"] == "good!"
+
+        side.publish("inbound", inbound(content="bad"))
+        side.publish("inbound", inbound(content="good"))
+        assert (await receiver.received(1))[0].json["content"] == "good!"
+        properties, body = await side.taken("inbound.parked")
+        assert properties.headers is not None
+        assert properties.headers["reason"] == "error"
+        assert json.loads(body)["content"] == "bad"
+
+        side.publish("event", Event(user_message_id="m", event_type="nack", nack_reason="bad"))
+        side.publish("event", Event(user_message_id="m", event_type="nack", nack_reason="good"))
+        assert (await receiver.received(2))[1].json["event_details"] == {"reason": "good!"}
+        assert json.loads((await side.taken("event.parked"))[1])["nack_reason"] == "bad"
+        assert side.live()
+    assert mark.calls == ["setup", "teardown"]
+    for queue in ("inbound", "event", "outbound", "inbound.parked", "event.parked"):
+        pika_channel.queue_delete(f"{CONNECTOR}.{queue}")
