@@ -19,7 +19,7 @@ from junebug_turn.caches import make_cache
 from junebug_turn.caches.interface import Cache
 from junebug_turn.config import Settings, endpoint_description
 from junebug_turn.delivery import Deliverer
-from junebug_turn.errors import ConfigError
+from junebug_turn.errors import ConfigError, DeliveryRefused
 from junebug_turn.http.connections import Connections
 from junebug_turn.http.health import Health
 from junebug_turn.http.site import ApiSite, Root
@@ -76,6 +76,9 @@ class Daemon(Service):
                 resource = self._add_application(options)
             except ConfigError as error:
                 faults += [f"{line} (application {options.connector_name})" for line in error.lines]
+                continue
+            except DeliveryRefused as error:
+                faults.append(f"a destination of application {options.connector_name}: {error}")
                 continue
             mounts.setdefault(endpoint_description(options.http_bind), {})[options.path] = resource
         if faults:

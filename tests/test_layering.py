@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # From the ground up; "caches" stands for a package with all its modules, which may import each other.
 FLOORS = (
-    ("errors", "strictjson", "logs", "addresses"),
+    ("errors", "strictjson", "logs", "addresses", "told"),
     ("messages", "kinds", "menus", "jsonapi", "destination"),
     ("guardkinds", "option"),
     ("limits",),
@@ -26,6 +26,8 @@ FLOORS = (
     ("junebug", "turn"),
     ("http",),
     ("service",),
+    ("reach",),
+    ("checkconfig",),
     ("tap", "cli"),
 )
 

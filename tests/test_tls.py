@@ -18,7 +18,7 @@ from junebug_turn.retry import RetryPolicy
 from junebug_turn.service import make_service
 from junebug_turn.tls import TlsFiles
 from tests.authority import Authority
-from tests.configurations import FLAGS
+from tests.configurations import FLAGS, TURN
 from tests.receiver import Receiver
 
 reactor: Any = _reactor
@@ -82,6 +82,16 @@ def test_the_start_ends_with_files_that_can_t_be_used(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         make_service(reactor, settings)
     assert [line.partition(":")[0] for line in caught.value.lines] == ["ca_file", "amqp.ca_file"]
+
+
+def test_urls_that_only_destinations_refuse() -> None:
+    """A destination whose host can't be one is an error line; an empty turn_api_url is none at all."""
+    settings = load({**FLAGS, "mo_message_url": "http://a..b/"}, {})
+    with pytest.raises(ConfigError) as caught:
+        make_service(reactor, settings)
+    (line,) = caught.value.lines
+    assert line.startswith("a destination of application sms: the URL can't be used")
+    assert make_service(reactor, load({**TURN, "turn_api_url": ""}, {}))
 
 
 def test_amqp_url_keeps_the_files() -> None:

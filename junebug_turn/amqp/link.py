@@ -79,6 +79,14 @@ class Link:
             await protocol.disconnect(CLOSE_TIMEOUT)
         self._abandon_serving()
 
+    async def try_once(self) -> None:
+        """Connect, log in and leave again.
+
+        :raises Exception: that can't be done; ``describe`` has words for it
+        """
+        protocol = await self._connect()
+        await protocol.disconnect(CLOSE_TIMEOUT)
+
     async def _run(self) -> None:
         failures = 0
         while True:

@@ -39,8 +39,12 @@ class TurnApplication:
         self._cache = cache
         self._deliverer = deliverer
         self._policy = policy
-        self._inbound = Destination.of(f"{options.turn_api_url}/messages", options.auth_token, "Bearer")
-        self._statuses = Destination.of(f"{options.turn_api_url}/statuses", options.auth_token, "Bearer")
+        # Without a turn_api_url messages can be sent all the same.
+        self._inbound = self._destination("/messages") if options.turn_api_url else None
+        self._statuses = self._destination("/statuses") if options.turn_api_url else None
+
+    def _destination(self, path: str) -> Destination:
+        return Destination.of(f"{self.options.turn_api_url}{path}", self.options.auth_token, "Bearer")
 
     async def send(self, request: OutboundRequest) -> Message:
         """Publish an outbound message; returns it once the broker has confirmed it.
@@ -97,7 +101,7 @@ class TurnApplication:
         await self._cache.store_inbound(message)
         choice = await self._choice(message)
         await self._deliverer.deliver(
-            self._inbound,
+            self._inbound or self._destination("/messages"),
             strictjson.dumps(inbound_to_json(message, choice)),
             timeout=self.options.mo_message_url_timeout,
             policy=self._policy,
@@ -138,7 +142,7 @@ class TurnApplication:
         nested = self.options.status_format == "nested"
         status = nested_status(event, outbound.to_addr) if nested else flat_status(event)
         await self._deliverer.deliver(
-            self._statuses,
+            self._statuses or self._destination("/statuses"),
             strictjson.dumps(status),
             timeout=self.options.event_url_timeout,
             policy=self._policy,
