@@ -10,7 +10,7 @@ SOURCES := junebug_turn demo tests twisted
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test lint format lock clean broker
+.PHONY: help run test lint format lock clean broker audit hostile
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -21,6 +21,12 @@ run: $(READY) ## start the daemon with a broker, a simulated phone and a receive
 
 test: lint broker ## set up, check the code and run every test
 	$(BIN)/python -m pytest
+
+hostile: broker ## the hostile suite with 100,000 generated bodies
+	HOSTILE_BODIES=100000 $(BIN)/python -m pytest tests/integration/test_hostile.py
+
+audit: $(READY) ## known faults in our dependencies, and dangerous patterns in our code
+	$(BIN)/python -m tests.audit
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check $(SOURCES)

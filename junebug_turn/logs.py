@@ -6,12 +6,14 @@ import sys
 from typing import Any, TextIO, cast
 
 from twisted.logger import (
+    FileLogObserver,
     FilteringLogObserver,
     ILogObserver,
     LegacyLogObserverWrapper,
+    LogEvent,
     LogLevel,
     LogLevelFilterPredicate,
-    textFileLogObserver,
+    formatEventAsClassicLogText,
 )
 from twisted.python.logfile import LogFile
 
@@ -46,4 +48,15 @@ def _target(twistd: dict[str, Any]) -> ILogObserver:
         stream: TextIO = sys.stdout
     else:
         stream = cast(TextIO, LogFile.fromFullPath(name or "twistd.log", rotateLength=None))
-    return cast(ILogObserver, textFileLogObserver(stream))
+    return FileLogObserver(stream, _line)
+
+
+# What a peer sent may stand in a line: its control characters must not move a terminal's cursor or begin a line.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)}
+_CONTROLS |= {0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+
+def _line(event: LogEvent) -> str | None:
+    """An event as Twisted writes it: further lines of it (a traceback's, mostly) begin with a tab."""
+    text = formatEventAsClassicLogText(event)
+    return None if text is None else text.translate(_CONTROLS)
