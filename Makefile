@@ -26,7 +26,9 @@ hostile: broker ## the hostile suite with 100,000 generated bodies
 	HOSTILE_BODIES=100000 $(BIN)/python -m pytest tests/integration/test_hostile.py
 
 audit: $(READY) ## known faults in our dependencies, and dangerous patterns in our code
-	$(BIN)/python -m tests.audit
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/pip install -q 'pip-audit == 2.10.1' 'bandit == 1.9.4'
+	$(BIN)/python -m tests.audit build/audit/bin
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check $(SOURCES)

@@ -230,7 +230,7 @@ def _parse(text: str | bytes) -> Any:
     :raises ValueError: it can't be read; the message says where and why, without quoting the text
     """
     try:
-        return yaml.load(text, _Loader)  # noqa: S506  _Loader is a SafeLoader
+        return yaml.load(text, _Loader)  # noqa: S506  _Loader is a SafeLoader  # nosec B506
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
