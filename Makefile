@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /\1 - /p' $(MAKEFILE_LIST)
 
-run: $(READY) ## start the daemon with a broker, a simulated phone and a receiver; Ctrl-C stops them
+run: $(READY) ## start the daemon with a broker, simulated phones and a receiver; Ctrl-C stops them
 	@exec $(BIN)/python -m demo.run
 
 test: lint broker ## set up, check the code and run every test

@@ -20,6 +20,7 @@ import threading
 import time
 import uuid
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pika
@@ -35,9 +36,9 @@ MAX_WAITING = 1000  # lines typed while the broker is away
 _TELNET = re.compile(rb"\xff\xfa.*?\xff\xf0|\xff[\xfb-\xfe].|\xff[\xf0-\xf9\xff]", re.DOTALL)
 
 
-def say(text: str) -> None:
+def say(name: str, text: str) -> None:
     """One line for whoever looks on."""
-    print(f"phone | {text}", flush=True)
+    print(f"{name} | {text}", flush=True)
 
 
 def timestamp() -> str:
@@ -100,14 +101,16 @@ class Sessions:
 class Transport(threading.Thread):
     """The AMQP side, in a thread of its own because pika's simple client blocks; it reconnects for ever.
 
+    :param options: of the command line
     :param on_outbound: is called, in this thread, with each message for the phone
     """
 
-    def __init__(self, url: str, connector: str, outcome: str, on_outbound: Any) -> None:
+    def __init__(self, options: argparse.Namespace, on_outbound: Any) -> None:
         super().__init__(daemon=True)
-        self._parameters = pika.URLParameters(url)
-        self._connector = connector
-        self._outcome = outcome
+        self._parameters = pika.URLParameters(options.amqp_url)
+        self._connector = options.connector
+        self._outcome = options.outcome
+        self._say = partial(say, options.name)
         self._on_outbound = on_outbound
         self._typed: queue.Queue[dict[str, Any]] = queue.Queue(MAX_WAITING)
         self._unsent: dict[str, Any] | None = None
@@ -126,7 +129,7 @@ class Transport(threading.Thread):
                 with pika.BlockingConnection(self._parameters) as connection:
                     self._serve(connection.channel())
             except (pika.exceptions.AMQPError, OSError) as error:
-                say(f"no broker ({type(error).__name__}), trying again")
+                self._say(f"no broker ({type(error).__name__}), trying again")
                 time.sleep(1)
 
     def _serve(self, channel: BlockingChannel) -> None:
@@ -137,7 +140,7 @@ class Transport(threading.Thread):
             channel.queue_declare(name, durable=True)
             channel.queue_bind(name, "vumi", name)
         channel.basic_qos(prefetch_count=20)
-        say(f"connected to the broker as the transport of {self._connector}")
+        self._say(f"connected to the broker as the transport of {self._connector}")
         for method, _, body in channel.consume(f"{self._connector}.outbound", inactivity_timeout=0.1):
             if method is not None:
                 self._outbound(channel, body)
@@ -149,7 +152,7 @@ class Transport(threading.Thread):
             message = json.loads(body)
             events = outcome_events(message, self._outcome)
         except (ValueError, KeyError, TypeError) as error:
-            say(f"left out an outbound message that can't be read: {error!r}")
+            self._say(f"left out an outbound message that can't be read: {error!r}")
             return
         self._on_outbound(message)
         for each in events:
@@ -176,11 +179,9 @@ class Phone:
         self._sessions = Sessions(options.transport_type)
         self._terminals: dict[asyncio.StreamWriter, str] = {}
         self._loop = asyncio.get_running_loop()
+        self._say = partial(say, options.name)
         self._transport = Transport(
-            options.amqp_url,
-            options.connector,
-            options.outcome,
-            lambda message: self._loop.call_soon_threadsafe(self._show, message),
+            options, lambda message: self._loop.call_soon_threadsafe(self._show, message)
         )
 
     async def run(self) -> None:
@@ -192,9 +193,11 @@ class Phone:
         try:
             server = await asyncio.start_server(self._terminal, host, port, limit=MAX_LINE)
         except OSError as error:
-            sys.exit(f"phone | can't listen on {host}:{port}: {error.strerror}")
+            sys.exit(f"{self._options.name} | can't listen on {host}:{port}: {error.strerror}")
         port = server.sockets[0].getsockname()[1]
-        say(f"listening on {host}:{port}, number {self._options.from_addr}, {self._options.transport_type}")
+        self._say(
+            f"listening on {host}:{port}, number {self._options.from_addr}, {self._options.transport_type}"
+        )
         self._transport.start()
         await stopped.wait()
         server.close()
@@ -216,7 +219,7 @@ class Phone:
             # The program ends; up to Python 3.12 a handler that is cancelled leaves a traceback.
             pass
         except (ValueError, ConnectionError):
-            say(f"closed a terminal: a line of more than {MAX_LINE} bytes, or a broken connection")
+            self._say(f"closed a terminal: a line of more than {MAX_LINE} bytes, or a broken connection")
         finally:
             self._hang_up(writer)
 
@@ -232,7 +235,7 @@ class Phone:
             self._tell(writer, "Not sent: the broker is away and too much waits for it.")
 
     def _send(self, address: str, content: str | None, session_event: str | None) -> bool:
-        say(f"from {address}: {_quoted(content)}{_session(session_event)}")
+        self._say(f"from {address}: {_quoted(content)}{_session(session_event)}")
         return self._transport.send(
             {
                 "to_addr": self._options.to_addr,
@@ -259,7 +262,7 @@ class Phone:
     def _show(self, message: dict[str, Any]) -> None:
         address, content = message.get("to_addr"), message.get("content")
         session_event = message.get("session_event")
-        say(f"to {address}: {_quoted(content)}{_session(session_event)}")
+        self._say(f"to {address}: {_quoted(content)}{_session(session_event)}")
         if session_event == "close":
             self._sessions.ended(str(address))
         # Other control characters than the ends of lines could play with the terminal.
@@ -270,7 +273,7 @@ class Phone:
     def _tell(self, writer: asyncio.StreamWriter, text: str) -> None:
         # Nobody waits for a terminal: one that doesn't read is dropped.
         if writer.transport.get_write_buffer_size() > MAX_UNREAD:
-            say("closed a terminal that doesn't read")
+            self._say("closed a terminal that doesn't read")
             writer.transport.abort()
         else:
             writer.write(text.replace("\n", "\r\n").encode("utf-8", "replace") + b"\r\n")
@@ -296,6 +299,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m demo.phone", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("--amqp-url", default="amqp://guest:guest@127.0.0.1:5672/%2F", help="the broker (%(default)s)")
+    add("--name", default="phone", help="what its lines begin with (%(default)s)")
     add("--connector", default="demo", help="whose queues it serves (%(default)s)")
     add("--host", default="127.0.0.1", help="where terminals connect (%(default)s)")
     add("--port", type=int, default=8023, help="where terminals connect (%(default)s)")

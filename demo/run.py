@@ -8,7 +8,6 @@ ends by itself it says so, stops the others and fails.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import subprocess
@@ -19,21 +18,14 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import IO
-from urllib.parse import quote, urlsplit
 
 from demo import rabbitmq
 from demo.guard import Guarded
+from demo.places import PHONE_NUMBER, TURN_PHONE_NUMBER, Address, Places, RunError
 from demo.rabbitmq import ROOT, NodeError, RabbitNode
-from junebug_turn import config
-from junebug_turn.config import AmqpOptions, JunebugOptions
 from junebug_turn.errors import ConfigError
 
 HEALTH_LIMIT = 60.0  # seconds that the daemon has to be well
-PHONE_NUMBER = "+27820000001"
-
-
-class RunError(Exception):
-    """The demo can't go on; the text is for the person at the terminal."""
 
 
 class Stopped(Exception):
@@ -48,16 +40,13 @@ def say(text: str) -> None:
 class Demo:
     """All that runs, from ``start()`` to ``stop()``.
 
-    :param options: of the command line
+    :param places: where it listens
+    :param var: where a private broker has its data
     """
 
-    def __init__(self, options: argparse.Namespace, amqp: AmqpOptions, junebug: JunebugOptions) -> None:
-        self._options = options
-        self._amqp = amqp
-        self._junebug = junebug
-        self._phone = ("127.0.0.1", int(options.phone_port))
-        self._http = _address(junebug.http_bind, "http_bind")
-        self._receiver = _address(urlsplit(junebug.mo_message_url or "").netloc, "mo_message_url")
+    def __init__(self, places: Places, var: Path) -> None:
+        self._places = places
+        self._var = var
         self._children: dict[str, Guarded] = {}
         self._pumps: list[threading.Thread] = []
         self._node: RabbitNode | None = None
@@ -67,26 +56,20 @@ class Demo:
 
         :raises RunError: something can't run
         """
-        for what, (host, port) in (
-            ("the daemon (http_bind)", self._http),
-            ("the receiver (mo_message_url)", self._receiver),
-            ("the phone", self._phone),
-        ):
+        for what, (host, port) in self._places.listeners:
             if not rabbitmq.is_free(port, host):
                 raise RunError(f"{host}:{port}, which {what} needs, is taken: is it running already?")
         self._start_broker()
-        self._start("receiver", *_module("demo.receiver"), *_flags(*self._receiver))
-        self._start(
-            "phone",
-            *_module("demo.phone"),
-            *_flags(*self._phone),
-            *("--amqp-url", self._amqp_url(), "--connector", self._junebug.connector_name),
-            *("--from-addr", PHONE_NUMBER),
-        )
+        places = self._places
+        self._start_receiver()
+        self._start_phone("phone", places.junebug.connector_name, places.phone, PHONE_NUMBER)
+        if places.turn:
+            connector = places.turn.connector_name
+            self._start_phone("turn phone", connector, places.turn_phone, TURN_PHONE_NUMBER)
         twistd = str(Path(sys.executable).with_name("twistd"))
         self._start(
             "daemon",
-            *(sys.executable, twistd, "-n", "--pidfile=", "junebug-turn", "--config", self._options.config),
+            *(sys.executable, twistd, "-n", "--pidfile=", "junebug-turn", "--config", places.config),
             prefix="daemon | ",
         )
         self._wait_until_healthy()
@@ -118,46 +101,40 @@ class Demo:
 
     def instructions(self) -> str:
         """What listens where, and the lines to copy."""
-        api = f"http://{_netloc(self._http)}{self._junebug.base_url_path.rstrip('/')}/messages"
-        receiver = f"http://{_netloc(self._receiver)}"
-        broker = f"{self._amqp.hostname}:{self._amqp.port}"
-        phone = f"{self._phone[0]} {self._phone[1]}"
-        owner = f"started for this run, data in {self._options.var}" if self._node else "was running already"
-        message = json.dumps({"to": PHONE_NUMBER, "from": "8864", "content": "Hello, phone!"})
-        return f"""
-  Junebug Message API   {api}
-  health                http://{_netloc(self._http)}/health
-  receiver              {receiver}  (stands in for RapidPro; prints what it gets)
-  phone                 {_netloc(self._phone)}  (a line typed is a message; what is sent to it appears)
-  RabbitMQ              {broker}  ({owner})
-
-Try, each in another terminal:
-
-  1. be the phone (type a line, and see it arrive at the receiver):
-     telnet {phone}        # or: nc {phone}
-  2. send a message to the phone:
-     curl -s {api} -d '{message}'
-  3. reply to the last message that the phone sent:
-     curl -s {api} -d '{{"reply_to": "'$(curl -s {receiver}/last/message_id)'", "content": "Hello back!"}}'
-
-Ctrl-C stops everything.
-"""
+        owner = f"started for this run, data in {self._var}" if self._node else "was running already"
+        return self._places.instructions(owner)
 
     def _start_broker(self) -> None:
-        host, port = self._amqp.hostname, self._amqp.port
-        if rabbitmq.is_broker(host, port) or self._amqp.tls:
+        amqp = self._places.amqp
+        host, port = amqp.hostname, amqp.port
+        if rabbitmq.is_broker(host, port) or amqp.tls:
             say(f"using the broker at {host}:{port}")
             return
         if host not in ("127.0.0.1", "localhost"):
             raise RunError(f"no broker answers at {host}:{port}, and only on this machine one can be started")
-        if (self._amqp.username, self._amqp.password, self._amqp.vhost) != ("guest", "guest", "/"):
+        if (amqp.username, amqp.password, amqp.vhost) != ("guest", "guest", "/"):
             raise RunError(f"no broker answers at {host}:{port}; one of our own has only guest, guest and /")
         rabbitmq.ensure_installed()
         # An installation may have brought up a broker of its own there.
         if not rabbitmq.is_broker(host, port):
             say(f"no broker at {host}:{port}: starting a private one")
-            self._node = RabbitNode(Path(self._options.var) / "rabbitmq", port)
+            self._node = RabbitNode(self._var / "rabbitmq", port)
             self._node.start()
+
+    def _start_receiver(self) -> None:
+        places = self._places
+        turn: tuple[str, ...] = ()
+        if places.turn:
+            # With =, since a token may begin with a dash.
+            turn = ("--turn-path", places.turn_path, f"--turn-token={places.turn.auth_token}")
+        self._start("receiver", *_module("demo.receiver"), *_flags(places.receiver), *turn)
+
+    def _start_phone(self, name: str, connector: str, address: Address, number: str) -> None:
+        self._start(
+            name,
+            *(*_module("demo.phone"), "--name", name, *_flags(address)),
+            *("--amqp-url", self._places.amqp_url, "--connector", connector, "--from-addr", number),
+        )
 
     def _start(self, name: str, *command: str, prefix: str = "") -> None:
         # A pipe makes Python hold back what it prints.
@@ -173,17 +150,11 @@ Ctrl-C stops everything.
 
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + HEALTH_LIMIT
-        while not _is_healthy(f"http://{_netloc(self._http)}/health"):
+        while not _is_healthy(self._places.health_url):
             self.check()
             if time.monotonic() > deadline:
                 raise RunError(f"the daemon isn't well after {HEALTH_LIMIT:g} seconds")
             time.sleep(0.2)
-
-    def _amqp_url(self) -> str:
-        amqp = self._amqp
-        user = f"{quote(amqp.username, safe='')}:{quote(amqp.password, safe='')}"
-        scheme = "amqps" if amqp.tls else "amqp"
-        return f"{scheme}://{user}@{amqp.hostname}:{amqp.port}/{quote(amqp.vhost, safe='')}"
 
 
 def _pump(source: IO[bytes], prefix: str) -> None:
@@ -200,35 +171,13 @@ def _is_healthy(url: str) -> bool:
         return False
 
 
-def _address(netloc: str, option: str) -> tuple[str, int]:
-    parts = urlsplit(f"//{netloc}")
-    try:
-        if parts.hostname and parts.port:
-            return parts.hostname, parts.port
-    except ValueError:
-        pass
-    raise RunError(f"{option} must have a host and a port for this")
-
-
-def _netloc(address: tuple[str, int]) -> str:
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def _module(name: str) -> tuple[str, ...]:
     return sys.executable, "-m", name
 
 
-def _flags(host: str, port: int) -> tuple[str, ...]:
+def _flags(address: Address) -> tuple[str, ...]:
+    host, port = address
     return "--host", host, "--port", str(port)
-
-
-def _settings(path: str) -> tuple[AmqpOptions, JunebugOptions]:
-    settings = config.load({"config": path}, os.environ)
-    for application in settings.applications:
-        if isinstance(application, JunebugOptions):
-            return settings.daemon.amqp, application
-    raise RunError(f"{path} has no junebug application to show")
 
 
 def _watch(demo: Demo) -> None:
@@ -244,6 +193,12 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     add("--config", default=str(ROOT / "etc" / "junebug-turn.yaml"), help="the daemon's file (%(default)s)")
     add("--var", default=str(ROOT / "var"), help="where a private broker has its data (%(default)s)")
     add("--phone-port", type=int, default=8023, help="where terminals connect (%(default)s)")
+    add(
+        "--turn-phone-port",
+        type=int,
+        default=8024,
+        help="where they connect to the phone of the Turn channel (%(default)s)",
+    )
     return parser.parse_args(argv)
 
 
@@ -262,7 +217,8 @@ def main(argv: list[str]) -> int:
     demo: Demo | None = None
     status = 0
     try:
-        demo = Demo(options, *_settings(options.config))
+        places = Places.of(options.config, options.phone_port, options.turn_phone_port)
+        demo = Demo(places, Path(options.var))
         demo.start()
         print(demo.instructions(), flush=True)
         _watch(demo)

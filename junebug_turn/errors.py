@@ -48,6 +48,10 @@ class MessageNotFound(JunebugTurnError):
     """``reply_to`` names an inbound message that isn't (or is no longer) known."""
 
 
+class IdempotencyKeyReused(JunebugTurnError):
+    """An ``Idempotency-Key`` came again with another body."""
+
+
 class Unauthorized(JunebugTurnError):
     """A request's signature or credentials are missing or wrong; ``challenge`` says which would do."""
 
@@ -120,7 +124,7 @@ class DeliveryFailed(JunebugTurnError):
     """An HTTP delivery was given up.
 
     :ivar reason: a word for headers and metrics: ``http_status``, ``timeout``, ``connection``, ``dns``, ``tls``,
-        ``bad_url``, ``forbidden_address``
+        ``bad_url``, ``forbidden_address``, ``circuit_open``
     :ivar last_status: the last HTTP status, None where there was no answer
     :ivar attempts: how many were made
     :ivar first_failure: when the first one failed, in Unix seconds
@@ -151,6 +155,10 @@ class DeliveryRefused(DeliveryFailed):
 
 class DeliveryExhausted(DeliveryFailed):
     """Every attempt met a passing fault."""
+
+
+class DeliveryDeferred(DeliveryExhausted):
+    """No attempt was made, since the destination is known to be down; the reason is ``circuit_open``."""
 
 
 @frozen
@@ -194,9 +202,10 @@ _ANSWERS: dict[type[JunebugTurnError], tuple[int, str, str]] = {
     MethodNotAllowed: (405, "method not allowed", "MethodNotAllowed"),
     RequestTimeout: (408, "request timeout", "RequestTimeout"),
     BodyTooLarge: (413, "request body too large", "BodyTooLarge"),
+    IdempotencyKeyReused: (422, "idempotency key reused", "IdempotencyKeyReused"),
+    RateLimited: (429, "too many requests", "RateLimited"),
     HeadersTooLarge: (431, "request headers too large", "HeadersTooLarge"),
     TooManyConnections: (503, "too many connections", "TooManyConnections"),
-    RateLimited: (429, "too many requests", "RateLimited"),
     AmqpConnectionError: (503, "amqp connection error", "AmqpConnectionError"),
     ShuttingDown: (503, "shutting down", "ShuttingDown"),
     Unroutable: (503, "message not routed", "Unroutable"),

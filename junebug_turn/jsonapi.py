@@ -29,9 +29,18 @@ def read_json(body: bytes, max_depth: int = strictjson.MAX_DEPTH) -> Any:
         raise errors.JsonDecodeError(str(error)) from None
 
 
+def line_of_json(value: Any) -> bytes:
+    """The body of an answer: one line of JSON."""
+    return strictjson.dumps(value) + b"\n"
+
+
 def write_json(request: IRequest, status: int, value: Any, headers: Iterable[tuple[str, str]] = ()) -> bytes:
     """Set the request's status and headers, and return the body: one line of JSON."""
-    body = strictjson.dumps(value) + b"\n"
+    return write_body(request, status, line_of_json(value), headers)
+
+
+def write_body(request: IRequest, status: int, body: bytes, headers: Iterable[tuple[str, str]] = ()) -> bytes:
+    """Set the request's status and headers for ``body``, which is JSON, and return it."""
     request.setResponseCode(status)
     request.setHeader(b"content-type", b"application/json")
     request.setHeader(b"content-length", b"%d" % len(body))

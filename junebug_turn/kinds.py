@@ -17,6 +17,8 @@ from attrs import frozen
 from twisted.internet.interfaces import IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
 
+from junebug_turn.webhook import signing_key
+
 DAY = 86400
 
 
@@ -127,6 +129,12 @@ def split_url(value: Any, *schemes: str) -> SplitResult:
 def _url(value: Any) -> str:
     split_url(value, "http", "https")
     return str(value)
+
+
+def _webhook_secret(value: Any) -> str:
+    secret = _filled(value)
+    signing_key(secret)
+    return secret
 
 
 def _base_url(value: Any) -> str:
@@ -282,5 +290,6 @@ LOG_LEVEL = Kind("DEBUG, INFO, WARN, ERROR or CRITICAL", _log_level)
 URL = Kind("URL", _url)
 AMQP_URL = Kind("URL", _amqp_url)
 BASE_URL = Kind("URL", _base_url)
+WEBHOOK_SECRET = Kind("text", _webhook_secret)
 PATH = Kind("URL path", _path)
 BIND = Kind("address", _bind)

@@ -129,6 +129,13 @@ class _ApplicationOptions:
     event_url_timeout: float = _option(
         kinds.seconds(600), "How long one HTTP request with an event may take, with its answer.", 10.0
     )
+    webhook_secret: str | None = _option(
+        optional(kinds.WEBHOOK_SECRET),
+        "The secret that deliveries are signed with, as whsec_ and base64 or as a text; without one they have no "
+        "webhook-signature.",
+        None,
+        secret=True,
+    )
     max_retries: int = _option(
         kinds.whole(0, 100), "How many further attempts follow a delivery's first one.", 3
     )

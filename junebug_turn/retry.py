@@ -20,7 +20,11 @@ CHAIN_LIMIT = 15 * 60.0
 """Seconds after which a chain starts no new attempt: RabbitMQ closes a consumer that holds a message for 30
 minutes, and the last attempt's own time comes on top."""
 
+SESSION_WINDOW = 180.0
+"""Seconds after which the session of a USSD message is dead, and the message of no use."""
+
 _PASSING = frozenset({408, 425, 429})
+_MISCONFIGURED = frozenset({401, 403, 404, 405, 410})
 
 
 @frozen
@@ -48,9 +52,22 @@ class RetryPolicy:
         return rng() * self.cap(n)
 
 
+def inbound_patience(transport_type: str | None) -> float:
+    """Seconds that an inbound message may wait in place for a destination that is down.
+
+    Nothing else could be delivered in its place: all inbound messages of a connector go to one destination.
+    """
+    return SESSION_WINDOW if transport_type == "ussd" else CHAIN_LIMIT
+
+
 def is_passing(status: int) -> bool:
     """Whether the same request may get another answer than this HTTP status when it is made again."""
     return status >= 500 or status in _PASSING
+
+
+def is_misconfiguration(status: int) -> bool:
+    """Whether this HTTP status blames the URL or the credentials, not what was sent, where both are configured."""
+    return status in _MISCONFIGURED
 
 
 def retry_after(header: bytes | str | None, now: float) -> float | None:

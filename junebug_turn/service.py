@@ -49,8 +49,9 @@ class Daemon(Service):
         daemon = settings.daemon
         self._tls_files = TlsFiles(daemon.ca_file, daemon.client_cert_file, daemon.client_key_file)
         self._certificates: dict[str, RenewableContext] = {}
-        self._deliverer = Deliverer(reactor)
-        self._limits = limits = settings.daemon.limits
+        # A quarter of the places that a queue has.
+        self._deliverer = Deliverer(reactor, suspect_limit=max(1, daemon.worker_concurrency // 4))
+        self._limits = limits = daemon.limits
         connections = Connections(reactor, limits.max_connections, limits.max_connections_per_client)
         self._caches: list[Cache] = []
         self._sites: dict[str, ApiSite] = {}
@@ -74,11 +75,9 @@ class Daemon(Service):
         for options in settings.applications:
             try:
                 resource = self._add_application(options)
-            except ConfigError as error:
-                faults += [f"{line} (application {options.connector_name})" for line in error.lines]
-                continue
-            except DeliveryRefused as error:
-                faults.append(f"a destination of application {options.connector_name}: {error}")
+            except (ConfigError, DeliveryRefused) as error:
+                lines = str(error).splitlines()
+                faults += [f"{line} (application {options.connector_name})" for line in lines]
                 continue
             mounts.setdefault(endpoint_description(options.http_bind), {})[options.path] = resource
         if faults:
@@ -104,7 +103,12 @@ class Daemon(Service):
                 "state_cache", options.state_cache_class, options.state_cache_config, options
             )
             application = JunebugApplication(options, connector, cache, self._deliverer, policy)
-            api = JunebugApi(application, self._reactor, max_json_depth=self._limits.max_json_depth)
+            api = JunebugApi(
+                application,
+                self._reactor,
+                self._publishing,
+                max_json_depth=self._limits.max_json_depth,
+            )
         connector.consume(application.on_inbound, application.on_event)
         return api.resource()
 
@@ -116,11 +120,25 @@ class Daemon(Service):
         self._caches.append(cache)
         return cache
 
+    def _publishing(self) -> bool:
+        """Whether what is published goes to the broker at once."""
+        amqp = self._broker.status()
+        return amqp["publishing"] and not amqp["blocked"]
+
     def health(self) -> Mapping[str, Mapping[str, Any]]:
-        """The state of each component.  amqp is well when it is connected, can publish and all consumers are live."""
+        """The state of each component.
+
+        amqp is well when it is connected, can publish and all consumers are live.  A destination that is down
+        makes us not less healthy: nothing is lost, and starting us again would help nobody.
+        """
         amqp = self._broker.status()
         well = amqp["connected"] and amqp["publishing"] and all(amqp["consumers"].values())
-        return {"amqp": {"ok": well, **amqp}}
+        degraded = self._deliverer.degraded()
+        state = "degraded" if degraded else "ok"
+        return {
+            "amqp": {"ok": well, **amqp},
+            "destinations": {"ok": True, "state": state, "origins": degraded},
+        }
 
     def privilegedStartService(self) -> None:
         """Listen, while there still may be the right to take a low port.
@@ -192,6 +210,8 @@ class Daemon(Service):
             self._starting.cancel()
         self.log.info("stopping: {timeout:g} s at most for what is under way", timeout=self._shutdown_timeout)
         consuming = Deferred.fromCoroutine(self._broker.stop_consuming(self._shutdown_timeout))
+        # The broker keeps better what only waits.
+        self._deliverer.stop_waiting()
         await self._all("stop listening", (port.stopListening() for port in self._ports))
         requests = self._all("finish requests", [site.drain() for site in self._sites.values()])
         requests.addTimeout(self._shutdown_timeout, self._reactor).addErrback(self._overdue)

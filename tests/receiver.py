@@ -47,13 +47,14 @@ class Answer:
 
     ``how`` is a word: ``whole`` as it stands; ``hang`` not at all; ``hang_in_body`` the headers and no more;
     ``trickle`` a byte of the body every 20 ms, without end; ``cut`` half of the body, then the end of the
-    connection; ``reset`` and ``close``: the connection's end in place of an answer.
+    connection; ``reset`` and ``close``: the connection's end in place of an answer.  ``delay`` is in seconds.
     """
 
     status: int = 200
     headers: dict[str, str] = Factory(dict)
     body: bytes = b"{}"
     how: str = "whole"
+    delay: float = 0
 
 
 HANG = Answer(how="hang")
@@ -155,7 +156,13 @@ class Receiver:
             )
         )
         answer = self._script.popleft() if self._script else self.default
-        if answer.how == "hang":
+        if answer.delay:
+            self._reactor.callLater(answer.delay, self._answer, request, answer)
+        else:
+            self._answer(request, answer)
+
+    def _answer(self, request: Request, answer: Answer) -> None:
+        if answer.how == "hang" or request.channel is None:
             return
         if answer.how in ("reset", "close"):
             request.channel.abort() if answer.how == "reset" else request.channel.loseConnection()

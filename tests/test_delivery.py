@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from attrs import define
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.ssl import trustRootFromCertificates
-from twisted.internet.task import Clock
 from twisted.internet.tcp import Client
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.web.client import BrowserLikePolicyForHTTPS
@@ -21,61 +19,17 @@ from twisted.web.client import BrowserLikePolicyForHTTPS
 from junebug_turn.delivery import Deliverer, Destination
 from junebug_turn.errors import DeliveryExhausted, DeliveryFailed, DeliveryRefused
 from junebug_turn.retry import CHAIN_LIMIT, MAX_RETRY_AFTER, RetryPolicy
+from junebug_turn.webhook import Webhook
+from tests.deliveries import BODY, TIMEOUT, Bench, benched
 from tests.receiver import CLOSE, CUT, HANG, HANG_IN_BODY, RESET, TRICKLE, Answer, Receiver, self_signed
 
 reactor: Any = _reactor
 
-BODY = b'{"content":"\xc3\xbc"}'
-TIMEOUT = 600.0
-"""Seconds of an attempt: more than any delay, so that the clock's calls can be told apart."""
-
-
-@define
-class Bench:
-    """A deliverer whose delays are half their caps, its clock, and a receiver."""
-
-    receiver: Receiver
-    clock: Clock
-    deliverer: Deliverer
-
-    def start(self, url: str | None = None, **options: Any) -> Deferred[None]:
-        destination = Destination.of(url or self.receiver.url("/path"), None)
-        arguments: dict[str, Any] = {"timeout": TIMEOUT, "policy": RetryPolicy(), **options}
-        return Deferred.fromCoroutine(self.deliverer.deliver(destination, BODY, **arguments))
-
-    async def delay(self) -> float:
-        """Wait until an attempt has failed; the seconds until the next."""
-        await self.receiver.until(lambda: self._delays(), "the end of an attempt")
-        (delay,) = self._delays()
-        return delay
-
-    def _delays(self) -> list[float]:
-        due = [call.getTime() - self.clock.seconds() for call in self.clock.getDelayedCalls()]
-        return [seconds for seconds in due if seconds <= MAX_RETRY_AFTER]
-
-    async def run(self, delivery: Deferred[None]) -> list[float]:
-        """Let the clock go on through every delay until ``delivery`` ends; the delays."""
-        delays = []
-        while True:
-            await self.receiver.until(lambda: delivery.called or self._delays(), "an attempt's end")
-            if delivery.called:
-                await delivery
-                return delays
-            delays.append(await self.delay())
-            self.clock.advance(delays[-1])
-
 
 @pytest_twisted.async_yield_fixture
 async def bench() -> AsyncIterator[Bench]:
-    clock = Clock()
-    clock.advance(1_000_000)
-    receiver = Receiver(reactor)
-    receiver.start()
-    bench = Bench(receiver, clock, Deliverer(reactor, clock=clock, rng=lambda: 0.5))
-    yield bench
-    await bench.deliverer.close()
-    await receiver.stop()
-    assert clock.getDelayedCalls() == []
+    async with benched() as bench:
+        yield bench
 
 
 @pytest.fixture
@@ -95,13 +49,14 @@ def free_port() -> int:
 @pytest_twisted.ensureDeferred
 async def test_the_request(bench: Bench) -> None:
     """A delivery is one POST of the body as UTF-8 JSON, from junebug-turn, with the headers that were given."""
-    await bench.start(headers={"webhook-id": "abc"})
+    await bench.start(webhook=Webhook("abc"))
     (request,) = bench.receiver.requests
     assert (request.method, request.path, request.body) == ("POST", "/path", BODY)
     assert request.headers["content-type"] == "application/json; charset=utf-8"
     assert request.headers["user-agent"].startswith("junebug-turn")
     assert request.headers["content-length"] == str(len(BODY))
-    assert request.headers["webhook-id"] == "abc"
+    assert (request.headers["webhook-id"], request.headers["webhook-timestamp"]) == ("abc", "1000000")
+    assert "webhook-signature" not in request.headers
     assert "authorization" not in request.headers
 
 
@@ -109,9 +64,9 @@ async def test_the_request(bench: Bench) -> None:
 async def test_extra_headers_are_one_delivery_s(bench: Bench) -> None:
     """Headers of one delivery are not sent with the next to the same destination."""
     destination = Destination.of(bench.receiver.url(), None)
-    for headers in ({"webhook-id": "abc"}, None):
+    for webhook in (Webhook("abc"), None):
         await Deferred.fromCoroutine(
-            bench.deliverer.deliver(destination, BODY, timeout=TIMEOUT, policy=RetryPolicy(), headers=headers)
+            bench.deliverer.deliver(destination, BODY, timeout=TIMEOUT, policy=RetryPolicy(), webhook=webhook)
         )
     assert "webhook-id" not in bench.receiver.requests[1].headers
 

@@ -204,6 +204,13 @@ def test_another_number(start: Callable[..., Phone]) -> None:
     assert phone.get("inbound")["from_addr"] == "+9"
 
 
+def test_its_name(start: Callable[..., Phone]) -> None:
+    """With --name its lines tell it from another phone."""
+    command = [sys.executable, "-m", "demo.phone", "--name", "second", "--port", str(start().port)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=20)
+    assert done.stderr.startswith("second | can't listen on")
+
+
 def test_what_it_cannot_read(start: Callable[..., Phone]) -> None:
     """An outbound message that can't be read is left out; the next one is served."""
     phone = start()

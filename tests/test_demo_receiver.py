@@ -95,6 +95,29 @@ def test_it_fails_as_often_as_told(start: Callable[..., Running]) -> None:
     assert [receiver.post(b"{}") for _ in range(3)] == [503, 503, 200]
 
 
+@pytest.mark.parametrize("endpoint", ["messages", "statuses"])
+def test_it_plays_turn(start: Callable[..., Running], endpoint: str) -> None:
+    """With --turn-token, Turn's endpoints print and answer 200 with that Bearer token, and 401 with any other."""
+    receiver = start("--turn-token", "t0ken")
+    path = f"/turn/{endpoint}"
+    assert receiver.post(b"{}", path, Authorization="Bearer t0ken") == 200
+    assert receiver.line() == f"receiver | POST {path} (Bearer authorization) -> 200"
+    assert receiver.line() == "{}"
+    for wrong in ("Bearer t0ken2", "Token t0ken", "Bearer \xe9", ""):
+        assert receiver.post(b"{}", path, Authorization=wrong) == 401
+    assert receiver.post(b"{}", path) == 401
+
+
+def test_turn_beside_rapidpro(start: Callable[..., Running]) -> None:
+    """Other paths need no token, Turn has no further ones, and a message for Turn isn't RapidPro's last one."""
+    receiver = start("--turn-token", "t0ken", "--turn-path", "/t/1")
+    assert receiver.post(b'{"message_id": "1"}', "/inbound") == 200
+    assert receiver.post(b'{"message": {}}', "/t/1/messages", Authorization="Bearer t0ken") == 200
+    assert receiver.get("/last/message_id") == (200, "1")
+    assert receiver.post(b"{}", "/t/1/other", Authorization="Bearer t0ken") == 404
+    assert receiver.post(b"{}", "/turn/messages") == 200
+
+
 def test_what_is_no_json(start: Callable[..., Running]) -> None:
     """A body that isn't JSON gets 400."""
     assert start().post(b"nonsense") == 400
@@ -122,7 +145,7 @@ def test_a_taken_port(start: Callable[..., Running]) -> None:
     assert again.stderr == f"receiver | can't listen on 127.0.0.1:{port}: Address already in use\n"
 
 
-@pytest.mark.parametrize("module", ["demo.receiver", "demo.phone", "demo.run"])
+@pytest.mark.parametrize("module", ["demo.receiver", "demo.phone", "demo.run", "demo.webhook"])
 def test_help(module: str) -> None:
     """Every program explains itself."""
     done = subprocess.run(

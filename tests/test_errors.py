@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 import pytest
 
 from junebug_turn import errors
@@ -15,6 +17,13 @@ from junebug_turn import errors
         (errors.ApiUsageError("m"), 400, "Bad Request", "api usage error", "ApiUsageError"),
         (errors.MessageNotFound("m"), 400, "Bad Request", "message not found", "MessageNotFound"),
         (errors.ChannelNotFound("m"), 404, "Not Found", "channel not found", "ChannelNotFound"),
+        (
+            errors.IdempotencyKeyReused("m"),
+            422,
+            HTTPStatus(422).phrase,
+            "idempotency key reused",
+            "IdempotencyKeyReused",
+        ),
         (
             errors.AmqpConnectionError("m"),
             503,

@@ -101,6 +101,16 @@ class TestValues:
         assert only(load(flags | {"turn_api_url": "https://turn/x/"}, {})).turn_api_url == "https://turn/x"
         assert "no query" in faults(flags | {"turn_api_url": "https://turn/x?y=z"})[0]
 
+    @pytest.mark.parametrize("secret", ["whsec_", "whsec_n0 base64 s3cret"])
+    def test_webhook_secret(self, secret: str) -> None:
+        """webhook_secret is any text, but whsec_ is followed by base64; the line doesn't show it."""
+        flags = FLAGS | {"webhook_secret": secret}
+        (line,) = faults(flags)
+        assert line.startswith("webhook_secret: must ")
+        assert "s3cret" not in line
+        for right in ("whsec_AAAA", "any text"):
+            assert only(load(FLAGS | {"webhook_secret": right}, {})).webhook_secret == right
+
 
 class TestHttpBind:
     @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # From the ground up; "caches" stands for a package with all its modules, which may import each other.
 FLOORS = (
-    ("errors", "strictjson", "logs", "addresses", "told"),
+    ("errors", "strictjson", "logs", "addresses", "told", "webhook"),
     ("messages", "kinds", "menus", "jsonapi", "destination"),
     ("guardkinds", "option"),
     ("limits",),
@@ -21,7 +21,8 @@ FLOORS = (
     ("structure",),
     ("config",),
     ("guarded", "tls", "listening", "hangup"),
-    ("retry", "caches", "webclient", "apiauth", "middlewares"),
+    ("retry", "caches", "webclient", "apiauth", "middlewares", "circuit", "once"),
+    ("circuits",),
     ("amqp", "delivery"),
     ("junebug", "turn"),
     ("http",),

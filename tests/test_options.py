@@ -6,14 +6,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from attrs import NOTHING
 
 from junebug_turn.config import load
-from junebug_turn.options import Entry, all_entries
-from tests.configurations import only
+from junebug_turn.options import Entry, JunebugOptions, TurnOptions, all_entries
 
 ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "etc" / "junebug-turn.yaml"
 OWNERS = [("daemon",), ("junebug", "turn"), ("junebug",), ("turn",)]
 
 
@@ -21,7 +22,7 @@ def _as_yaml(default: Any) -> Any:
     return None if default is NOTHING else default
 
 
-def _default(entry: Entry) -> str:
+def default_shown(entry: Entry) -> str:
     if entry.default is NOTHING:
         return "required"
     if entry.default is None:
@@ -33,19 +34,29 @@ def _default(entry: Entry) -> str:
 
 def _row(entry: Entry) -> str:
     kind, meaning = entry.option.kind.name, entry.option.help
-    return f"| `{entry.key}` | {kind} | {_default(entry)} | `{entry.name.upper()}` | {meaning} |"
+    return f"| `{entry.key}` | {kind} | {default_shown(entry)} | `{entry.name.upper()}` | {meaning} |"
 
 
 class TestDocuments:
     def test_example_file(self) -> None:
-        """The example file loads, has every key of the daemon and the Junebug API, and tells the real defaults."""
-        path = ROOT / "etc" / "junebug-turn.yaml"
-        options = only(load({"config": str(path)}, {}))
-        assert (options.connector_name, options.base_url_path) == ("demo", "/channels/demo")
-        text = path.read_text()
-        live = yaml.safe_load(text)
+        """The example file loads: both applications on one address, each with a path and a connector of its own."""
+        junebug, turn = load({"config": str(EXAMPLE)}, {}).applications
+        assert isinstance(junebug, JunebugOptions)
+        assert isinstance(turn, TurnOptions)
+        assert (junebug.connector_name, junebug.base_url_path) == ("demo", "/channels/demo")
+        assert (turn.connector_name, turn.vumi_api_path) == ("demo-turn", "/turn")
+        assert junebug.http_bind == turn.http_bind
+        assert turn.status_format == "nested"
+
+    @pytest.mark.parametrize(("place", "owner"), [(0, "junebug"), (1, "turn")])
+    def test_example_file_has_every_key(self, place: int, owner: str) -> None:
+        """The example file has every key of the daemon and of each application, and tells the real defaults."""
+        top, *sections = re.split(r"^  - application: .*$", EXAMPLE.read_text(), flags=re.MULTILINE)
+        text = top + sections[place]
+        common = yaml.safe_load(EXAMPLE.read_text())
+        live = {**common, **common["applications"][place]}
         for entry in all_entries():
-            if not {"daemon", "junebug"} & set(entry.owners) or entry.key == "application":
+            if not {"daemon", owner} & set(entry.owners) or entry.key == "application":
                 continue
             *groups, name = entry.path
             # The broker has a ca_file and so has HTTPS: the indent tells them apart.
@@ -57,8 +68,7 @@ class TestDocuments:
                 assert yaml.safe_load(commented[0]) == _as_yaml(entry.default), entry.key
             else:
                 assert not groups
-                at = live if name in live else live["applications"][0]
-                assert at[name] != entry.default, f"{entry.key} is at its default: comment it out"
+                assert live[name] != entry.default, f"{entry.key} is at its default: comment it out"
 
     def test_options_page(self) -> None:
         """docs/options.md has a row for every option with its type, default, variable and meaning, and no other."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any
+
 from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -10,29 +14,42 @@ from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
+from twisted.web.server import Request
 
 from junebug_turn.apiauth import Authenticator, Guarded, RateLimit
 from junebug_turn.errors import INTERNAL, answer_for
-from junebug_turn.jsonapi import read_json, translate, within, write_json
+from junebug_turn.jsonapi import line_of_json, read_json, translate, within, write_body, write_json
 from junebug_turn.junebug.application import JunebugApplication
+from junebug_turn.junebug.idempotency import HEADER, WINDOW, read_key
 from junebug_turn.junebug.messages import OutboundRequest, message_to_json
+from junebug_turn.once import Once
 from junebug_turn.strictjson import MAX_DEPTH
 
 
 class JunebugApi:
-    """``POST /messages`` below the application's base path."""
+    """``POST /messages`` below the application's base path.
+
+    :param publishing: whether the broker takes messages now
+    """
 
     log = Logger()
     router = Klein()
 
     def __init__(
-        self, application: JunebugApplication, clock: IReactorTime, *, max_json_depth: int = MAX_DEPTH
+        self,
+        application: JunebugApplication,
+        clock: IReactorTime,
+        publishing: Callable[[], bool],
+        *,
+        max_json_depth: int = MAX_DEPTH,
     ) -> None:
         self._application = application
         self._max_json_depth = max_json_depth
         self._clock = clock
         self._authenticator = Authenticator(application.options.api_auth)
         self._rate = RateLimit(clock, application.options.rate_limit)
+        self._publishing = publishing
+        self._once = Once(clock, WINDOW)
 
     def resource(self) -> IResource:
         """What the site mounts at the base path."""
@@ -47,24 +64,47 @@ class JunebugApi:
     # Two routes, so that neither form is redirected to the other.
     @router.route("/messages", methods=["POST"])
     @router.route("/messages/", methods=["POST"])
-    def send_message(self, request: IRequest) -> Deferred[bytes]:
-        """Send an outbound message.
+    def send_message(self, request: Request) -> Deferred[bytes]:
+        """Send an outbound message; with an ``Idempotency-Key`` once, however often the request comes.
 
         When the client goes away Klein cancels this Deferred: what was not handed to the broker yet is
-        withdrawn, the rest goes on without us.
+        withdrawn (unless a repeat waits for it), the rest goes on without us.
         """
-        return within(self._application.options.request_timeout, self._clock, self._send(request))
+        content: Any = request.content
+        body: bytes = content.read()
+        key = read_key(request.requestHeaders.getRawHeaders(HEADER.encode("ascii"), []))
+        if key is None:
+            sent = self._send(body)
+        else:
+            sent = self._once.run(
+                key, lambda: self._send(body), content=sha256(body).digest(), withdraw=self._withdrawal()
+            )
+        return sent.addCallback(lambda answer: write_body(request, 201, answer))
 
-    async def _send(self, request: IRequest) -> bytes:
-        outbound = OutboundRequest.from_json(read_json(request.content.read(), self._max_json_depth))
-        message = await self._application.send(outbound)
-        answer = {
-            "status": 201,
-            "code": "Created",
-            "description": "message submitted",
-            "result": message_to_json(message, self._application.options.connector_name),
-        }
-        return write_json(request, 201, answer)
+    def _send(self, body: bytes) -> Deferred[bytes]:
+        """Send the message of a request, within ``request_timeout``; the result is the answer's body."""
+        options = self._application.options
+
+        async def send() -> bytes:
+            outbound = OutboundRequest.from_json(read_json(body, self._max_json_depth))
+            message = await self._application.send(outbound)
+            answer = {
+                "status": 201,
+                "code": "Created",
+                "description": "message submitted",
+                "result": message_to_json(message, options.connector_name),
+            }
+            return line_of_json(answer)
+
+        return within(options.request_timeout, self._clock, send())
+
+    def _withdrawal(self) -> Callable[[], bool]:
+        """Tells, for a message that is about to be sent, whether it has surely not been handed to the broker.
+
+        One that was handed over must not be cancelled: its result would be lost, and a repeat sent again.
+        """
+        handed_over = self._publishing()
+        return lambda: not (handed_over or self._publishing())
 
     @router.handle_errors(Exception)
     def failed(self, request: IRequest, failure: Failure) -> bytes:

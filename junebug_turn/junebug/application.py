@@ -13,7 +13,8 @@ from junebug_turn.errors import DeliveryRefused, InvalidBody, MessageNotFound
 from junebug_turn.junebug.messages import OutboundRequest, event_to_json, message_to_json
 from junebug_turn.messages import Event, Message, check_length
 from junebug_turn.options import JunebugOptions
-from junebug_turn.retry import RetryPolicy
+from junebug_turn.retry import RetryPolicy, inbound_patience
+from junebug_turn.webhook import Webhook, signing_key
 
 
 class JunebugApplication:
@@ -35,6 +36,7 @@ class JunebugApplication:
         self._deliverer = deliverer
         self._policy = policy
         self._event_rules = options.event_url_allowed_hosts or ALL_HOSTS
+        self._webhook_key = signing_key(options.webhook_secret) if options.webhook_secret else None
         self._inbound_destination = Destination.of(options.mo_message_url, options.mo_message_url_auth_token)
         self._default_event_destination = (
             Destination.of(options.default_event_url, options.default_event_auth_token)
@@ -101,6 +103,9 @@ class JunebugApplication:
             strictjson.dumps(message_to_json(message, message.transport_name)),
             timeout=self.options.mo_message_url_timeout,
             policy=self._policy,
+            webhook=Webhook(message.message_id, self._webhook_key),
+            patience=inbound_patience(message.transport_type),
+            configured=True,
         )
         self.log.debug("inbound message {message_id} delivered", message_id=message.message_id)
 
@@ -111,11 +116,12 @@ class JunebugApplication:
         """
         outbound = await self._cache.fetch_outbound(event.user_message_id)
         if outbound is not None and outbound.event_url is not None:
-            destination = Destination.of(
-                outbound.event_url, outbound.event_auth_token, rules=self._event_rules
+            destination, configured = (
+                Destination.of(outbound.event_url, outbound.event_auth_token, rules=self._event_rules),
+                False,
             )
         elif self._default_event_destination is not None:
-            destination = self._default_event_destination
+            destination, configured = self._default_event_destination, True
         else:
             self.log.warn(
                 "{event_type} {event_id} of message {message_id} on {connector} can't be delivered: "
@@ -131,4 +137,6 @@ class JunebugApplication:
             strictjson.dumps(event_to_json(event, self.options.connector_name)),
             timeout=self.options.event_url_timeout,
             policy=self._policy,
+            webhook=Webhook(event.event_id, self._webhook_key),
+            configured=configured,
         )

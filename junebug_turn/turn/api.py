@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 
 import attrs
@@ -16,16 +17,23 @@ from twisted.web.server import Request
 
 from junebug_turn.apiauth import Authenticator, Guarded, RateLimit
 from junebug_turn.errors import INTERNAL, RateLimited, answer_for
-from junebug_turn.jsonapi import read_json, translate, within, write_json
+from junebug_turn.jsonapi import line_of_json, read_json, translate, within, write_body, write_json
+from junebug_turn.once import Once
 from junebug_turn.strictjson import MAX_DEPTH
 from junebug_turn.turn.application import TurnApplication
 from junebug_turn.turn.messages import OutboundRequest, errors_to_json
 from junebug_turn.turn.signature import HEADER, verify
-from junebug_turn.turn.webhooks import Webhooks
+
+MAX_UNANSWERED = 10_000
+"""Webhooks whose requests went away without an answer that are remembered at most."""
 
 
 class TurnApi:
-    """``POST /messages`` below the application's base path: Turn's webhook."""
+    """``POST /messages`` below the application's base path: Turn's webhook.
+
+    Turn sends a webhook again, byte for byte, when it got no answer in time; that is then the same message.
+    Once an answer was written the same bytes are a new message: a menu shown twice is ordinary.
+    """
 
     log = Logger()
     router = Klein()
@@ -39,7 +47,7 @@ class TurnApi:
         self._secret = application.options.turn_hmac_secret.encode("utf-8")
         self._authenticator = Authenticator(application.options.api_auth)
         self._rate = RateLimit(clock, application.options.rate_limit)
-        self._webhooks: Webhooks[str] = Webhooks(clock, application.options.duplicate_window)
+        self._unanswered = Once(clock, application.options.duplicate_window, max_kept=MAX_UNANSWERED)
 
     def resource(self) -> IResource:
         """What the site mounts at the base path."""
@@ -56,20 +64,20 @@ class TurnApi:
         verify(self._secret, body, request.requestHeaders.getRawHeaders(HEADER.encode("ascii"), []))
         # After the signature: what a stranger sends takes nothing of the rate that Turn has.
         self._rate.take()
-        key = self._webhooks.key(body)
-        request.notifyFinish().addCallbacks(lambda _: self._webhooks.answered(key), lambda _: None)
-        message_id = await self._webhooks.run(key, lambda: self._send(body))
-        return write_json(request, 200, {"messages": [{"id": message_id}]})
+        key = sha256(body).digest()
+        request.notifyFinish().addCallbacks(lambda _: self._unanswered.forget(key), lambda _: None)
+        return write_body(request, 200, await self._unanswered.run(key, lambda: self._send(body)))
 
-    def _send(self, body: bytes) -> Deferred[str]:
-        """Send the message of a webhook, within ``request_timeout``; the result is its id."""
+    def _send(self, body: bytes) -> Deferred[bytes]:
+        """Send the message of a webhook, within ``request_timeout``; the result is the answer's body."""
         options = self._application.options
 
-        async def send() -> str:
+        async def send() -> bytes:
             outbound = OutboundRequest.from_json(
                 read_json(body, self._max_json_depth), render_interactive=options.render_interactive
             )
-            return (await self._application.send(outbound)).message_id
+            message = await self._application.send(outbound)
+            return line_of_json({"messages": [{"id": message.message_id}]})
 
         return within(options.request_timeout, self._clock, send())
 

@@ -13,8 +13,11 @@ from junebug_turn.errors import MessageNotFound
 from junebug_turn.menus import Choice, Menu
 from junebug_turn.messages import CLOSE, Event, Message, check_length
 from junebug_turn.options import TurnOptions
-from junebug_turn.retry import RetryPolicy
+from junebug_turn.retry import RetryPolicy, inbound_patience
 from junebug_turn.turn.messages import OutboundRequest, flat_status, inbound_to_json, nested_status
+from junebug_turn.webhook import Webhook, signing_key
+
+_MESSAGES, _STATUSES = "/messages", "/statuses"
 
 
 class TurnApplication:
@@ -39,12 +42,25 @@ class TurnApplication:
         self._cache = cache
         self._deliverer = deliverer
         self._policy = policy
-        # Without a turn_api_url messages can be sent all the same.
-        self._inbound = self._destination("/messages") if options.turn_api_url else None
-        self._statuses = self._destination("/statuses") if options.turn_api_url else None
+        self._webhook_key = signing_key(options.webhook_secret) if options.webhook_secret else None
+        self._destinations: dict[str, Destination] = {}
+        if options.turn_api_url:
+            for path in (_MESSAGES, _STATUSES):
+                self._destinations[path] = self._destination(path)
+        else:
+            self.log.warn(
+                "turn_api_url of {connector} is empty: inbound messages and events are parked, since they have "
+                "nowhere to go",
+                connector=options.connector_name,
+            )
 
     def _destination(self, path: str) -> Destination:
-        return Destination.of(f"{self.options.turn_api_url}{path}", self.options.auth_token, "Bearer")
+        """Where Turn takes inbound messages or events.
+
+        :raises DeliveryRefused: ``turn_api_url`` is empty
+        """
+        known = self._destinations.get(path)
+        return known or Destination.of(self.options.turn_api_url + path, self.options.auth_token, "Bearer")
 
     async def send(self, request: OutboundRequest) -> Message:
         """Publish an outbound message; returns it once the broker has confirmed it.
@@ -101,10 +117,13 @@ class TurnApplication:
         await self._cache.store_inbound(message)
         choice = await self._choice(message)
         await self._deliverer.deliver(
-            self._inbound or self._destination("/messages"),
+            self._destination(_MESSAGES),
             strictjson.dumps(inbound_to_json(message, choice)),
             timeout=self.options.mo_message_url_timeout,
             policy=self._policy,
+            webhook=Webhook(message.message_id, self._webhook_key),
+            patience=inbound_patience(message.transport_type),
+            configured=True,
         )
         self.log.debug("inbound message {message_id} delivered", message_id=message.message_id)
 
@@ -142,8 +161,10 @@ class TurnApplication:
         nested = self.options.status_format == "nested"
         status = nested_status(event, outbound.to_addr) if nested else flat_status(event)
         await self._deliverer.deliver(
-            self._statuses or self._destination("/statuses"),
+            self._destination(_STATUSES),
             strictjson.dumps(status),
             timeout=self.options.event_url_timeout,
             policy=self._policy,
+            webhook=Webhook(event.event_id, self._webhook_key),
+            configured=True,
         )

@@ -438,3 +438,13 @@ async def test_unknown_events(turn: Running) -> None:
     await until(lambda: turn.count("event") == 0)
     assert turn.receiver.requests == []
     assert turn.count("event.parked") == 0
+
+
+@pytest.mark.options(turn_api_url="")
+@pytest_twisted.ensureDeferred
+async def test_without_url(turn: Running) -> None:
+    """While turn_api_url is empty, its default, webhooks are served and inbound messages are parked."""
+    assert (await webhook(turn, text())).status == 200
+    turn.publish("inbound", inbound())
+    properties, _ = await turn.taken("inbound.parked")
+    assert properties.headers["reason"] == "bad_url"

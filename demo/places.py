@@ -1,0 +1,177 @@
+"""Where everything of ``make run`` listens, after the daemon's configuration, and the lines to copy."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from attrs import frozen
+
+from demo import webhook
+from demo.rabbitmq import ROOT
+from junebug_turn import config
+from junebug_turn.config import AmqpOptions, JunebugOptions, TurnOptions
+
+PHONE_NUMBER = "+27820000001"
+TURN_PHONE_NUMBER = webhook.PHONE_NUMBER
+
+Address = tuple[str, int]
+
+
+class RunError(Exception):
+    """The demo can't go on; the text is for the person at the terminal."""
+
+
+@frozen
+class Places:
+    """The addresses, and the options that they are from.
+
+    :ivar config: the configuration file
+    :ivar turn: the Turn application, None where the file has none; then nobody needs ``turn_phone``
+    :ivar turn_path: below which the receiver is Turn
+    """
+
+    config: str
+    amqp: AmqpOptions
+    junebug: JunebugOptions
+    turn: TurnOptions | None
+    http: Address
+    receiver: Address
+    turn_path: str
+    phone: Address
+    turn_phone: Address
+
+    @classmethod
+    def of(cls, path: str, phone_port: int, turn_phone_port: int) -> Places:
+        """The places that the file at ``path`` gives.
+
+        :raises ConfigError: the file has a fault
+        :raises RunError: it is not one for the demo
+        """
+        settings = config.load({"config": path}, os.environ)
+        applications = settings.applications
+        junebug = next((each for each in applications if isinstance(each, JunebugOptions)), None)
+        turn = next((each for each in applications if isinstance(each, TurnOptions)), None)
+        if junebug is None:
+            raise RunError(f"{path} has no junebug application to show")
+        receiver = _address(urlsplit(junebug.mo_message_url).netloc, "mo_message_url")
+        turn_url = urlsplit(turn.turn_api_url if turn else "")
+        if turn:
+            if turn.http_bind != junebug.http_bind:
+                raise RunError("both applications must have the same http_bind for this")
+            if _address(turn_url.netloc, "turn_api_url") != receiver:
+                raise RunError("turn_api_url must have the host and port of mo_message_url for this")
+        return cls(
+            config=path,
+            amqp=settings.daemon.amqp,
+            junebug=junebug,
+            turn=turn,
+            http=_address(junebug.http_bind, "http_bind"),
+            receiver=receiver,
+            turn_path=turn_url.path,
+            phone=("127.0.0.1", phone_port),
+            turn_phone=("127.0.0.1", turn_phone_port),
+        )
+
+    @property
+    def listeners(self) -> list[tuple[str, Address]]:
+        """What listens where, in words."""
+        found = [
+            ("the daemon (http_bind)", self.http),
+            ("the receiver (mo_message_url)", self.receiver),
+            ("the phone", self.phone),
+        ]
+        return [*found, ("the phone of the Turn channel", self.turn_phone)] if self.turn else found
+
+    @property
+    def health_url(self) -> str:
+        """Where the daemon says how it is."""
+        return f"http://{_netloc(self.http)}/health"
+
+    @property
+    def amqp_url(self) -> str:
+        """The broker, as the phones take it."""
+        amqp = self.amqp
+        user = f"{quote(amqp.username, safe='')}:{quote(amqp.password, safe='')}"
+        scheme = "amqps" if amqp.tls else "amqp"
+        return f"{scheme}://{user}@{amqp.hostname}:{amqp.port}/{quote(amqp.vhost, safe='')}"
+
+    def instructions(self, broker: str) -> str:
+        """What listens where, and the lines to copy.
+
+        :param broker: whose the broker is
+        """
+        api = f"http://{_netloc(self.http)}{self.junebug.path}/messages"
+        receiver = f"http://{_netloc(self.receiver)}"
+        phone = f"{self.phone[0]} {self.phone[1]}"
+        message = json.dumps({"to": PHONE_NUMBER, "from": "8864", "content": "Hello, phone!"})
+        roles, turn_places, turn_lines = "RapidPro", "", ""
+        if self.turn:
+            roles = f"RapidPro and, at {self.turn_path or '/'}, for Turn"
+            turn_places, turn_lines = self._turn_places(self.turn), self._turn_lines()
+        return f"""
+  Junebug Message API   {api}
+  its phone             {_netloc(self.phone)}  (a line typed is a message; what is sent to it appears)
+{turn_places}  receiver              {receiver}  (stands in for {roles}; prints what it gets)
+  health                {self.health_url}
+  RabbitMQ              {self.amqp.hostname}:{self.amqp.port}  ({broker})
+
+Try, each in another terminal:
+
+  1. be the phone (type a line, and see it arrive at the receiver):
+     telnet {phone}        # or: nc {phone}
+  2. send a message to the phone:
+     curl -s {api} -d '{message}'
+  3. reply to the last message that the phone sent:
+     curl -s {api} -d '{{"reply_to": "'$(curl -s {receiver}/last/message_id)'", "content": "Hello back!"}}'
+{turn_lines}
+Ctrl-C stops everything.
+"""
+
+    def _turn_places(self, turn: TurnOptions) -> str:
+        return f"""\
+  Turn Channels API     http://{_netloc(self.http)}{turn.path}/messages
+  its phone             {_netloc(self.turn_phone)}  (the same, for the channel of Turn)
+"""
+
+    def _turn_lines(self) -> str:
+        phone = f"{self.turn_phone[0]} {self.turn_phone[1]}"
+        return f"""
+The same through Turn:
+
+  4. be the phone of the Turn channel:
+     telnet {phone}        # or: nc {phone}
+  5. send it a text as Turn does, in a signed webhook:
+     {self._webhook_line("Hello from Turn!")}
+  6. send it a menu; answer 1 or 2 at the phone, and see at the receiver what was chosen:
+     {self._webhook_line("How are you?", "--waiting", "--buttons", "Well", "Not well")}
+"""
+
+    def _webhook_line(self, *words: str) -> str:
+        """A command that works in any folder; the file is named where it isn't the one that the command has."""
+        python = Path(sys.executable)
+        shown = str(python.relative_to(ROOT) if python.is_relative_to(ROOT) else python)
+        default = webhook.arguments([]).config
+        named = () if self.config == default else ("--config", str(Path(self.config).resolve()))
+        # What is run has the words first: --buttons takes all that follow it.
+        command = shlex.join([shown, "-m", "demo.webhook", *words[:1], *named, *words[1:]])
+        return f"cd {shlex.quote(str(ROOT))} && {command}"
+
+
+def _address(netloc: str, option: str) -> Address:
+    parts = urlsplit(f"//{netloc}")
+    try:
+        if parts.hostname and parts.port:
+            return parts.hostname, parts.port
+    except ValueError:
+        pass
+    raise RunError(f"{option} must have a host and a port for this")
+
+
+def _netloc(address: Address) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,225 @@
+"""The circuit breaker: what is down is asked now and then, not by everyone all the time.
+
+Only the policy stands here: who may make an attempt, and when.  Attempts are in ``delivery``.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+FAILURES = 5
+"""Failures in a row that open a circuit."""
+
+MAX_BACKOFF = 60.0
+"""The most seconds between the end of a probe that failed and the next one; the first comes after 1 to 2 s."""
+
+PROBATION = 5
+"""Successes until the delays of a circuit that was open begin with the shortest again: a destination that falls as
+soon as it stands is left alone for longer and longer."""
+
+_WOKEN = 2
+
+
+class CircuitOpen(Exception):
+    """No attempt can be made within the time that there was to wait."""
+
+
+class Circuit:
+    """Whether attempts may be made at one place, and the deliveries that wait for it.
+
+    Each attempt begins with ``enter`` and ends with one of ``succeeded``, ``failed`` and ``released``.
+
+    A circuit that is closed lets everyone pass; but as long as the last attempt failed, or it was open lately, only
+    few at once: what hangs must not fill the places of what does not.  While it is open there is one attempt at a
+    time, the probe, made by the one that has waited longest, or by the first that comes when its time is over.
+    After a success those that wait go on in order, few at first: each success lets two more go, so a destination
+    that has just come back isn't met by all of them at once.
+
+    :param rng: gives numbers in [0, 1)
+    :param suspect_limit: how many attempts are made at once while there is some doubt
+    :ivar origin: ``scheme://host:port``
+    :ivar users: how many deliveries know this circuit; kept by ``Circuits``
+    :ivar touched: when it last failed
+    :ivar fault: what opened it, in words
+    """
+
+    log = Logger()
+
+    def __init__(self, clock: Any, rng: Callable[[], float], origin: str, *, suspect_limit: int) -> None:
+        self._clock = clock
+        self._rng = rng
+        self._suspect_limit = suspect_limit
+        self.origin = origin
+        self.users = 0
+        self.touched: float = clock.seconds()
+        self.fault = ""
+        self.open_since: float | None = None
+        self._running = 0
+        self._failures = 0
+        self._probation = 0
+        self._backoff = 0
+        self._probing = False
+        self._probe_at = 0.0
+        self._alarm: Any = None
+        # In the order of coming; each fires with whether it is the probe.
+        self._waiting: OrderedDict[Deferred[bool], None] = OrderedDict()
+        self._pauses: set[Deferred[None]] = set()
+        self._stopped = False
+
+    @property
+    def is_open(self) -> bool:
+        return self.open_since is not None
+
+    @property
+    def healthy(self) -> bool:
+        """Whether there is nothing to remember."""
+        return not (self.is_open or self._failures or self._probation)
+
+    # before an attempt
+
+    async def enter(self, deadline: float) -> bool:
+        """Wait until an attempt may be made; returns whether it is the probe.
+
+        :param deadline: when the wait is over at the latest; one that is past means not to wait
+        :raises CircuitOpen: the time is over
+        """
+        now = self._clock.seconds()
+        patient = deadline > now
+        # Nobody overtakes those that wait, unless waiting is not for him.
+        first = not (patient and self._waiting)
+        if self.is_open:
+            if not self._waiting and not self._probing and now >= self._probe_at:
+                self._probing = True
+                self._running += 1
+                return True
+        elif first and (self.healthy or self._running < self._suspect_limit):
+            self._running += 1
+            return False
+        if not patient:
+            raise CircuitOpen()
+        if self._stopped:
+            raise CancelledError()
+        return await self._wait(deadline - now)
+
+    async def _wait(self, seconds: float) -> bool:
+        def expire() -> None:
+            del self._waiting[waiting]
+            waiting.errback(CircuitOpen())
+
+        waiting: Deferred[bool] = Deferred(lambda _: self._waiting.pop(waiting))
+        self._waiting[waiting] = None
+        self._set_alarm()
+        limit = self._clock.callLater(seconds, expire)
+        try:
+            return await waiting
+        finally:
+            if limit.active():
+                limit.cancel()
+            self._set_alarm()
+
+    async def pause(self, seconds: float) -> None:
+        """The delay between two attempts of one delivery; it is over at once when the circuit opens."""
+        pause: Deferred[None] = Deferred()
+        end = self._clock.callLater(seconds, pause.callback, None)
+        self._pauses.add(pause)
+        try:
+            await pause
+        finally:
+            self._pauses.discard(pause)
+            if end.active():
+                end.cancel()
+
+    def stop(self) -> None:
+        """Cancel what waits, now and from now on."""
+        self._stopped = True
+        for waiting in tuple(self._waiting):
+            waiting.cancel()
+
+    # after an attempt
+
+    def succeeded(self, probe: bool) -> None:
+        """The attempt was answered."""
+        self._ended(probe)
+        self._failures = 0
+        if self.is_open:
+            self.log.info("{origin} answers again: its circuit is closed", origin=self.origin)
+            self.open_since = None
+            self._probation = PROBATION
+            self._set_alarm()
+        elif self._probation:
+            self._probation -= 1
+        if not self._probation:
+            self._backoff = 0
+        self._wake(_WOKEN)
+
+    def failed(self, probe: bool, fault: str, *, at_once: bool = False, not_before: float = 0) -> None:
+        """The attempt failed in a way that may pass.
+
+        :param at_once: open the circuit, whatever was before
+        :param not_before: seconds that the destination wants to be left alone
+        """
+        self._ended(probe)
+        self._failures += 1
+        self.touched = self._clock.seconds()
+        if self.is_open:
+            # An attempt that began before the circuit opened says nothing new.
+            if probe:
+                self._back_off(fault, not_before)
+        elif at_once or self._failures >= FAILURES:
+            self.open_since = self.touched
+            self._back_off(fault, not_before)
+            self.log.warn(
+                "The circuit of {origin} is open: {fault}; next probe in {delay:.1f} s",
+                origin=self.origin,
+                fault=fault,
+                delay=self._probe_at - self.touched,
+            )
+            for pause in tuple(self._pauses):
+                pause.callback(None)
+        else:
+            self._wake(1)
+
+    def released(self, probe: bool) -> None:
+        """The attempt was not made, or says nothing about this circuit."""
+        self._ended(probe)
+        self._set_alarm()
+        self._wake(1)
+
+    def _ended(self, probe: bool) -> None:
+        self._running -= 1
+        self._probing = self._probing and not probe
+
+    def _back_off(self, fault: str, not_before: float) -> None:
+        self.fault = fault
+        longest = min(MAX_BACKOFF, 2.0 ** (self._backoff + 1))
+        delay = max(longest / 2 * (1 + self._rng()), min(not_before, MAX_BACKOFF))
+        # 2 ** 6 is over the limit already.
+        self._backoff = min(self._backoff + 1, 5)
+        self._probe_at = self._clock.seconds() + delay
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        """Wake the next probe at its time, if anyone waits."""
+        if self._alarm is not None and self._alarm.active():
+            self._alarm.cancel()
+        self._alarm = None
+        if self.is_open and self._waiting and not self._probing:
+            delay = max(0.0, self._probe_at - self._clock.seconds())
+            self._alarm = self._clock.callLater(delay, self._probe)
+
+    def _probe(self) -> None:
+        self._probing = True
+        self._running += 1
+        self._waiting.popitem(last=False)[0].callback(True)
+
+    def _wake(self, count: int) -> None:
+        # Whoever is woken may open the circuit again, in this very call.
+        while count and self._waiting and not self.is_open:
+            count -= 1
+            self._running += 1
+            self._waiting.popitem(last=False)[0].callback(False)

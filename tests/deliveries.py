@@ -1,0 +1,71 @@
+"""A deliverer between a clock that the tests move and a receiver on a real socket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from attrs import define
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from junebug_turn.delivery import Deliverer, Destination
+from junebug_turn.retry import MAX_RETRY_AFTER, RetryPolicy
+from tests.receiver import Receiver
+
+reactor: Any = _reactor
+
+BODY = b'{"content":"\xc3\xbc"}'
+TIMEOUT = 600.0
+"""Seconds of an attempt: more than any delay, so that the clock's calls can be told apart."""
+
+
+@define
+class Bench:
+    """A deliverer whose delays are half their caps, its clock, and a receiver."""
+
+    receiver: Receiver
+    clock: Clock
+    deliverer: Deliverer
+
+    def start(self, url: str | None = None, **options: Any) -> Deferred[None]:
+        destination = Destination.of(url or self.receiver.url("/path"), None)
+        arguments: dict[str, Any] = {"timeout": TIMEOUT, "policy": RetryPolicy(), **options}
+        return Deferred.fromCoroutine(self.deliverer.deliver(destination, BODY, **arguments))
+
+    async def delay(self) -> float:
+        """Wait until an attempt has failed; the seconds until the next."""
+        await self.receiver.until(lambda: self._delays(), "the end of an attempt")
+        (delay,) = self._delays()
+        return delay
+
+    def _delays(self) -> list[float]:
+        due = [call.getTime() - self.clock.seconds() for call in self.clock.getDelayedCalls()]
+        return [seconds for seconds in due if seconds <= MAX_RETRY_AFTER]
+
+    async def run(self, delivery: Deferred[None]) -> list[float]:
+        """Let the clock go on through every delay until ``delivery`` ends; the delays."""
+        delays = []
+        while True:
+            await self.receiver.until(lambda: delivery.called or self._delays(), "an attempt's end")
+            if delivery.called:
+                await delivery
+                return delays
+            delays.append(await self.delay())
+            self.clock.advance(delays[-1])
+
+
+@asynccontextmanager
+async def benched() -> AsyncIterator[Bench]:
+    """A bench; at the end nothing of it may be left."""
+    clock = Clock()
+    clock.advance(1_000_000)
+    receiver = Receiver(reactor)
+    receiver.start()
+    bench = Bench(receiver, clock, Deliverer(reactor, clock=clock, rng=lambda: 0.5))
+    yield bench
+    await bench.deliverer.close()
+    await receiver.stop()
+    assert clock.getDelayedCalls() == []

@@ -1,0 +1,400 @@
+"""The circuit breaker, on a clock that the tests move."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from junebug_turn.circuit import FAILURES, MAX_BACKOFF, PROBATION, Circuit, CircuitOpen
+from junebug_turn.circuits import FORGET_AFTER, Circuits
+
+ORIGIN = "http://host:80"
+SUSPECT_LIMIT = 4
+NO_PATIENCE = 0.0
+PATIENCE = 10_000.0
+
+
+class Bench:
+    """A circuit with its clock; delays are three quarters of the longest."""
+
+    def __init__(self, rng: float = 0.5) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.circuit = Circuit(self.clock, lambda: rng, ORIGIN, suspect_limit=SUSPECT_LIMIT)
+
+    def enter(self, patience: float = NO_PATIENCE) -> list[Any]:
+        """Its only item is whether it is the probe, or the exception; empty while it waits."""
+        return results(Deferred.fromCoroutine(self.circuit.enter(self.clock.seconds() + patience)))
+
+    def open(self) -> None:
+        for _ in range(FAILURES):
+            assert self.enter() == [False]
+            self.circuit.failed(False, "timeout")
+        assert self.circuit.is_open
+
+    def until_probe(self) -> float:
+        """Let time go until an attempt is let through; the seconds."""
+        start = self.clock.seconds()
+        while (entered := self.enter()) != [True]:
+            assert isinstance(entered[0], CircuitOpen)
+            self.clock.advance(0.25)
+        return self.clock.seconds() - start
+
+
+def results(d: Deferred[Any]) -> list[Any]:
+    found: list[Any] = []
+    d.addBoth(lambda result: found.append(result.value if isinstance(result, Failure) else result))
+    return found
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_five_in_a_row(bench: Bench) -> None:
+    """Five failures in a row open a circuit; four and a success don't."""
+    for outcome in (False,) * 4 + (True,) + (False,) * 4:
+        assert bench.enter() == [False]
+        bench.circuit.succeeded(False) if outcome else bench.circuit.failed(False, "timeout")
+    assert not bench.circuit.is_open
+    bench.circuit.failed(False, "timeout")
+    assert bench.circuit.is_open
+
+
+def test_suspect(bench: Bench) -> None:
+    """Where the last attempt failed only a few are made at once; a success lifts the limit."""
+    for _ in range(SUSPECT_LIMIT + 2):
+        assert bench.enter() == [False]
+    bench.circuit.failed(False, "timeout")
+    assert isinstance(bench.enter()[0], CircuitOpen)
+    patient = bench.enter(PATIENCE)
+    assert patient == []
+    bench.circuit.failed(False, "timeout")
+    assert patient == [False]
+    assert isinstance(bench.enter()[0], CircuitOpen)
+    bench.circuit.succeeded(False)
+    for _ in range(20):
+        assert bench.enter() == [False]
+    assert bench.clock.getDelayedCalls() == []
+
+
+def test_one_that_says_it_all(bench: Bench) -> None:
+    """An answer that says that the endpoint is set up wrongly opens the circuit at once."""
+    bench.enter()
+    bench.circuit.failed(False, "HTTP status 404", at_once=True)
+    assert bench.circuit.is_open
+    assert bench.circuit.fault == "HTTP status 404"
+
+
+def test_back_off(bench: Bench) -> None:
+    """While it is open there is one probe at a time, after delays that double from 1 to 60 s."""
+    bench.open()
+    delays = []
+    for _ in range(8):
+        delays.append(bench.until_probe())
+        # Nobody else while the probe is under way, however long it takes.
+        bench.clock.advance(100)
+        assert isinstance(bench.enter()[0], CircuitOpen)
+        bench.circuit.failed(True, "timeout")
+    assert delays == [1.5, 3, 6, 12, 24, 45, 45, 45]
+
+
+@given(st.floats(0, 1, exclude_max=True), st.integers(1, 20), st.floats(0, 1000))
+def test_bounds_of_back_off(rng: float, failures: int, retry_after: float) -> None:
+    """Every delay is from 1 to 60 s, whatever the chance and the destination say."""
+    bench = Bench(rng)
+    bench.enter()
+    bench.circuit.failed(False, "timeout", at_once=True, not_before=retry_after)
+    for _ in range(failures):
+        bench.clock.advance(0.999)
+        assert isinstance(bench.enter()[0], CircuitOpen)
+        bench.clock.advance(MAX_BACKOFF)
+        assert bench.enter() == [True]
+        bench.circuit.failed(True, "timeout", not_before=retry_after)
+
+
+def test_retry_after(bench: Bench) -> None:
+    """A destination that asks to be left alone is, for up to 60 s."""
+    bench.enter()
+    bench.circuit.failed(False, "HTTP status 503", at_once=True, not_before=30)
+    assert bench.until_probe() == 30
+
+
+def test_success_closes(bench: Bench) -> None:
+    """A probe that succeeds closes the circuit; so does an earlier attempt that was still under way."""
+    bench.open()
+    bench.until_probe()
+    bench.circuit.succeeded(True)
+    assert not bench.circuit.is_open
+    bench.open()
+    bench.circuit.succeeded(False)
+    assert bench.enter() == [False]
+
+
+def test_probation(bench: Bench) -> None:
+    """It takes five failures in a row again to open a circuit that has closed; when that happens before five
+    successes, the back-off goes on where it was."""
+    bench.open()
+    for _ in range(4):
+        bench.until_probe()
+        bench.circuit.failed(True, "timeout")
+    bench.until_probe()
+    bench.circuit.succeeded(True)
+    for _ in range(PROBATION - 1):
+        bench.circuit.succeeded(False)
+    bench.open()
+    assert bench.until_probe() == 45
+    bench.circuit.succeeded(True)
+    for _ in range(PROBATION):
+        bench.circuit.succeeded(False)
+    assert bench.circuit.healthy
+    bench.open()
+    assert bench.until_probe() == 1.5
+
+
+def test_late_failures(bench: Bench) -> None:
+    """Attempts that began before the circuit opened and fail afterwards don't lengthen the back-off."""
+    bench.open()
+    for _ in range(15):
+        bench.circuit.failed(False, "timeout")
+    assert bench.until_probe() == 1.5
+
+
+def test_who_waits_becomes_the_probe(bench: Bench) -> None:
+    """The one that has waited longest becomes the probe when its time comes; after a failure the next does."""
+    bench.open()
+    first, second = bench.enter(PATIENCE), bench.enter(PATIENCE)
+    bench.clock.advance(1.49)
+    assert (first, second) == ([], [])
+    bench.clock.advance(0.01)
+    assert (first, second) == ([True], [])
+    assert isinstance(bench.enter()[0], CircuitOpen)
+    bench.circuit.failed(True, "timeout")
+    bench.clock.advance(3)
+    assert second == [True]
+    assert bench.clock.getDelayedCalls() == []
+
+
+def test_not_all_at_once(bench: Bench) -> None:
+    """When it closes those that wait go on in order, few at first; every success lets two more go."""
+    bench.open()
+    waiting = [bench.enter(PATIENCE) for _ in range(10)]
+    bench.clock.advance(1.5)
+    running = [1]
+    while any(not entered for entered in waiting):
+        bench.circuit.succeeded(len(running) == 1)
+        running.append(sum(map(bool, waiting)))
+        assert waiting[: running[-1]] == [[True]] + [[False]] * (running[-1] - 1)
+    assert running == [1, 3, 5, 7, 9, 10]
+    assert bench.clock.getDelayedCalls() == []
+
+
+def test_nobody_is_left(bench: Bench) -> None:
+    """After the circuit closed everyone who waits goes on, also when those before them fail or are cancelled."""
+    bench.open()
+    waiting = [bench.enter(PATIENCE) for _ in range(9)]
+    bench.clock.advance(1.5)
+    bench.circuit.succeeded(True)
+    for _ in range(PROBATION):
+        bench.circuit.released(False)
+    assert waiting[:8] == [[True]] + [[False]] * 7
+    bench.circuit.released(False)
+    assert waiting[8] == [False]
+
+
+def test_new_ones_do_not_overtake(bench: Bench) -> None:
+    """Who can wait goes behind those that wait already; who can't passes."""
+    bench.open()
+    waiting = [bench.enter(PATIENCE) for _ in range(4)]
+    bench.clock.advance(1.5)
+    bench.circuit.succeeded(True)
+    late = bench.enter(PATIENCE)
+    assert bench.enter() == [False]
+    assert (waiting[3], late) == ([], [])
+    bench.circuit.succeeded(False)
+    assert (waiting[3], late) == ([False], [False])
+
+
+def test_patience(bench: Bench) -> None:
+    """A wait is over after the time that there was for it."""
+    bench.open()
+    bench.enter(PATIENCE)
+    short = bench.enter(5)
+    bench.clock.advance(1.5)
+    bench.clock.advance(3.49)
+    assert short == []
+    bench.clock.advance(0.01)
+    assert isinstance(short[0], CircuitOpen)
+    assert bench.clock.getDelayedCalls() == []
+
+
+def test_cancelled(bench: Bench) -> None:
+    """A wait that is cancelled is over, and its place goes to the next; a probe that is cancelled is made by the
+    next one at once."""
+    bench.open()
+    first = Deferred.fromCoroutine(bench.circuit.enter(PATIENCE))
+    second, third = bench.enter(PATIENCE), bench.enter(PATIENCE)
+    gone = results(first)
+    first.cancel()
+    assert isinstance(gone[0], CancelledError)
+    bench.clock.advance(1.5)
+    assert second == [True]
+    bench.circuit.released(True)
+    bench.clock.advance(0)
+    assert third == [True]
+
+
+def test_pause(bench: Bench) -> None:
+    """The delay between two attempts is over when the circuit opens."""
+    paused = results(Deferred.fromCoroutine(bench.circuit.pause(16)))
+    over = results(Deferred.fromCoroutine(bench.circuit.pause(1)))
+    bench.clock.advance(1)
+    assert (paused, over) == ([], [None])
+    bench.open()
+    assert paused == [None]
+    assert bench.clock.getDelayedCalls() == []
+
+
+def test_stop(bench: Bench) -> None:
+    """After stop nobody waits any more."""
+    bench.open()
+    waiting = bench.enter(PATIENCE)
+    bench.circuit.stop()
+    assert isinstance(waiting[0], CancelledError)
+    assert isinstance(bench.enter(PATIENCE)[0], CancelledError)
+    assert bench.clock.getDelayedCalls() == []
+
+
+@given(st.data())
+def test_any_order(data: st.DataObject) -> None:
+    """Whatever happens in whatever order: one probe at a time while it is open, nobody waits for ever, no call of
+    the clock is left."""
+    bench = Bench(data.draw(st.floats(0, 1, exclude_max=True)))
+    running: list[bool] = []
+    waiting: list[list[Any]] = []
+    for step in data.draw(
+        st.lists(st.sampled_from(["enter", "wait", "ok", "fail", "leave", "time"]), max_size=60)
+    ):
+        if step in ("enter", "wait"):
+            waiting.append(bench.enter(PATIENCE if step == "wait" else NO_PATIENCE))
+        elif step == "time":
+            bench.clock.advance(data.draw(st.floats(0, 61)))
+        elif running:
+            probe = running.pop(data.draw(st.integers(0, len(running) - 1)))
+            if step == "ok":
+                bench.circuit.succeeded(probe)
+            elif step == "fail":
+                bench.circuit.failed(probe, "timeout")
+            else:
+                bench.circuit.released(probe)
+        running += [entered[0] for entered in waiting if entered and isinstance(entered[0], bool)]
+        waiting = [entered for entered in waiting if not entered]
+        assert running.count(True) <= 1
+        if not bench.circuit.is_open:
+            assert running or not waiting
+    while running or waiting:
+        if running:
+            bench.circuit.succeeded(running.pop())
+        bench.clock.advance(MAX_BACKOFF)
+        running += [entered[0] for entered in waiting if entered]
+        waiting = [entered for entered in waiting if not entered]
+    assert bench.clock.getDelayedCalls() == []
+
+
+class Side:
+    """Circuits with their clock."""
+
+    def __init__(self, **options: Any) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.circuits = Circuits(self.clock, lambda: 0.5, suspect_limit=SUSPECT_LIMIT, **options)
+
+    def attempt(self, origin: str, outcome: str, url: str | None = None) -> bool:
+        """Make an attempt with this outcome; whether it was let through."""
+        with self.circuits.way(origin, url, NO_PATIENCE) as way:
+            entered = results(Deferred.fromCoroutine(way.enter()))
+            if entered != [None]:
+                return False
+            if outcome == "answered":
+                way.answered()
+            elif outcome == "failed":
+                way.failed("timeout", None)
+            else:
+                way.misconfigured(outcome)
+        return True
+
+
+def test_origins_are_apart() -> None:
+    """An origin that is down says nothing about another."""
+    side = Side()
+    for _ in range(FAILURES):
+        assert side.attempt(ORIGIN, "failed")
+    assert not side.attempt(ORIGIN, "failed")
+    assert side.attempt("http://other:80", "answered")
+
+
+def test_misconfigured_url() -> None:
+    """A configured URL that is wrong holds up itself only, not what else is at its origin; but an origin that is
+    down holds up the URL, too."""
+    side = Side()
+    assert side.attempt(ORIGIN, "HTTP status 404", url="http://host/wrong")
+    assert not side.attempt(ORIGIN, "answered", url="http://host/wrong")
+    assert side.attempt(ORIGIN, "answered", url="http://host/right")
+    assert side.attempt(ORIGIN, "answered")
+    assert side.circuits.degraded()[ORIGIN]["fault"] == "HTTP status 404"
+    side.clock.advance(2)
+    assert side.attempt(ORIGIN, "answered", url="http://host/wrong")
+    assert side.circuits.degraded() == {}
+    for _ in range(FAILURES):
+        side.attempt(ORIGIN, "failed")
+    assert not side.attempt(ORIGIN, "answered", url="http://host/right")
+
+
+def test_what_an_operator_sees() -> None:
+    """Open circuits are told by origin, with what is wrong and since when; nothing of the URL."""
+    side = Side()
+    side.attempt(ORIGIN, "HTTP status 401", url="http://host/path?key=s3cret")
+    assert side.circuits.degraded() == {
+        ORIGIN: {"state": "degraded", "fault": "HTTP status 401", "since": "1970-01-01T00:16:40+00:00"}
+    }
+
+
+def test_healthy_origins_are_forgotten() -> None:
+    """Only places that are in use or have failed are remembered."""
+    side = Side()
+    for number in range(100):
+        side.attempt(f"http://host{number}:80", "answered")
+    assert len(side.circuits) == 0
+    side.attempt(ORIGIN, "failed")
+    assert len(side.circuits) == 1
+    side.attempt(ORIGIN, "answered")
+    assert len(side.circuits) == 0
+
+
+def test_bounded() -> None:
+    """At most max_circuits places are remembered that are not in use, the ones that were used last."""
+    side = Side(max_circuits=10)
+    with side.circuits.way("http://used:80", None, NO_PATIENCE):
+        for number in range(100):
+            side.attempt(f"http://host{number}:80", "wrong", url="http://x/")
+            assert len(side.circuits) <= 12
+    assert "http://host99:80" in side.circuits.degraded()
+    assert len(side.circuits.degraded()) >= 8
+
+
+def test_idle_origins_are_forgotten() -> None:
+    """A place where nothing was sent to for an hour is forgotten, and no longer shown."""
+    side = Side()
+    side.attempt(ORIGIN, "wrong", url="http://host/")
+    side.clock.advance(FORGET_AFTER - 1)
+    assert len(side.circuits.degraded()) == 1
+    side.clock.advance(1)
+    assert side.circuits.degraded() == {}
+    assert len(side.circuits) == 0

@@ -1,0 +1,188 @@
+"""The page for the operators of a Turn channel, held against the code."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from junebug_turn import errors
+from junebug_turn.config import load
+from junebug_turn.menus import Menu
+from junebug_turn.messages import Event, Message
+from junebug_turn.options import TurnOptions, all_entries
+from junebug_turn.turn.messages import (
+    OutboundRequest,
+    errors_to_json,
+    flat_status,
+    inbound_to_json,
+    nested_status,
+)
+from tests.configurations import only, written
+from tests.test_options import default_shown
+
+PAGE = (Path(__file__).parent.parent / "docs" / "turn.md").read_text("utf-8")
+PHONE = "+27820000002"
+
+
+def _section(title: str) -> str:
+    found = re.search(rf"^##+ {re.escape(title)}\n(.*?)(?=^##+ |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    assert found, title
+    return found[1]
+
+
+def _blocks(title: str, language: str) -> list[str]:
+    """The code blocks of a language in the section; of a list's, without its indentation."""
+    pattern = rf"^( *)```{language}\n(.*?)^ *```$"
+    found = re.findall(pattern, _section(title), re.MULTILINE | re.DOTALL)
+    return [re.sub(rf"^{indentation}", "", text, flags=re.MULTILINE) for indentation, text in found]
+
+
+def _json(title: str) -> list[Any]:
+    return [json.loads(block) for block in _blocks(title, "json")]
+
+
+def _rows(title: str) -> list[list[str]]:
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in _section(title).splitlines()]
+    return [row for row in cells if len(row) > 1][2:]
+
+
+def _request(webhook: Any) -> OutboundRequest:
+    return OutboundRequest.from_json(webhook, render_interactive=True)
+
+
+def _inbound(message: dict[str, Any], content: str) -> Message:
+    return Message(
+        to_addr="*120*8864#",
+        from_addr=PHONE,
+        transport_name="t",
+        transport_type="ussd",
+        content=content,
+        message_id=message["id"],
+        timestamp=datetime.fromtimestamp(int(message["timestamp"]), UTC).replace(tzinfo=None),
+    )
+
+
+def test_the_configuration(tmp_path: Path) -> None:
+    """The configuration that the page gives loads as a Turn application, with statuses as Turn takes them."""
+    (block,) = _blocks('From "create a channel" to a message on the phone', "yaml")
+    options = only(load(written(tmp_path / "c.yaml", block), {}))
+    assert isinstance(options, TurnOptions)
+    assert options.status_format == "nested"
+
+
+def test_the_options() -> None:
+    """The page has each option of the Turn application's own, and those it tells of with their real defaults."""
+    rows = {name.strip("`"): default for name, default, _ in _rows("Options")}
+    entries = {entry.key: entry for entry in all_entries() if "turn" in entry.owners}
+    assert rows == {name: default_shown(entries[name]) for name in rows}
+    own = {name for name, entry in entries.items() if entry.owners == ("turn",)}
+    assert own - rows.keys() == set()
+
+
+def test_a_message_from_turn() -> None:
+    """The example of a webhook is accepted; the example of an answer has an id of ours."""
+    webhook, answer = _json("A message from Turn")
+    assert _request(webhook) == OutboundRequest(to=PHONE, from_addr="8110", content="Hello from Turn!")
+    ((message,),) = answer.values()
+    assert re.fullmatch("[0-9a-f]{32}", message["id"])
+
+
+def test_the_fields_of_a_webhook() -> None:
+    """The table of fields has those that are read."""
+    assert {row[0].strip("`") for row in _rows("A message from Turn")} == {
+        *("to", "turn", "from", "reply_to", "waiting_for_user_input", "content")
+    }
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_menus(number: int) -> None:
+    """The examples of menus are shown as the page shows them."""
+    webhooks = [block for block in _json("Menus") if "turn" in block]
+    shown = _blocks("Menus", "text")
+    assert len(webhooks) == len(shown) == 2
+    assert _request(webhooks[number]).content == shown[number].rstrip("\n")
+
+
+@pytest.mark.parametrize("typed", ["2", " 2 ", "2."])
+def test_the_choice(typed: str) -> None:
+    """The answer of the phone makes the choice that the page shows."""
+    webhook, expected, _ = _json("Menus")
+    choice = Menu(_request(webhook).choices).chosen(typed)
+    assert inbound_to_json(_inbound(expected["message"], typed), choice) == expected
+
+
+def test_a_message_to_turn() -> None:
+    """The example of an inbound message is what is POSTed."""
+    (expected,) = _json("A message to Turn")
+    assert inbound_to_json(_inbound(expected["message"], "Hi there")) == expected
+
+
+def test_statuses() -> None:
+    """The examples of statuses are what is POSTed, in both forms; they show the same moment."""
+    nested, flat = _json("Statuses")
+    event = Event(
+        user_message_id=flat["user_message_id"],
+        event_type="delivery_report",
+        delivery_status="delivered",
+        timestamp=datetime.fromisoformat(flat["timestamp"]),
+    )
+    assert (nested_status(event, PHONE), flat_status(event)) == (nested, flat)
+
+
+def test_the_table_of_statuses() -> None:
+    """Each event has the status that the table gives it."""
+    rows = _rows("Statuses")
+    assert len(rows) == 5
+    for words, nested, flat in rows:
+        kind, _, report = words.partition(", ")
+        event = Event(user_message_id="1", event_type=kind.replace(" ", "_"), delivery_status=report or None)
+        assert nested_status(event, PHONE)["status"]["status"] == nested.strip("`"), words
+        assert flat_status(event)["status"] == flat.strip("`"), words
+
+
+def test_the_example_of_an_error() -> None:
+    """The example of an error is the answer to a webhook without to."""
+    with pytest.raises(errors.InvalidBody) as caught:
+        _request({"turn": {}})
+    assert [errors_to_json(errors.answer_for(caught.value))] == _json("Errors")
+
+
+@pytest.mark.parametrize("row", _rows("Errors"), ids=lambda row: row[1])
+def test_the_errors(row: list[str]) -> None:
+    """Each type of error has the status of the table; only 5xx are tried again, the passing ones with Retry-After."""
+    status, kind, _, turn = row
+    answers = [errors.answer_for(error) for error in _every_error()]
+    (answer,) = {
+        attrs.evolve(found, message="", headers=()) for found in answers if found.type == kind.strip("`")
+    }
+    assert (str(answer.status), turn == "tries again") == (status, answer.status >= 500)
+
+
+def _every_error() -> list[Exception]:
+    found: list[Exception] = [Exception("a bug")]
+    for cls in vars(errors).values():
+        if isinstance(cls, type) and issubclass(cls, errors.JunebugTurnError):
+            if cls is errors.MethodNotAllowed:
+                found.append(cls("", ("POST",)))
+            elif not issubclass(cls, errors.DeliveryFailed):
+                found.append(cls(""))
+    return found
+
+
+def test_the_links() -> None:
+    """Each link within the page leads to a heading, each link to a file to one that is there."""
+    headings = {
+        re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+        for title in re.findall(r"^##* (.*)$", PAGE, re.MULTILINE)
+    }
+    for target in re.findall(r"\]\(([^)]+)\)", PAGE):
+        if target.startswith("#"):
+            assert target[1:] in headings, target
+        elif not target.startswith("https://"):
+            assert (Path(__file__).parent.parent / "docs" / target).exists(), target
