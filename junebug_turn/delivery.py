@@ -16,28 +16,19 @@ from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.web.client import (
-    Agent,
-    BrowserLikePolicyForHTTPS,
-    HostnameCachingHTTPSPolicy,
-    HTTPConnectionPool,
-)
+from twisted.web.client import BrowserLikePolicyForHTTPS
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IPolicyForHTTPS
 
-from junebug_turn.addresses import HostRules
+from junebug_turn.agents import Clients
 from junebug_turn.circuits import CircuitOpen, Circuits, Way
 from junebug_turn.destination import Destination
 from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryFailed, DeliveryRefused
-from junebug_turn.guarded import GuardedEndpoints
 from junebug_turn.retry import CHAIN_LIMIT, RetryPolicy, is_misconfiguration, is_passing, retry_after
 from junebug_turn.webclient import WholeBody, failure_reason, read_away
 from junebug_turn.webhook import Webhook
 
 __all__ = ["Deliverer", "Destination"]
-
-IDLE_TIMEOUT = 60
-"""Seconds that a connection is kept for the next delivery."""
 
 
 @frozen
@@ -107,9 +98,9 @@ class Deliverer:
         self._reactor = reactor
         self._clock: Any = reactor if clock is None else clock
         self._rng = rng
-        self._tls = self._guarded_tls = _cached(tls_policy or BrowserLikePolicyForHTTPS())
-        self._connections_per_host = connections_per_host
-        self._clients: dict[HostRules | None, _Clients] = {}
+        self._clients = Clients(
+            reactor, _client, tls_policy or BrowserLikePolicyForHTTPS(), connections_per_host
+        )
         self._running: set[Deferred[None]] = set()
         self._circuits = Circuits(self._clock, rng, suspect_limit=suspect_limit)
 
@@ -160,42 +151,21 @@ class Deliverer:
         """Cancel the deliveries under way and close the connections."""
         for chain in tuple(self._running):
             chain.cancel()
-        for clients in self._clients.values():
-            await clients.pool.closeCachedConnections()
+        await self._clients.close()
 
     def use_tls(self, policy: IPolicyForHTTPS, guarded_policy: IPolicyForHTTPS) -> None:
         """Verify certificates thus from now on; deliveries under way go on as they began.
 
         :param guarded_policy: for URLs that clients gave
         """
-        self._tls, self._guarded_tls = _cached(policy), _cached(guarded_policy)
-        before, self._clients = self._clients, {}
-        for clients in before.values():
-            clients.pool.closeCachedConnections()
-
-    def _clients_for(self, rules: HostRules | None) -> _Clients:
-        """The clients for URLs with these rules: a kept connection was made by the rules that it is used with."""
-        if rules not in self._clients:
-            pool = HTTPConnectionPool(self._reactor)
-            pool.maxPersistentPerHost = self._connections_per_host
-            pool.cachedConnectionTimeout = IDLE_TIMEOUT
-            # The pool's own retry would be an attempt that nobody counts.
-            pool.retryAutomatically = False
-            unkept = HTTPConnectionPool(self._reactor, persistent=False)
-            tls = self._tls if rules is None else self._guarded_tls
-            self._clients[rules] = _Clients(
-                pool,
-                _client(self._reactor, tls, pool, rules),
-                _client(self._reactor, tls, unkept, rules),
-            )
-        return self._clients[rules]
+        self._clients.use_tls(policy, guarded_policy)
 
     async def _chain(self, post: _Post, policy: RetryPolicy, patience: float) -> None:
         start = self._clock.seconds()
         destination = post.destination
         url = destination.url if post.configured else None
         with self._circuits.way(destination.origin, url, start + patience) as way:
-            clients = self._clients_for(destination.rules)
+            clients = self._clients.pair(destination.rules)
             client = clients.pooled
             fault: _Fault | None = None
             attempts = tries = 0
@@ -337,27 +307,7 @@ class _NoCookies(CookieJar):
         pass
 
 
-def _cached(policy: Any) -> Any:
-    # An Agent asks its policy for every request, and a TLS context is slow to make.
-    return HostnameCachingHTTPSPolicy(policy, cacheSize=100)
-
-
-@frozen
-class _Clients:
-    """Two clients with the same rules: one whose connections are kept in ``pool``, one with a new one each time."""
-
-    pool: HTTPConnectionPool
-    pooled: HTTPClient
-    fresh: HTTPClient
-
-
-def _client(reactor: Any, policy: Any, pool: HTTPConnectionPool, rules: HostRules | None) -> HTTPClient:
-    agent: Any
-    if rules is None:
-        agent = Agent(reactor, policy, pool=pool)
-    else:
-        guarded: Any = GuardedEndpoints(reactor, policy, rules)
-        agent = Agent.usingEndpointFactory(reactor, guarded, pool=pool)
+def _client(agent: Any) -> HTTPClient:
     jar: Any = _NoCookies()
     body: Any = WholeBody
     return HTTPClient(agent, jar, body)

@@ -21,7 +21,7 @@ FLOORS = (
     ("structure",),
     ("config",),
     ("guarded", "tls", "listening", "hangup"),
-    ("retry", "caches", "webclient", "apiauth", "middlewares", "circuit", "once"),
+    ("retry", "caches", "webclient", "apiauth", "middlewares", "circuit", "once", "agents"),
     ("circuits",),
     ("amqp", "delivery"),
     ("junebug", "turn"),
