@@ -13,7 +13,7 @@ HIDDEN = "***"
 DEFAULT = "default"
 
 # What stands in the options of a middleware under these keys is no secret.
-_OPEN = ("class_path", "enable_for_connectors")
+OPEN = ("class_path", "enable_for_connectors")
 
 
 @frozen
@@ -55,7 +55,7 @@ def masked(value: Any) -> Any:
     """The same, with ``***`` for each text and number; of a URL its scheme, host and port are left."""
     value = plain(value)
     if isinstance(value, dict):
-        return {key: inner if key in _OPEN else masked(inner) for key, inner in value.items()}
+        return {key: inner if key in OPEN else masked(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [masked(inner) for inner in value]
     if value is None or value == "" or isinstance(value, bool):

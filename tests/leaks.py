@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from twisted.logger import LogEvent, formatEventAsClassicLogText
 
-from junebug_turn.told import Told, plain
+from junebug_turn.told import OPEN, Told, plain
 
 SHORTEST = 8
 """Characters; what is shorter may stand anywhere."""
@@ -38,8 +38,9 @@ class Leaks:
 
     def _collect(self, value: Any) -> None:
         if isinstance(value, dict):
-            for inner in value.values():
-                self._collect(inner)
+            for key, inner in value.items():
+                if key not in OPEN:
+                    self._collect(inner)
         elif isinstance(value, list):
             for inner in value:
                 self._collect(inner)
