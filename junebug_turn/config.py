@@ -22,15 +22,18 @@ from junebug_turn.options import (
     TurnOptions,
 )
 from junebug_turn.structure import ENTRIES, GROUPS, Layer, Reader, given, overlay, show_name
+from junebug_turn.told import Told
 
 __all__ = [
     "AmqpOptions",
     "ApplicationOptions",
     "DaemonOptions",
+    "Explained",
     "JunebugOptions",
     "Settings",
     "TurnOptions",
     "endpoint_description",
+    "explain",
     "load",
 ]
 
@@ -50,14 +53,37 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
     :param environ: the environment variables
     :raises ConfigError: one line for each fault
     """
+    explained = explain(flags, environ)
+    if explained.settings is None:
+        raise ConfigError(*explained.faults)
+    return explained.settings
+
+
+@frozen
+class Explained:
+    """The configuration as it was read.
+
+    :ivar settings: None where there are faults
+    :ivar faults: a line for each
+    :ivar told: every value, with where it came from
+    """
+
+    settings: Settings | None
+    faults: tuple[str, ...]
+    told: tuple[Told, ...]
+
+
+def explain(flags: Mapping[str, str], environ: Mapping[str, str]) -> Explained:
+    """The settings of all layers, with whatever there is to say of them; parameters as for ``load``."""
     layers = _Layers(flags, environ)
     layer = overlay(overlay(layers.file(), layers.environment()), layers.flags())
     reader = Reader(layers.place, layers.prefix, _parse)
     daemon, applications = reader.daemon(layer), reader.applications(layer)
-    faults = dict.fromkeys(layers.faults + reader.faults)
-    if faults:
-        raise ConfigError(*faults)
-    return Settings(DaemonOptions(**daemon), tuple(cls(**values) for cls, values in applications))
+    faults = tuple(dict.fromkeys(layers.faults + reader.faults))
+    settings = None
+    if not faults:
+        settings = Settings(DaemonOptions(**daemon), tuple(cls(**values) for cls, values in applications))
+    return Explained(settings, faults, tuple(reader.told))
 
 
 class _Layers:
@@ -219,7 +245,7 @@ def _parse(text: str | bytes) -> Any:
     :raises ValueError: it can't be read; the message says where and why, without quoting the text
     """
     try:
-        return yaml.load(text, _Loader)  # noqa: S506  _Loader is a SafeLoader
+        return yaml.load(text, _Loader)  # noqa: S506  _Loader is a SafeLoader  # nosec B506
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""

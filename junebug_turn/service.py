@@ -10,7 +10,6 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -18,20 +17,24 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
 from junebug_turn.amqp.broker import Broker
-from junebug_turn.amqp.connector import Connector
+from junebug_turn.amqp.layered import LayeredConnector
 from junebug_turn.caches import make_cache
 from junebug_turn.caches.interface import Cache
 from junebug_turn.config import Settings, endpoint_description
 from junebug_turn.delivery import Deliverer, Destination
 from junebug_turn.errors import ConfigError, DeliveryRefused
+from junebug_turn.http.connections import Connections
 from junebug_turn.http.health import Health
 from junebug_turn.http.metrics import MetricsPage
 from junebug_turn.http.site import ApiSite, Root
 from junebug_turn.junebug.api import JunebugApi
 from junebug_turn.junebug.application import JunebugApplication
+from junebug_turn.listening import RenewableContext, server_endpoint
 from junebug_turn.metrics import Metrics, State
+from junebug_turn.middlewares import BaseMiddleware, Chain, make_middlewares
 from junebug_turn.options import ApplicationOptions, TurnOptions
 from junebug_turn.retry import RetryPolicy
+from junebug_turn.tls import TlsFiles
 from junebug_turn.turn.api import TurnApi
 from junebug_turn.turn.application import TurnApplication
 
@@ -61,10 +64,15 @@ class Daemon(Service):
         self._counting = LoopingCall(lambda: Deferred.fromCoroutine(self._count()))
         self._counting.clock = reactor
         self._broker = Broker(reactor, settings.daemon.amqp, prefetch=settings.daemon.worker_concurrency)
+        daemon = settings.daemon
+        self._tls_files = TlsFiles(daemon.ca_file, daemon.client_cert_file, daemon.client_key_file)
+        self._certificates: dict[str, RenewableContext] = {}
         # A quarter of the places that a queue has.
         self._deliverer = Deliverer(
-            reactor, suspect_limit=max(1, settings.daemon.worker_concurrency // 4), metrics=self._metrics
+            reactor, suspect_limit=max(1, daemon.worker_concurrency // 4), metrics=self._metrics
         )
+        self._limits = limits = daemon.limits
+        connections = Connections(reactor, limits.max_connections, limits.max_connections_per_client)
         self._caches: list[Cache] = []
         self._cache_of: dict[str, Cache] = {}
         self._sites: dict[str, ApiSite] = {}
@@ -73,6 +81,19 @@ class Daemon(Service):
         self.ready = False
         mounts: dict[str, dict[str, IResource]] = {}
         faults: list[str] = []
+        amqp = daemon.amqp
+        amqp_files = TlsFiles(amqp.ca_file, amqp.client_cert_file, amqp.client_key_file, "amqp.")
+        self._middlewares: list[BaseMiddleware] = []
+        names = [options.connector_name for options in settings.applications]
+        for check in (
+            self._renew_outgoing,
+            amqp_files.load,
+            lambda: self._middlewares.extend(make_middlewares(daemon.middlewares or (), names)),
+        ):
+            try:
+                check()
+            except ConfigError as error:
+                faults += error.lines
         for options in settings.applications:
             try:
                 resource = self._add_application(options)
@@ -102,12 +123,15 @@ class Daemon(Service):
             self._sites[description] = ApiSite(
                 Root(own | resources),
                 reactor,
+                limits=limits,
+                connections=connections,
                 metrics=self._metrics,
                 connectors=connectors.get(description),
             )
 
     def _add_application(self, options: ApplicationOptions) -> IResource:
-        connector = Connector(self._broker, options.connector_name, metrics=self._metrics)
+        chain = Chain(self._middlewares, options.connector_name)
+        connector = LayeredConnector(self._broker, options.connector_name, chain, metrics=self._metrics)
         policy = RetryPolicy(options.max_retries, options.retry_delay_base, options.retry_delay_exponent)
         application: JunebugApplication | TurnApplication
         api: JunebugApi | TurnApi
@@ -116,13 +140,18 @@ class Daemon(Service):
                 "message_cache", options.message_cache_class, options.message_cache_config, options
             )
             application = TurnApplication(options, connector, cache, self._deliverer, policy)
-            api = TurnApi(application, self._reactor)
+            api = TurnApi(application, self._reactor, max_json_depth=self._limits.max_json_depth)
         else:
             cache = self._add_cache(
                 "state_cache", options.state_cache_class, options.state_cache_config, options
             )
             application = JunebugApplication(options, connector, cache, self._deliverer, policy)
-            api = JunebugApi(application, self._reactor, self._publishing)
+            api = JunebugApi(
+                application,
+                self._reactor,
+                self._publishing,
+                max_json_depth=self._limits.max_json_depth,
+            )
         connector.consume(application.on_inbound, application.on_event)
         return api.resource()
 
@@ -177,7 +206,10 @@ class Daemon(Service):
         super().privilegedStartService()
         for description, site in self._sites.items():
             try:
-                listening = serverFromString(self._reactor, description).listen(site)
+                endpoint, certificate = server_endpoint(self._reactor, description)
+                listening = endpoint.listen(site)
+                if certificate is not None:
+                    self._certificates[description] = certificate
             except Exception:
                 listening = fail(Failure())
             failures: list[Failure] = []
@@ -190,6 +222,27 @@ class Daemon(Service):
                 self.log.critical("{line}", line=line)
                 raise SystemExit(f"junebug-turn: {line}")
 
+    def _renew_outgoing(self) -> None:
+        tls = self._tls_files.load()
+        # Our own certificate is for the operator's destinations, not for whoever gives an event_url.
+        self._deliverer.use_tls(tls, tls.anonymous())
+
+    def reload(self) -> None:
+        """Read the certificates again, for new connections; one that can't be used leaves its place unchanged."""
+        renewals = {"outgoing HTTPS": self._renew_outgoing}
+        renewals |= {address: context.renew for address, context in self._certificates.items()}
+        for what, renew in renewals.items():
+            try:
+                renew()
+            except Exception as error:
+                self.log.error(
+                    "the certificates of {what} can't be read again, and stay as they were: {error}",
+                    what=what,
+                    error=error,
+                )
+            else:
+                self.log.info("read the certificates of {what} again", what=what)
+
     def startService(self) -> None:
         """Start the caches, then the broker, whose consumers need them."""
         super().startService()
@@ -197,6 +250,8 @@ class Daemon(Service):
         self._starting.addErrback(lambda failure: self.log.failure("the start failed", failure=failure))
 
     async def _start(self) -> None:
+        for middleware in self._middlewares:
+            await middleware.setup()
         for cache in self._caches:
             await cache.start()
         self._broker.startService()
@@ -226,6 +281,10 @@ class Daemon(Service):
         await requests
         await self._deliverer.close()
         await self._all("close the caches", [Deferred.fromCoroutine(cache.stop()) for cache in self._caches])
+        await self._all(
+            "end the middlewares",
+            [Deferred.fromCoroutine(each.teardown_middleware()) for each in self._middlewares],
+        )
         await self._all("close the broker's connection", [self._broker.stopService()])
         self.log.info("stopped")
 

@@ -15,15 +15,16 @@ from attrs import NOTHING, frozen
 
 from junebug_turn import filed, kinds
 from junebug_turn.kinds import endpoint_description
+from junebug_turn.option import Option
 from junebug_turn.options import (
     APPLICATIONS,
     SELECTORS,
     AmqpOptions,
     ApplicationOptions,
     DaemonOptions,
-    Option,
     all_entries,
 )
+from junebug_turn.told import DEFAULT, Told
 
 ENTRIES = all_entries()
 GROUPS = frozenset(entry.path[0] for entry in ENTRIES if len(entry.path) > 1)
@@ -115,10 +116,23 @@ def show_name(name: object) -> str:
     return name if isinstance(name, str) and name.isprintable() and 0 < len(name) <= 250 else show(name)
 
 
+def _default(field: attrs.Attribute[Any]) -> Any:
+    default: Any = field.default
+    return default.factory() if hasattr(default, "factory") else default
+
+
+def _source(found: Given) -> str:
+    """Where a value came from; the keys of a mapping may have come from several places."""
+    inner = found.value.values() if isinstance(found.value, dict) else ()
+    sources = {value.source: None for value in inner if isinstance(value, Given)}
+    return ", ".join(sources) or found.source
+
+
 class Reader:
     """Reads the options out of a layer.
 
     :ivar faults: a line for each value that can't be used; what was read is only of use while there is none
+    :ivar told: every value, also those that are at their default
     :param place: where a missing option can be put: the file
     :param prefix: the prefix of environment variables
     :param parse: reads YAML text, and raises ValueError
@@ -127,6 +141,8 @@ class Reader:
     def __init__(self, place: str, prefix: str, parse: Callable[[str], Any]) -> None:
         self._parse = parse
         self.faults: list[str] = []
+        self.told: list[Told] = []
+        self._number: int | None = None
         self._place = place
         self._prefix = prefix
 
@@ -136,7 +152,14 @@ class Reader:
         values = self._values(DaemonOptions, layer, "the daemon", self._place)
         amqp = self._selector("amqp_url", layer)
         if amqp:
-            values["amqp"] = AmqpOptions(**amqp)
+            # What a URL can't say, such as files, is left as it is.
+            group = values.get("amqp", NOTHING)
+            values["amqp"] = attrs.evolve(AmqpOptions() if group is NOTHING else group, **amqp)
+            by_url = {f"amqp.{name}": value for name, value in amqp.items()}
+            source = layer["amqp_url"].source
+            for place, told in enumerate(self.told):
+                if told.key in by_url:
+                    self.told[place] = attrs.evolve(told, value=by_url[told.key], source=source)
         return values
 
     def applications(self, layer: Layer) -> list[tuple[type[ApplicationOptions], dict[str, Any]]]:
@@ -165,6 +188,8 @@ class Reader:
             self._refuse(own, own.keys() - _KEYS, "unknown option")
             return None, {}, place
         cls = APPLICATIONS[name]
+        self._number = 0 if self._number is None else self._number + 1
+        self._tell("application", SELECTORS["application"], name, layer["application"])
         keys = {field.name for field in attrs.fields(cls)} | {"application"}
         self._refuse(own, own.keys() & _DAEMON_KEYS - keys, "belongs at the top level")
         self._refuse(own, own.keys() - _DAEMON_KEYS - keys, f"unknown option of application {name}")
@@ -184,10 +209,15 @@ class Reader:
             if field.name not in layer:
                 if field.default is NOTHING:
                     self._missing(field.name, owner, place)
+                if option.kind is kinds.GROUP:
+                    self._group(field.name, type(field.default.factory()), Given({}, DEFAULT))
+                else:
+                    self._tell(field.name, option, _default(field), None)
             elif option.kind is kinds.GROUP:
                 values[field.name] = self._group(field.name, type(field.default.factory()), layer[field.name])
             else:
                 value = self._accept(field.name, option, layer[field.name])
+                self._tell(field.name, option, value, layer[field.name])
                 if value is not NOTHING:
                     values[field.name] = value
         return values
@@ -197,12 +227,15 @@ class Reader:
             self.faults.append(f"{key}: must be a mapping ({group.source})")
             return NOTHING
         values = {}
-        options = {field.name: field.metadata["option"] for field in attrs.fields(cls)}
+        fields = attrs.fields_dict(cls)
+        options = {name: field.metadata["option"] for name, field in fields.items()}
         unknown = {f"{key}.{name}": value for name, value in group.value.items() if name not in options}
         self._refuse(unknown, unknown, "unknown option", known={f"{key}.{name}" for name in options})
         for name in options:
             if name in group.value:
                 values[name] = self._accept(f"{key}.{name}", options[name], group.value[name])
+            value = values.get(name, _default(fields[name]))
+            self._tell(f"{key}.{name}", options[name], value, group.value.get(name))
         return cls(**{name: value for name, value in values.items() if value is not NOTHING})
 
     def _accept(self, key: str, option: Option, found: Given) -> Any:
@@ -227,6 +260,10 @@ class Reader:
             got = "" if option.secret else f", got {show(value)}"
             self.faults.append(f"{key}: {error}{got} ({found.source})")
             return NOTHING
+
+    def _tell(self, key: str, option: Option, value: Any, found: Given | None) -> None:
+        source = _source(found) if found else DEFAULT
+        self.told.append(Told(self._number, key, value, source, option.secret))
 
     def _missing(self, key: str, owner: str, place: str) -> None:
         variable, flag = self._prefix + key.upper(), "--" + key.replace("_", "-")

@@ -13,20 +13,24 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # From the ground up; "caches" stands for a package with all its modules, which may import each other.
 FLOORS = (
-    ("errors", "strictjson", "webhook"),
+    ("errors", "strictjson", "addresses", "told", "webhook"),
     ("logs",),
     ("sentry", "systemd"),
     ("messages", "kinds", "menus", "jsonapi", "destination"),
-    ("filed",),
+    ("guardkinds", "option", "filed"),
+    ("limits",),
     ("options",),
     ("structure",),
     ("config",),
-    ("retry", "caches", "webclient", "circuit", "once", "metrics"),
+    ("guarded", "tls", "listening", "hangup"),
+    ("retry", "caches", "webclient", "apiauth", "middlewares", "circuit", "once", "agents", "metrics"),
     ("circuits",),
     ("amqp", "delivery"),
     ("junebug", "turn"),
     ("http",),
     ("service",),
+    ("reach",),
+    ("checkconfig",),
     ("tap", "cli"),
 )
 
@@ -38,6 +42,7 @@ KNOWN_TO = {
     "yaml": ("config",),
     "sentry_sdk": ("sentry",),
     "prometheus_client": ("metrics",),
+    "text_unidecode": ("middlewares.unidecoder",),
 }
 
 

@@ -66,6 +66,9 @@ class Recorded(Service):
         self.reactor = reactor
         self.settings = settings
 
+    def reload(self) -> None:
+        """For SIGHUP."""
+
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[Recorded]:

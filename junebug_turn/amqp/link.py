@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
-from twisted.internet.ssl import optionsForClientTLS
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -18,6 +18,7 @@ from junebug_turn.amqp.channel import describe
 from junebug_turn.amqp.kept import MAX_DELAY, backoff
 from junebug_turn.amqp.protocol import AmqpProtocol
 from junebug_turn.options import AmqpOptions
+from junebug_turn.tls import TlsFiles
 
 CONNECT_TIMEOUT = 10  # seconds, for the connection and the login together
 CLOSE_TIMEOUT = 5  # seconds
@@ -77,6 +78,14 @@ class Link:
         if protocol is not None:
             await protocol.disconnect(CLOSE_TIMEOUT)
         self._abandon_serving()
+
+    async def try_once(self) -> None:
+        """Connect, log in and leave again.
+
+        :raises Exception: that can't be done; ``describe`` has words for it
+        """
+        protocol = await self._connect()
+        await protocol.disconnect(CLOSE_TIMEOUT)
 
     async def _run(self) -> None:
         failures = 0
@@ -159,8 +168,12 @@ class Link:
         endpoint = HostnameEndpoint(self._reactor, options.hostname, options.port, timeout=CONNECT_TIMEOUT)
         if not options.tls:
             return endpoint
-        # This checks the certificate and that it is for the host's name (or address).
-        return wrapClientTLS(optionsForClientTLS(options.hostname, trustRoot=self._trust_root), endpoint)
+        # The files are read for each connection: they may have been renewed.
+        files = TlsFiles(options.ca_file, options.client_cert_file, options.client_key_file, "amqp.")
+        tls = files.load()
+        if self._trust_root is not None:
+            tls = evolve(tls, trust_root=self._trust_root)
+        return wrapClientTLS(tls.creator(options.hostname), endpoint)
 
     def _report(self, fault: Exception) -> None:
         late = isinstance(fault, TimeoutError)

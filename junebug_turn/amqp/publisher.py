@@ -152,7 +152,7 @@ class Publisher(KeptChannel):
 
     def _send(self, publish: _Publish) -> None:
         channel = self.channel
-        assert channel is not None  # noqa: S101  (for mypy; _ready says so)
+        assert channel is not None  # noqa: S101  (for mypy; _ready says so)  # nosec B101
         # Noted before it is written: a full write buffer calls back at once.
         self._published += 1
         publish.number = self._published

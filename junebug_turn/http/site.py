@@ -7,15 +7,15 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
-from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Site
 
 from junebug_turn.errors import ChannelNotFound, NotFound, ShuttingDown
+from junebug_turn.http.channel import ApiChannel
+from junebug_turn.http.connections import Connections
 from junebug_turn.http.request import ApiRequest
+from junebug_turn.limits import LimitOptions
 from junebug_turn.metrics import Metrics
-
-MAX_BODY = 1024 * 1024
 
 
 class Root(Resource):
@@ -60,9 +60,11 @@ class ApiSite(Site):
     """The server behind one address.
 
     :param connectors: path of a mount -> connector of its application, for the metrics
-    :ivar max_body: the largest body that is taken, in bytes
+    :ivar limits: what a client may send, and in which time
+    :ivar connections: counts those of all servers of the daemon
     """
 
+    protocol = ApiChannel  # type: ignore[assignment]  # by itself: nobody negotiates HTTP/2 past it
     requestFactory = ApiRequest
     displayTracebacks = False
     noisy = False
@@ -72,14 +74,19 @@ class ApiSite(Site):
         root: Root,
         reactor: IReactorTime,
         *,
-        max_body: int = MAX_BODY,
+        limits: LimitOptions | None = None,
+        connections: Connections | None = None,
         metrics: Metrics | None = None,
         connectors: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(root, reactor=reactor)
+        self.timeOut = None  # the channel has its own
         self._metrics = metrics or Metrics()
         self._connectors = connectors or {}
-        self.max_body = max_body
+        self.limits = limits or LimitOptions()
+        self.connections = connections or Connections(
+            reactor, self.limits.max_connections, self.limits.max_connections_per_client
+        )
         self._under_way = 0
         self._draining: Deferred[None] | None = None
 
@@ -115,10 +122,6 @@ class ApiSite(Site):
         self._draining = succeed(None) if self._under_way == 0 else Deferred()
         return self._draining
 
-    def close_slowly(self, channel: HTTPChannel, seconds: float) -> None:
-        """Close our half of a connection now, and all of it after ``seconds`` at the latest."""
-        transport: Any = channel.transport
-        # TLS has no half-closed connections.
-        getattr(transport, "loseWriteConnection", transport.loseConnection)()
-        abort = self.reactor.callLater(seconds, transport.abortConnection)
-        channel.requests[-1].notifyFinish().addErrback(lambda _: abort.cancel() if abort.active() else None)
+    def acceptableProtocols(self) -> list[bytes]:
+        """What TLS can negotiate: HTTP/1.1 only, the one that the limits are for."""
+        return [b"http/1.1"]

@@ -12,7 +12,7 @@ from junebug_turn.delivery import Deliverer, Destination
 from junebug_turn.errors import MessageNotFound
 from junebug_turn.logs import about
 from junebug_turn.menus import Choice, Menu
-from junebug_turn.messages import CLOSE, Event, Message
+from junebug_turn.messages import CLOSE, Event, Message, check_length
 from junebug_turn.options import TurnOptions
 from junebug_turn.retry import RetryPolicy, inbound_patience
 from junebug_turn.turn.messages import OutboundRequest, flat_status, inbound_to_json, nested_status
@@ -68,9 +68,11 @@ class TurnApplication:
 
         What its events and answers need is stored first, since they can come at once.
 
+        :raises MessageTooLong: its content is over ``character_limit``
         :raises MessageNotFound: it replies to a message that isn't known
         :raises Passing: the broker can't take it now
         """
+        check_length(request.content, self.options.character_limit)
         message = await self._build(request)
         with about(connector=self.options.connector_name, message_id=message.message_id):
             await self._cache.store_outbound(message, None, None)
