@@ -8,9 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, fail
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -29,6 +28,7 @@ from junebug_turn.http.metrics import MetricsPage
 from junebug_turn.http.site import ApiSite, Root
 from junebug_turn.junebug.api import JunebugApi
 from junebug_turn.junebug.application import JunebugApplication
+from junebug_turn.listening import check_reuse_port, listen
 from junebug_turn.metrics import Metrics, State
 from junebug_turn.options import ApplicationOptions, TurnOptions
 from junebug_turn.retry import RetryPolicy
@@ -65,9 +65,9 @@ class Daemon(Service):
         self._deliverer = Deliverer(
             reactor, suspect_limit=max(1, settings.daemon.worker_concurrency // 4), metrics=self._metrics
         )
-        self._caches: list[Cache] = []
-        self._cache_of: dict[str, Cache] = {}
+        self._caches: dict[str, Cache] = {}
         self._sites: dict[str, ApiSite] = {}
+        self._shared: set[str] = set()
         self._ports: list[IListeningPort] = []
         self._starting: Deferred[None] | None = None
         self.ready = False
@@ -107,6 +107,10 @@ class Daemon(Service):
             )
 
     def _add_application(self, options: ApplicationOptions) -> IResource:
+        if options.reuse_port:
+            description = endpoint_description(options.http_bind)
+            check_reuse_port(description)
+            self._shared.add(description)
         connector = Connector(self._broker, options.connector_name, metrics=self._metrics)
         policy = RetryPolicy(options.max_retries, options.retry_delay_base, options.retry_delay_exponent)
         application: JunebugApplication | TurnApplication
@@ -131,8 +135,7 @@ class Daemon(Service):
     ) -> Cache:
         connector = options.connector_name
         cache = make_cache(class_path, config, option=option, connector=connector, clock=self._reactor)
-        self._caches.append(cache)
-        self._cache_of[connector] = cache
+        self._caches[connector] = cache
         return cache
 
     def _publishing(self) -> bool:
@@ -143,20 +146,23 @@ class Daemon(Service):
     def health(self) -> Mapping[str, Mapping[str, Any]]:
         """The state of each component.
 
-        amqp is well when it is connected, can publish and all consumers are live.  A destination that is down
-        makes us not less healthy: nothing is lost, and starting us again would help nobody.
+        amqp is well when it is connected, can publish and all consumers are live.  A destination or a cache that is
+        down makes us not less healthy: nothing is lost, and starting us again would help nobody.
         """
         amqp = self._broker.status()
         well = amqp["connected"] and amqp["publishing"] and all(amqp["consumers"].values())
         degraded = self._deliverer.degraded()
         state = "degraded" if degraded else "ok"
+        caches = {connector: cache.status() for connector, cache in self._caches.items()}
+        cached = all(status["ok"] for status in caches.values())
         return {
             "amqp": {"ok": well, **amqp},
             "destinations": {"ok": True, "state": state, "origins": degraded},
+            "cache": {"ok": True, "state": "ok" if cached else "degraded", "connectors": caches},
         }
 
     def _state(self) -> State:
-        stats = {name: cache.stats() for name, cache in self._cache_of.items()}
+        stats = {name: cache.stats() for name, cache in self._caches.items()}
         circuits = dict.fromkeys(self._deliverer.degraded(), True)
         return State(self._broker.status(), self._queues, stats, circuits)
 
@@ -176,10 +182,7 @@ class Daemon(Service):
         """
         super().privilegedStartService()
         for description, site in self._sites.items():
-            try:
-                listening = serverFromString(self._reactor, description).listen(site)
-            except Exception:
-                listening = fail(Failure())
+            listening = listen(self._reactor, description, site, reuse_port=description in self._shared)
             failures: list[Failure] = []
             listening.addCallbacks(self._ports.append, failures.append)
             for failure in failures:
@@ -197,7 +200,7 @@ class Daemon(Service):
         self._starting.addErrback(lambda failure: self.log.failure("the start failed", failure=failure))
 
     async def _start(self) -> None:
-        for cache in self._caches:
+        for cache in self._caches.values():
             await cache.start()
         self._broker.startService()
         self._counting.start(COUNT_INTERVAL)
@@ -225,7 +228,9 @@ class Daemon(Service):
         await self._all("stop consuming", [consuming])
         await requests
         await self._deliverer.close()
-        await self._all("close the caches", [Deferred.fromCoroutine(cache.stop()) for cache in self._caches])
+        await self._all(
+            "close the caches", (Deferred.fromCoroutine(cache.stop()) for cache in self._caches.values())
+        )
         await self._all("close the broker's connection", [self._broker.stopService()])
         self.log.info("stopped")
 

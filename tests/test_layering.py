@@ -21,7 +21,7 @@ FLOORS = (
     ("options",),
     ("structure",),
     ("config",),
-    ("retry", "caches", "webclient", "circuit", "once", "metrics"),
+    ("retry", "caches", "webclient", "circuit", "once", "metrics", "listening"),
     ("circuits",),
     ("amqp", "delivery"),
     ("junebug", "turn"),
@@ -38,6 +38,7 @@ KNOWN_TO = {
     "yaml": ("config",),
     "sentry_sdk": ("sentry",),
     "prometheus_client": ("metrics",),
+    "txredisapi": ("caches",),
 }
 
 
@@ -88,7 +89,7 @@ def test_a_module_imports_from_lower_floors(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(MODULES))
 def test_a_library_is_known_in_its_place_only(name: str) -> None:
-    """Klein, txamqp, treq and YAML are each imported only where they have their place."""
+    """Klein, txamqp, treq, YAML and txredisapi are each imported only where they have their place."""
     for imported in _imports(name):
         places = KNOWN_TO.get(imported.split(".")[0])
         if places is not None:

@@ -32,7 +32,8 @@ class Cache(ABC):
     time, but for one thing: it is not thereby the last one of its address.
 
     Every method but ``start``, ``stop`` and ``status`` raises ``CacheError`` where the cache can't store or read
-    now, within ``cache_timeout``; one that fetches raises ``UnreadableEntry`` where a key has something foreign.
+    now, within ``cache_timeout``.  ``fetch_outbound`` and ``fetch_events`` raise ``UnreadableEntry`` where something
+    foreign is in its place; for the other ones that is unknown, and logged.
     """
 
     @classmethod

@@ -12,7 +12,7 @@ docs/caches.md has all keys.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any, Self
 
 from twisted.internet.error import ConnectionClosed
@@ -26,7 +26,7 @@ from junebug_turn.caches.interface import Cache, Details, Outbound
 from junebug_turn.caches.redis_address import RedisAddress
 from junebug_turn.caches.redis_pool import RedisPool
 from junebug_turn.caches.watch import Watch
-from junebug_turn.errors import UnreadableEntry, UnreadableMessage
+from junebug_turn.errors import CacheError, UnreadableEntry, UnreadableMessage
 from junebug_turn.menus import Menu
 from junebug_turn.messages import Event, Message
 
@@ -125,17 +125,15 @@ class RedisCache(Cache):
     async def fetch_inbound(self, message_id: str) -> Message | None:
         key = self._inbound + message_id
         if self._by_address:
-            packed = await self._eval(
+            return await self._fetch_message(
                 redis_scripts.FETCH_INBOUND, key, self._inbound_ttl, message_id, self._last
             )
-        else:
-            packed = await self._eval(redis_scripts.FETCH_FIELD, key, _MESSAGE, self._inbound_ttl)
-        return _read_message(packed)
+        return await self._fetch_message(redis_scripts.FETCH_FIELD, key, _MESSAGE, self._inbound_ttl)
 
     async def fetch_last_inbound(self, from_addr: str) -> Message | None:
         if not self._by_address:
             return None
-        packed = await self._eval(
+        return await self._fetch_message(
             redis_scripts.FETCH_LAST_INBOUND,
             self._last + from_addr,
             self._inbound_ttl,
@@ -143,7 +141,14 @@ class RedisCache(Cache):
             _marked(from_addr),
             self._last,
         )
-        return _read_message(packed)
+
+    async def _fetch_message(self, script: str, key: str, *args: str | int) -> Message | None:
+        try:
+            packed = await self._read(self._eval(script, key, *args))
+            return None if packed is None else Message.from_json(packed)
+        except (UnreadableEntry, UnreadableMessage) as error:
+            self.log.warn("an inbound message in the cache counts as unknown: {error!s}", error=error)
+            return None
 
     async def store_outbound(
         self,
@@ -167,7 +172,7 @@ class RedisCache(Cache):
 
     async def fetch_outbound(self, message_id: str) -> Outbound | None:
         key = self._outbound + message_id
-        packed = await self._eval(redis_scripts.FETCH_FIELD, key, _MESSAGE, self._outbound_ttl)
+        packed = await self._read(self._eval(redis_scripts.FETCH_FIELD, key, _MESSAGE, self._outbound_ttl))
         # An event of an unknown message makes the key too: only this field tells that the message is known.
         if packed is None:
             return None
@@ -190,7 +195,8 @@ class RedisCache(Cache):
         )
 
     async def fetch_events(self, message_id: str) -> list[Event]:
-        fields = await self._eval(redis_scripts.FETCH_FIELDS, self._outbound + message_id, self._outbound_ttl)
+        key = self._outbound + message_id
+        fields = await self._read(self._eval(redis_scripts.FETCH_FIELDS, key, self._outbound_ttl))
         events = []
         for name, value in zip(fields[::2], fields[1::2], strict=True):
             if name == _MESSAGE.encode():
@@ -213,38 +219,38 @@ class RedisCache(Cache):
             await self._execute("SET", key, packing.pack_menu(menu), "PX", self._outbound_ttl)
 
     async def fetch_menu(self, address: str) -> Menu | None:
-        packed = await self._execute("GET", _bytes(self._menu + address))
-        if packed is None:
-            return None
         try:
-            return packing.unpack_menu(packed)
-        except (ValueError, TypeError):
-            raise UnreadableEntry("a menu in the cache can't be read") from None
+            packed = await self._read(self._execute("GET", _bytes(self._menu + address)))
+            return None if packed is None else packing.unpack_menu(packed)
+        except (UnreadableEntry, ValueError, TypeError) as error:
+            self.log.warn("a menu in the cache counts as unknown: {error!s}", error=error)
+            return None
 
-    async def _execute(self, *command: Any) -> Any:
+    async def _eval(self, script: str, key: str, *args: str | bytes | int) -> Any:
+        """The result of a script that the pool's connection remembers."""
+        values = [_bytes(arg) if isinstance(arg, str) else arg for arg in args]
+
+        async def work() -> Any:
+            connection = await self._pool.connection()
+            return await connection.eval(script, [_bytes(key)], values)
+
+        return await self._watch.run(work())
+
+    async def _execute(self, *command: str | bytes | int) -> Any:
         async def work() -> Any:
             connection = await self._pool.connection()
             return await connection.execute_command(*command)
 
-        return await self._watch.run(_or_unreadable(work()))
+        return await self._watch.run(work())
 
-    async def _eval(self, script: str, key: str, *args: str | bytes | int) -> Any:
-        async def work() -> Any:
-            connection = await self._pool.connection()
-            values = [_bytes(arg) if isinstance(arg, str) else arg for arg in args]
-            return await connection.eval(script, [_bytes(key)], values)
-
-        return await self._watch.run(_or_unreadable(work()))
-
-
-async def _or_unreadable(work: Any) -> Any:
-    try:
-        return await work
-    except RedisError as error:
-        # The key is taken by something of another kind: no trying again would help.
-        if "WRONGTYPE" in str(error):
-            raise UnreadableEntry("a key of the cache has a value of a wrong type") from error
-        raise
+    async def _read(self, command: Awaitable[Any]) -> Any:
+        """The result of ``command``; a key of a wrong type is nothing that a later attempt would read."""
+        try:
+            return await command
+        except CacheError as error:
+            if "WRONGTYPE" in str(error.__cause__):
+                raise UnreadableEntry("a key of the cache has a value of a wrong type") from error
+            raise
 
 
 def _milliseconds(seconds: float) -> int:
@@ -269,12 +275,3 @@ def _read_json(packed: bytes) -> Any:
         return strictjson.loads(packed)
     except ValueError:
         raise UnreadableEntry("an entry of the cache is not JSON") from None
-
-
-def _read_message(packed: bytes | None) -> Message | None:
-    if packed is None:
-        return None
-    try:
-        return Message.from_json(packed)
-    except UnreadableMessage as error:
-        raise UnreadableEntry(f"an inbound message in the cache can't be read: {error}") from None

@@ -10,6 +10,7 @@ from typing import Any, Self
 from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
 
 from junebug_turn.caches import checks, packing
 from junebug_turn.caches.checks import CACHE_TIMEOUT, DAY
@@ -94,6 +95,8 @@ class SqliteCache(Cache):
     :param by_address: whether the last message of an address can be fetched
     """
 
+    log = Logger()
+
     def __init__(
         self,
         reactor: Any,
@@ -149,7 +152,14 @@ class SqliteCache(Cache):
 
     async def fetch_inbound(self, message_id: str) -> Message | None:
         packed = await self._get(_INBOUND, message_id)
-        return None if packed is None else _read(packing.unpack_message, message_id, packed)
+        return None if packed is None else self._message(message_id, packed)
+
+    def _message(self, message_id: str, packed: bytes) -> Message | None:
+        try:
+            return packing.unpack_message(message_id, packed)
+        except _DAMAGED as error:
+            self.log.warn("an inbound message in the cache counts as unknown: {error!s}", error=error)
+            return None
 
     async def fetch_last_inbound(self, from_addr: str) -> Message | None:
         if not self._by_address:
@@ -164,9 +174,9 @@ class SqliteCache(Cache):
         found = await self._watch.run(self._file.read(read))
         if found is None:
             return None
-        message = _read(packing.unpack_message, found[0].decode("utf-8", "surrogatepass"), found[1])
+        message = self._message(found[0].decode("utf-8", "surrogatepass"), found[1])
         # After it was forgotten it may have come again from another address.
-        return message if message.from_addr == from_addr else None
+        return message if message is not None and message.from_addr == from_addr else None
 
     async def store_outbound(
         self,
@@ -210,7 +220,11 @@ class SqliteCache(Cache):
 
     async def fetch_menu(self, address: str) -> Menu | None:
         packed = await self._get(_MENU, address)
-        return None if packed is None else _read(packing.unpack_menu, packed)
+        try:
+            return None if packed is None else packing.unpack_menu(packed)
+        except _DAMAGED as error:
+            self.log.warn("a menu in the cache counts as unknown: {error!s}", error=error)
+            return None
 
     def _entries(self) -> _Entries:
         now = self._reactor.seconds()
