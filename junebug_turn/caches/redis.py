@@ -15,9 +15,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping
 from typing import Any, Self
 
-from twisted.internet.error import ConnectionClosed
 from twisted.logger import Logger
-from txredisapi import RedisError
+from txredisapi import ConnectionError, RedisError, TimeoutError
 
 from junebug_turn import strictjson
 from junebug_turn.caches import checks, packing, redis_scripts
@@ -83,7 +82,7 @@ class RedisCache(Cache):
         self._store_event_info = store_event_info
         self._by_address = by_address
         self._pool = RedisPool(reactor, url, cache_timeout, trust_root)
-        self._watch = Watch(reactor, url.name, cache_timeout, (RedisError, ConnectionClosed))
+        self._watch = Watch(reactor, url.name, cache_timeout, (RedisError,))
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], *, option: str, connector: str, clock: Any) -> Self:
@@ -227,21 +226,24 @@ class RedisCache(Cache):
             return None
 
     async def _eval(self, script: str, key: str, *args: str | bytes | int) -> Any:
-        """The result of a script that the pool's connection remembers."""
+        """The result of a script that the pool's connections remember."""
         values = [_bytes(arg) if isinstance(arg, str) else arg for arg in args]
-
-        async def work() -> Any:
-            connection = await self._pool.connection()
-            return await connection.eval(script, [_bytes(key)], values)
-
-        return await self._watch.run(work())
+        return await self._watch.run(self._on_a_connection("eval", script, [_bytes(key)], values))
 
     async def _execute(self, *command: str | bytes | int) -> Any:
-        async def work() -> Any:
-            connection = await self._pool.connection()
-            return await connection.execute_command(*command)
+        return await self._watch.run(self._on_a_connection("execute_command", *command))
 
-        return await self._watch.run(work())
+    async def _on_a_connection(self, method: str, *args: Any) -> Any:
+        while True:
+            connection = await self._pool.connection()
+            try:
+                return await getattr(connection, method)(*args)
+            except TimeoutError:
+                self._pool.give_up(connection)
+                raise
+            except ConnectionError:
+                # Each of our commands can be done twice, so a lost connection only costs time.
+                self._pool.give_up(connection)
 
     async def _read(self, command: Awaitable[Any]) -> Any:
         """The result of ``command``; a key of a wrong type is nothing that a later attempt would read."""

@@ -2,7 +2,8 @@
 
 txredisapi 1.6 stops connecting for good when a server that is just going down cuts a connection during AUTH or
 SELECT, or refuses the password for a while; it keeps each lost connection, and each command that gave up waiting for
-one, in a queue of its own; and it takes texts that look like numbers for numbers.
+one, in a queue of its own; it goes on using a connection that it is about to abort; and it takes texts that look like
+numbers for numbers.
 """
 
 from __future__ import annotations
@@ -89,6 +90,16 @@ class RedisPool(RedisFactory):  # type: ignore[misc]  # it has no annotations
         self._waiting[waiting] = None
         return waiting
 
+    def give_up(self, connection: Any) -> None:
+        """Take out of use a connection that did not answer.
+
+        txredisapi aborts it only after it has failed all that it owed, so that whoever tries again at once would get it
+        again, and never give the reactor the turn in which it goes.
+        """
+        if connection in self.pool:
+            self.pool.remove(connection)
+            self.size = len(self.pool)
+
     # What the base class calls.
 
     def addConnection(self, conn: Any) -> None:
@@ -105,6 +116,12 @@ class RedisPool(RedisFactory):  # type: ignore[misc]  # it has no annotations
         waiting, self._waiting = self._waiting, {}
         for one in waiting:
             one.callback(conn)
+
+    def delConnection(self, conn: Any) -> None:
+        """A connection is lost; the base class takes it for one of the pool."""
+        if conn not in self.pool:
+            self.pool.append(conn)
+        super().delConnection(conn)
 
     def stopTrying(self) -> Deferred[None]:
         """What went wrong may be over at the next attempt, so there is a next one."""
