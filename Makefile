@@ -10,7 +10,7 @@ SOURCES := junebug_turn demo tests twisted
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test lint format lock clean broker
+.PHONY: help run test lint format lock clean broker redis
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -19,7 +19,7 @@ help: ## list the commands
 run: $(READY) ## start the daemon with a broker, simulated phones and a receiver; Ctrl-C stops them
 	@exec $(BIN)/python -m demo.run
 
-test: lint broker ## set up, check the code and run every test
+test: lint broker redis ## set up, check the code and run every test
 	$(BIN)/python -m pytest
 
 lint: $(READY) ## ruff and mypy
@@ -46,9 +46,12 @@ clean: ## remove everything that the commands made
 	rm -f twisted/plugins/dropin.cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The tests start a private node: RabbitMQ must be installed, nothing of it need run.
+# The tests start private servers: RabbitMQ and Redis must be installed, nothing of them need run.
 broker: $(READY)
 	@$(BIN)/python -m demo.rabbitmq
+
+redis: $(READY)
+	@$(BIN)/python -m demo.redis
 
 $(READY): requirements.lock setup.cfg pyproject.toml
 	@command -v $(PYTHON) >/dev/null || demo/install-system.sh python3 python3-venv
