@@ -140,13 +140,15 @@ class SqliteCache(Cache):
         return {"ok": fault is None, "fault": fault, "failures": self._watch.failures}
 
     async def store_inbound(self, message: Message) -> None:
+        if not self._by_address:
+            await self._put(_INBOUND, message.message_id, packing.pack_message(message))
+            return
         entries, key, packed = self._entries(), _key(message.message_id), packing.pack_message(message)
 
         def write(cursor: Any) -> None:
             before = entries.get(cursor, _INBOUND, key)
             entries.put(cursor, _INBOUND, key, packed)
-            if self._by_address:
-                entries.update_last(cursor, key, before, message.from_addr)
+            entries.update_last(cursor, key, before, message.from_addr)
 
         await self._write(write)
 
@@ -235,8 +237,8 @@ class SqliteCache(Cache):
         return await self._watch.run(self._file.read(lambda cursor: entries.get(cursor, kind, key)))
 
     async def _put(self, kind: str, name: str, value: bytes) -> None:
-        entries, key = self._entries(), _key(name)
-        await self._write(lambda cursor: entries.put(cursor, kind, key, value))
+        expires = self._reactor.seconds() + self._timeout
+        await self._write((self._connector, kind, _key(name), value, expires))
 
     async def _write(self, write: Write) -> None:
         async def work() -> None:
@@ -251,9 +253,12 @@ class SqliteCache(Cache):
             "(SELECT connector, kind, key FROM entries WHERE expires <= ? LIMIT ?)"
         )
 
+        def delete(cursor: Any) -> None:
+            cursor.execute(sql, (now, SWEEP_SIZE))
+
         async def sweep() -> None:
             try:
-                await self._write(lambda cursor: cursor.execute(sql, (now, SWEEP_SIZE)))
+                await self._write(delete)
             except CacheError:
                 # The watch has told the log; the next time may be better.
                 pass

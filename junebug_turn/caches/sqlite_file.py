@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,8 +17,14 @@ from twisted.python.failure import Failure
 from junebug_turn.errors import ConfigError
 
 T = TypeVar("T")
-Write = Callable[[Any], None]
-"""A part of a commit; it is given the cursor of the writer's thread."""
+Row = tuple[str, str, bytes, bytes, float]
+"""An entry: connector, kind, key, value and the time at which it expires."""
+
+Write = Row | Callable[[Any], None]
+"""A part of a commit: an entry, or something that is given the cursor of the writer's thread."""
+
+MAX_ROWS = 500
+"""Entries that one statement stores; SQLite allows 32,766 parameters."""
 
 SCHEMA_VERSION = 1
 
@@ -137,7 +145,7 @@ class SqliteFile:
         return await self._reader.runInteraction(work)  # type: ignore[no-any-return]
 
     def write(self, work: Write) -> Deferred[None]:
-        """Have ``work`` done in the next commit; fires when that is on the disk.
+        """Have ``work`` done in the next commit, in the order of the calls; fires when that is on the disk.
 
         What comes while a commit is under way shares the next one: its cost, mostly the disk's, is then that of
         all.  Cancelling withdraws what was not begun.
@@ -182,8 +190,36 @@ class SqliteFile:
 
 
 def _write(cursor: Any, works: list[Write]) -> None:
+    """Do all of ``works`` in one transaction.
+
+    Entries go many to a statement, and a statement alone needs no words around it: each call of SQLite gives Python's
+    lock away and waits up to 5 ms for it while the reactor works.
+    """
+    steps = list(_steps(works))
+    if len(steps) == 1 and isinstance(works[0], tuple):
+        steps[0](cursor)
+        return
     # Immediate: a transaction that reads first and writes then could find that another process was faster.
     cursor.execute("BEGIN IMMEDIATE")
-    for work in works:
-        work(cursor)
+    for step in steps:
+        step(cursor)
     cursor.execute("COMMIT")
+
+
+def _steps(works: list[Write]) -> Iterator[Callable[[Any], None]]:
+    rows: list[Row] = []
+    for work in works:
+        if isinstance(work, tuple):
+            rows.append(work)
+        if rows and (not isinstance(work, tuple) or len(rows) == MAX_ROWS):
+            yield partial(_insert, rows=rows)
+            rows = []
+        if not isinstance(work, tuple):
+            yield work
+    if rows:
+        yield partial(_insert, rows=rows)
+
+
+def _insert(cursor: Any, rows: list[Row]) -> None:
+    values = ",".join(["(?,?,?,?,?)"] * len(rows))
+    cursor.execute(f"INSERT OR REPLACE INTO entries VALUES {values}", [*chain.from_iterable(rows)])  # noqa: S608
