@@ -10,17 +10,23 @@ SOURCES := junebug_turn demo tests twisted
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test lint format lock clean broker redis
+.PHONY: help run test lint format lock clean broker redis large bench-cache
 .DEFAULT_GOAL := help
 
 help: ## list the commands
-	@sed -n 's/^\([a-z]*\):.*## /\1 - /p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /\1 - /p' $(MAKEFILE_LIST)
 
 run: $(READY) ## start the daemon with a broker, simulated phones and a receiver; Ctrl-C stops them
 	@exec $(BIN)/python -m demo.run
 
 test: lint broker redis ## set up, check the code and run every test
 	$(BIN)/python -m pytest
+
+large: $(READY) broker redis ## the tests of several processes with 5,000 messages, a minute
+	LARGE=1 $(BIN)/python -m pytest tests/integration/test_caches.py
+
+bench-cache: $(READY) redis ## measure the caches, some minutes
+	@$(BIN)/python -m bench.cache
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check $(SOURCES)

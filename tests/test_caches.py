@@ -5,8 +5,10 @@ The first part runs for each kind of cache; only what a ``Side`` gives is used t
 
 from __future__ import annotations
 
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from random import Random
 from typing import Any, ClassVar
 
 import hypothesis.strategies as st
@@ -22,7 +24,7 @@ from junebug_turn.caches.packing import MAX_EVENTS
 from junebug_turn.caches.store import SWEEP_INTERVAL, SWEEP_SIZE, ExpiringStore, pack_key, unpack_key
 from junebug_turn.errors import ConfigError
 from junebug_turn.menus import Choice, Menu
-from junebug_turn.messages import Event, Message
+from junebug_turn.messages import Event, Message, new_id
 from tests import strategies
 from tests.cache_sides import SIDES, MemorySide, RedisSide, Side, SqliteSide, in_thread, result
 
@@ -585,6 +587,31 @@ def test_entry_size(clock: Clock, by_address: bool) -> None:
     finally:
         tracemalloc.stop()
     assert size <= 700
+
+
+def test_lookups_take_the_same_time(clock: Clock) -> None:
+    """A lookup among 100,000 messages takes about as long as one among 1,000, not in any proportion to them."""
+    cache = MemoryCache(clock)
+    ids = [new_id() for _ in range(100_000)]
+
+    async def fill(start: int, end: int) -> None:
+        for message_id in ids[start:end]:
+            await cache.store_inbound(message(message_id, message_id))
+
+    async def lookup() -> float:
+        chosen = Random(1).sample(ids[: len(cache.inbound)], 300)
+        rounds = []
+        for _ in range(15):
+            began = time.perf_counter()
+            for message_id in chosen:
+                await cache.fetch_inbound(message_id)
+            rounds.append(time.perf_counter() - began)
+        return min(rounds)
+
+    result(fill(0, 1000))
+    few = result(lookup())
+    result(fill(1000, len(ids)))
+    assert result(lookup()) < 5 * few
 
 
 @given(
