@@ -102,7 +102,9 @@ async def _lookup(cache: Cache, ids: list[str]) -> float:
 @contextmanager
 def configs() -> Iterator[dict[str, dict[str, Any]]]:
     """The options of each kind of cache, with a Redis that is ours."""
-    with RedisServer() as server, tempfile.TemporaryDirectory(dir=ROOT) as folder:
+    # On a disk: /tmp may be in memory.
+    (ROOT / "var").mkdir(exist_ok=True)
+    with RedisServer() as server, tempfile.TemporaryDirectory(dir=ROOT / "var") as folder:
         yield {"memory": {}, "sqlite": {"path": f"{folder}/cache.db"}, "redis": {"url": server.url}}
 
 

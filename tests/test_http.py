@@ -167,22 +167,6 @@ async def test_health(server: Server) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_degraded(server: Server) -> None:
-    """A component that fails without stopping the messages makes the health degraded, with status 200; another that is
-    down makes it down."""
-    server.components["cache"] = {"ok": False, "degraded": True}
-    status, body, _ = await server.request("GET", "/health")
-    assert (status, body["status"], body["health"], body["description"]) == (
-        200,
-        200,
-        "degraded",
-        "health degraded",
-    )
-    server.components["amqp"]["ok"] = False
-    assert (await server.request("GET", "/health"))[0] == 500
-
-
-@pytest_twisted.ensureDeferred
 async def test_health_takes_get_only(server: Server) -> None:
     """A wrong method is a 405 in the envelope that says which are right."""
     answer = await server.request("POST", "/health")
