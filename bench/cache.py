@@ -88,7 +88,7 @@ async def memory(entries: int) -> None:
 
 
 async def _lookup(cache: Cache, ids: list[str]) -> float:
-    """Seconds for one lookup, the median of several rounds over the same number of ids."""
+    """Seconds for one lookup, in the best of several rounds: the others tell of what else the machine did."""
     chosen = random.Random(1).sample(ids, 1000)
     rounds = []
     for _ in range(21):
@@ -96,7 +96,7 @@ async def _lookup(cache: Cache, ids: list[str]) -> float:
         for message_id in chosen:
             await cache.fetch_inbound(message_id)
         rounds.append((time.perf_counter() - began) / len(chosen))
-    return statistics.median(rounds)
+    return min(rounds)
 
 
 @contextmanager
