@@ -10,20 +10,26 @@ SOURCES := junebug_turn demo tests twisted
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test lint format lock clean broker audit hostile
+.PHONY: help run test lint format lock clean broker redis audit hostile large bench-cache
 .DEFAULT_GOAL := help
 
 help: ## list the commands
-	@sed -n 's/^\([a-z]*\):.*## /\1 - /p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /\1 - /p' $(MAKEFILE_LIST)
 
 run: $(READY) ## start the daemon with a broker, simulated phones and a receiver; Ctrl-C stops them
 	@exec $(BIN)/python -m demo.run
 
-test: lint broker ## set up, check the code and run every test
+test: lint broker redis ## set up, check the code and run every test
 	$(BIN)/python -m pytest
 
 hostile: broker ## the hostile suite with 100,000 generated bodies
 	HOSTILE_BODIES=100000 $(BIN)/python -m pytest tests/integration/test_hostile.py
+
+large: broker redis ## the tests of several processes with 5,000 messages, a minute
+	LARGE=1 $(BIN)/python -m pytest tests/integration/test_caches.py
+
+bench-cache: redis ## measure the caches, some minutes
+	@$(BIN)/python -m bench.cache
 
 audit: $(READY) ## known faults in our dependencies, and dangerous patterns in our code
 	$(PYTHON) -m venv build/audit
@@ -54,9 +60,12 @@ clean: ## remove everything that the commands made
 	rm -f twisted/plugins/dropin.cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The tests start a private node: RabbitMQ must be installed, nothing of it need run.
+# The tests start private servers: RabbitMQ and Redis must be installed, nothing of them need run.
 broker: $(READY)
 	@$(BIN)/python -m demo.rabbitmq
+
+redis: $(READY)
+	@$(BIN)/python -m demo.redis
 
 $(READY): requirements.lock setup.cfg pyproject.toml
 	@command -v $(PYTHON) >/dev/null || demo/install-system.sh python3 python3-venv

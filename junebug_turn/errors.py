@@ -120,6 +120,14 @@ class Unroutable(Passing):
     """The broker has no queue for the message: it came back."""
 
 
+class CacheError(Passing):
+    """A cache can't store or read now: it is away, slow, full or damaged."""
+
+
+class UnreadableEntry(JunebugTurnError):
+    """What a cache has under a key is nothing that it could have been given."""
+
+
 class DeliveryFailed(JunebugTurnError):
     """An HTTP delivery was given up.
 
@@ -209,6 +217,7 @@ _ANSWERS: dict[type[JunebugTurnError], tuple[int, str, str]] = {
     AmqpConnectionError: (503, "amqp connection error", "AmqpConnectionError"),
     ShuttingDown: (503, "shutting down", "ShuttingDown"),
     Unroutable: (503, "message not routed", "Unroutable"),
+    CacheError: (503, "cache error", "CacheError"),
 }
 
 

@@ -126,6 +126,11 @@ class _ApplicationOptions:
         "The address of the HTTP server: host:port, [v6]:port, unix:/path (mode 660 unless the description "
         "has a mode) or a Twisted server endpoint description.",
     )
+    reuse_port: bool = _option(
+        kinds.BOOLEAN,
+        "Whether several processes listen at the same http_bind (host:port), each with this option.",
+        False,
+    )
     transport_type: str = _option(
         kinds.choice(*sorted(TRANSPORT_TYPES)),
         "The transport type of outbound messages that aren't replies.",

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, fail
+from twisted.internet.defer import Deferred, DeferredList, fail, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
@@ -29,7 +29,7 @@ from junebug_turn.http.metrics import MetricsPage
 from junebug_turn.http.site import ApiSite, Root
 from junebug_turn.junebug.api import JunebugApi
 from junebug_turn.junebug.application import JunebugApplication
-from junebug_turn.listening import RenewableContext, server_endpoint
+from junebug_turn.listening import RenewableContext, check_reuse_port, listen_together, server_endpoint
 from junebug_turn.metrics import Metrics, State
 from junebug_turn.middlewares import BaseMiddleware, Chain, make_middlewares
 from junebug_turn.options import ApplicationOptions, TurnOptions
@@ -73,9 +73,9 @@ class Daemon(Service):
         )
         self._limits = limits = daemon.limits
         connections = Connections(reactor, limits.max_connections, limits.max_connections_per_client)
-        self._caches: list[Cache] = []
-        self._cache_of: dict[str, Cache] = {}
+        self._caches: dict[str, Cache] = {}
         self._sites: dict[str, ApiSite] = {}
+        self._shared: set[str] = set()
         self._ports: list[IListeningPort] = []
         self._starting: Deferred[None] | None = None
         self.ready = False
@@ -130,6 +130,10 @@ class Daemon(Service):
             )
 
     def _add_application(self, options: ApplicationOptions) -> IResource:
+        if options.reuse_port:
+            description = endpoint_description(options.http_bind)
+            check_reuse_port(description)
+            self._shared.add(description)
         chain = Chain(self._middlewares, options.connector_name)
         connector = LayeredConnector(self._broker, options.connector_name, chain, metrics=self._metrics)
         policy = RetryPolicy(options.max_retries, options.retry_delay_base, options.retry_delay_exponent)
@@ -160,8 +164,7 @@ class Daemon(Service):
     ) -> Cache:
         connector = options.connector_name
         cache = make_cache(class_path, config, option=option, connector=connector, clock=self._reactor)
-        self._caches.append(cache)
-        self._cache_of[connector] = cache
+        self._caches[connector] = cache
         return cache
 
     def _publishing(self) -> bool:
@@ -172,20 +175,23 @@ class Daemon(Service):
     def health(self) -> Mapping[str, Mapping[str, Any]]:
         """The state of each component.
 
-        amqp is well when it is connected, can publish and all consumers are live.  A destination that is down
-        makes us not less healthy: nothing is lost, and starting us again would help nobody.
+        amqp is well when it is connected, can publish and all consumers are live.  A destination or a cache that is
+        down makes us not less healthy: nothing is lost, and starting us again would help nobody.
         """
         amqp = self._broker.status()
         well = amqp["connected"] and amqp["publishing"] and all(amqp["consumers"].values())
         degraded = self._deliverer.degraded()
         state = "degraded" if degraded else "ok"
+        caches = {connector: cache.status() for connector, cache in self._caches.items()}
+        cached = all(status["ok"] for status in caches.values())
         return {
             "amqp": {"ok": well, **amqp},
             "destinations": {"ok": True, "state": state, "origins": degraded},
+            "cache": {"ok": True, "state": "ok" if cached else "degraded", "connectors": caches},
         }
 
     def _state(self) -> State:
-        stats = {name: cache.stats() for name, cache in self._cache_of.items()}
+        stats = {name: cache.stats() for name, cache in self._caches.items()}
         circuits = dict.fromkeys(self._deliverer.degraded(), True)
         return State(self._broker.status(), self._queues, stats, circuits)
 
@@ -206,10 +212,7 @@ class Daemon(Service):
         super().privilegedStartService()
         for description, site in self._sites.items():
             try:
-                endpoint, certificate = server_endpoint(self._reactor, description)
-                listening = endpoint.listen(site)
-                if certificate is not None:
-                    self._certificates[description] = certificate
+                listening = self._listen(description, site)
             except Exception:
                 listening = fail(Failure())
             failures: list[Failure] = []
@@ -243,6 +246,14 @@ class Daemon(Service):
             else:
                 self.log.info("read the certificates of {what} again", what=what)
 
+    def _listen(self, description: str, site: ApiSite) -> Deferred[IListeningPort]:
+        if description in self._shared:
+            return succeed(listen_together(self._reactor, description, site))
+        endpoint, certificate = server_endpoint(self._reactor, description)
+        if certificate is not None:
+            self._certificates[description] = certificate
+        return endpoint.listen(site)
+
     def startService(self) -> None:
         """Start the caches, then the broker, whose consumers need them."""
         super().startService()
@@ -252,7 +263,7 @@ class Daemon(Service):
     async def _start(self) -> None:
         for middleware in self._middlewares:
             await middleware.setup()
-        for cache in self._caches:
+        for cache in self._caches.values():
             await cache.start()
         self._broker.startService()
         self._counting.start(COUNT_INTERVAL)
@@ -280,7 +291,9 @@ class Daemon(Service):
         await self._all("stop consuming", [consuming])
         await requests
         await self._deliverer.close()
-        await self._all("close the caches", [Deferred.fromCoroutine(cache.stop()) for cache in self._caches])
+        await self._all(
+            "close the caches", [Deferred.fromCoroutine(cache.stop()) for cache in self._caches.values()]
+        )
         await self._all(
             "end the middlewares",
             [Deferred.fromCoroutine(each.teardown_middleware()) for each in self._middlewares],

@@ -17,6 +17,7 @@ from junebug_turn import errors
         (errors.ApiUsageError("m"), 400, "Bad Request", "api usage error", "ApiUsageError"),
         (errors.MessageNotFound("m"), 400, "Bad Request", "message not found", "MessageNotFound"),
         (errors.ChannelNotFound("m"), 404, "Not Found", "channel not found", "ChannelNotFound"),
+        (errors.CacheError("m"), 503, "Service Unavailable", "cache error", "CacheError"),
         (
             errors.IdempotencyKeyReused("m"),
             422,

@@ -43,6 +43,7 @@ KNOWN_TO = {
     "sentry_sdk": ("sentry",),
     "prometheus_client": ("metrics",),
     "text_unidecode": ("middlewares.unidecoder",),
+    "txredisapi": ("caches",),
 }
 
 
@@ -93,7 +94,7 @@ def test_a_module_imports_from_lower_floors(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(MODULES))
 def test_a_library_is_known_in_its_place_only(name: str) -> None:
-    """Klein, txamqp, treq and YAML are each imported only where they have their place."""
+    """Klein, txamqp, treq, YAML and txredisapi are each imported only where they have their place."""
     for imported in _imports(name):
         places = KNOWN_TO.get(imported.split(".")[0])
         if places is not None:

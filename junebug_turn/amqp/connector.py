@@ -14,7 +14,7 @@ from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.channel import Delivery
 from junebug_turn.amqp.consumer import Handler
 from junebug_turn.amqp.topology import Queue
-from junebug_turn.errors import DeliveryFailed, UnreadableMessage
+from junebug_turn.errors import DeliveryFailed, Passing, UnreadableMessage
 from junebug_turn.logs import note
 from junebug_turn.messages import Event, Message
 from junebug_turn.metrics import Metrics
@@ -82,8 +82,8 @@ class Connector:
     ) -> None:
         """Have each inbound message and each event handled.
 
-        A handler that returns has its message acked.  One that raises has it parked; what is not
-        ``DeliveryFailed`` is logged as a fault of ours.
+        A handler that returns has its message acked.  ``Passing`` has it put back into its queue, after a pause.
+        What else it raises has it parked; what is not ``DeliveryFailed`` is logged as a fault of ours.
         """
         self._broker.consume(self._inbound, self._handler(self._inbound, Message.from_json, on_inbound))
         self._broker.consume(self._event, self._handler(self._event, Event.from_json, on_event))
@@ -102,6 +102,9 @@ class Connector:
                 await self._park(delivery, queue, message_id, self._failure("unreadable", str(fault), 0))
             except DeliveryFailed as failure:
                 await self._park(delivery, queue, message_id, failure)
+            except Passing:
+                # What the handler needs is away, for this message as for all others: it waits with them.
+                raise
             except Exception as fault:
                 if isinstance(fault, CancelledError) and self._broker.stopping:
                     raise

@@ -19,6 +19,8 @@ _JUNEBUG = "vumi2.applications.junebug_message_api.junebug_state_cache"
 # Short names, and the class paths that existing configuration files carry.
 _ALIASES = {
     "memory": _MEMORY,
+    "redis": "junebug_turn.caches.redis.RedisCache",
+    "sqlite": "junebug_turn.caches.sqlite.SqliteCache",
     "MemoryMessageCache": _MEMORY,
     "vumi2.message_caches.MemoryMessageCache": _MEMORY,
     f"{_JUNEBUG}.InMemorySmppCache": _MEMORY,

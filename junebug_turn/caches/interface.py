@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from junebug_turn.menus import Menu
-from junebug_turn.messages import Message
+from junebug_turn.messages import Event, Message
+
+Details = Callable[[], Mapping[str, Any]]
+"""Makes the JSON of an outbound message as Junebug kept it; called only by a cache that keeps it."""
 
 
 @frozen
@@ -27,6 +30,10 @@ class Cache(ABC):
 
     A message that is stored again, since the broker delivered it again, is as if it were stored for the first
     time, but for one thing: it is not thereby the last one of its address.
+
+    Every method but ``start``, ``stop`` and ``status`` raises ``CacheError`` where the cache can't store or read
+    now, within ``cache_timeout``.  ``fetch_outbound`` and ``fetch_events`` raise ``UnreadableEntry`` where something
+    foreign is in its place; for the other ones that is unknown, and logged.
     """
 
     @classmethod
@@ -38,6 +45,7 @@ class Cache(ABC):
 
         :param option: ``state_cache`` or ``message_cache``: what the option's name begins with
         :param connector: the application's connector; applications share no entry
+        :param clock: the daemon's reactor; a cache that needs no more than the time takes a clock
         :raises ConfigError: a line for each option that is unknown or of a wrong type
         """
 
@@ -48,6 +56,10 @@ class Cache(ABC):
     def stats(self) -> Mapping[str, tuple[int, int]]:
         """For metrics: part -> its entries, and how many had to go before their time; empty where it can't tell."""
         return {}
+
+    def status(self) -> Mapping[str, Any]:
+        """For ``/health``: ``ok``, and where it isn't, what is wrong.  No secrets."""
+        return {"ok": True}
 
     @abstractmethod
     async def stop(self) -> None:
@@ -70,13 +82,25 @@ class Cache(ABC):
 
     @abstractmethod
     async def store_outbound(
-        self, message: Message, event_url: str | None, event_auth_token: str | None
+        self,
+        message: Message,
+        event_url: str | None,
+        event_auth_token: str | None,
+        details: Details | None = None,
     ) -> None:
-        """Remember where the events of an outbound message go."""
+        """Remember where the events of an outbound message go; it outlives a crash where the cache can."""
 
     @abstractmethod
     async def fetch_outbound(self, message_id: str) -> Outbound | None:
         """What is remembered of the outbound message with this id, if it is still known."""
+
+    @abstractmethod
+    async def store_event(self, event: Event) -> None:
+        """Remember an event of an outbound message, known or not; one with an id that is known takes its place."""
+
+    @abstractmethod
+    async def fetch_events(self, message_id: str) -> list[Event]:
+        """The events of the outbound message with this id that are still known, in no certain order."""
 
     @abstractmethod
     async def store_menu(self, address: str, menu: Menu | None) -> None:

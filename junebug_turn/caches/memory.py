@@ -3,41 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from operator import attrgetter
 from typing import Any, Self
 
-import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
-from junebug_turn import strictjson
-from junebug_turn.caches.interface import Cache, Outbound
+from junebug_turn.caches import checks, packing
+from junebug_turn.caches.checks import DAY
+from junebug_turn.caches.interface import Cache, Details, Outbound
 from junebug_turn.caches.store import SWEEP_INTERVAL, ExpiringStore, Key, pack_key, unpack_key
-from junebug_turn.errors import ConfigError
-from junebug_turn.menus import Choice, Menu
-from junebug_turn.messages import Message, format_timestamp, parse_timestamp
-
-DAY = 24 * 60 * 60.0
-
-# An entry is the JSON array of a message's fields; the id is its key, and the time needs a form of its own.
-_FIELDS = tuple(name for name in attrs.fields_dict(Message) if name not in ("message_id", "timestamp"))
-_values = attrgetter(*_FIELDS)
-_FROM_ADDR = 1 + _FIELDS.index("from_addr")
-
-
-def _pack(message: Message) -> bytes:
-    return strictjson.dumps([format_timestamp(message.timestamp), *_values(message)])
-
-
-def _unpack(key: Key, packed: bytes) -> Message:
-    timestamp, *values = strictjson.loads(packed)
-    fields = dict(zip(_FIELDS, values, strict=True))
-    return Message(message_id=unpack_key(key), timestamp=parse_timestamp(timestamp), **fields)
-
-
-def _from_addr(packed: bytes) -> str | None:
-    addr: str | None = strictjson.loads(packed)[_FROM_ADDR]
-    return addr
+from junebug_turn.menus import Menu
+from junebug_turn.messages import Event, Message
 
 
 class MemoryCache(Cache):
@@ -45,12 +21,13 @@ class MemoryCache(Cache):
 
     :param timeout: seconds for which a message is kept
     :param store_event_info: whether event URLs and tokens are kept
-    :param max_entries: bound for inbound messages, for outbound ones and for menus, each
+    :param max_entries: bound for inbound messages, for outbound ones, for messages with events and for menus, each
     :param by_address: whether the last message of an address can be fetched, which costs memory
     :param option: what the options' names begin with, for the warning of a full cache
 
     :ivar inbound: the inbound messages, with counters of hits, misses and evictions
     :ivar outbound: the same of the outbound ones
+    :ivar events: the same of the messages that events have come for
     :ivar menus: the same of the menus that wait for an answer
     """
 
@@ -76,7 +53,9 @@ class MemoryCache(Cache):
             on_drop=self._forget_last if by_address else None,
         )
         self.outbound = ExpiringStore(clock, ttl=timeout, max_entries=max_entries, hint=hint)
+        self.events = ExpiringStore(clock, ttl=timeout, max_entries=max_entries, hint=hint)
         self.menus = ExpiringStore(clock, ttl=timeout, max_entries=max_entries, hint=hint)
+        self._stores = (self.inbound, self.outbound, self.events, self.menus)
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = clock
 
@@ -84,7 +63,7 @@ class MemoryCache(Cache):
     def from_config(
         cls, config: Mapping[str, Any], *, option: str, connector: str, clock: IReactorTime
     ) -> Self:
-        options = _options(config, option)
+        options = checks.read_options(config, option, _CHECKS)
         return cls(clock, by_address=option == "message_cache", option=option, **options)
 
     async def start(self) -> None:
@@ -99,17 +78,16 @@ class MemoryCache(Cache):
         if self._sweeping.running:
             self._sweeping.stop()
         self._last.clear()
-        self.inbound.clear()
-        self.outbound.clear()
-        self.menus.clear()
+        for store in self._stores:
+            store.clear()
 
     async def store_inbound(self, message: Message) -> None:
         key = pack_key(message.message_id)
-        before = self.inbound.put(key, _pack(message))
+        before = self.inbound.put(key, packing.pack_message(message))
         if not self._by_address:
             return
         if before is not None:
-            if _from_addr(before) == message.from_addr:
+            if packing.packed_from_addr(before) == message.from_addr:
                 return
             self._forget_last(key, before)
         if message.from_addr is not None:
@@ -124,70 +102,54 @@ class MemoryCache(Cache):
 
     def _fetch_inbound(self, key: Key) -> Message | None:
         packed = self.inbound.get(key)
-        return None if packed is None else _unpack(key, packed)
+        return None if packed is None else packing.unpack_message(unpack_key(key), packed)
 
     async def store_outbound(
-        self, message: Message, event_url: str | None, event_auth_token: str | None
+        self,
+        message: Message,
+        event_url: str | None,
+        event_auth_token: str | None,
+        details: Details | None = None,
     ) -> None:
         event_info = (event_url, event_auth_token) if self._store_event_info else (None, None)
-        self.outbound.put(pack_key(message.message_id), strictjson.dumps([message.to_addr, *event_info]))
+        packed = packing.pack_outbound(Outbound(message.to_addr, *event_info))
+        self.outbound.put(pack_key(message.message_id), packed)
 
     async def fetch_outbound(self, message_id: str) -> Outbound | None:
         packed = self.outbound.get(pack_key(message_id))
-        return None if packed is None else Outbound(*strictjson.loads(packed))
+        return None if packed is None else packing.unpack_outbound(packed)
+
+    async def store_event(self, event: Event) -> None:
+        key = pack_key(event.user_message_id)
+        self.events.put(key, packing.add_event(self.events.get(key), event))
+
+    async def fetch_events(self, message_id: str) -> list[Event]:
+        packed = self.events.get(pack_key(message_id))
+        return [] if packed is None else packing.unpack_events(message_id, packed)
 
     async def store_menu(self, address: str, menu: Menu | None) -> None:
         if menu is None:
             self.menus.remove(address)
         else:
-            choices = [attrs.astuple(choice) for choice in menu.choices]
-            self.menus.put(address, strictjson.dumps([menu.answered_by, choices]))
+            self.menus.put(address, packing.pack_menu(menu))
 
     async def fetch_menu(self, address: str) -> Menu | None:
         packed = self.menus.get(address)
-        if packed is None:
-            return None
-        answered_by, choices = strictjson.loads(packed)
-        return Menu(tuple(Choice(*choice) for choice in choices), answered_by)
+        return None if packed is None else packing.unpack_menu(packed)
 
     def _sweep(self) -> None:
-        self.inbound.sweep()
-        self.outbound.sweep()
-        self.menus.sweep()
+        for store in self._stores:
+            store.sweep()
 
     def _forget_last(self, key: Key, packed: bytes) -> None:
         """Take ``key`` out of the index, if it is still the last one of its address."""
-        addr = _from_addr(packed)
+        addr = packing.packed_from_addr(packed)
         if addr is not None and self._last.get(addr) == key:
             del self._last[addr]
 
 
-def _is_seconds(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 10**9
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
 _CHECKS = {
-    "timeout": (_is_seconds, "a number of seconds, greater than 0 and at most 10**9"),
-    "store_event_info": (lambda value: isinstance(value, bool), "true or false"),
-    "max_entries": (_is_count, "a whole number greater than 0"),
+    "timeout": checks.seconds,
+    "store_event_info": checks.boolean,
+    "max_entries": checks.count,
 }
-
-
-def _options(config: Mapping[str, Any], option: str) -> dict[str, Any]:
-    """``config``, checked.
-
-    :raises ConfigError: a line for each fault
-    """
-    lines = []
-    for key, value in config.items():
-        if key not in _CHECKS:
-            lines.append(f"{option}_config.{key}: unknown option; known are {', '.join(_CHECKS)}")
-        elif not _CHECKS[key][0](value):
-            lines.append(f"{option}_config.{key}: must be {_CHECKS[key][1]}")
-    if lines:
-        raise ConfigError(*lines)
-    return dict(config)

@@ -27,7 +27,7 @@ from junebug_turn.strictjson import MAX_DEPTH
 
 
 class JunebugApi:
-    """``POST /messages`` below the application's base path.
+    """``POST /messages`` and ``GET /messages/<message_id>`` below the application's base path.
 
     :param publishing: whether the broker takes messages now
     """
@@ -105,6 +105,17 @@ class JunebugApi:
         """
         handed_over = self._publishing()
         return lambda: not (handed_over or self._publishing())
+
+    @router.route("/messages/<message_id>", methods=["GET"])
+    async def message_status(self, request: IRequest, message_id: str) -> bytes:
+        """What became of an outbound message."""
+        answer = {
+            "status": 200,
+            "code": "OK",
+            "description": "message status",
+            "result": await self._application.status(message_id),
+        }
+        return write_json(request, 200, answer)
 
     @router.handle_errors(Exception)
     def failed(self, request: IRequest, failure: Failure) -> bytes:

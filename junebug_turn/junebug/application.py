@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.logger import Logger
 
 from junebug_turn import strictjson
@@ -9,8 +11,8 @@ from junebug_turn.addresses import ALL_HOSTS
 from junebug_turn.amqp.connector import Connector
 from junebug_turn.caches.interface import Cache
 from junebug_turn.delivery import Deliverer, Destination
-from junebug_turn.errors import DeliveryRefused, InvalidBody, MessageNotFound
-from junebug_turn.junebug.messages import OutboundRequest, event_to_json, message_to_json
+from junebug_turn.errors import CacheError, DeliveryRefused, InvalidBody, MessageNotFound
+from junebug_turn.junebug.messages import OutboundRequest, event_to_json, message_to_json, status_to_json
 from junebug_turn.logs import about
 from junebug_turn.messages import Event, Message, check_length
 from junebug_turn.options import JunebugOptions
@@ -54,13 +56,17 @@ class JunebugApplication:
         :raises InvalidBody: its event_url leads where none may lead
         :raises MessageTooLong: its content is over ``character_limit``
         :raises MessageNotFound: it replies to a message that isn't known
-        :raises Passing: the broker can't take it now
+        :raises Passing: the broker or the cache can't take it now; nothing was published
         """
         check_length(request.content, self.options.character_limit)
         self._check_event_url(request.event_url)
         message = await self._build(request)
+
+        def details() -> dict[str, Any]:
+            return {**request.body, **message_to_json(message, self.options.connector_name)}
+
         with about(connector=self.options.connector_name, message_id=message.message_id):
-            await self._cache.store_outbound(message, request.event_url, request.event_auth_token)
+            await self._cache.store_outbound(message, request.event_url, request.event_auth_token, details)
             await self._connector.publish_outbound(message)
         return message
 
@@ -92,9 +98,19 @@ class JunebugApplication:
     async def on_inbound(self, message: Message) -> None:
         """Keep an inbound message for replies, and POST it to ``mo_message_url``.
 
+        One that can't be kept is delivered all the same: a reply to it will fail, but it has come.
+
         :raises DeliveryFailed: it could not be delivered
         """
-        await self._cache.store_inbound(message)
+        try:
+            await self._cache.store_inbound(message)
+        except CacheError as error:
+            self.log.warn(
+                "inbound message {message_id} on {connector} is delivered, but replies to it can't be: {error!s}",
+                message_id=message.message_id,
+                connector=self.options.connector_name,
+                error=error,
+            )
         await self._deliverer.deliver(
             self._inbound_destination,
             strictjson.dumps(message_to_json(message, message.transport_name)),
@@ -109,8 +125,21 @@ class JunebugApplication:
         """POST an event to where its message asked for, or to the default; without either it is logged.
 
         :raises DeliveryFailed: it could not be delivered
+        :raises CacheError: where it goes can't be read now
         """
         outbound = await self._cache.fetch_outbound(event.user_message_id)
+        try:
+            await self._cache.store_event(event)
+        except CacheError as error:
+            self.log.warn(
+                "{event_type} {event_id} of message {message_id} on {connector} will not be in the message's "
+                "status: {error!s}",
+                event_type=event.event_type,
+                event_id=event.event_id,
+                message_id=event.user_message_id,
+                connector=self.options.connector_name,
+                error=error,
+            )
         if outbound is not None and outbound.event_url is not None:
             destination, configured = (
                 Destination.of(outbound.event_url, outbound.event_auth_token, rules=self._event_rules),
@@ -136,3 +165,11 @@ class JunebugApplication:
             webhook=Webhook(event.event_id, self._webhook_key),
             configured=configured,
         )
+
+    async def status(self, message_id: str) -> dict[str, Any]:
+        """What became of an outbound message, as Junebug's API has it; an unknown one has no events.
+
+        :raises CacheError: it can't be read now
+        """
+        events = await self._cache.fetch_events(message_id)
+        return status_to_json(message_id, events, self.options.connector_name)

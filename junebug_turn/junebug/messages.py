@@ -5,10 +5,11 @@ The formats are those of the Junebug HTTP API, as vumi2's Junebug Message API sp
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from attrs import Factory, frozen
+from attrs import Factory, field, frozen
 
 from junebug_turn.errors import ApiUsageError, InvalidBody
 from junebug_turn.messages import (
@@ -48,7 +49,7 @@ _JSON_TYPES = {
 @frozen(kw_only=True)
 class OutboundRequest:
     """The body of ``POST .../messages``, validated.  ``session_event`` and ``continue_session`` are those of its
-    channel_data, which holds the rest."""
+    channel_data, which holds the rest; ``body`` is the JSON as it came."""
 
     content: str | None
     to: str | None = None
@@ -60,6 +61,7 @@ class OutboundRequest:
     session_event: str | None = None
     continue_session: bool | None = None
     channel_data: dict[str, Any] = Factory(dict)
+    body: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
 
     @classmethod
     def from_json(cls, body: Any) -> OutboundRequest:
@@ -87,6 +89,7 @@ class OutboundRequest:
             session_event=_session_event(channel_data.pop("session_event", None)),
             continue_session=_continue_session(channel_data.pop("continue_session", None)),
             channel_data=channel_data,
+            body=body,
         )
         if request.to is None and request.reply_to is None:
             raise ApiUsageError('Either "to" or "reply_to" must be specified')
@@ -161,6 +164,20 @@ def event_to_json(event: Event, channel_id: str) -> dict[str, Any]:
         "channel_id": channel_id,
         "timestamp": format_timestamp(event.timestamp),
         "event_details": details,
+    }
+
+
+def status_to_json(message_id: str, events: Iterable[Event], channel_id: str) -> dict[str, Any]:
+    """What became of a message: the ``result`` of the answer that Junebug has for a message's status."""
+    listed = sorted(
+        (event_to_json(event, channel_id) for event in events), key=lambda event: event["timestamp"]
+    )
+    last = listed[-1] if listed else {"event_type": None, "timestamp": None}
+    return {
+        "id": message_id,
+        "last_event_type": last["event_type"],
+        "last_event_timestamp": last["timestamp"],
+        "events": listed,
     }
 
 

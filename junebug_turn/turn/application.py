@@ -9,7 +9,7 @@ from junebug_turn import strictjson
 from junebug_turn.amqp.connector import Connector
 from junebug_turn.caches.interface import Cache
 from junebug_turn.delivery import Deliverer, Destination
-from junebug_turn.errors import MessageNotFound
+from junebug_turn.errors import CacheError, MessageNotFound
 from junebug_turn.logs import about
 from junebug_turn.menus import Choice, Menu
 from junebug_turn.messages import CLOSE, Event, Message, check_length
@@ -70,7 +70,7 @@ class TurnApplication:
 
         :raises MessageTooLong: its content is over ``character_limit``
         :raises MessageNotFound: it replies to a message that isn't known
-        :raises Passing: the broker can't take it now
+        :raises Passing: the broker or the cache can't take it now; nothing was published
         """
         check_length(request.content, self.options.character_limit)
         message = await self._build(request)
@@ -109,10 +109,22 @@ class TurnApplication:
     async def on_inbound(self, message: Message) -> None:
         """Keep an inbound message for replies, and POST it to Turn.
 
+        One that can't be kept is delivered all the same: a reply to it will be a new message, but it has come.
+
         :raises DeliveryFailed: it could not be delivered
         """
-        await self._cache.store_inbound(message)
-        choice = await self._choice(message)
+        choice = None
+        try:
+            await self._cache.store_inbound(message)
+            choice = await self._choice(message)
+        except CacheError as error:
+            self.log.warn(
+                "inbound message {message_id} on {connector} is delivered, but not remembered for replies: "
+                "{error!s}",
+                message_id=message.message_id,
+                connector=self.options.connector_name,
+                error=error,
+            )
         await self._deliverer.deliver(
             self._destination(_MESSAGES),
             strictjson.dumps(inbound_to_json(message, choice)),
@@ -140,6 +152,7 @@ class TurnApplication:
         """POST an event to Turn; one whose message isn't known any more is logged and counted.
 
         :raises DeliveryFailed: it could not be delivered
+        :raises CacheError: whether its message is known can't be read now
         """
         outbound = await self._cache.fetch_outbound(event.user_message_id)
         if outbound is None:

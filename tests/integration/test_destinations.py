@@ -123,7 +123,7 @@ async def test_client_s_own_url(start: Callable[..., Any]) -> None:
 async def event_for(side: Running, url: str) -> Event:
     """An event of a message with this event_url."""
     message = inbound()
-    await side.daemon._caches[0].store_outbound(message, url, None)
+    await side.daemon._caches[side.connector].store_outbound(message, url, None)
     return Event(user_message_id=message.message_id, event_type="ack", sent_message_id="s")
 
 

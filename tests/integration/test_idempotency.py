@@ -44,7 +44,7 @@ class Gate:
 
     def __init__(self, side: Running) -> None:
         self.held: list[Deferred[None]] = []
-        cache: Any = side.daemon._caches[0]
+        cache: Any = side.daemon._caches[side.connector]
         self._store, self._cache = cache.store_outbound, cache
         cache.store_outbound = self._hold
 

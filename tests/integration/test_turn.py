@@ -281,7 +281,7 @@ async def _lost_webhook(turn: Running, data: bytes) -> None:
 @pytest_twisted.ensureDeferred
 async def test_again_after_a_lost_connection(turn: Running) -> None:
     """A webhook that comes again after its connection went away unanswered gets the first id; nothing is sent twice."""
-    cache = turn.daemon._caches[0]
+    cache = turn.daemon._caches[turn.connector]
     original = cache.store_outbound
     gate: Deferred[None] = Deferred()
 

@@ -1,0 +1,236 @@
+"""``make bench-cache``: what the caches take and cost.
+
+1. In memory: bytes for each entry at a million of a typical SMS, and the time of a lookup at 1,000 and at 1,000,000.
+2. Each cache by itself: stores and fetches in a second, 50 at a time.
+3. Each cache in the daemon: outbound messages in a second over HTTP, against memory, in turns.
+
+With ``--quick`` less of each.  3. needs ``wrk``.  Everything runs on this machine: 3. compares, and tells no capacity.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import task
+from twisted.internet.defer import Deferred, gatherResults
+
+from demo.rabbitmq import ROOT, RabbitNode, free_port
+from demo.redis import RedisServer
+from junebug_turn.caches import Cache, make_cache
+from junebug_turn.caches.memory import MemoryCache
+from junebug_turn.messages import Message, new_id
+
+AT_ONCE = 50
+TEXT = "Hello world, this is an SMS of about a hundred letters, as people write to a helpline, again"
+
+
+def sms(number: int) -> Message:
+    """A typical inbound SMS: each string is its own, as when it came from a queue."""
+    body = Message(
+        to_addr="+27820001001",
+        from_addr=f"+2783{number:07}",
+        transport_name="sms_transport_smpp",
+        transport_type="sms",
+        content=TEXT,
+        provider="mtn",
+        routing_metadata={"endpoint_name": "default"},
+        helper_metadata={"session_event": None},
+        message_id=new_id(),
+    ).to_json()
+    return Message.from_json(body)
+
+
+def resident() -> int:
+    """Bytes of memory that this process has now."""
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize()
+
+
+async def memory(entries: int) -> None:
+    """Part 1."""
+    for by_address in (False, True):
+        gc.collect()
+        before = resident()
+        cache = MemoryCache(task.Clock(), by_address=by_address, max_entries=entries)
+        ids: list[str] = []
+        sizes = (1000, entries)
+        lookups = {}
+        for size in sizes:
+            while len(ids) < size:
+                message = sms(len(ids))
+                # The benchmark's own list is not the cache's.
+                ids.append(message.message_id)
+                await cache.store_inbound(message)
+            lookups[size] = await _lookup(cache, ids)
+        gc.collect()
+        own = sum(map(sys.getsizeof, ids)) + sys.getsizeof(ids)
+        each = (resident() - before - own) / entries
+        name = "message cache (with the last of each address)" if by_address else "state cache"
+        times = ", ".join(f"{1e6 * lookups[size]:.1f} us at {size:,}" for size in sizes)
+        print(f"memory, {name}: {each:.0f} bytes an entry at {entries:,}; a lookup takes {times}", flush=True)
+        await cache.stop()
+        del cache, ids
+
+
+async def _lookup(cache: Cache, ids: list[str]) -> float:
+    """Seconds for one lookup, in the best of several rounds: the others tell of what else the machine did."""
+    chosen = random.Random(1).sample(ids, 1000)
+    rounds = []
+    for _ in range(21):
+        began = time.perf_counter()
+        for message_id in chosen:
+            await cache.fetch_inbound(message_id)
+        rounds.append((time.perf_counter() - began) / len(chosen))
+    return min(rounds)
+
+
+@contextmanager
+def configs() -> Iterator[dict[str, dict[str, Any]]]:
+    """The options of each kind of cache, with a Redis that is ours."""
+    # On a disk: /tmp may be in memory.
+    (ROOT / "var").mkdir(exist_ok=True)
+    with RedisServer() as server, tempfile.TemporaryDirectory(dir=ROOT / "var") as folder:
+        yield {"memory": {}, "sqlite": {"path": f"{folder}/cache.db"}, "redis": {"url": server.url}}
+
+
+async def alone(reactor: Any, kinds: dict[str, dict[str, Any]], count: int) -> None:
+    """Part 2."""
+    for kind, config in kinds.items():
+        cache = make_cache(kind, config, option="state_cache", connector="alone", clock=reactor)
+        await cache.start()
+        messages = [sms(number) for number in range(count)]
+        await cache.store_inbound(messages[0])
+        rates = []
+        for work in (
+            lambda message: cache.store_outbound(message, "http://localhost/event", None),  # noqa: B023
+            lambda message: cache.fetch_outbound(message.message_id),  # noqa: B023
+        ):
+            left = iter(messages)
+
+            async def one(left: Any = left, work: Any = work) -> None:
+                for message in left:
+                    await work(message)
+
+            began = time.perf_counter()
+            await gatherResults([Deferred.fromCoroutine(one()) for _ in range(AT_ONCE)])
+            rates.append(count / (time.perf_counter() - began))
+        print(f"{kind}: {rates[0]:,.0f} stores and {rates[1]:,.0f} fetches in a second", flush=True)
+        await cache.stop()
+
+
+@contextmanager
+def daemon(node: RabbitNode, kind: str, config: dict[str, Any]) -> Iterator[int]:
+    """A daemon with one Junebug application; its port."""
+    port = free_port()
+    options = {
+        "application": "junebug",
+        "amqp": {"hostname": node.host, "port": node.port},
+        "connector_name": "bench",
+        "http_bind": f"127.0.0.1:{port}",
+        "mo_message_url": "http://127.0.0.1:9/",
+        "state_cache_class": kind,
+        "state_cache_config": config,
+        "log_level": "WARN",
+    }
+    script = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "config.json"
+        path.write_text(json.dumps(options), "utf-8")
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, "-n", "--pidfile=", "junebug-turn", "--config", str(path)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        try:
+            for _ in range(100):
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
+                    break
+                except OSError:
+                    time.sleep(0.1)
+            yield port
+        finally:
+            process.terminate()
+            process.wait()
+
+
+WRK = """
+wrk.method = "POST"
+wrk.body = [[{body}]]
+done = function(summary)
+    local bad = summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.timeout
+    io.write(string.format("result %d %d %d\\n", summary.requests, bad, summary.duration))
+end
+"""
+
+
+def posted(port: int, seconds: int) -> float:
+    """Messages in a second that a daemon takes, by wrk."""
+    body = json.dumps({"to": "+27820000001", "from": "8110", "content": TEXT, "event_url": "http://h/e"})
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(WRK.format(body=body))
+        script.flush()
+        url = f"http://127.0.0.1:{port}/messages"
+        command = ["wrk", "-t1", f"-c{AT_ONCE}", f"-d{seconds}s", "-s", script.name, url]
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    result = next(line for line in output.splitlines() if line.startswith("result "))
+    requests, bad, microseconds = map(int, result.split()[1:])
+    if bad:
+        raise RuntimeError(f"{bad} of {requests} requests failed")
+    return requests / microseconds * 1e6
+
+
+def in_daemon(kinds: dict[str, dict[str, Any]], rounds: int, seconds: int) -> None:
+    """Part 3."""
+    rates: dict[str, list[float]] = {kind: [] for kind in kinds}
+    with RabbitNode() as node:
+        for _ in range(rounds):
+            for kind, config in kinds.items():
+                with daemon(node, kind, config) as port:
+                    posted(port, 1)
+                    rates[kind].append(posted(port, seconds))
+                node.ctl("purge_queue", "bench.outbound")
+    base = statistics.median(rates["memory"])
+    for kind, measured in rates.items():
+        rate = statistics.median(measured)
+        print(
+            f"daemon with {kind}: {rate:,.0f} messages in a second ({rate / base:.0%} of memory)", flush=True
+        )
+
+
+def main() -> None:
+    """All parts."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="less of each")
+    quick = parser.parse_args().quick
+
+    async def run(reactor: Any) -> None:
+        await memory(100_000 if quick else 1_000_000)
+        await alone(reactor, kinds, 2_000 if quick else 10_000)
+
+    with configs() as kinds:
+        in_daemon(kinds, 1 if quick else 5, 2 if quick else 5)
+        try:
+            task.react(lambda reactor: Deferred.fromCoroutine(run(reactor)))
+        except SystemExit as end:
+            if end.code:
+                raise
+
+
+if __name__ == "__main__":
+    main()

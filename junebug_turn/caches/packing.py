@@ -1,0 +1,91 @@
+"""How the embedded caches keep things: JSON arrays of the values alone, whose order is known here."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+
+import attrs
+
+from junebug_turn import strictjson
+from junebug_turn.caches.interface import Outbound
+from junebug_turn.menus import Choice, Menu
+from junebug_turn.messages import Event, Message, format_timestamp, parse_timestamp
+
+MAX_EVENTS = 50
+"""Events that are kept of one message, the last ones: a peer that sends without end fills no memory."""
+
+# The id of a message or an event's message is the key, and the time needs a form of its own.
+_MESSAGE_FIELDS = tuple(
+    name for name in attrs.fields_dict(Message) if name not in ("message_id", "timestamp")
+)
+_EVENT_FIELDS = tuple(
+    name for name in attrs.fields_dict(Event) if name not in ("user_message_id", "timestamp")
+)
+_message_values = attrgetter(*_MESSAGE_FIELDS)
+_event_values = attrgetter(*_EVENT_FIELDS)
+_FROM_ADDR = 1 + _MESSAGE_FIELDS.index("from_addr")
+_EVENT_ID = 1 + _EVENT_FIELDS.index("event_id")
+
+
+def pack_message(message: Message) -> bytes:
+    """``message`` without its id."""
+    return strictjson.dumps([format_timestamp(message.timestamp), *_message_values(message)])
+
+
+def unpack_message(message_id: str, packed: bytes) -> Message:
+    """The message that ``pack_message`` made ``packed`` of."""
+    timestamp, *values = strictjson.loads(packed)
+    fields = dict(zip(_MESSAGE_FIELDS, values, strict=True))
+    return Message(message_id=message_id, timestamp=parse_timestamp(timestamp), **fields)
+
+
+def packed_from_addr(packed: bytes) -> str | None:
+    """The ``from_addr`` of a packed message."""
+    addr: str | None = strictjson.loads(packed)[_FROM_ADDR]
+    return addr
+
+
+def pack_outbound(outbound: Outbound) -> bytes:
+    """What the events of a message need of it."""
+    return strictjson.dumps([outbound.to_addr, outbound.event_url, outbound.event_auth_token])
+
+
+def unpack_outbound(packed: bytes) -> Outbound:
+    """The reverse of ``pack_outbound``."""
+    return Outbound(*strictjson.loads(packed))
+
+
+def pack_menu(menu: Menu) -> bytes:
+    """A menu with its choices."""
+    return strictjson.dumps([menu.answered_by, [attrs.astuple(choice) for choice in menu.choices]])
+
+
+def unpack_menu(packed: bytes) -> Menu:
+    """The reverse of ``pack_menu``."""
+    answered_by, choices = strictjson.loads(packed)
+    return Menu(tuple(Choice(*choice) for choice in choices), answered_by)
+
+
+def add_event(packed: bytes | None, event: Event) -> bytes:
+    """``packed``, the events of a message, with ``event``, which takes the place of an earlier one with its id."""
+    events = [] if packed is None else strictjson.loads(packed)
+    values = [format_timestamp(event.timestamp), *_event_values(event)]
+    for place, other in enumerate(events):
+        if other[_EVENT_ID] == event.event_id:
+            events[place] = values
+            break
+    else:
+        events.append(values)
+    return strictjson.dumps(events[-MAX_EVENTS:])
+
+
+def unpack_events(message_id: str, packed: bytes) -> list[Event]:
+    """The events that ``add_event`` put together."""
+    return [
+        Event(
+            user_message_id=message_id,
+            timestamp=parse_timestamp(timestamp),
+            **dict(zip(_EVENT_FIELDS, values, strict=True)),
+        )
+        for timestamp, *values in strictjson.loads(packed)
+    ]

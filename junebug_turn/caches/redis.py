@@ -1,0 +1,279 @@
+"""The cache in a Redis: it outlives this process, and several processes share it.
+
+The keys of inbound and outbound messages are those of Junebug, the daemon of praekelt.org, in its stores of messages
+(``junebug/stores.py``), so that both read what the other wrote:
+
+- ``<connector>:inbound_messages:<message_id>``: a hash; its field ``message`` is the JSON of vumi
+- ``<connector>:outbound_messages:<message_id>``: a hash; its field ``message`` is the JSON of the request with that of
+  the answer's ``result`` over it, each other field an event's id, with the event in vumi's JSON
+
+docs/caches.md has all keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from typing import Any, Self
+
+from twisted.logger import Logger
+from txredisapi import ConnectionError, RedisError, TimeoutError
+
+from junebug_turn import strictjson
+from junebug_turn.caches import checks, packing, redis_scripts
+from junebug_turn.caches.checks import CACHE_TIMEOUT, DAY
+from junebug_turn.caches.interface import Cache, Details, Outbound
+from junebug_turn.caches.redis_address import RedisAddress
+from junebug_turn.caches.redis_pool import RedisPool
+from junebug_turn.caches.watch import Watch
+from junebug_turn.errors import CacheError, UnreadableEntry, UnreadableMessage
+from junebug_turn.menus import Menu
+from junebug_turn.messages import Event, Message
+
+_MESSAGE = "message"
+
+_CHECKS = {
+    "url": RedisAddress.from_url,
+    "key_prefix": checks.text,
+    "timeout": checks.seconds,
+    "inbound_ttl": checks.seconds,
+    "outbound_ttl": checks.seconds,
+    "store_event_info": checks.boolean,
+    "cache_timeout": checks.patience,
+}
+
+
+class RedisCache(Cache):
+    """A cache of messages in a Redis.
+
+    :param reactor: makes the connections
+    :param connector: what the keys begin with, after ``key_prefix`` and a colon where there is one
+    :param timeout: seconds for which a message is kept since it was stored or read last
+    :param inbound_ttl: the same for inbound messages only
+    :param outbound_ttl: the same for outbound messages, events and menus only
+    :param store_event_info: whether event URLs and tokens are kept
+    :param cache_timeout: seconds that an operation may take
+    :param by_address: whether the last message of an address can be fetched
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        *,
+        url: RedisAddress,
+        connector: str,
+        key_prefix: str = "",
+        timeout: float = DAY,
+        inbound_ttl: float | None = None,
+        outbound_ttl: float | None = None,
+        store_event_info: bool = True,
+        cache_timeout: float = CACHE_TIMEOUT,
+        by_address: bool = True,
+        trust_root: Any = None,
+    ) -> None:
+        prefix = f"{key_prefix}:" if key_prefix else ""
+        self._inbound = f"{prefix}{connector}:inbound_messages:"
+        self._outbound = f"{prefix}{connector}:outbound_messages:"
+        self._last = f"{prefix}{connector}:last_inbound:"
+        self._menu = f"{prefix}{connector}:menus:"
+        self._inbound_ttl = _milliseconds(inbound_ttl or timeout)
+        self._outbound_ttl = _milliseconds(outbound_ttl or timeout)
+        self._store_event_info = store_event_info
+        self._by_address = by_address
+        self._pool = RedisPool(reactor, url, cache_timeout, trust_root)
+        self._watch = Watch(reactor, url.name, cache_timeout, (RedisError,))
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], *, option: str, connector: str, clock: Any) -> Self:
+        options = checks.read_options(config, option, _CHECKS, required=("url",))
+        return cls(clock, connector=connector, by_address=option == "message_cache", **options)
+
+    async def start(self) -> None:
+        # A Redis that is away does not keep the daemon from starting, as it would not end it later.
+        self._pool.start()
+
+    async def stop(self) -> None:
+        await self._pool.stop()
+
+    def status(self) -> Mapping[str, Any]:
+        connected = bool(self._pool.pool)
+        fault = self._watch.fault or (None if connected else self._pool.refusal or "not connected")
+        return {
+            "ok": fault is None,
+            "fault": fault,
+            "failures": self._watch.failures,
+            "connected": connected,
+        }
+
+    async def store_inbound(self, message: Message) -> None:
+        key, packed = self._inbound + message.message_id, message.to_json()
+        if self._by_address:
+            await self._eval(
+                redis_scripts.STORE_INBOUND,
+                key,
+                packed,
+                self._inbound_ttl,
+                message.message_id,
+                _marked(message.from_addr),
+                self._last,
+            )
+        else:
+            await self._eval(redis_scripts.STORE_FIELD, key, _MESSAGE, packed, self._inbound_ttl)
+
+    async def fetch_inbound(self, message_id: str) -> Message | None:
+        key = self._inbound + message_id
+        if self._by_address:
+            return await self._fetch_message(
+                redis_scripts.FETCH_INBOUND, key, self._inbound_ttl, message_id, self._last
+            )
+        return await self._fetch_message(redis_scripts.FETCH_FIELD, key, _MESSAGE, self._inbound_ttl)
+
+    async def fetch_last_inbound(self, from_addr: str) -> Message | None:
+        if not self._by_address:
+            return None
+        return await self._fetch_message(
+            redis_scripts.FETCH_LAST_INBOUND,
+            self._last + from_addr,
+            self._inbound_ttl,
+            self._inbound,
+            _marked(from_addr),
+            self._last,
+        )
+
+    async def _fetch_message(self, script: str, key: str, *args: str | int) -> Message | None:
+        try:
+            packed = await self._read(self._eval(script, key, *args))
+            return None if packed is None else Message.from_json(packed)
+        except (UnreadableEntry, UnreadableMessage) as error:
+            self.log.warn("an inbound message in the cache counts as unknown: {error!s}", error=error)
+            return None
+
+    async def store_outbound(
+        self,
+        message: Message,
+        event_url: str | None,
+        event_auth_token: str | None,
+        details: Details | None = None,
+    ) -> None:
+        kept = {
+            **({"message_id": message.message_id, "to": message.to_addr} if details is None else details()),
+            "event_url": event_url if self._store_event_info else None,
+            "event_auth_token": event_auth_token if self._store_event_info else None,
+        }
+        await self._eval(
+            redis_scripts.STORE_FIELD,
+            self._outbound + message.message_id,
+            _MESSAGE,
+            strictjson.dumps(kept),
+            self._outbound_ttl,
+        )
+
+    async def fetch_outbound(self, message_id: str) -> Outbound | None:
+        key = self._outbound + message_id
+        packed = await self._read(self._eval(redis_scripts.FETCH_FIELD, key, _MESSAGE, self._outbound_ttl))
+        # An event of an unknown message makes the key too: only this field tells that the message is known.
+        if packed is None:
+            return None
+        kept = _read_json(packed)
+        if not isinstance(kept, dict):
+            raise UnreadableEntry("an outbound message in the cache is no JSON object")
+        return Outbound(
+            _text(kept.get("to")), _text(kept.get("event_url")), _text(kept.get("event_auth_token"))
+        )
+
+    async def store_event(self, event: Event) -> None:
+        # Such an id would take the place of the message itself.
+        field = event.event_id if event.event_id != _MESSAGE else f"event:{_MESSAGE}"
+        await self._eval(
+            redis_scripts.STORE_FIELD,
+            self._outbound + event.user_message_id,
+            field,
+            event.to_json(),
+            self._outbound_ttl,
+        )
+
+    async def fetch_events(self, message_id: str) -> list[Event]:
+        key = self._outbound + message_id
+        fields = await self._read(self._eval(redis_scripts.FETCH_FIELDS, key, self._outbound_ttl))
+        events = []
+        for name, value in zip(fields[::2], fields[1::2], strict=True):
+            if name == _MESSAGE.encode():
+                continue
+            try:
+                events.append(Event.from_json(value))
+            except UnreadableMessage as error:
+                self.log.warn(
+                    "an event of message {message_id} in the cache is left out: {error!s}",
+                    message_id=message_id,
+                    error=error,
+                )
+        return events
+
+    async def store_menu(self, address: str, menu: Menu | None) -> None:
+        key = _bytes(self._menu + address)
+        if menu is None:
+            await self._execute("DEL", key)
+        else:
+            await self._execute("SET", key, packing.pack_menu(menu), "PX", self._outbound_ttl)
+
+    async def fetch_menu(self, address: str) -> Menu | None:
+        try:
+            packed = await self._read(self._execute("GET", _bytes(self._menu + address)))
+            return None if packed is None else packing.unpack_menu(packed)
+        except (UnreadableEntry, ValueError, TypeError) as error:
+            self.log.warn("a menu in the cache counts as unknown: {error!s}", error=error)
+            return None
+
+    async def _eval(self, script: str, key: str, *args: str | bytes | int) -> Any:
+        """The result of a script that the pool's connections remember."""
+        values = [_bytes(arg) if isinstance(arg, str) else arg for arg in args]
+        return await self._watch.run(self._on_a_connection("eval", script, [_bytes(key)], values))
+
+    async def _execute(self, *command: str | bytes | int) -> Any:
+        return await self._watch.run(self._on_a_connection("execute_command", *command))
+
+    async def _on_a_connection(self, method: str, *args: Any) -> Any:
+        while True:
+            connection = await self._pool.connection()
+            try:
+                return await getattr(connection, method)(*args)
+            except TimeoutError:
+                self._pool.give_up(connection)
+                raise
+            except ConnectionError:
+                # Each of our commands can be done twice, so a lost connection only costs time.
+                self._pool.give_up(connection)
+
+    async def _read(self, command: Awaitable[Any]) -> Any:
+        """The result of ``command``; a key of a wrong type is nothing that a later attempt would read."""
+        try:
+            return await command
+        except CacheError as error:
+            if "WRONGTYPE" in str(error.__cause__):
+                raise UnreadableEntry("a key of the cache has a value of a wrong type") from error
+            raise
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _bytes(text: str) -> bytes:
+    # An id from JSON can have half a surrogate pair, which is no UTF-8.
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _marked(from_addr: str | None) -> str:
+    return "" if from_addr is None else f"={from_addr}"
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _read_json(packed: bytes) -> Any:
+    try:
+        return strictjson.loads(packed)
+    except ValueError:
+        raise UnreadableEntry("an entry of the cache is not JSON") from None

@@ -1,0 +1,80 @@
+"""What Redis does for us in one step, in its Lua: so that no key is ever there without an expiry.
+
+A key's time to live is in milliseconds.  In the hash of an inbound message ``from_addr`` is there only in a message
+cache: ``=`` and the address, or empty for a message that has none.
+"""
+
+# KEYS: a hash.  ARGV: a field, its value, the time to live.
+STORE_FIELD = """
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+"""
+
+# KEYS: a hash.  ARGV: a field, the time to live, which reading renews.
+FETCH_FIELD = """
+local value = redis.call('HGET', KEYS[1], ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return value
+"""
+
+# KEYS: a hash.  ARGV: the time to live.
+FETCH_FIELDS = """
+local fields = redis.call('HGETALL', KEYS[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return fields
+"""
+
+# KEYS: the message's hash.  ARGV: the message, the time to live, its id, from_addr, what the key of an address begins
+# with.
+STORE_INBOUND = """
+local before = redis.call('HGET', KEYS[1], 'from_addr')
+redis.call('HMSET', KEYS[1], 'message', ARGV[1], 'from_addr', ARGV[4])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+if before and before ~= ARGV[4] and before ~= '' then
+    local last = ARGV[5] .. string.sub(before, 2)
+    if redis.call('GET', last) == ARGV[3] then
+        redis.call('DEL', last)
+    end
+end
+if ARGV[4] ~= '' then
+    local last = ARGV[5] .. string.sub(ARGV[4], 2)
+    if before ~= ARGV[4] then
+        redis.call('SET', last, ARGV[3], 'PX', ARGV[2])
+    elseif redis.call('GET', last) == ARGV[3] then
+        redis.call('PEXPIRE', last, ARGV[2])
+    end
+end
+"""
+
+_READ = """
+local found = redis.call('HMGET', key, 'message', 'from_addr')
+redis.call('PEXPIRE', key, ttl)
+if found[2] and found[2] ~= '' then
+    local last = prefix .. string.sub(found[2], 2)
+    if redis.call('GET', last) == id then
+        redis.call('PEXPIRE', last, ttl)
+    end
+end
+"""
+
+# KEYS: the message's hash.  ARGV: the time to live, its id, what the key of an address begins with.
+FETCH_INBOUND = f"""
+local key, ttl, id, prefix = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+{_READ}
+return found[1]
+"""
+
+# KEYS: the key of the address.  ARGV: the time to live, what the key of a message begins with, from_addr, what the key
+# of an address begins with.
+FETCH_LAST_INBOUND = f"""
+local id = redis.call('GET', KEYS[1])
+if not id then
+    return false
+end
+local key, ttl, prefix = ARGV[2] .. id, ARGV[1], ARGV[4]
+{_READ}
+if found[2] ~= ARGV[3] then
+    return false
+end
+return found[1]
+"""

@@ -1,0 +1,68 @@
+"""What keeps a cache outside of this process's memory from holding up its users."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from junebug_turn.errors import CacheError
+
+T = TypeVar("T")
+
+
+class Watch:
+    """Bounds operations in time, turns their faults into ``CacheError``, and tells when the cache fails and is back.
+
+    :param name: what the cache is, for the log, without secrets
+    :param timeout: seconds that an operation may take
+    :param faults: the exceptions of the cache's library that are faults of the cache and not of our code
+
+    :ivar fault: why the last operation failed; None when it did not
+    :ivar failures: how many operations failed
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, clock: IReactorTime, name: str, timeout: float, faults: tuple[type[Exception], ...]
+    ) -> None:
+        self._clock = clock
+        self._name = name
+        self._timeout = timeout
+        self._faults: tuple[type[Exception], ...] = (*faults, DeferredTimeout)
+        self.fault: str | None = None
+        self.failures = 0
+
+    async def run(self, work: Coroutine[Deferred[Any], Any, T]) -> T:
+        """The result of ``work``.
+
+        :raises CacheError: the cache failed, or took too long
+        """
+        try:
+            result = await Deferred.fromCoroutine(work).addTimeout(self._timeout, self._clock)
+        except self._faults as error:
+            timed_out = isinstance(error, DeferredTimeout)
+            self._failed(f"no answer within {self._timeout:g} s" if timed_out else _line(error))
+            raise CacheError("what has to be remembered of messages can't be stored or read now") from error
+        if self.fault is not None:
+            self.fault = None
+            self.log.info(
+                "{name} works again ({failures} failures so far)", name=self._name, failures=self.failures
+            )
+        return result
+
+    def _failed(self, fault: str) -> None:
+        self.failures += 1
+        if self.fault is None:
+            self.log.warn("{name} fails: {fault}", name=self._name, fault=fault)
+        self.fault = fault
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())[:200]
+    return text or type(error).__name__

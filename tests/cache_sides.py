@@ -1,0 +1,167 @@
+"""Each kind of cache with what a test needs around it: a place of its own, and time that passes as the test says."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+import pytest_twisted
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.internet.threads import blockingCallFromThread, deferToThread
+from twisted.python.threadable import isInIOThread
+
+from demo.redis import RedisServer
+from junebug_turn.caches import Cache, make_cache
+
+reactor: Any = _reactor
+T = TypeVar("T")
+
+
+def in_thread(test: Callable[..., None]) -> Any:
+    """``test``, in a thread: so that it can wait for ``result`` of what takes turns of the reactor."""
+
+    @wraps(test)
+    async def run(*args: Any, **kwargs: Any) -> None:
+        await deferToThread(test, *args, **kwargs)
+
+    return pytest_twisted.ensureDeferred(run)
+
+
+def result(awaitable: Awaitable[T]) -> T:
+    """What ``awaitable`` gives: at once, or in a fixture or in a test that runs ``in_thread``."""
+
+    async def waiting() -> T:
+        return await awaitable
+
+    if not isInIOThread():
+        return blockingCallFromThread(reactor, Deferred.fromCoroutine, waiting())  # type: ignore[no-any-return]
+    deferred = Deferred.fromCoroutine(waiting())
+    results: list[Any] = []
+    if deferred.called:
+        deferred.addBoth(results.append)
+    if not results:
+        return pytest_twisted.blockon(deferred)  # type: ignore[no-any-return]
+    (value,) = results
+    if hasattr(value, "raiseException"):
+        value.raiseException()
+    return value  # type: ignore[no-any-return]
+
+
+class ThreadedClock(Clock):
+    """A clock that runs threads as the reactor does."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
+
+
+class Side:
+    """Caches of one kind, which share what is stored.
+
+    :cvar refreshes: whether reading renews the time to live
+    :cvar bounded: whether there is ``max_entries``
+    """
+
+    name: str
+    refreshes = False
+    bounded = False
+
+    def __init__(self) -> None:
+        self.clock: Any = Clock()
+        self.caches: list[Cache] = []
+
+    def config(self) -> dict[str, Any]:
+        return {}
+
+    def make(self, *, option: str = "message_cache", connector: str = "sms", **config: Any) -> Cache:
+        cache = make_cache(
+            self.name, self.config() | config, option=option, connector=connector, clock=self.clock
+        )
+        result(cache.start())
+        self.caches.append(cache)
+        return cache
+
+    def advance(self, seconds: float) -> None:
+        async def advance() -> None:
+            self.clock.advance(seconds)
+
+        result(advance())
+
+    def stop(self) -> None:
+        for cache in self.caches:
+            result(cache.stop())
+        assert self.clock.getDelayedCalls() == []
+
+
+class MemorySide(Side):
+    name = "memory"
+    bounded = True
+
+
+class SqliteSide(Side):
+    name = "sqlite"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = ThreadedClock()
+        self._folder = tempfile.TemporaryDirectory(prefix="junebug-turn-sqlite-")
+
+    def config(self) -> dict[str, Any]:
+        return {"path": f"{self._folder.name}/folder/cache.db"}
+
+    def stop(self) -> None:
+        super().stop()
+        self._folder.cleanup()
+
+
+# Takes the seconds from what every key with the prefix has left.
+_ADVANCE = """
+for _, key in ipairs(redis.call('KEYS', ARGV[1] .. ':*')) do
+    local left = redis.call('PTTL', key)
+    assert(left >= 0, key .. ' never expires')
+    if left <= tonumber(ARGV[2]) then
+        redis.call('DEL', key)
+    else
+        redis.call('PEXPIRE', key, left - ARGV[2])
+    end
+end
+"""
+
+_server: list[RedisServer] = []
+
+
+def redis_server() -> RedisServer:
+    """The server of the test run, made when the first test asks for it; it ends with the process."""
+    if not _server:
+        server = RedisServer()
+        server.start()
+        _server.append(server)
+    return _server[0]
+
+
+class RedisSide(Side):
+    name = "redis"
+    refreshes = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = reactor
+        self.server = redis_server()
+        self.prefix = uuid.uuid4().hex
+
+    def config(self) -> dict[str, Any]:
+        return {"url": self.server.url, "key_prefix": self.prefix}
+
+    def advance(self, seconds: float) -> None:
+        self.server.cli("EVAL", _ADVANCE, "0", self.prefix, str(int(seconds * 1000)))
+
+    def stop(self) -> None:
+        for cache in self.caches:
+            result(cache.stop())
+
+
+SIDES: dict[str, type[Side]] = {side.name: side for side in (MemorySide, SqliteSide, RedisSide)}

@@ -1,0 +1,41 @@
+"""Addresses that several processes can share, and those that can't."""
+
+from __future__ import annotations
+
+import pytest
+
+from junebug_turn.config import endpoint_description, load
+from junebug_turn.errors import ConfigError
+from junebug_turn.listening import check_reuse_port
+from junebug_turn.service import make_service
+
+JUNEBUG = {
+    "application": "junebug",
+    "connector_name": "c",
+    "mo_message_url": "http://127.0.0.1/",
+    "reuse_port": "true",
+}
+
+
+@pytest.mark.parametrize(
+    ("http_bind", "address"),
+    [
+        ("127.0.0.1:8080", ("127.0.0.1", 8080)),
+        ("localhost:80", ("localhost", 80)),
+        ("[::1]:8080", ("::1", 8080)),
+        ("tcp:8080", ("", 8080)),
+        ("tcp:8080:interface=127.0.0.1", ("127.0.0.1", 8080)),
+    ],
+)
+def test_shared(http_bind: str, address: tuple[str, int]) -> None:
+    """host:port and [v6]:port can be shared, however they are written."""
+    assert check_reuse_port(endpoint_description(http_bind)) == address
+
+
+@pytest.mark.parametrize("http_bind", ["unix:/run/s", "systemd:domain=INET:index=0", "tcp:80:backlog=5"])
+def test_not_shared(http_bind: str) -> None:
+    """Any other address with reuse_port is a line that names the option and the application."""
+    from twisted.internet import reactor
+
+    with pytest.raises(ConfigError, match=r"^reuse_port: .*host:port.* \(application c\)$"):
+        make_service(reactor, load({**JUNEBUG, "http_bind": http_bind}, {}))
