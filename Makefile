@@ -4,23 +4,24 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SOURCES := junebug_turn demo tests twisted
+SOURCES := junebug_turn bench demo tests twisted
 
 # Nothing of the caller's environment decides which packages are used.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test lint format lock clean broker
+.PHONY: help run test lint format lock clean broker bench bench-quick
 .DEFAULT_GOAL := help
 
 help: ## list the commands
-	@sed -n 's/^\([a-z]*\):.*## /\1 - /p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /\1 - /p' $(MAKEFILE_LIST)
 
 run: $(READY) ## start the daemon with a broker, simulated phones and a receiver; Ctrl-C stops them
 	@exec $(BIN)/python -m demo.run
 
 test: lint broker ## set up, check the code and run every test
 	$(BIN)/python -m pytest
+	@$(MAKE) --no-print-directory bench-quick
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check $(SOURCES)
@@ -40,6 +41,12 @@ lock: ## take the newest versions that setup.cfg allows into requirements.lock
 	{ sed -n '/^#/p' requirements.lock; cat build/requirements.lock; } > build/requirements.new
 	mv build/requirements.new requirements.lock
 	rm -rf build/lock build/requirements.lock
+
+bench: $(READY) ## measure the daemon beside its libraries, some minutes: docs/performance.md
+	@$(BIN)/python -m bench
+
+bench-quick: $(READY) ## the same in half a minute, and rougher
+	@$(BIN)/python -m bench --quick --json var/bench-quick.json
 
 clean: ## remove everything that the commands made
 	rm -rf $(VENV) build dist var *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
