@@ -55,9 +55,7 @@ def measure(bench: Bench, quick: bool) -> dict[str, Figures]:
 
 def one_round(bench: Bench) -> dict[str, Figures]:
     """The floors, and the daemon with the memory cache."""
-    results: dict[str, Figures] = {}
-    for name in ("klein", "klein-unlogged"):
-        results[name] = bench.klein(name)
+    results: dict[str, Figures] = {"klein": bench.klein()}
     for name in ("publish", "consume", "treq"):
         results[name] = bench.floor(name)
     for application in APPLICATIONS:

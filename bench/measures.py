@@ -61,9 +61,9 @@ class Bench:
 
     # floors
 
-    def klein(self, name: str) -> Figures:
+    def klein(self) -> Figures:
         """The floor of a request."""
-        with KleinFloor(self.folder, name) as floor:
+        with KleinFloor(self.folder) as floor:
             load.wrk(floor.url, requests=self.requests("junebug"), seconds=1)
             cpu = floor.cpu
             result = load.wrk(floor.url, requests=self.requests("junebug"), seconds=self.size.seconds)[0]

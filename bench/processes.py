@@ -123,9 +123,9 @@ class Receiver(Measured):
 class KleinFloor(Measured):
     """``bench.floors klein``."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path) -> None:
         port = free_port()
-        super().__init__(sys.executable, "-m", "bench.floors", name, str(port), log=folder / f"{name}.log")
+        super().__init__(sys.executable, "-m", "bench.floors", "klein", str(port), log=folder / "klein.log")
         self.url = f"http://{HOST}:{port}/messages"
         self.wait_for(self.url)
 

@@ -6,7 +6,6 @@ from typing import Any
 
 FLOORS = {
     "klein": "Klein: a route, JSON, 201",
-    "klein-unlogged": "the same without access log",
     "publish": "txamqp: publish, confirmed",
     "consume": "txamqp: consume and ack",
     "treq": "treq: POST to the receiver",
