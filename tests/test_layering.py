@@ -16,7 +16,7 @@ FLOORS = (
     ("errors", "strictjson", "webhook"),
     ("logs",),
     ("sentry", "systemd"),
-    ("messages", "kinds", "menus", "jsonapi", "destination"),
+    ("messages", "kinds", "menus", "jsonapi", "destination", "routing"),
     ("filed",),
     ("options",),
     ("structure",),
@@ -32,7 +32,7 @@ FLOORS = (
 
 # A library, and the only modules (or packages of ours) that may know it.
 KNOWN_TO = {
-    "klein": ("junebug.api", "turn.api", "http"),
+    "klein": ("routing", "http"),
     "txamqp": ("amqp",),
     "treq": ("delivery",),
     "yaml": ("config",),

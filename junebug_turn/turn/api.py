@@ -5,7 +5,6 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Any
 
-from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -17,6 +16,7 @@ from twisted.web.server import Request
 from junebug_turn.errors import INTERNAL, answer_for
 from junebug_turn.jsonapi import line_of_json, read_json, translate, within, write_body, write_json
 from junebug_turn.once import Once
+from junebug_turn.routing import Router
 from junebug_turn.turn.application import TurnApplication
 from junebug_turn.turn.messages import OutboundRequest, errors_to_json
 from junebug_turn.turn.signature import HEADER, verify
@@ -33,7 +33,7 @@ class TurnApi:
     """
 
     log = Logger()
-    router = Klein()
+    router = Router()
 
     def __init__(self, application: TurnApplication, clock: IReactorTime) -> None:
         self._application = application
