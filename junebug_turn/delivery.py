@@ -17,7 +17,6 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web.client import (
-    Agent,
     BrowserLikePolicyForHTTPS,
     HostnameCachingHTTPSPolicy,
     HTTPConnectionPool,
@@ -30,7 +29,7 @@ from junebug_turn.destination import Destination
 from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryFailed, DeliveryRefused
 from junebug_turn.metrics import Metrics
 from junebug_turn.retry import CHAIN_LIMIT, RetryPolicy, is_misconfiguration, is_passing, retry_after
-from junebug_turn.webclient import WholeBody, failure_reason, read_away
+from junebug_turn.webclient import ReusingAgent, WholeBody, failure_reason, read_away
 from junebug_turn.webhook import Webhook
 
 __all__ = ["Deliverer", "Destination"]
@@ -330,7 +329,7 @@ class _NoCookies(CookieJar):
 
 
 def _client(reactor: Any, policy: Any, pool: HTTPConnectionPool) -> HTTPClient:
-    agent: Any = Agent(reactor, policy, pool=pool)
+    agent: Any = ReusingAgent(reactor, policy, pool=pool)
     jar: Any = _NoCookies()
     body: Any = WholeBody
     return HTTPClient(agent, jar, body)
