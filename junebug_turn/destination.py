@@ -64,9 +64,15 @@ class Destination:
     @headers.default
     def _headers(self) -> Headers:
         headers = Headers(_HEADERS)
+        # An agent that finds it missing copies the headers for each request.
+        headers.setRawHeaders(b"Host", [self._host_header()])
         if self.authorization is not None:
             headers.setRawHeaders(b"Authorization", [self.authorization])
         return headers
+
+    def _host_header(self) -> bytes:
+        scheme, _, netloc = self.origin.partition("://")
+        return netloc.removesuffix(":443" if scheme == "https" else ":80").encode("ascii")
 
     @classmethod
     def of(cls, url: str, token: str | None, scheme: str = "Token") -> Self:
