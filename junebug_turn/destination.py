@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from base64 import b64encode
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from ipaddress import AddressValueError, IPv6Address
 from typing import Self
@@ -15,6 +16,9 @@ from hyperlink import EncodedURL
 from twisted.web.http_headers import Headers
 
 from junebug_turn.errors import DeliveryRefused
+
+MAX_KEPT = 1000
+"""Destinations that are kept: most messages bring the URL of one that was there before."""
 
 
 def _user_agent() -> bytes:
@@ -75,6 +79,7 @@ class Destination:
         return netloc.removesuffix(":443" if scheme == "https" else ":80").encode("ascii")
 
     @classmethod
+    @lru_cache(MAX_KEPT)
     def of(cls, url: str, token: str | None, scheme: str = "Token") -> Self:
         """The destination that ``url`` names.
 
