@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # From the ground up; "caches" stands for a package with all its modules, which may import each other.
 FLOORS = (
-    ("errors", "strictjson", "webhook"),
+    ("errors", "strictjson", "webhook", "garbage"),
     ("logs",),
     ("sentry", "systemd"),
     ("messages", "kinds", "menus", "jsonapi", "destination", "routing"),
