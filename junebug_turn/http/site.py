@@ -116,9 +116,9 @@ class ApiSite(Site):
         """Tell of an answered request, for who debugs: a line for each would cost a sixth of the request."""
         self.access.debug(
             "{client} {method} {path}: {status}",
-            client=request.getClientAddress(),
-            method=request.method,
-            path=request.path,
+            client=getattr(request.getClientAddress(), "host", "?"),
+            method=request.method.decode("ascii", "replace"),
+            path=request.path.decode("utf-8", "replace"),
             status=request.code,
         )
 
