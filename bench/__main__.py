@@ -8,12 +8,14 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench import load, soak, table
@@ -25,12 +27,19 @@ APPLICATIONS = ("junebug", "turn")
 LIBRARIES = ("Twisted", "klein", "Werkzeug", "treq", "txAMQP", "attrs")
 
 
-def caches(node_folder: Path) -> dict[str, dict[str, Any]]:
-    """The caches that this machine can run, by their short names, with their options."""
-    found: dict[str, dict[str, Any]] = {"memory": {}}
-    if find_spec("junebug_turn.caches.sqlite") is not None:
-        found["sqlite"] = {"path": str(node_folder / "cache.sqlite")}
-    return found
+@contextmanager
+def other_caches(folder: Path) -> Iterator[dict[str, dict[str, Any]]]:
+    """The caches besides the one in memory, by their short names, with their options; where they exist."""
+    found: dict[str, dict[str, Any]] = {}
+    with ExitStack() as stack:
+        if find_spec("junebug_turn.caches.sqlite") is not None:
+            own = stack.enter_context(TemporaryDirectory(dir=folder))
+            found["sqlite"] = {"path": f"{own}/cache.sqlite"}
+        if find_spec("junebug_turn.caches.redis") is not None:
+            redis = import_module("demo.redis")
+            redis.ensure_installed()
+            found["redis"] = {"url": stack.enter_context(redis.RedisServer()).url}
+        yield found
 
 
 def measure(bench: Bench, quick: bool) -> dict[str, Figures]:
@@ -44,8 +53,8 @@ def measure(bench: Bench, quick: bool) -> dict[str, Figures]:
         for name, figures in rounds[0].items()
     }
     if not quick:
-        for cache, options in caches(bench.folder).items():
-            if cache != "memory":
+        with other_caches(bench.folder) as caches:
+            for cache, options in caches.items():
                 say(f"the {cache} cache")
                 results |= other_cache(bench, cache, options)
         say("two processes")
@@ -55,7 +64,7 @@ def measure(bench: Bench, quick: bool) -> dict[str, Figures]:
 
 def one_round(bench: Bench) -> dict[str, Figures]:
     """The floors, and the daemon with the memory cache."""
-    results: dict[str, Figures] = {"klein": bench.klein()}
+    results: dict[str, Figures] = {"klein": bench.klein(), "klein at rate": bench.klein_at_rate()}
     for name in ("publish", "consume", "treq"):
         results[name] = bench.floor(name)
     for application in APPLICATIONS:

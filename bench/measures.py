@@ -69,6 +69,14 @@ class Bench:
             result = load.wrk(floor.url, requests=self.requests("junebug"), seconds=self.size.seconds)[0]
             return _outbound(result, floor.cpu - cpu)
 
+    def klein_at_rate(self) -> Figures:
+        """The floor of a request's latency: what the machine and its other work make of it."""
+        with KleinFloor(self.folder) as floor:
+            load.wrk(floor.url, requests=self.requests("junebug"), seconds=1)
+            cpu, seconds = floor.cpu, self.size.seconds
+            latencies = load.at_rate(floor.url, self.requests("junebug"), RATE, seconds)
+            return _rates(RATE * seconds, seconds, floor.cpu - cpu) | _latencies(latencies)
+
     def floor(self, name: str) -> Figures:
         """The floor ``publish``, ``consume`` or ``treq``."""
         count = self.size.floor_messages

@@ -6,6 +6,7 @@ from typing import Any
 
 FLOORS = {
     "klein": "Klein: a route, JSON, 201",
+    "klein at rate": "Klein at rate",
     "publish": "txamqp: publish, confirmed",
     "consume": "txamqp: consume and ack",
     "treq": "treq: POST to the receiver",
@@ -20,6 +21,7 @@ TARGETS = {
     "junebug events": (_INBOUND, 1.2),
     "turn events": (_INBOUND, 1.2),
 }
+AT_RATE = ("junebug outbound at rate", "turn outbound at rate")
 P99_TARGET = 4.0  # times p50, at the fixed rate
 
 
@@ -32,7 +34,7 @@ def ratios(figures: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
             "ratio": figures[name]["cpu_us"] / floor,
             "target": target,
         }
-    for name in ("junebug outbound at rate", "turn outbound at rate"):
+    for name in AT_RATE:
         found[f"{name}: p99 / p50"] = {
             "ratio": figures[name]["p99"] / figures[name]["p50"],
             "target": P99_TARGET,
