@@ -43,7 +43,10 @@ def klein(port: int) -> None:
         body = json.loads(request.content.read())
         request.setResponseCode(201)
         request.setHeader("Content-Type", "application/json")
-        return json.dumps({"to": body["to"]}).encode()
+        answer = json.dumps({"to": body["to"]}).encode()
+        # Otherwise it would be sent in chunks.
+        request.setHeader("Content-Length", str(len(answer)))
+        return answer
 
     site: Any = Site(app.resource())
     site.noisy = False

@@ -81,7 +81,7 @@ class _Client(asyncio.Protocol):
         head, end, body = self._unread.partition(b"\r\n\r\n")
         if not end:
             return
-        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0] or 0)
         if len(body) < length or self.answered is None:
             return
         self._unread = b""
