@@ -4,13 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SOURCES := junebug_turn demo tests twisted
+SOURCES := junebug_turn bench demo tests twisted
 
 # Nothing of the caller's environment decides which packages are used.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test lint format lock clean broker redis audit hostile large bench-cache
+.PHONY: help run test lint format lock clean broker redis audit hostile large bench bench-quick bench-cache
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -21,6 +21,7 @@ run: $(READY) ## start the daemon with a broker, simulated phones and a receiver
 
 test: lint broker redis ## set up, check the code and run every test
 	$(BIN)/python -m pytest
+	@$(MAKE) --no-print-directory bench-quick
 
 hostile: broker ## the hostile suite with 100,000 generated bodies
 	HOSTILE_BODIES=100000 $(BIN)/python -m pytest tests/integration/test_hostile.py
@@ -54,6 +55,12 @@ lock: ## take the newest versions that setup.cfg allows into requirements.lock
 	{ sed -n '/^#/p' requirements.lock; cat build/requirements.lock; } > build/requirements.new
 	mv build/requirements.new requirements.lock
 	rm -rf build/lock build/requirements.lock
+
+bench: $(READY) ## measure the daemon beside its libraries, some minutes: docs/performance.md
+	@$(BIN)/python -m bench
+
+bench-quick: $(READY) ## the same in half a minute, and rougher
+	@$(BIN)/python -m bench --quick --json var/bench-quick.json
 
 clean: ## remove everything that the commands made
 	rm -rf $(VENV) build dist var *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from attrs import frozen
-from twisted.web.client import Agent, HostnameCachingHTTPSPolicy, HTTPConnectionPool
+from twisted.web.client import HostnameCachingHTTPSPolicy, HTTPConnectionPool
 from twisted.web.iweb import IPolicyForHTTPS
 
 from junebug_turn.addresses import HostRules
 from junebug_turn.guarded import GuardedEndpoints
+from junebug_turn.webclient import ReusingAgent
 
 IDLE_TIMEOUT = 60
 """Seconds that a connection is kept for the next delivery."""
@@ -72,9 +73,9 @@ class Clients(Generic[_C]):
 
     def _client(self, pool: HTTPConnectionPool, rules: HostRules | None) -> _C:
         if rules is None:
-            return self._make(Agent(self._reactor, self._tls, pool=pool))
+            return self._make(ReusingAgent(self._reactor, self._tls, pool=pool))
         guarded: Any = GuardedEndpoints(self._reactor, self._guarded_tls, rules)
-        return self._make(Agent.usingEndpointFactory(self._reactor, guarded, pool=pool))
+        return self._make(ReusingAgent.usingEndpointFactory(self._reactor, guarded, pool=pool))
 
     async def close(self) -> None:
         """Close the connections that are kept."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from http.cookiejar import CookieJar
 from typing import Any
 
 from attrs import frozen
@@ -315,17 +314,16 @@ def _given_up(
     )
 
 
-class _NoCookies(CookieJar):
-    """A jar that stays empty: a receiver's cookies are none of our business, and reading them takes time."""
+class _Client(HTTPClient):
+    """treq's client, which only posts: no cookies, redirects or unpacking are made ready for each request."""
 
-    def add_cookie_header(self, request: Any) -> None:
-        pass
-
-    def extract_cookies(self, response: Any, request: Any) -> None:
-        pass
+    def request(
+        self, method: str, url: Any, *, headers: Any = None, data: Any = None, **options: Any
+    ) -> Deferred[Any]:
+        return self._agent.request(
+            method.encode("ascii"), url.to_text().encode("ascii"), headers, WholeBody(data)
+        )
 
 
 def _client(agent: Any) -> HTTPClient:
-    jar: Any = _NoCookies()
-    body: Any = WholeBody
-    return HTTPClient(agent, jar, body)
+    return _Client(agent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from base64 import b64encode
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from ipaddress import AddressValueError, IPv6Address
 from typing import Self
@@ -16,6 +17,9 @@ from twisted.web.http_headers import Headers
 
 from junebug_turn.addresses import HostRules
 from junebug_turn.errors import DeliveryRefused
+
+MAX_KEPT = 1000
+"""Destinations that are kept: most messages bring the URL of one that was there before."""
 
 
 def _user_agent() -> bytes:
@@ -67,11 +71,18 @@ class Destination:
     @headers.default
     def _headers(self) -> Headers:
         headers = Headers(_HEADERS)
+        # An agent that finds it missing copies the headers for each request.
+        headers.setRawHeaders(b"Host", [self._host_header()])
         if self.authorization is not None:
             headers.setRawHeaders(b"Authorization", [self.authorization])
         return headers
 
+    def _host_header(self) -> bytes:
+        scheme, _, netloc = self.origin.partition("://")
+        return netloc.removesuffix(":443" if scheme == "https" else ":80").encode("ascii")
+
     @classmethod
+    @lru_cache(MAX_KEPT)
     def of(
         cls, url: str, token: str | None, scheme: str = "Token", *, rules: HostRules | None = None
     ) -> Self:

@@ -144,6 +144,7 @@ def makeService(options: Options) -> IService:
         # Here, since --help and a faulty configuration need none of these, and twistd chooses the reactor.
         from twisted.internet import reactor
 
+        from junebug_turn.garbage import settle
         from junebug_turn.hangup import Hangup
         from junebug_turn.logs import Lines
         from junebug_turn.sentry import make_reporter
@@ -168,4 +169,5 @@ def makeService(options: Options) -> IService:
     # The last one, since that is the first to stop.
     supervision = Supervision(reactor, os.environ, lambda: daemon.ready, lambda: daemon.health())
     supervision.setServiceParent(service)
+    cast(Any, reactor).callWhenRunning(settle)
     return service

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from OpenSSL import SSL
 from service_identity import VerificationError
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import RequestTransmissionFailed, ResponseDone, ResponseFailed
+from twisted.web.client import URI, Agent, RequestTransmissionFailed, ResponseDone, ResponseFailed
 from twisted.web.http import PotentialDataLoss
-from twisted.web.iweb import IBodyProducer
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IBodyProducer, IResponse
 from zope.interface import implementer
 
 from junebug_turn.guarded import ForbiddenAddress
 
 MAX_ANSWER_BODY = 64 * 1024
 """Bytes of an answer's body that are read (and thrown away); a longer one costs its connection instead."""
+
+MAX_TARGETS = 1000
+"""URLs that an agent has parsed and keeps."""
 
 
 def failure_reason(error: BaseException) -> str | None:
@@ -38,6 +44,44 @@ def failure_reason(error: BaseException) -> str | None:
     if isinstance(error, ConnectError | ConnectionClosed | OSError):
         return "connection"
     return None
+
+
+@implementer(IStreamClientEndpoint)
+class _LateEndpoint:
+    """Made when there is no connection to use again: a host name's endpoint begins with IDNA."""
+
+    def __init__(self, agent: Any, uri: URI) -> None:
+        self._agent = agent
+        self._uri = uri
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        def connect() -> Deferred[IProtocol]:
+            endpoint: IStreamClientEndpoint = self._agent._getEndpoint(self._uri)
+            return endpoint.connect(protocolFactory)
+
+        return maybeDeferred(connect)
+
+
+class ReusingAgent(Agent):
+    """An agent that parses a URL once, and makes an endpoint only to connect."""
+
+    def _init(self, reactor: Any, endpointFactory: Any, pool: Any) -> None:
+        super()._init(reactor, endpointFactory, pool)
+        self._target = lru_cache(MAX_TARGETS)(self._make_target)
+
+    def _make_target(self, url: bytes) -> tuple[tuple[bytes, bytes, int], Any, URI, bytes]:
+        uri = URI.fromBytes(url)
+        return (uri.scheme, uri.host, uri.port), _LateEndpoint(self, uri), uri, uri.originForm
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> Deferred[IResponse]:
+        key, endpoint, parsed, path = self._target(uri)
+        return self._requestWithEndpoint(key, endpoint, method, parsed, headers, bodyProducer, path)
 
 
 @implementer(IBodyProducer)

@@ -437,3 +437,26 @@ async def test_log(bench: Bench, logged: list[LogEvent]) -> None:
     ]
     said = f"{lines} {caught.value}"
     assert not any(secret in said for secret in ("s3cret", "us3r", "p4th", "content", "dXMz"))
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_host_header(bench: Bench) -> None:
+    """The Host header names host and port of the destination, once."""
+    await bench.start()
+    (request,) = bench.receiver.requests
+    assert request.headers["host"] == bench.receiver.url().removeprefix("http://").partition("/")[0]
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://example.com/a", b"example.com"),
+        ("http://example.com:80/a", b"example.com"),
+        ("https://example.com:443/a", b"example.com"),
+        ("http://example.com:443/a", b"example.com:443"),
+        ("https://[::1]:8080/a", b"[::1]:8080"),
+    ],
+)
+def test_the_host_of(url: str, host: bytes) -> None:
+    """A scheme's own port is left out of the Host header, and an IPv6 address stands in brackets."""
+    assert Destination.of(url, None).headers.getRawHeaders(b"host") == [host]

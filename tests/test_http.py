@@ -13,6 +13,7 @@ import treq
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
@@ -248,3 +249,17 @@ async def test_drain_when_idle(server: Server) -> None:
     server.top.held[0].notifyFinish().addErrback(finished.append)
     await _until(lambda: finished)
     await server.site.drain()
+
+
+@pytest_twisted.ensureDeferred
+async def test_access_log(server: Server) -> None:
+    """An answered request is told of at debug, by method, path and status, without its query."""
+    events: list[Any] = []
+    globalLogPublisher.addObserver(events.append)
+    try:
+        await server.request("POST", "/channels/demo/messages?token=s3cret", data=b"abc")
+    finally:
+        globalLogPublisher.removeObserver(events.append)
+    (event,) = [event for event in events if "status" in event]
+    assert event["log_level"] is LogLevel.debug
+    assert formatEvent(event).endswith(" POST /channels/demo/messages: 200")

@@ -13,17 +13,17 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # From the ground up; "caches" stands for a package with all its modules, which may import each other.
 FLOORS = (
-    ("errors", "strictjson", "addresses", "told", "webhook"),
+    ("errors", "strictjson", "addresses", "told", "webhook", "garbage"),
     ("logs",),
     ("sentry", "systemd"),
-    ("messages", "kinds", "menus", "jsonapi", "destination"),
+    ("messages", "kinds", "menus", "jsonapi", "destination", "routing"),
     ("guardkinds", "option", "filed"),
     ("limits",),
     ("options",),
     ("structure",),
     ("config",),
-    ("guarded", "tls", "listening", "hangup"),
-    ("retry", "caches", "webclient", "apiauth", "middlewares", "circuit", "once", "agents", "metrics"),
+    ("guarded", "tls", "listening", "hangup", "webclient"),
+    ("retry", "caches", "apiauth", "middlewares", "circuit", "once", "agents", "metrics"),
     ("circuits",),
     ("amqp", "delivery"),
     ("junebug", "turn"),
@@ -36,7 +36,7 @@ FLOORS = (
 
 # A library, and the only modules (or packages of ours) that may know it.
 KNOWN_TO = {
-    "klein": ("junebug.api", "turn.api", "http"),
+    "klein": ("routing", "http"),
     "txamqp": ("amqp",),
     "treq": ("delivery",),
     "yaml": ("config",),

@@ -82,6 +82,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Recorded]:
     module = ModuleType("junebug_turn.service")
     module.make_service = make_service  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "junebug_turn.service", module)
+    # This process's collector is not for makeService to change.
+    monkeypatch.setattr("junebug_turn.garbage.settle", lambda: None)
     return services
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Site
 
@@ -68,6 +69,7 @@ class ApiSite(Site):
     requestFactory = ApiRequest
     displayTracebacks = False
     noisy = False
+    access = Logger()
 
     def __init__(
         self,
@@ -116,6 +118,16 @@ class ApiSite(Site):
         self._under_way -= 1
         if self._under_way == 0 and self._draining is not None and not self._draining.called:
             self._draining.callback(None)
+
+    def log(self, request: Any) -> None:
+        """Tell of an answered request, for who debugs: a line for each would cost a sixth of the request."""
+        self.access.debug(
+            "{client} {method} {path}: {status}",
+            client=getattr(request.getClientAddress(), "host", "?"),
+            method=request.method.decode("ascii", "replace"),
+            path=request.path.decode("utf-8", "replace"),
+            status=request.code,
+        )
 
     def drain(self) -> Deferred[None]:
         """Refuse new requests from now on; fires when none is under way."""

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
-from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -23,6 +22,7 @@ from junebug_turn.junebug.application import JunebugApplication
 from junebug_turn.junebug.idempotency import HEADER, WINDOW, read_key
 from junebug_turn.junebug.messages import OutboundRequest, message_to_json
 from junebug_turn.once import Once
+from junebug_turn.routing import Router
 from junebug_turn.strictjson import MAX_DEPTH
 
 
@@ -33,7 +33,7 @@ class JunebugApi:
     """
 
     log = Logger()
-    router = Klein()
+    router = Router()
 
     def __init__(
         self,

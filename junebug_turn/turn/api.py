@@ -6,7 +6,6 @@ from hashlib import sha256
 from typing import Any
 
 import attrs
-from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -19,6 +18,7 @@ from junebug_turn.apiauth import Authenticator, Guarded, RateLimit
 from junebug_turn.errors import INTERNAL, RateLimited, answer_for
 from junebug_turn.jsonapi import line_of_json, read_json, translate, within, write_body, write_json
 from junebug_turn.once import Once
+from junebug_turn.routing import Router
 from junebug_turn.strictjson import MAX_DEPTH
 from junebug_turn.turn.application import TurnApplication
 from junebug_turn.turn.messages import OutboundRequest, errors_to_json
@@ -36,7 +36,7 @@ class TurnApi:
     """
 
     log = Logger()
-    router = Klein()
+    router = Router()
 
     def __init__(
         self, application: TurnApplication, clock: IReactorTime, *, max_json_depth: int = MAX_DEPTH

@@ -1,0 +1,172 @@
+"""``make bench`` and ``make bench-quick``: measure everything, print the table, write it as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bench import load, soak, table
+from bench.measures import FULL, QUICK, Bench, Figures, Side
+from bench.processes import BenchError, NoWrk, Receiver
+from demo.rabbitmq import ROOT, NodeError, RabbitNode, ensure_installed
+
+APPLICATIONS = ("junebug", "turn")
+LIBRARIES = ("Twisted", "klein", "Werkzeug", "treq", "txAMQP", "attrs")
+
+
+@contextmanager
+def other_caches(folder: Path) -> Iterator[dict[str, dict[str, Any]]]:
+    """The caches besides the one in memory, by their short names, with their options; where they exist."""
+    found: dict[str, dict[str, Any]] = {}
+    with ExitStack() as stack:
+        if find_spec("junebug_turn.caches.sqlite") is not None:
+            own = stack.enter_context(TemporaryDirectory(dir=folder))
+            found["sqlite"] = {"path": f"{own}/cache.sqlite"}
+        if find_spec("junebug_turn.caches.redis") is not None:
+            redis = import_module("demo.redis")
+            redis.ensure_installed()
+            found["redis"] = {"url": stack.enter_context(redis.RedisServer()).url}
+        yield found
+
+
+def measure(bench: Bench, quick: bool) -> dict[str, Figures]:
+    """All figures: the median of each over the rounds, so that floors and daemon share what disturbs them."""
+    rounds: list[dict[str, Figures]] = []
+    for number in range(bench.size.rounds):
+        say(f"round {number + 1} of {bench.size.rounds}")
+        rounds.append(one_round(bench))
+    results = {
+        name: {key: median([one[name][key] for one in rounds]) for key in figures}
+        for name, figures in rounds[0].items()
+    }
+    if not quick:
+        with other_caches(bench.folder) as caches:
+            for cache, options in caches.items():
+                say(f"the {cache} cache")
+                results |= other_cache(bench, cache, options)
+        say("two processes")
+        results |= processes(bench)
+    return results
+
+
+def one_round(bench: Bench) -> dict[str, Figures]:
+    """The floors, and the daemon with the memory cache."""
+    results: dict[str, Figures] = {"klein": bench.klein(), "klein at rate": bench.klein_at_rate()}
+    for name in ("publish", "consume", "treq"):
+        results[name] = bench.floor(name)
+    for application in APPLICATIONS:
+        with bench.daemon(application, "memory") as side:
+            memory: Figures = {"start_s": side.daemon.start_up, "rest": side.daemon.memory}
+            side.warm_up()
+            grown = _grown(side, side.outbound, results, f"{application} outbound")
+            memory["outbound_entry"] = grown / (results[f"{application} outbound"]["count"])
+            results[f"{application} outbound at rate"] = side.outbound_at_rate()
+            grown = _grown(side, side.inbound, results, f"{application} inbound")
+            memory["inbound_entry"] = grown / (results[f"{application} inbound"]["count"])
+            results[f"{application} events"] = side.events()
+            memory["loaded"] = side.daemon.memory
+            results[f"{application} process"] = memory
+    return results
+
+
+def _grown(side: Side, work: Callable[[], Figures], results: dict[str, Figures], name: str) -> int:
+    before = side.daemon.memory
+    results[name] = work()
+    return side.daemon.memory - before
+
+
+def other_cache(bench: Bench, cache: str, options: dict[str, Any]) -> dict[str, Figures]:
+    """The daemon with another cache."""
+    results: dict[str, Figures] = {}
+    for application in APPLICATIONS:
+        with bench.daemon(application, cache, cache_config=options) as side:
+            side.warm_up()
+            results[f"{application} outbound, {cache}"] = side.outbound()
+            results[f"{application} inbound, {cache}"] = side.inbound()
+            results[f"{application} events, {cache}"] = side.events()
+    return results
+
+
+def processes(bench: Bench) -> dict[str, Figures]:
+    """One and two daemon processes on the same queues; each has an address of its own."""
+    results: dict[str, Figures] = {}
+    for count in (1, 2):
+        with ExitStack() as stack:
+            sides = [
+                stack.enter_context(bench.daemon("junebug", "memory", connector="bench-processes"))
+                for _ in range(count)
+            ]
+            for side in sides:
+                side.warm_up()
+            results[f"outbound, {count} processes"] = bench.outbound_together(sides)
+            results[f"inbound, {count} processes"] = bench.inbound_together(sides)
+    return results
+
+
+def machine(node: RabbitNode) -> dict[str, str]:
+    """What it ran on."""
+    model = platform.processor() or platform.machine()
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    found = {"cpu": model, "cores": str(os.cpu_count()), "python": platform.python_version()}
+    found |= {name: version(name) for name in LIBRARIES}
+    found["rabbitmq"] = node.ctl("version").strip()
+    return found
+
+
+def say(text: str) -> None:
+    """A line for who waits."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Run the benchmark; it fails when something can't be measured, never for a figure."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="half a minute, and rougher figures")
+    parser.add_argument("--soak", type=float, metavar="SECONDS", help="only: memory under a steady load")
+    parser.add_argument("--json", type=Path, default=ROOT / "var" / "bench.json", help="where the figures go")
+    options = parser.parse_args()
+    folder = ROOT / "var" / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    begun = time.monotonic()
+    try:
+        load.ensure_wrk()
+        ensure_installed()
+        with RabbitNode() as node, Receiver(folder) as receiver:
+            bench = Bench(folder, node, receiver, QUICK if options.quick else FULL)
+            if options.soak:
+                print(soak.run(bench, options.soak, say))
+                return
+            figures = measure(bench, options.quick)
+            report = {"machine": machine(node), "figures": figures, "ratios": table.ratios(figures)}
+    except NoWrk as missing:
+        # The quick form is a part of the tests, which can do without it.
+        if not options.quick:
+            sys.exit(str(missing))
+        say(f"no benchmark: {missing}")
+        return
+    except (BenchError, NodeError) as error:
+        sys.exit(str(error))
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    print(table.text(report))
+    say(f"{time.monotonic() - begun:.0f} s; the figures are in {options.json}")
+
+
+if __name__ == "__main__":
+    main()

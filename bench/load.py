@@ -1,0 +1,202 @@
+"""The load: wrk over HTTP, a client with a fixed rate, and what a transport puts into its queues."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pika
+
+from bench.processes import BenchError, NoWrk
+from demo.rabbitmq import HOST, ROOT, RabbitNode
+
+WRK_CONNECTIONS = 50
+
+
+def ensure_wrk() -> None:
+    """Have wrk installed where it is missing and that can be done.
+
+    :raises NoWrk: it can't
+    """
+    if shutil.which("wrk") is None:
+        subprocess.run([str(ROOT / "demo" / "install-system.sh"), "wrk"], check=False)
+        if shutil.which("wrk") is None:
+            raise NoWrk("wrk is not installed, and without it there is no load: see docs/performance.md")
+
+
+def wrk(*urls: str, requests: Path, seconds: int, connections: int = WRK_CONNECTIONS) -> list[dict[str, Any]]:
+    """POST the lines of ``requests`` as fast as they are answered, to all of ``urls`` at once.
+
+    :returns: for each URL ``requests``, ``seconds``, ``errors``, and ``p50`` and ``p99`` in milliseconds
+    """
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--timeout", "10s"]
+    script = ["-s", str(Path(__file__).with_name("wrk.lua"))]
+    running = [
+        subprocess.Popen(
+            [*command, *script, url, "--", str(requests)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for url in urls
+    ]
+    results = []
+    for process in running:
+        output, errors = process.communicate()
+        if process.returncode:
+            raise BenchError(f"wrk failed: {errors.decode('utf-8', 'replace')}")
+        result = json.loads(output.splitlines()[-1])
+        if result["errors"]:
+            raise BenchError(f"{result['errors']} of wrk's requests failed")
+        results.append(result)
+    return results
+
+
+def percentile(values: Sequence[float], part: float) -> float:
+    """The value below which ``part`` (0 to 1) of the values are."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+
+
+class _Client(asyncio.Protocol):
+    """A connection with at most one request under way."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, idle: list[_Client]) -> None:
+        self._idle = idle
+        self._unread = b""
+        self.answered: asyncio.Future[bool] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._unread += data
+        head, end, body = self._unread.partition(b"\r\n\r\n")
+        if not end:
+            return
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0] or 0)
+        if len(body) < length or self.answered is None:
+            return
+        self._unread = b""
+        self._idle.append(self)
+        self.answered.set_result(head.startswith(b"HTTP/1.1 2"))
+        self.answered = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.answered is not None:
+            self.answered.set_result(False)
+
+
+async def _at_rate(url: str, bodies: Sequence[bytes], rate: float, seconds: float) -> list[float]:
+    parts = urlsplit(url)
+    host, port = parts.hostname or HOST, parts.port or 80
+    loop = asyncio.get_running_loop()
+    idle: list[_Client] = []
+    latencies: list[float] = []
+    failed = 0
+    head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
+
+    async def one(due: float, line: bytes) -> None:
+        nonlocal failed
+        signature, _, body = line.rpartition(b"\t")
+        if idle:
+            client = idle.pop()
+        else:
+            _, client = await loop.create_connection(lambda: _Client(idle), host, port)
+        client.answered = answered = loop.create_future()
+        signed = b"X-Turn-Hook-Signature: " + signature + b"\r\n" if signature else b""
+        client.transport.write(head.encode() + signed + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        if not await answered:
+            failed += 1
+        # From when it should have been sent: what a slow answer delays counts too.
+        latencies.append(time.perf_counter() - due)
+
+    tasks = []
+    start = time.perf_counter() + 0.05
+    for number in range(int(rate * seconds)):
+        due = start + number / rate
+        if (wait := due - time.perf_counter()) > 0:
+            await asyncio.sleep(wait)
+        tasks.append(asyncio.create_task(one(due, bodies[number % len(bodies)])))
+    await asyncio.gather(*tasks)
+    for client in idle:
+        client.transport.close()
+    if failed:
+        raise BenchError(f"{failed} of {len(tasks)} requests failed")
+    return latencies[int(rate) // 2 :]
+
+
+def at_rate(url: str, requests: Path, rate: float, seconds: float) -> list[float]:
+    """POST at a fixed rate, however long the answers take.
+
+    :returns: the latencies in seconds, each from when its request was due; the first half second left out
+    """
+    return asyncio.run(_at_rate(url, requests.read_bytes().splitlines(), rate, seconds))
+
+
+class Transport:
+    """The other side of the daemon's queues."""
+
+    def __init__(self, node: RabbitNode, connector: str) -> None:
+        self._connection = pika.BlockingConnection(
+            pika.ConnectionParameters(
+                node.host,
+                node.port,
+                node.vhost,
+                pika.PlainCredentials(node.username, node.password),
+                heartbeat=0,
+            )
+        )
+        self._channel = self._connection.channel()
+        self._connector = connector
+
+    def publish(self, queue: str, bodies: Iterable[bytes]) -> None:
+        """Put persistent messages into a queue of the connector."""
+        properties = pika.BasicProperties(delivery_mode=2, content_type="application/json")
+        for body in bodies:
+            self._channel.basic_publish("", f"{self._connector}.{queue}", body, properties)
+
+    def publish_at_rate(self, queue: str, bodies: Sequence[bytes], rate: float) -> list[float]:
+        """The same at a fixed rate; returns ``time.time()`` of each."""
+        times, start = [], time.time()
+        for number, body in enumerate(bodies):
+            if (wait := start + number / rate - time.time()) > 0:
+                time.sleep(wait)
+            times.append(time.time())
+            self.publish(queue, [body])
+        return times
+
+    def message_ids(self, count: int) -> list[str]:
+        """Take outbound messages, and then empty their queue; the ids of the newest ``count``."""
+        queue = f"{self._connector}.outbound"
+        there = self._channel.queue_declare(queue, passive=True).method.message_count
+        ids: list[str] = []
+        for method, _, body in self._channel.consume(queue, auto_ack=True, inactivity_timeout=1):
+            if method is None:
+                break
+            ids.append(json.loads(body)["message_id"])
+            if len(ids) >= there:
+                break
+        self._channel.cancel()
+        if len(ids) < count:
+            raise BenchError(f"only {len(ids)} messages came to the transport")
+        return ids[-count:]
+
+    def purge(self, queue: str) -> None:
+        """Empty a queue of the connector."""
+        self._channel.queue_purge(f"{self._connector}.{queue}")
+
+    def declare(self, queue: str) -> None:
+        """See that a queue is there."""
+        self._channel.queue_declare(f"{self._connector}.{queue}", durable=True)
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._connection.close()
