@@ -16,6 +16,7 @@ from twisted.web.resource import IResource
 
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.connector import Connector
+from junebug_turn.amqp.retries import RetryWindows
 from junebug_turn.caches import make_cache
 from junebug_turn.caches.interface import Cache
 from junebug_turn.config import Settings, endpoint_description
@@ -66,7 +67,10 @@ class Daemon(Service):
             self._sites[description] = ApiSite(root, reactor)
 
     def _add_application(self, options: ApplicationOptions) -> IResource:
-        connector = Connector(self._broker, options.connector_name)
+        windows = RetryWindows(
+            retry=options.retry_window, session=options.session_retry_window, parked_ttl=options.parked_ttl
+        )
+        connector = Connector(self._broker, options.connector_name, windows)
         policy = RetryPolicy(options.max_retries, options.retry_delay_base, options.retry_delay_exponent)
         application: JunebugApplication | TurnApplication
         api: JunebugApi | TurnApi

@@ -70,6 +70,19 @@ class Delivery:
         """The routing key that it was published with."""
         return frames.routing_of(self._method, 14 + self._method[4])[1]
 
+    @property
+    def headers(self) -> dict[Any, Any]:
+        """Its headers; none where they are malformed."""
+        try:
+            return dict(self.properties.get("headers") or {})
+        except ValueError:
+            return {}
+
+    @property
+    def lost(self) -> bool:
+        """Whether its channel is gone, so that the broker delivers it again whatever is done."""
+        return self.channel.closed
+
     def ack(self) -> None:
         """It is taken care of."""
         self.channel.acknowledge(frames.BASIC_ACK, self.tag, 0)
@@ -163,8 +176,8 @@ class Channel(AMQChannel):  # type: ignore[misc]
             self.listener.returned(*frames.routing_of(method, at), body, why)
         else:
             row, arguments = frames.decode_method(method)
-            content = Content(body, properties=frames.decode_properties(self._header))
-            self.responses.put(Message(row, arguments, content))
+            fetched = Delivery(self, arguments[0], bool(arguments[1]), body, method, self._header)
+            self.responses.put(Message(row, arguments, fetched))
 
     # what goes out
 
