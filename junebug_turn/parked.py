@@ -143,7 +143,7 @@ class ParkedMessages:
 
         async def put_back(batch: list[Parked]) -> list[Parked]:
             publishing = [Deferred.fromCoroutine(self._put_back(parked)) for parked in batch]
-            fates = await DeferredList(publishing, consumeErrors=True)
+            fates: Any = await DeferredList(publishing, consumeErrors=True)
             back = [parked for parked, (done, _) in zip(batch, fates, strict=True) if done]
             for parked in back:
                 parked.delivery.ack()
@@ -156,8 +156,13 @@ class ParkedMessages:
         return await self._walk(selection, limit, put_back)
 
     async def _put_back(self, parked: Parked) -> None:
-        headers = original_headers(parked.delivery.headers, with_deaths=False)
-        await self._session.publish(parked.place.queue.name, parked.delivery.body, headers)
+        queue, delivery = parked.place.queue.name, parked.delivery
+        try:
+            headers = original_headers(delivery.headers, with_deaths=False)
+            await self._session.publish(queue, delivery.body, headers)
+        except ValueError:
+            # Read leniently, but in no form that can be written: a message without them is better than none.
+            await self._session.publish(queue, delivery.body, {})
 
     async def purge(self, selection: Selection, limit: int) -> int:
         """Drop messages; returns how many."""

@@ -23,7 +23,7 @@ FLOORS = (
     ("amqp", "delivery"),
     ("junebug", "turn"),
     ("http",),
-    ("service",),
+    ("service", "parked", "terminal"),
     ("tap", "cli"),
 )
 

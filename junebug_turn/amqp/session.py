@@ -107,13 +107,11 @@ class Walk:
         self._left -= wanted
         # Asked for at once: one after the other, each would take a round trip.
         asked = [self._protocol.call(self._channel.basic_get(queue=self._queue)) for _ in range(wanted)]
-        answers = await DeferredList(
-            [Deferred.fromCoroutine(answer) for answer in asked], consumeErrors=True
-        )
+        answers = await DeferredList([Deferred.fromCoroutine(answer) for answer in asked], consumeErrors=True)
         for _, answer in answers:
             if isinstance(answer, Failure):
                 if answer.check(Closed):
-                    raise _lost(answer.value) from None
+                    raise _lost(answer) from None
                 answer.raiseException()
         return [answer.content for _, answer in answers if answer.content is not None]
 
@@ -128,5 +126,5 @@ class Walk:
             raise _lost(fault) from None
 
 
-def _lost(fault: BaseException) -> AmqpConnectionError:
+def _lost(fault: object) -> AmqpConnectionError:
     return AmqpConnectionError(f"the connection to the AMQP broker is lost: {describe(fault)}")
