@@ -14,7 +14,7 @@ from junebug_turn.amqp.channel import Delivery
 from junebug_turn.amqp.retries import History, original_headers, parked_queue
 from junebug_turn.amqp.session import Session
 from junebug_turn.amqp.topology import Queue
-from junebug_turn.errors import UnreadableMessage
+from junebug_turn.errors import UnreadableMessage, Unroutable
 from junebug_turn.messages import Event, Message
 
 KINDS = ("inbound", "event")
@@ -160,6 +160,8 @@ class ParkedMessages:
         try:
             headers = original_headers(delivery.headers, with_deaths=False)
             await self._session.publish(queue, delivery.body, headers)
+        except Unroutable:
+            raise Unroutable(f"there is no queue {queue} to put messages back into") from None
         except ValueError:
             # Read leniently, but in no form that can be written: a message without them is better than none.
             await self._session.publish(queue, delivery.body, {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -294,19 +295,21 @@ async def test_replay_without_its_queue(shelf: Shelf) -> None:
     shelf.channel.queue_delete(f"{shelf.connector}.inbound")
     status, out, err = await shelf.run("replay")
     assert (status, out) == (1, "Replayed 0 messages.\n")
-    assert "no queue" in err
+    assert err == f"junebug-turn: there is no queue {shelf.connector}.inbound to put messages back into\n"
     assert shelf.ids("inbound.parked") == ids
 
 
-def test_replay_killed(shelf: Shelf) -> None:
-    """A replay that is killed loses none: each message is in its queue, or still parked."""
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_replay_interrupted(shelf: Shelf, number: signal.Signals) -> None:
+    """A replay that is killed, or ended by Ctrl-C, loses none: each message is in its queue, or still parked."""
     ids = shelf.park_messages(3000)
     process = shelf.start(*shelf.arguments("replay"))
     end = time.monotonic() + 30
     while shelf.count("inbound") < 200:
         assert time.monotonic() < end
-    process.kill()
+    process.send_signal(number)
     process.communicate()
+    assert process.returncode == (cli.INTERRUPTED if number == signal.SIGINT else -signal.SIGKILL)
     # The broker gives back what was fetched once it sees the connection's end.
     while shelf.count("inbound") + shelf.count("inbound.parked") < 3000:
         assert time.monotonic() < end
@@ -317,19 +320,26 @@ def test_replay_killed(shelf: Shelf) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_replay_cut(shelf: Shelf) -> None:
-    """A connection lost during a replay ends it with an error, and loses none."""
-    ids = shelf.park_messages(2000)
-    replay = Deferred.fromCoroutine(shelf.run("replay"))
-    await until(lambda: shelf.count("inbound") > 100)
-    await deferToThread(shelf.node.close_connections)
-    status, out, err = await replay
+async def test_replay_cut(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection lost after copies are confirmed, before their originals are acked, is told, and loses none."""
+    ids = shelf.park_messages(200)
+    publish, calls = Session.publish, []
+
+    async def publish_and_cut(self: Session, *arguments: Any) -> None:
+        calls.append(arguments)
+        number = len(calls)
+        await publish(self, *arguments)
+        if number == 75:
+            await deferToThread(shelf.node.close_connections)
+
+    monkeypatch.setattr(Session, "publish", publish_and_cut)
+    status, out, err = await shelf.run("replay")
     assert status == 1
     assert out.startswith("Replayed ")
-    assert "lost" in err or "not confirmed" in err
+    assert "the connection to the AMQP broker is lost" in err
     connection = pika_connection(shelf.node)
     shelf.channel = connection.channel()
-    await until(lambda: shelf.count("inbound") + shelf.count("inbound.parked") >= 2000)
+    await until(lambda: shelf.count("inbound") + shelf.count("inbound.parked") == 250)
     assert set(shelf.ids("inbound") + shelf.ids("inbound.parked")) == set(ids)
     connection.close()
 
