@@ -18,7 +18,6 @@ import pytest
 import pytest_twisted
 from pika.adapters.blocking_connection import BlockingChannel
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from demo.rabbitmq import RabbitNode
