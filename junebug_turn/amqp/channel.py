@@ -45,7 +45,7 @@ class Listener:
 
 @define(eq=False)
 class Delivery:
-    """A message from a queue, to be acked or requeued once; both do nothing when the channel is gone.
+    """A message from a queue, to be acked or requeued: the first counts, and nothing when the channel is gone.
 
     The broker delivers again whatever was not acked when a channel ends.
     """
@@ -56,6 +56,7 @@ class Delivery:
     body: bytes
     _method: bytes
     _header: bytes
+    _settled: bool = False
 
     @property
     def properties(self) -> dict[str, Any]:
@@ -85,11 +86,16 @@ class Delivery:
 
     def ack(self) -> None:
         """It is taken care of."""
-        self.channel.acknowledge(frames.BASIC_ACK, self.tag, 0)
+        self._settle(frames.BASIC_ACK, 0)
 
     def requeue(self) -> None:
         """Back to the queue with it."""
-        self.channel.acknowledge(frames.BASIC_NACK, self.tag, 2)
+        self._settle(frames.BASIC_NACK, 2)
+
+    def _settle(self, method: int, flags: int) -> None:
+        if not self._settled:
+            self._settled = True
+            self.channel.acknowledge(method, self.tag, flags)
 
 
 class Channel(AMQChannel):  # type: ignore[misc]

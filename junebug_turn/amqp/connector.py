@@ -27,16 +27,21 @@ from junebug_turn.amqp.topology import Queue
 from junebug_turn.errors import DeliveryExhausted, DeliveryFailed, UnreadableMessage
 from junebug_turn.messages import Event, Message
 
+HOLD_LIMIT = 10 * 60.0
+"""Seconds after which a message that waited for those before it goes back, to come again at once: RabbitMQ closes
+a consumer that holds one for 30 minutes, and its own delivery may take half of that."""
+
 _Read = TypeVar("_Read", Message, Event)
 
 
 @frozen
 class _Task:
-    """A message of ``queue`` that is to be handled; ``in_session`` ones are of no use after a delay."""
+    """A message of ``queue``, held since ``since``; ``in_session`` ones are of no use after a delay."""
 
     delivery: Delivery
     queue: Queue
-    message_id: str
+    since: float
+    message_id: str = "?"
     in_session: bool = False
 
 
@@ -98,15 +103,16 @@ class Connector:
         lanes = Lanes(self._broker.rest)
 
         async def handle(delivery: Delivery) -> None:
+            now = self._broker.reactor.seconds()
             try:
                 message = read(delivery.body)
             except UnreadableMessage as fault:
-                task, failure = _Task(delivery, queue, "?"), self._failure("unreadable", str(fault), 0)
+                task, failure = _Task(delivery, queue, now), self._failure("unreadable", str(fault), 0)
                 await self._park(task, failure, self._after(failure, None, delivery))
                 return
             message_id, key = _names(message)
             in_session = isinstance(message, Message) and message.transport_type == "ussd"
-            task = _Task(delivery, queue, message_id, in_session)
+            task = _Task(delivery, queue, now, message_id, in_session)
             await lanes.run(key, lambda: self._work(task, lambda: handler(message)))
 
         return handle
@@ -114,6 +120,10 @@ class Connector:
     async def _work(self, task: _Task, attempt: Callable[[], Awaitable[None]]) -> None:
         """Do what there is to do for a message, so that it can go from its queue."""
         history = None
+        if self._broker.reactor.seconds() - task.since > HOLD_LIMIT:
+            # Now, not when the lane is free: those behind it go back as well, and must stay behind it.
+            task.delivery.requeue()
+            return
         # A message whose channel is gone comes again: what is done for this one would be done twice.
         while not task.delivery.lost:
             failure = await self._try(task, attempt)

@@ -18,6 +18,7 @@ from twisted.internet.threads import deferToThread
 
 from demo.rabbitmq import RabbitNode
 from junebug_turn.amqp import connector, consumer
+from junebug_turn.amqp.channel import Delivery
 from junebug_turn.amqp.retries import DELAYS, RetryWindows
 from junebug_turn.errors import AmqpConnectionError, DeliveryExhausted
 from junebug_turn.messages import Event, Message
@@ -464,6 +465,36 @@ async def test_order_when_the_connection_is_cut(rabbitmq: RabbitNode, connector_
     assert count(connection.channel(), f"{side.name}.inbound") == 0
     connection.close()
     await side.broker.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_messages_that_waited_too_long(
+    side: Side, pika_channel: BlockingChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waited long behind others goes back to the broker before it would be held too long, and keeps its order."""
+    monkeypatch.setattr(connector, "HOLD_LIMIT", 0.3)
+    requeue, returned = Delivery.requeue, []
+
+    def note(delivery: Delivery) -> None:
+        returned.append(Message.from_json(delivery.body).content)
+        requeue(delivery)
+
+    monkeypatch.setattr(Delivery, "requeue", note)
+    seen: list[str | None] = []
+
+    async def handle(message: Message) -> None:
+        seen.append(message.content)
+        if message.content == "0":
+            await deferLater(reactor, 0.5)
+
+    side.handle = handle
+    for number in range(15):
+        send(pika_channel, f"{side.name}.inbound", message(str(number)).to_json())
+    await until(lambda: len(seen) == 15)
+    assert returned == [str(number) for number in range(1, 15)]
+    assert seen == [str(number) for number in range(15)]
+    await side.broker.stop_consuming(5)
+    assert count(pika_channel, f"{side.name}.inbound") == 0
 
 
 def test_pika_sees_other_arguments(pika_channel: BlockingChannel, connector_name: str) -> None:
