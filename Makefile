@@ -10,7 +10,7 @@ SOURCES := junebug_turn demo tests twisted
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test lint format lock clean broker
+.PHONY: help run test lint format lock clean broker audit hostile
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -21,6 +21,14 @@ run: $(READY) ## start the daemon with a broker, simulated phones and a receiver
 
 test: lint broker ## set up, check the code and run every test
 	$(BIN)/python -m pytest
+
+hostile: broker ## the hostile suite with 100,000 generated bodies
+	HOSTILE_BODIES=100000 $(BIN)/python -m pytest tests/integration/test_hostile.py
+
+audit: $(READY) ## known faults in our dependencies, and dangerous patterns in our code
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/pip install -q 'pip-audit == 2.10.1' 'bandit == 1.9.4'
+	$(BIN)/python -m tests.audit build/audit/bin
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check $(SOURCES)

@@ -12,7 +12,7 @@ if ! command -v apt-get >/dev/null 2>&1; then
     say "There is no apt-get here.  Install it with the package manager of this system, for example"
     say "  brew install rabbitmq            (macOS)"
     say "  dnf install rabbitmq-server      (Fedora)"
-    say "or, for 'make run', start a broker with:  docker compose up -d rabbitmq"
+    say "or, for 'make run', start a broker with:  docker compose -f demo/compose.yaml up -d"
     exit 1
 fi
 

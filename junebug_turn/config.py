@@ -12,6 +12,7 @@ from attrs import frozen
 
 from junebug_turn import kinds
 from junebug_turn.errors import ConfigError
+from junebug_turn.filed import SUFFIX, option_of
 from junebug_turn.kinds import endpoint_description
 from junebug_turn.options import (
     AmqpOptions,
@@ -21,15 +22,18 @@ from junebug_turn.options import (
     TurnOptions,
 )
 from junebug_turn.structure import ENTRIES, GROUPS, Layer, Reader, given, overlay, show_name
+from junebug_turn.told import Told
 
 __all__ = [
     "AmqpOptions",
     "ApplicationOptions",
     "DaemonOptions",
+    "Explained",
     "JunebugOptions",
     "Settings",
     "TurnOptions",
     "endpoint_description",
+    "explain",
     "load",
 ]
 
@@ -49,14 +53,37 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
     :param environ: the environment variables
     :raises ConfigError: one line for each fault
     """
+    explained = explain(flags, environ)
+    if explained.settings is None:
+        raise ConfigError(*explained.faults)
+    return explained.settings
+
+
+@frozen
+class Explained:
+    """The configuration as it was read.
+
+    :ivar settings: None where there are faults
+    :ivar faults: a line for each
+    :ivar told: every value, with where it came from
+    """
+
+    settings: Settings | None
+    faults: tuple[str, ...]
+    told: tuple[Told, ...]
+
+
+def explain(flags: Mapping[str, str], environ: Mapping[str, str]) -> Explained:
+    """The settings of all layers, with whatever there is to say of them; parameters as for ``load``."""
     layers = _Layers(flags, environ)
     layer = overlay(overlay(layers.file(), layers.environment()), layers.flags())
-    reader = Reader(layers.place, layers.prefix)
+    reader = Reader(layers.place, layers.prefix, _parse)
     daemon, applications = reader.daemon(layer), reader.applications(layer)
-    faults = dict.fromkeys(layers.faults + reader.faults)
-    if faults:
-        raise ConfigError(*faults)
-    return Settings(DaemonOptions(**daemon), tuple(cls(**values) for cls, values in applications))
+    faults = tuple(dict.fromkeys(layers.faults + reader.faults))
+    settings = None
+    if not faults:
+        settings = Settings(DaemonOptions(**daemon), tuple(cls(**values) for cls, values in applications))
+    return Explained(settings, faults, tuple(reader.told))
 
 
 class _Layers:
@@ -94,23 +121,31 @@ class _Layers:
     def environment(self) -> Layer:
         """The variables that are options; others aren't our concern."""
         layer: Layer = {}
-        for path, variable, is_yaml in self._variables():
+        for path, variable, is_yaml, rival in self._variables():
             if variable in self._environ:
                 source = f"environment variable {variable}"
+                if rival in self._environ:
+                    self.faults.append(f"{'.'.join(path)}: can't be given beside {rival} ({source})")
+                    continue
                 layer = self._put(layer, path, self._environ[variable], is_yaml, source, ambient=True)
         return layer
 
-    def _variables(self) -> Iterator[tuple[tuple[str, ...], str, bool]]:
-        """Path, name and whether it is YAML, of each variable there can be: mappings before what is in them."""
+    def _variables(self) -> Iterator[tuple[tuple[str, ...], str, bool, str]]:
+        """Path, name, whether it is YAML and what may not stand beside it, of each variable there can be.
+
+        Mappings come before what is in them.
+        """
         for group in sorted(GROUPS):
-            yield (group,), self.prefix + group.upper(), True
+            yield (group,), self.prefix + group.upper(), True, ""
         for entry in ENTRIES:
             variable = self.prefix + entry.name.upper()
-            yield entry.path, variable, entry.option.kind.from_yaml
+            yield entry.path, variable, entry.option.kind.from_yaml, ""
+            *parents, key = entry.path
+            yield (*parents, key + SUFFIX), variable + SUFFIX.upper(), False, variable
             if entry.option.kind is kinds.MAPPING:
                 for name in sorted(self._environ):
-                    if name.startswith(f"{variable}_"):
-                        yield (*entry.path, name.removeprefix(f"{variable}_").lower()), name, True
+                    if name.startswith(f"{variable}_") and name != variable + SUFFIX.upper():
+                        yield (*entry.path, name.removeprefix(f"{variable}_").lower()), name, True, ""
 
     def flags(self) -> Layer:
         """The command line's flags."""
@@ -118,8 +153,14 @@ class _Layers:
         known = {entry.name: entry for entry in ENTRIES}
         for name, text in self._flags.items():
             source = f"flag --{name.replace('_', '-')}"
+            option = option_of(name, known)
             if name in known:
                 layer = self._put(layer, known[name].path, text, known[name].option.kind.from_yaml, source)
+            elif option in self._flags:
+                self.faults.append(f"{option}: can't be given beside {option}{SUFFIX} ({source})")
+            elif option is not None:
+                *parents, key = known[option].path
+                layer = self._put(layer, (*parents, key + SUFFIX), text, False, source)
             elif name != "config":
                 self.faults.append(f"{show_name(name)}: unknown option ({source})")
         return layer
@@ -204,7 +245,7 @@ def _parse(text: str | bytes) -> Any:
     :raises ValueError: it can't be read; the message says where and why, without quoting the text
     """
     try:
-        return yaml.load(text, _Loader)  # noqa: S506  _Loader is a SafeLoader
+        return yaml.load(text, _Loader)  # noqa: S506  _Loader is a SafeLoader  # nosec B506
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""

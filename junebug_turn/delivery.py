@@ -16,26 +16,20 @@ from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.web.client import (
-    Agent,
-    BrowserLikePolicyForHTTPS,
-    HostnameCachingHTTPSPolicy,
-    HTTPConnectionPool,
-)
+from twisted.web.client import BrowserLikePolicyForHTTPS
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IPolicyForHTTPS
 
+from junebug_turn.agents import Clients
 from junebug_turn.circuits import CircuitOpen, Circuits, Way
 from junebug_turn.destination import Destination
 from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryFailed, DeliveryRefused
+from junebug_turn.metrics import Metrics
 from junebug_turn.retry import CHAIN_LIMIT, RetryPolicy, is_misconfiguration, is_passing, retry_after
 from junebug_turn.webclient import WholeBody, failure_reason, read_away
 from junebug_turn.webhook import Webhook
 
 __all__ = ["Deliverer", "Destination"]
-
-IDLE_TIMEOUT = 60
-"""Seconds that a connection is kept for the next delivery."""
 
 
 @frozen
@@ -52,7 +46,14 @@ class _Fault:
 
     @property
     def passing(self) -> bool:
+        if self.reason == "forbidden_address":
+            return False
         return self.status is None or self.misconfigured or is_passing(self.status)
+
+    @property
+    def cause(self) -> str:
+        """A word for the metrics."""
+        return f"http_{self.status}" if self.reason == "http_status" else self.reason
 
     def __str__(self) -> str:
         return f"HTTP status {self.status}" if self.reason == "http_status" else self.reason
@@ -99,21 +100,15 @@ class Deliverer:
         connections_per_host: int = 50,
         suspect_limit: int = 5,
         tls_policy: IPolicyForHTTPS | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
+        self._metrics = metrics or Metrics()
         self._reactor = reactor
         self._clock: Any = reactor if clock is None else clock
         self._rng = rng
-        # An Agent asks its policy for every request, and a TLS context is slow to make.
-        verifier: Any = tls_policy or BrowserLikePolicyForHTTPS()
-        policy = HostnameCachingHTTPSPolicy(verifier, cacheSize=100)
-        self._pool = HTTPConnectionPool(reactor)
-        self._pool.maxPersistentPerHost = connections_per_host
-        self._pool.cachedConnectionTimeout = IDLE_TIMEOUT
-        # The pool's own retry would be an attempt that nobody counts.
-        self._pool.retryAutomatically = False
-        self._pooled = _client(reactor, policy, self._pool)
-        # After a fault of the connection the others of the pool are suspects too: the host may be gone.
-        self._fresh = _client(reactor, policy, HTTPConnectionPool(reactor, persistent=False))
+        self._clients = Clients(
+            reactor, _client, tls_policy or BrowserLikePolicyForHTTPS(), connections_per_host
+        )
         self._running: set[Deferred[None]] = set()
         self._circuits = Circuits(self._clock, rng, suspect_limit=suspect_limit)
 
@@ -148,7 +143,8 @@ class Deliverer:
         chain = Deferred.fromCoroutine(self._chain(post, policy, min(patience, CHAIN_LIMIT)))
         self._running.add(chain)
         try:
-            await chain
+            with self._metrics.delivery():
+                await chain
         finally:
             self._running.discard(chain)
 
@@ -164,14 +160,22 @@ class Deliverer:
         """Cancel the deliveries under way and close the connections."""
         for chain in tuple(self._running):
             chain.cancel()
-        await self._pool.closeCachedConnections()
+        await self._clients.close()
+
+    def use_tls(self, policy: IPolicyForHTTPS, guarded_policy: IPolicyForHTTPS) -> None:
+        """Verify certificates thus from now on; deliveries under way go on as they began.
+
+        :param guarded_policy: for URLs that clients gave
+        """
+        self._clients.use_tls(policy, guarded_policy)
 
     async def _chain(self, post: _Post, policy: RetryPolicy, patience: float) -> None:
         start = self._clock.seconds()
         destination = post.destination
         url = destination.url if post.configured else None
         with self._circuits.way(destination.origin, url, start + patience) as way:
-            client = self._pooled
+            clients = self._clients.pair(destination.rules)
+            client = clients.pooled
             fault: _Fault | None = None
             attempts = tries = 0
             first_failure = now = start
@@ -183,9 +187,17 @@ class Deliverer:
                     raise _given_up(destination, fault, attempts, first_failure, now) from None
                 attempts += 1
                 tries += not way.probe
-                fault = await self._attempt(client, post)
+                with self._metrics.attempt() as made:
+                    fault = await self._attempt(client, post)
+                    made.result = "ok" if fault is None else fault.cause
                 _judge(way, fault)
                 if fault is None:
+                    self.log.info(
+                        "Delivered to {origin}, attempt {attempt}",
+                        origin=destination.origin,
+                        attempt=attempts,
+                        log_every=True,
+                    )
                     return
                 now = self._clock.seconds()
                 first_failure = now if attempts == 1 else first_failure
@@ -194,9 +206,9 @@ class Deliverer:
                     delay = None
                 waits = fault.passing and way.is_open
                 self.log.info(
-                    "Delivery to {origin} failed: {fault}; attempt {attempt}, next {next}",
+                    "Delivery to {origin} failed: {reason}; attempt {attempt}, next {next}",
                     origin=destination.origin,
-                    fault=fault,
+                    reason=str(fault),
                     attempt=attempts,
                     next="when its circuit lets it" if waits else _in_seconds(delay),
                 )
@@ -204,7 +216,9 @@ class Deliverer:
                     if delay is None:
                         raise _given_up(destination, fault, attempts, first_failure, now)
                     await way.pause(delay)
-                client = self._pooled if fault.status is not None else self._fresh
+                self._metrics.retried(fault.cause)
+                # After a fault of the connection the others of the pool are suspects too: the host may be gone.
+                client = clients.pooled if fault.status is not None else clients.fresh
 
     def _delay(self, fault: _Fault, tries: int, policy: RetryPolicy) -> float | None:
         """Seconds until the next attempt; None when there is none."""
@@ -311,8 +325,7 @@ class _NoCookies(CookieJar):
         pass
 
 
-def _client(reactor: Any, policy: Any, pool: HTTPConnectionPool) -> HTTPClient:
-    agent: Any = Agent(reactor, policy, pool=pool)
+def _client(agent: Any) -> HTTPClient:
     jar: Any = _NoCookies()
     body: Any = WholeBody
     return HTTPClient(agent, jar, body)

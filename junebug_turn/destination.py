@@ -14,6 +14,7 @@ from attrs import Factory, field, frozen
 from hyperlink import EncodedURL
 from twisted.web.http_headers import Headers
 
+from junebug_turn.addresses import HostRules
 from junebug_turn.errors import DeliveryRefused
 
 
@@ -51,11 +52,13 @@ class Destination:
     :ivar url: in ASCII, without user, password and fragment; its query may hold secrets
     :ivar authorization: the value of the ``Authorization`` header
     :ivar origin: ``scheme://host:port``, safe to log
+    :ivar rules: where it may lead, for a URL that a client gave; None for an operator's, which may lead anywhere
     """
 
     url: str = field(repr=False)
     authorization: bytes | None = field(repr=False)
     origin: str
+    rules: HostRules | None = field(default=None, repr=False)
     wire_url: EncodedURL = field(
         init=False, repr=False, eq=False, default=Factory(lambda self: _WireURL(self.url), takes_self=True)
     )
@@ -69,14 +72,17 @@ class Destination:
         return headers
 
     @classmethod
-    def of(cls, url: str, token: str | None, scheme: str = "Token") -> Self:
+    def of(
+        cls, url: str, token: str | None, scheme: str = "Token", *, rules: HostRules | None = None
+    ) -> Self:
         """The destination that ``url`` names.
 
         User and password in the URL are for Basic authentication and win over ``token``, which is sent as
         ``<scheme> <token>``.
 
         :raises DeliveryRefused: with reason ``bad_url``, after no attempt: not http or https, no host, or no
-            URL at all; the message says what is wrong, without the URL
+            URL at all; the message says what is wrong, without the URL.  With reason ``forbidden_address``:
+            the rules refuse its host
         """
         try:
             parts = urlsplit(url.strip())
@@ -94,12 +100,15 @@ class Destination:
         if port == 0:
             raise _bad_url("its port is 0")
         host = _wire_host(host)
+        why = rules.refuses(host) if rules is not None else None
+        if why:
+            raise _bad_url(why, "forbidden_address")
         if user or password:
             authorization = b"Basic " + b64encode(user + b":" + password)
         origin = f"{parts.scheme}://{host}:{port or (443 if parts.scheme == 'https' else 80)}"
         netloc = host if port is None else f"{host}:{port}"
         wire = f"{parts.scheme}://{netloc}{path}" + (f"?{query}" if query else "")
-        return cls(wire, authorization, origin)
+        return cls(wire, authorization, origin, rules)
 
 
 def _wire_host(host: str | None) -> str:
@@ -114,11 +123,11 @@ def _wire_host(host: str | None) -> str:
         raise _bad_url("its host is no valid name or address") from None
 
 
-def _bad_url(what: str) -> DeliveryRefused:
+def _bad_url(what: str, reason: str = "bad_url") -> DeliveryRefused:
     now = time.time()
     return DeliveryRefused(
         f"the URL can't be used: {what}",
-        reason="bad_url",
+        reason=reason,
         last_status=None,
         attempts=0,
         first_failure=now,

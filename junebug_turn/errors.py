@@ -40,6 +40,10 @@ class ApiUsageError(JunebugTurnError):
     """A request's fields are each right, but not together."""
 
 
+class MessageTooLong(JunebugTurnError):
+    """The content of a message is longer than ``character_limit``."""
+
+
 class MessageNotFound(JunebugTurnError):
     """``reply_to`` names an inbound message that isn't (or is no longer) known."""
 
@@ -49,7 +53,11 @@ class IdempotencyKeyReused(JunebugTurnError):
 
 
 class Unauthorized(JunebugTurnError):
-    """A request's signature or credentials are missing or wrong."""
+    """A request's signature or credentials are missing or wrong; ``challenge`` says which would do."""
+
+    def __init__(self, message: str, challenge: str | None = None) -> None:
+        super().__init__(message)
+        self.challenge = challenge
 
 
 class NotFound(JunebugTurnError):
@@ -72,6 +80,18 @@ class BodyTooLarge(JunebugTurnError):
     """A request's body is over the size limit."""
 
 
+class BadRequest(JunebugTurnError):
+    """What came isn't HTTP."""
+
+
+class HeadersTooLarge(JunebugTurnError):
+    """A request's headers are too many, or too large."""
+
+
+class RequestTimeout(JunebugTurnError):
+    """A request took too long to arrive."""
+
+
 class Passing(JunebugTurnError):
     """A fault that may be over when the client comes again, after ``retry_after`` seconds."""
 
@@ -88,6 +108,14 @@ class ShuttingDown(Passing):
     """The daemon takes no new requests, since it is about to stop."""
 
 
+class TooManyConnections(Passing):
+    """As many connections are open as there may be."""
+
+
+class RateLimited(Passing):
+    """The client makes more requests than ``rate_limit`` allows."""
+
+
 class Unroutable(Passing):
     """The broker has no queue for the message: it came back."""
 
@@ -96,7 +124,7 @@ class DeliveryFailed(JunebugTurnError):
     """An HTTP delivery was given up.
 
     :ivar reason: a word for headers and metrics: ``http_status``, ``timeout``, ``connection``, ``dns``, ``tls``,
-        ``circuit_open``
+        ``bad_url``, ``forbidden_address``, ``circuit_open``
     :ivar last_status: the last HTTP status, None where there was no answer
     :ivar attempts: how many were made
     :ivar first_failure: when the first one failed, in Unix seconds
@@ -162,16 +190,22 @@ INTERNAL = Answer(500, "internal server error", "InternalServerError", "internal
 
 # exception -> status, description, type
 _ANSWERS: dict[type[JunebugTurnError], tuple[int, str, str]] = {
+    BadRequest: (400, "bad request", "BadRequest"),
     JsonDecodeError: (400, "json decode error", "JsonDecodeError"),
     InvalidBody: (400, "api usage error", "invalid_body"),
     ApiUsageError: (400, "api usage error", "ApiUsageError"),
+    MessageTooLong: (400, "message too long", "MessageTooLong"),
     MessageNotFound: (400, "message not found", "MessageNotFound"),
     Unauthorized: (401, "unauthorized", "Unauthorized"),
     NotFound: (404, "not found", "NotFound"),
     ChannelNotFound: (404, "channel not found", "ChannelNotFound"),
     MethodNotAllowed: (405, "method not allowed", "MethodNotAllowed"),
+    RequestTimeout: (408, "request timeout", "RequestTimeout"),
     BodyTooLarge: (413, "request body too large", "BodyTooLarge"),
     IdempotencyKeyReused: (422, "idempotency key reused", "IdempotencyKeyReused"),
+    RateLimited: (429, "too many requests", "RateLimited"),
+    HeadersTooLarge: (431, "request headers too large", "HeadersTooLarge"),
+    TooManyConnections: (503, "too many connections", "TooManyConnections"),
     AmqpConnectionError: (503, "amqp connection error", "AmqpConnectionError"),
     ShuttingDown: (503, "shutting down", "ShuttingDown"),
     Unroutable: (503, "message not routed", "Unroutable"),
@@ -188,4 +222,6 @@ def answer_for(error: BaseException | None) -> Answer:
         headers = (("Retry-After", str(max(1, round(error.retry_after)))),)
     elif isinstance(error, MethodNotAllowed):
         headers = (("Allow", ", ".join(error.allowed)),)
+    elif isinstance(error, Unauthorized) and error.challenge:
+        headers = (("WWW-Authenticate", error.challenge),)
     return Answer(*row, str(error), headers)

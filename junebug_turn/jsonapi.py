@@ -17,13 +17,14 @@ from junebug_turn import errors, strictjson
 _T = TypeVar("_T")
 
 
-def read_json(body: bytes) -> Any:
+def read_json(body: bytes, max_depth: int = strictjson.MAX_DEPTH) -> Any:
     """The JSON value of a request's body.
 
+    :param max_depth: how deep arrays and objects can nest
     :raises errors.JsonDecodeError: it isn't strict JSON
     """
     try:
-        return strictjson.loads(body)
+        return strictjson.loads(body, max_depth)
     except ValueError as error:
         raise errors.JsonDecodeError(str(error)) from None
 

@@ -14,7 +14,7 @@ import attrs
 from attrs import Factory, frozen
 
 from junebug_turn import strictjson
-from junebug_turn.errors import UnreadableMessage
+from junebug_turn.errors import MessageTooLong, UnreadableMessage
 
 MESSAGE_VERSION = "20110921"
 TIMESTAMP_FORMAT = "%Y-%m-%d %H:%M:%S.%f"
@@ -55,6 +55,17 @@ def parse_timestamp(value: object) -> datetime:
         except (ValueError, OverflowError):
             pass
     return utcnow()
+
+
+def check_length(content: str | None, limit: int | None) -> None:
+    """Check an outbound message's content against ``character_limit``; None is no limit.
+
+    :raises MessageTooLong: it has more characters (Unicode's code points, as Junebug counted them)
+    """
+    if limit is not None and content is not None and len(content) > limit:
+        raise MessageTooLong(
+            f"Message content is of length {len(content)}, which is greater than the character limit of {limit}"
+        )
 
 
 def _text(value: Any) -> str | None:

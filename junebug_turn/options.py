@@ -11,29 +11,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, TypeAlias
 
 import attrs
-from attrs import NOTHING, Factory, frozen
+from attrs import frozen
 
-from junebug_turn import kinds
-from junebug_turn.kinds import DAY, Kind, optional
+from junebug_turn import guardkinds, kinds
+from junebug_turn.addresses import HostRules
+from junebug_turn.guardkinds import Credentials
+from junebug_turn.kinds import DAY, optional
+from junebug_turn.limits import LimitOptions
 from junebug_turn.messages import TRANSPORT_TYPES
-
-
-@frozen
-class Option:
-    """What a field's metadata says of its option."""
-
-    help: str
-    kind: Kind
-    secret: bool = False
-
-
-def _option(kind: Kind, help: str, default: Any = NOTHING, *, secret: bool = False) -> Any:
-    return attrs.field(default=default, repr=not secret, metadata={"option": Option(help, kind, secret)})
-
-
-def _mapping_option(help: str) -> Any:
-    # It may hold a URL with a password.
-    return attrs.field(factory=dict, repr=False, metadata={"option": Option(help, kinds.MAPPING, True)})
+from junebug_turn.option import Option, group_option
+from junebug_turn.option import mapping_option as _mapping_option
+from junebug_turn.option import option as _option
 
 
 @frozen(kw_only=True)
@@ -46,25 +34,69 @@ class AmqpOptions:
     password: str = _option(kinds.TEXT, "The password at the broker.", "guest", secret=True)
     vhost: str = _option(kinds.VHOST, "The virtual host at the broker.", "/")
     tls: bool = _option(kinds.BOOLEAN, "Whether to speak TLS with the broker and verify it.", False)
+    ca_file: str | None = _option(
+        optional(kinds.FILLED),
+        "The file with the authorities that may sign the broker's certificate; else those of the platform.",
+        None,
+    )
+    client_cert_file: str | None = _option(
+        optional(kinds.FILLED), "The file with the certificate that the broker is shown.", None
+    )
+    client_key_file: str | None = _option(
+        optional(kinds.FILLED), "The file with its key, unless it stands in client_cert_file.", None
+    )
 
 
 @frozen(kw_only=True)
 class DaemonOptions:
     """What the whole daemon has once."""
 
-    amqp: AmqpOptions = attrs.field(
-        default=Factory(AmqpOptions), metadata={"option": Option("Where the broker is.", kinds.GROUP)}
+    amqp: AmqpOptions = group_option(AmqpOptions, "Where the broker is.")
+    limits: LimitOptions = group_option(LimitOptions, "What the HTTP servers take.")
+    middlewares: tuple[Mapping[str, Any], ...] | None = _option(
+        optional(guardkinds.MIDDLEWARES),
+        "What messages and events pass through, in this order; each has a class_path, enable_for_connectors and "
+        "options of its own.",
+        None,
+        secret=True,
     )
     worker_concurrency: int = _option(
         kinds.whole(1, 65535),
         "How many messages of a queue are handled at once (the prefetch of each queue).",
         20,
     )
+    ca_file: str | None = _option(
+        optional(kinds.FILLED),
+        "The file with the authorities that may sign the certificates of HTTPS destinations; else those of the "
+        "platform.",
+        None,
+    )
+    client_cert_file: str | None = _option(
+        optional(kinds.FILLED),
+        "The file with the certificate that configured HTTPS destinations are shown.",
+        None,
+    )
+    client_key_file: str | None = _option(
+        optional(kinds.FILLED), "The file with its key, unless it stands in client_cert_file.", None
+    )
     sentry_dsn: str | None = _option(
         optional(kinds.URL), "The Sentry DSN that bugs are reported to.", None, secret=True
     )
     log_level: str = _option(
         kinds.LOG_LEVEL, "The lowest level that is logged, in any case; WARNING is WARN.", "INFO"
+    )
+    log_format: str = _option(
+        kinds.choice("text", "json"), "The form of log lines: text, or one JSON object a line.", "text"
+    )
+    log_addresses: str = _option(
+        kinds.choice("masked", "full"),
+        "Whether log lines have people's addresses in full or only their last four digits.",
+        "masked",
+    )
+    metrics_bind: str | None = _option(
+        optional(kinds.BIND),
+        "The address where /metrics is, and nothing else; without one it is at every http_bind.",
+        None,
     )
     shutdown_timeout: float = _option(
         kinds.seconds(3600, zero=True),
@@ -142,6 +174,22 @@ class _ApplicationOptions:
         "How long a parked message is kept; 0 keeps it for ever.",
         1209600.0,
     )
+    api_auth: Credentials | None = _option(
+        optional(guardkinds.CREDENTIALS),
+        "Who may use the API: a list of tokens, and users with their passwords; without it everybody may.",
+        None,
+        secret=True,
+    )
+    rate_limit: float | None = _option(
+        optional(guardkinds.number(1e6)),
+        "How many requests are taken in a second; what is over is refused, with Retry-After.",
+        None,
+    )
+    character_limit: int | None = _option(
+        optional(kinds.whole(1, 10**6)),
+        "How many characters the content of an outbound message can have.",
+        None,
+    )
 
     @property
     def path(self) -> str:
@@ -175,6 +223,12 @@ class JunebugOptions(_ApplicationOptions):
     )
     default_event_auth_token: str | None = _option(
         optional(kinds.FILLED), "The token for requests to default_event_url.", None, secret=True
+    )
+    event_url_allowed_hosts: HostRules | None = _option(
+        optional(guardkinds.HOST_RULES),
+        "Where the event_url of a request may lead: host names, wildcards such as *.example.org, and networks; "
+        "without it anywhere but to addresses of links and clouds.",
+        None,
     )
     base_url_path: str = _option(
         kinds.PATH,

@@ -8,6 +8,7 @@ from math import isinf
 from typing import Any, NoReturn
 
 MAX_DEPTH = 64
+"""How deep arrays and objects can nest where nobody says otherwise."""
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -24,10 +25,10 @@ def _finite(digits: str) -> float:
 _decoder = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
 
 
-def loads(data: bytes) -> Any:
+def loads(data: bytes, max_depth: int = MAX_DEPTH) -> Any:
     """The value of a JSON text.
 
-    :raises ValueError: not UTF-8, not JSON, deeper than ``MAX_DEPTH``, or a number too long to hold; the
+    :raises ValueError: not UTF-8, not JSON, deeper than ``max_depth``, or a number too long to hold; the
         message says what and where
     """
     try:
@@ -36,8 +37,8 @@ def loads(data: bytes) -> Any:
         raise ValueError(f"not UTF-8: {error.reason} at byte {error.start}") from None
     if text.startswith("\ufeff"):
         text = text[1:]
-    if text.count("[") + text.count("{") > MAX_DEPTH:
-        _check_depth(text)
+    if text.count("[") + text.count("{") > max_depth:
+        _check_depth(text, max_depth)
     return _decoder.decode(text)
 
 
@@ -56,13 +57,13 @@ _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
 
-def _check_depth(text: str) -> None:
-    """Raise ValueError where brackets outside of strings nest deeper than ``MAX_DEPTH``."""
+def _check_depth(text: str, max_depth: int) -> None:
+    """Raise ValueError where brackets outside of strings nest deeper than ``max_depth``."""
     depth = 0
     for match in _STRING_OR_BRACKET.finditer(text):
         if match[0] in "[{":
             depth += 1
-            if depth > MAX_DEPTH:
-                raise ValueError(f"nested deeper than {MAX_DEPTH} levels: char {match.start()}")
+            if depth > max_depth:
+                raise ValueError(f"nested deeper than {max_depth} levels: char {match.start()}")
         elif match[0] in "]}":
             depth -= 1

@@ -6,24 +6,25 @@ holds a secret.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeAlias
 
 import attrs
 from attrs import NOTHING, frozen
 
-from junebug_turn import kinds
+from junebug_turn import filed, kinds
 from junebug_turn.kinds import endpoint_description
+from junebug_turn.option import Option
 from junebug_turn.options import (
     APPLICATIONS,
     SELECTORS,
     AmqpOptions,
     ApplicationOptions,
     DaemonOptions,
-    Option,
     all_entries,
 )
+from junebug_turn.told import DEFAULT, Told
 
 ENTRIES = all_entries()
 GROUPS = frozenset(entry.path[0] for entry in ENTRIES if len(entry.path) > 1)
@@ -48,15 +49,37 @@ Layer: TypeAlias = dict[Any, Given]
 
 
 def given(values: Mapping[Any, Any], source: str, *, ambient: bool = False) -> Layer:
-    """A layer of ``values`` that all come from ``source``."""
-    layer: Layer = {}
+    """A layer of ``values`` that all come from ``source``, or from the files that ``<option>_file`` names there."""
+    layer = _filed(values, _KEYS - GROUPS, source, ambient)
     for key, value in values.items():
+        if filed.option_of(key, _KEYS - GROUPS) is not None or key in layer:
+            continue
         if key in _MAPPINGS:
             # A mapping all of whose keys are commented out is null to YAML.
             value = {} if value is None else value
             if isinstance(value, dict):
-                value = {name: Given(inner, source, ambient) for name, inner in value.items()}
+                names = {entry.path[1] for entry in ENTRIES if len(entry.path) > 1 and entry.path[0] == key}
+                files = _filed(value, names, source, ambient)
+                value = {
+                    name: Given(inner, source, ambient)
+                    for name, inner in value.items()
+                    if filed.option_of(name, names) is None
+                } | files
         layer[key] = Given(value, source, ambient)
+    return layer
+
+
+def _filed(values: Mapping[Any, Any], known: Collection[Any], source: str, ambient: bool) -> Layer:
+    """Those of ``values`` that name a file which has the value of one of the ``known`` options."""
+    layer: Layer = {}
+    for key, path in values.items():
+        option = filed.option_of(key, known)
+        if option is None:
+            continue
+        value = filed.read(path)
+        if option in values:
+            value = filed.Filed(fault=f"can't be given beside {option}")
+        layer[option] = Given(value, f"{key}{filed.show_path(path)}, {source}", ambient)
     return layer
 
 
@@ -93,16 +116,33 @@ def show_name(name: object) -> str:
     return name if isinstance(name, str) and name.isprintable() and 0 < len(name) <= 250 else show(name)
 
 
+def _default(field: attrs.Attribute[Any]) -> Any:
+    default: Any = field.default
+    return default.factory() if hasattr(default, "factory") else default
+
+
+def _source(found: Given) -> str:
+    """Where a value came from; the keys of a mapping may have come from several places."""
+    inner = found.value.values() if isinstance(found.value, dict) else ()
+    sources = {value.source: None for value in inner if isinstance(value, Given)}
+    return ", ".join(sources) or found.source
+
+
 class Reader:
     """Reads the options out of a layer.
 
     :ivar faults: a line for each value that can't be used; what was read is only of use while there is none
+    :ivar told: every value, also those that are at their default
     :param place: where a missing option can be put: the file
     :param prefix: the prefix of environment variables
+    :param parse: reads YAML text, and raises ValueError
     """
 
-    def __init__(self, place: str, prefix: str) -> None:
+    def __init__(self, place: str, prefix: str, parse: Callable[[str], Any]) -> None:
+        self._parse = parse
         self.faults: list[str] = []
+        self.told: list[Told] = []
+        self._number: int | None = None
         self._place = place
         self._prefix = prefix
 
@@ -112,7 +152,14 @@ class Reader:
         values = self._values(DaemonOptions, layer, "the daemon", self._place)
         amqp = self._selector("amqp_url", layer)
         if amqp:
-            values["amqp"] = AmqpOptions(**amqp)
+            # What a URL can't say, such as files, is left as it is.
+            group = values.get("amqp", NOTHING)
+            values["amqp"] = attrs.evolve(AmqpOptions() if group is NOTHING else group, **amqp)
+            by_url = {f"amqp.{name}": value for name, value in amqp.items()}
+            source = layer["amqp_url"].source
+            for place, told in enumerate(self.told):
+                if told.key in by_url:
+                    self.told[place] = attrs.evolve(told, value=by_url[told.key], source=source)
         return values
 
     def applications(self, layer: Layer) -> list[tuple[type[ApplicationOptions], dict[str, Any]]]:
@@ -141,6 +188,8 @@ class Reader:
             self._refuse(own, own.keys() - _KEYS, "unknown option")
             return None, {}, place
         cls = APPLICATIONS[name]
+        self._number = 0 if self._number is None else self._number + 1
+        self._tell("application", SELECTORS["application"], name, layer["application"])
         keys = {field.name for field in attrs.fields(cls)} | {"application"}
         self._refuse(own, own.keys() & _DAEMON_KEYS - keys, "belongs at the top level")
         self._refuse(own, own.keys() - _DAEMON_KEYS - keys, f"unknown option of application {name}")
@@ -160,10 +209,15 @@ class Reader:
             if field.name not in layer:
                 if field.default is NOTHING:
                     self._missing(field.name, owner, place)
+                if option.kind is kinds.GROUP:
+                    self._group(field.name, type(field.default.factory()), Given({}, DEFAULT))
+                else:
+                    self._tell(field.name, option, _default(field), None)
             elif option.kind is kinds.GROUP:
                 values[field.name] = self._group(field.name, type(field.default.factory()), layer[field.name])
             else:
                 value = self._accept(field.name, option, layer[field.name])
+                self._tell(field.name, option, value, layer[field.name])
                 if value is not NOTHING:
                     values[field.name] = value
         return values
@@ -173,18 +227,32 @@ class Reader:
             self.faults.append(f"{key}: must be a mapping ({group.source})")
             return NOTHING
         values = {}
-        options = {field.name: field.metadata["option"] for field in attrs.fields(cls)}
+        fields = attrs.fields_dict(cls)
+        options = {name: field.metadata["option"] for name, field in fields.items()}
         unknown = {f"{key}.{name}": value for name, value in group.value.items() if name not in options}
         self._refuse(unknown, unknown, "unknown option", known={f"{key}.{name}" for name in options})
         for name in options:
             if name in group.value:
                 values[name] = self._accept(f"{key}.{name}", options[name], group.value[name])
+            value = values.get(name, _default(fields[name]))
+            self._tell(f"{key}.{name}", options[name], value, group.value.get(name))
         return cls(**{name: value for name, value in values.items() if value is not NOTHING})
 
     def _accept(self, key: str, option: Option, found: Given) -> Any:
         """The value as the option's kind has it; ``NOTHING``, and a fault, where it isn't one."""
         value = found.value
-        if option.kind is kinds.MAPPING and isinstance(value, dict):
+        if isinstance(value, filed.Filed):
+            if value.text is None:
+                self.faults.append(f"{key}: the file {value.fault} ({found.source})")
+                return NOTHING
+            value = value.text
+            if option.kind.from_yaml:
+                try:
+                    value = self._parse(value)
+                except ValueError as error:
+                    self.faults.append(f"{key}: {error} ({found.source})")
+                    return NOTHING
+        elif option.kind is kinds.MAPPING and isinstance(value, dict):
             value = {name: inner.value for name, inner in value.items()}
         try:
             return option.kind.read(value)
@@ -192,6 +260,10 @@ class Reader:
             got = "" if option.secret else f", got {show(value)}"
             self.faults.append(f"{key}: {error}{got} ({found.source})")
             return NOTHING
+
+    def _tell(self, key: str, option: Option, value: Any, found: Given | None) -> None:
+        source = _source(found) if found else DEFAULT
+        self.told.append(Told(self._number, key, value, source, option.secret))
 
     def _missing(self, key: str, owner: str, place: str) -> None:
         variable, flag = self._prefix + key.upper(), "--" + key.replace("_", "-")

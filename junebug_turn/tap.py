@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import signal
+from collections.abc import Generator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from attrs import NOTHING
+from twisted.application.internet import TimerService
 from twisted.application.service import IService, IServiceCollection, MultiService
+from twisted.internet.defer import inlineCallbacks, maybeDeferred
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.components import Componentized
@@ -17,6 +21,13 @@ from twisted.python.components import Componentized
 from junebug_turn.config import load
 from junebug_turn.errors import ConfigError
 from junebug_turn.options import Entry, all_entries
+
+if TYPE_CHECKING:
+    from junebug_turn.logs import Lines
+    from junebug_turn.sentry import Reporter
+
+COUNT_INTERVAL = 5.0
+"""Seconds between looks for counts of lines that are due."""
 
 
 def _default(entry: Entry) -> str:
@@ -37,7 +48,13 @@ def _flag(flag: str, group: Sequence[Entry]) -> list[str | None]:
 
 def _flags() -> list[list[str | None]]:
     by_flag = sorted(all_entries(), key=lambda entry: entry.flag)
-    return [_flag(flag, list(group)) for flag, group in groupby(by_flag, key=lambda entry: entry.flag)]
+    flags = []
+    for flag, group in groupby(by_flag, key=lambda entry: entry.flag):
+        entries = list(group)
+        flags.append(_flag(flag, entries))
+        if any(entry.option.secret for entry in entries):
+            flags.append([f"{flag}-file", None, None, f"The file that has the value of --{flag}."])
+    return flags
 
 
 def _end(*lines: str) -> SystemExit:
@@ -88,16 +105,33 @@ class Options(usage.Options):
 
 
 class _Logging(MultiService):
-    """Gives the application that it becomes a part of its log observer."""
+    """Gives the application that it becomes a part of its log observer, and keeps that one going."""
 
-    def __init__(self, observer: ILogObserver) -> None:
+    def __init__(self, reactor: Any, lines: Lines, reporter: Reporter | None) -> None:
         super().__init__()
-        self._observer = observer
+        self._reporter = reporter
+        self._reactor = reactor
+        self._lines = lines
+        TimerService(COUNT_INTERVAL, lines.flush).setServiceParent(self)
 
     def setServiceParent(self, parent: IServiceCollection) -> None:
         if isinstance(parent, Componentized):
-            parent.setComponent(ILogObserver, self._observer)
+            parent.setComponent(ILogObserver, self._lines)
         super().setServiceParent(parent)
+
+    def startService(self) -> None:
+        """Start what is below, and write to a new file from each SIGUSR1 on."""
+        if hasattr(signal, "SIGUSR1"):
+            signal.signal(signal.SIGUSR1, lambda *_: self._reactor.callFromThread(self._lines.reopen))
+        super().startService()
+
+    @inlineCallbacks
+    def stopService(self) -> Generator[Any, Any, None]:
+        """Stop what is below, then tell the last counts and report the last bugs."""
+        yield maybeDeferred(super().stopService)
+        self._lines.close()
+        if self._reporter is not None:
+            yield deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._reporter.close)
 
 
 def makeService(options: Options) -> IService:
@@ -110,13 +144,28 @@ def makeService(options: Options) -> IService:
         # Here, since --help and a faulty configuration need none of these, and twistd chooses the reactor.
         from twisted.internet import reactor
 
-        from junebug_turn.logs import observer
+        from junebug_turn.hangup import Hangup
+        from junebug_turn.logs import Lines
+        from junebug_turn.sentry import make_reporter
         from junebug_turn.service import make_service
+        from junebug_turn.systemd import Supervision
 
+        reporter = make_reporter(settings.daemon.sentry_dsn)
         daemon = make_service(reactor, settings)
     except ConfigError as error:
         raise _end(*error.lines) from None
     twistd = cast(dict[str, Any], options.parent or {})
-    service = _Logging(observer(settings.daemon.log_level, twistd))
+    lines = Lines(
+        settings.daemon.log_level,
+        twistd,
+        log_format=settings.daemon.log_format,
+        full_addresses=settings.daemon.log_addresses == "full",
+        reporter=reporter,
+    )
+    service = _Logging(reactor, lines, reporter)
     daemon.setServiceParent(service)
+    Hangup(reactor, daemon.reload).setServiceParent(service)
+    # The last one, since that is the first to stop.
+    supervision = Supervision(reactor, os.environ, lambda: daemon.ready, lambda: daemon.health())
+    supervision.setServiceParent(service)
     return service

@@ -16,6 +16,8 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
+from junebug_turn.guarded import ForbiddenAddress
+
 MAX_ANSWER_BODY = 64 * 1024
 """Bytes of an answer's body that are read (and thrown away); a longer one costs its connection instead."""
 
@@ -25,6 +27,8 @@ def failure_reason(error: BaseException) -> str | None:
     if isinstance(error, ResponseFailed | RequestTransmissionFailed):
         reasons = [failure_reason(failure.value) for failure in error.reasons]
         return next((reason for reason in reasons if reason), "connection")
+    if isinstance(error, ForbiddenAddress):
+        return "forbidden_address"
     if isinstance(error, DNSLookupError):
         return "dns"
     if isinstance(error, SSL.Error | VerificationError):

@@ -11,8 +11,10 @@ import pika
 import pika.exceptions
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
+from twisted.logger import globalLogPublisher
 
 from demo.rabbitmq import NodeError, RabbitNode
+from tests.leaks import LEAKS
 
 hypothesis.settings.register_profile("default", deadline=2000, print_blob=True)
 # A shared machine pauses as it likes: there a deadline tells of the neighbours, not of the code.
@@ -28,6 +30,15 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 for _name in list(os.environ):
     if _name.startswith(("JUNEBUG_TURN_", "VUMI_", "AMQP_")):
         del os.environ[_name]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_leaks() -> Iterator[None]:
+    """No secret that a test gave a daemon stands in what was logged or answered while the tests ran."""
+    globalLogPublisher.addObserver(LEAKS.observe)
+    yield
+    globalLogPublisher.removeObserver(LEAKS.observe)
+    assert not LEAKS.found, "\n".join(LEAKS.found[:20])
 
 
 def _started(node: RabbitNode) -> RabbitNode:

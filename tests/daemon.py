@@ -18,9 +18,10 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import blockingCallFromThread
 
 from demo.rabbitmq import RabbitNode
-from junebug_turn.config import Settings, load
+from junebug_turn.config import Settings, explain
 from junebug_turn.messages import Event, Message
 from junebug_turn.service import Daemon, make_service
+from tests.leaks import LEAKS
 from tests.receiver import Receiver
 
 reactor: Any = _reactor
@@ -76,6 +77,7 @@ class Running:
         headers = {
             name.decode().lower(): values[0].decode() for name, values in response.headers.getAllRawHeaders()
         }
+        LEAKS.search("an answer", f"{headers} {text}")
         return Answered(response.code, json.loads(text) if text else None, headers)
 
     async def post(self, body: Any, **options: Any) -> Answered:
@@ -127,7 +129,10 @@ def settings(node: RabbitNode, application: str, **options: Any) -> Settings:
         "shutdown_timeout": 5,
     } | options
     flags = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
-    return load(flags, {})
+    explained = explain(flags, {})
+    assert explained.settings is not None, explained.faults
+    LEAKS.secrets_of(explained.told)
+    return explained.settings
 
 
 @asynccontextmanager

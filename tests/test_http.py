@@ -19,6 +19,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from junebug_turn.http.health import Health
 from junebug_turn.http.site import ApiSite, Root
+from junebug_turn.limits import LimitOptions
 
 reactor: Any = _reactor
 
@@ -50,7 +51,7 @@ class Server:
         self.demo, self.top = Echo("demo"), Echo("top")
         self.components = {"amqp": {"ok": True, "connected": True}}
         mounts = {"/channels/demo": self.demo, "/health": Health(lambda: self.components), "/top": self.top}
-        self.site = ApiSite(Root(mounts), reactor, max_body=MAX_BODY)
+        self.site = ApiSite(Root(mounts), reactor, limits=LimitOptions(max_body_size=MAX_BODY))
         self.port = reactor.listenTCP(0, self.site, interface="127.0.0.1")
         self.number = self.port.getHost().port
         self.url = f"http://127.0.0.1:{self.number}"

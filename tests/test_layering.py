@@ -13,17 +13,24 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # From the ground up; "caches" stands for a package with all its modules, which may import each other.
 FLOORS = (
-    ("errors", "strictjson", "logs", "webhook"),
+    ("errors", "strictjson", "addresses", "told", "webhook"),
+    ("logs",),
+    ("sentry", "systemd"),
     ("messages", "kinds", "menus", "jsonapi", "destination"),
+    ("guardkinds", "option", "filed"),
+    ("limits",),
     ("options",),
     ("structure",),
     ("config",),
-    ("retry", "caches", "webclient", "circuit", "once"),
+    ("guarded", "tls", "listening", "hangup"),
+    ("retry", "caches", "webclient", "apiauth", "middlewares", "circuit", "once", "agents", "metrics"),
     ("circuits",),
     ("amqp", "delivery"),
     ("junebug", "turn"),
     ("http",),
     ("service", "parked", "terminal"),
+    ("reach",),
+    ("checkconfig",),
     ("tap", "cli"),
 )
 
@@ -33,6 +40,9 @@ KNOWN_TO = {
     "txamqp": ("amqp",),
     "treq": ("delivery",),
     "yaml": ("config",),
+    "sentry_sdk": ("sentry",),
+    "prometheus_client": ("metrics",),
+    "text_unidecode": ("middlewares.unidecoder",),
 }
 
 

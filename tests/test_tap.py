@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -65,6 +66,9 @@ class Recorded(Service):
         self.reactor = reactor
         self.settings = settings
 
+    def reload(self) -> None:
+        """For SIGHUP."""
+
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[Recorded]:
@@ -86,8 +90,9 @@ class TestFlags:
     def test_every_option(self, entry: Any) -> None:
         """Every option has a flag, whose help explains it and tells its default."""
         assert parsed(f"--{entry.flag}", "text").given() == {entry.name: "text"}
-        text = " ".join(str(Options()).split())
-        assert f"--{entry.flag}= {entry.option.help}" in text
+        # Lines are wrapped at spaces and hyphens.
+        text = "".join(str(Options()).split())
+        assert "".join(f"--{entry.flag}={entry.option.help}".split()) in text
 
     def test_given(self) -> None:
         """Only flags that stand on the command line are given."""
@@ -132,6 +137,27 @@ class TestMakeService:
         assert service.running
         IService(application).stopService()
         assert not service.running
+
+    def test_sentry(self, made: list[Recorded]) -> None:
+        """With sentry_dsn bugs are reported; one that is no DSN ends the start with a line."""
+        application = Application("test")
+        makeService(parsed(*complete(**{"sentry-dsn": "http://key@127.0.0.1:9/1"}))).setServiceParent(
+            application
+        )
+        lines = application.getComponent(ILogObserver)
+        assert lines._reporter is not None
+        lines._reporter.close()
+        with pytest.raises(SystemExit) as caught:
+            makeService(parsed(*complete(**{"sentry-dsn": "http://127.0.0.1:9/1"})))
+        assert str(caught.value.code).startswith("junebug-turn: sentry_dsn: ")
+
+    def test_log_options(self, made: list[Recorded], capsys: pytest.CaptureFixture[str]) -> None:
+        """log_format and log_addresses are honoured."""
+        application = Application("test")
+        flags = complete(**{"log-format": "json", "log-addresses": "full"})
+        makeService(parsed(*flags)).setServiceParent(application)
+        Logger(observer=application.getComponent(ILogObserver)).info("{to_addr}", to_addr="+27820000001")
+        assert json.loads(capsys.readouterr().out)["text"] == "+27820000001"
 
     def test_faults_of_the_service(self, made: list[Recorded], monkeypatch: pytest.MonkeyPatch) -> None:
         """A fault that only the service can find ends the process with its lines, too."""

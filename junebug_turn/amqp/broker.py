@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList, gathe
 from junebug_turn.amqp.consumer import Consumer, Handler
 from junebug_turn.amqp.link import Link
 from junebug_turn.amqp.publisher import Publisher
-from junebug_turn.amqp.topology import EXCHANGE, Queue
+from junebug_turn.amqp.topology import EXCHANGE, Queue, count
 from junebug_turn.options import AmqpOptions
 
 
@@ -85,6 +85,15 @@ class Broker(Service):
             "blocked": protocol is not None and protocol.blocked,
             "consumers": {consumer.name: consumer.live for consumer in self._consumers},
         }
+
+    async def count_queues(self) -> dict[str, tuple[int, int]]:
+        """For each queue of ours: the messages that wait in it, and its consumers; nothing while we are away.
+
+        :raises Closed: the connection was lost meanwhile
+        """
+        # On the connection that consumes: a broker that blocks publishers doesn't read the other one.
+        protocol = self._consuming.protocol
+        return {} if protocol is None else await count(protocol, self._queues)
 
     def declare(self, *queues: Queue) -> None:
         """These queues shall be there whenever we are connected; to be called before the service starts."""

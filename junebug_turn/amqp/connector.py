@@ -10,6 +10,7 @@ from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
 
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.channel import Delivery
@@ -25,7 +26,9 @@ from junebug_turn.amqp.retries import (
 )
 from junebug_turn.amqp.topology import Queue
 from junebug_turn.errors import DeliveryExhausted, DeliveryFailed, UnreadableMessage
+from junebug_turn.logs import note
 from junebug_turn.messages import Event, Message
+from junebug_turn.metrics import Metrics
 
 HOLD_LIMIT = 10 * 60.0
 """Seconds after which a message that waited for those before it goes back, to come again at once: RabbitMQ closes
@@ -65,9 +68,18 @@ class Connector:
 
     log = Logger()
 
-    def __init__(self, broker: Broker, name: str, windows: RetryWindows | None = None) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        name: str,
+        windows: RetryWindows | None = None,
+        *,
+        metrics: Metrics | None = None,
+    ) -> None:
         self._broker = broker
         self._windows = windows or RetryWindows()
+        self._metrics = metrics or Metrics()
+        self._name = name
         self._inbound = Queue(f"{name}.inbound")
         self._event = Queue(f"{name}.event")
         self._outbound = Queue(f"{name}.outbound")
@@ -81,7 +93,27 @@ class Connector:
 
     def publish_outbound(self, message: Message) -> Deferred[None]:
         """Give ``message`` to the transport; fires and fails as ``Broker.publish`` does."""
-        return self._broker.publish(self._outbound.name, message.to_json())
+        fields = {"connector": self._name, "message_id": message.message_id}
+        self.log.debug(
+            "Publishing outbound message {message_id} for {to_addr}", to_addr=message.to_addr, **fields
+        )
+
+        start = self._broker.reactor.seconds()
+
+        def ended(confirmed: bool) -> None:
+            self._metrics.published(self._name, self._broker.reactor.seconds() - start, confirmed=confirmed)
+
+        def published(_: None) -> None:
+            ended(True)
+            self.log.info("Published outbound message {message_id}", log_every=True, **fields)
+
+        def failed(failure: Failure) -> Failure:
+            ended(False)
+            reason = str(failure.value) or type(failure.value).__name__
+            self.log.warn("Did not publish outbound message {message_id}: {reason}", reason=reason, **fields)
+            return failure
+
+        return self._broker.publish(self._outbound.name, message.to_json()).addCallbacks(published, failed)
 
     def consume(
         self,
@@ -104,13 +136,14 @@ class Connector:
 
         async def handle(delivery: Delivery) -> None:
             now = self._broker.reactor.seconds()
+            note(connector=self._name, kind=queue.name.removeprefix(f"{self._name}."))
             try:
                 message = read(delivery.body)
             except UnreadableMessage as fault:
                 task, failure = _Task(delivery, queue, now), self._failure("unreadable", str(fault), 0)
                 await self._park(task, failure, self._after(failure, None, delivery))
                 return
-            message_id, key = _names(message)
+            message_id, key = self._received(message), _key(message)
             in_session = isinstance(message, Message) and message.transport_type == "ussd"
             task = _Task(delivery, queue, now, message_id, in_session)
             await lanes.run(key, lambda: self._work(task, lambda: handler(message)))
@@ -159,6 +192,16 @@ class Connector:
             return self._failure("error", type(fault).__name__, 1)
         return None
 
+    def _received(self, message: Message | Event) -> str:
+        """Have what is logged from now on tell of ``message``; returns the id of that, or of the event's message."""
+        if isinstance(message, Message):
+            note(message_id=message.message_id)
+            self.log.debug("Received inbound message {message_id}", from_addr=message.from_addr)
+            return message.message_id
+        note(message_id=message.user_message_id, event_id=message.event_id)
+        self.log.debug("Received {event_type} of message {message_id}", event_type=str(message.event_type))
+        return message.user_message_id
+
     def _failure(self, reason: str, text: str, attempts: int) -> DeliveryFailed:
         now = self._broker.reactor.seconds()
         return DeliveryFailed(
@@ -175,15 +218,16 @@ class Connector:
             await self._park(task, failure, history)
             return
         queue = self._delay_queues[task.queue.name][delay].name
-        await self._publish(queue, task.delivery, history.delayed())
+        await self._copy(queue, task.delivery, history.delayed())
         self._tell(LogLevel.info, "Delayed", task, queue, failure, history)
 
     async def _park(self, task: _Task, failure: DeliveryFailed, history: History) -> None:
         queue = parked_queue(task.queue).name
-        await self._publish(queue, task.delivery, history, self._windows.expiration)
+        self._metrics.parked(history.reason)
+        await self._copy(queue, task.delivery, history, self._windows.expiration)
         self._tell(LogLevel.warn, "Parked", task, queue, failure, history)
 
-    async def _publish(
+    async def _copy(
         self, queue: str, delivery: Delivery, history: History, expiration: int | None = None
     ) -> None:
         """Publish a copy; what this raises keeps the original from being acked."""
@@ -202,7 +246,8 @@ class Connector:
     ) -> None:
         self.log.emit(
             level,
-            "{what} {message_id} in {queue}: {reason}, last status {status}, {attempts} attempts: {failure!s}",
+            "{what} {message_id} in {queue}: {reason}, last status {status}, {attempts} attempts: {failure!s}; "
+            "see docs/retries.md for what becomes of it",
             what=what,
             message_id=task.message_id,
             queue=queue,
@@ -213,8 +258,6 @@ class Connector:
         )
 
 
-def _names(message: Message | Event) -> tuple[str, str | None]:
-    """The id of a message, and what those have in common that must not overtake each other."""
-    if isinstance(message, Message):
-        return message.message_id, message.from_addr
-    return message.event_id, message.user_message_id
+def _key(message: Message | Event) -> str | None:
+    """What those have in common that must not overtake each other."""
+    return message.from_addr if isinstance(message, Message) else message.user_message_id

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
-from twisted.internet.ssl import optionsForClientTLS
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -18,6 +18,7 @@ from junebug_turn.amqp.channel import describe
 from junebug_turn.amqp.kept import MAX_DELAY, backoff
 from junebug_turn.amqp.protocol import AmqpProtocol
 from junebug_turn.options import AmqpOptions
+from junebug_turn.tls import TlsFiles
 
 CONNECT_TIMEOUT = 10  # seconds, for the connection and the login together
 CLOSE_TIMEOUT = 5  # seconds
@@ -70,8 +71,12 @@ def _endpoint(reactor: Any, options: AmqpOptions, trust_root: Any) -> IStreamCli
     endpoint = HostnameEndpoint(reactor, options.hostname, options.port, timeout=CONNECT_TIMEOUT)
     if not options.tls:
         return endpoint
-    # This checks the certificate and that it is for the host's name (or address).
-    return wrapClientTLS(optionsForClientTLS(options.hostname, trustRoot=trust_root), endpoint)
+    # The files are read for each connection: they may have been renewed.
+    files = TlsFiles(options.ca_file, options.client_cert_file, options.client_key_file, "amqp.")
+    tls = files.load()
+    if trust_root is not None:
+        tls = evolve(tls, trust_root=trust_root)
+    return wrapClientTLS(tls.creator(options.hostname), endpoint)
 
 
 class User(Protocol):
@@ -129,6 +134,14 @@ class Link:
             await protocol.disconnect(CLOSE_TIMEOUT)
         self._abandon_serving()
 
+    async def try_once(self) -> None:
+        """Connect, log in and leave again.
+
+        :raises Exception: that can't be done; ``describe`` has words for it
+        """
+        protocol = await connect(self._reactor, self._options, self._purpose, trust_root=self._trust_root)
+        await protocol.disconnect(CLOSE_TIMEOUT)
+
     async def _run(self) -> None:
         failures = 0
         while True:
@@ -179,14 +192,19 @@ class Link:
         why = refusal(fault)
         if "ACCESS_REFUSED" in why or "NOT_ALLOWED" in why:
             self.log.error(
-                "The AMQP broker at {address} refused user {username} on virtual host {vhost}: {why}",
+                "The AMQP broker at {address} refused user {username} on virtual host {vhost}: {why}; "
+                "check amqp.username, amqp.password and amqp.vhost, and the user's permissions at the broker",
                 address=self._address,
                 username=self._options.username,
                 vhost=self._options.vhost,
                 why=why,
             )
         else:
-            self.log.warn("No AMQP broker at {address}: {why}", address=self._address, why=why)
+            self.log.warn(
+                "No AMQP broker at {address}: {why}; is it running, and are amqp.hostname and amqp.port right?",
+                address=self._address,
+                why=why,
+            )
 
     def _serve(self, user: User, protocol: AmqpProtocol) -> None:
         serving = Deferred.fromCoroutine(user.serve(protocol))

@@ -224,7 +224,9 @@ class AmqpProtocol(AMQClient):  # type: ignore[misc]
         """The broker asks not to publish, or takes that back."""
         self.blocked = blocked
         if blocked:
-            self.log.warn("The AMQP broker takes no messages for now: {reason}", reason=reason)
+            self.log.warn(
+                "The AMQP broker takes no messages for now: {reason}; give it memory or disk", reason=reason
+            )
         else:
             self.log.info("The AMQP broker takes messages again")
         self.sendable_changed()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import Context, copy_context
+from functools import partial
 from typing import Any
 
 from attrs import define, field
@@ -35,6 +37,7 @@ class _Publish:
     done: Deferred[None] | None = None
     number: int = 0  # its delivery tag; 0 while it waits
     returned: str = field(default="")
+    context: Context = field(factory=copy_context)  # what it is about, for the log
 
 
 class Publisher(KeptChannel):
@@ -149,7 +152,7 @@ class Publisher(KeptChannel):
 
     def _send(self, publish: _Publish) -> None:
         channel = self.channel
-        assert channel is not None  # noqa: S101  (for mypy; _ready says so)
+        assert channel is not None  # noqa: S101  (for mypy; _ready says so)  # nosec B101
         # Noted before it is written: a full write buffer calls back at once.
         self._published += 1
         publish.number = self._published
@@ -199,15 +202,18 @@ class Publisher(KeptChannel):
         # A return carries no number.  Those with the same route and body have the same fate, so any of
         # them may take it; and it comes before the confirm, in the order of publishing.
         arguments = frames.publish_arguments(exchange, routing_key)
+        warn = self.log.warn
         for publish in self._unconfirmed.values():
             if not publish.returned and publish.arguments == arguments and publish.body == body:
                 publish.returned = why
+                warn = partial(publish.context.copy().run, warn)
                 break
-        self.log.warn(
-            "A message for {exchange}/{routing_key} came back: {why}",
+        warn(
+            "A message for {exchange}/{queue} came back: {reason}; the queue is not there or not bound, and is "
+            "declared again if it is one of ours",
             exchange=exchange,
-            routing_key=routing_key,
-            why=why,
+            queue=routing_key,
+            reason=why,
         )
         if any(queue.name == routing_key for queue in self._queues):
             self._declare_again()

@@ -46,6 +46,21 @@ async def declare(protocol: AmqpProtocol, queues: Iterable[Queue]) -> None:
     await declaring.done()
 
 
+async def count(protocol: AmqpProtocol, queues: Iterable[Queue]) -> dict[str, tuple[int, int]]:
+    """For each queue that is there: the messages that wait in it, and its consumers.
+
+    :raises Closed: the connection was closed
+    """
+    counts = {}
+    counting = _Declaring(protocol)
+    for queue in queues:
+        found = await counting.count(queue)
+        if found is not None:
+            counts[queue.name] = found
+    await counting.done()
+    return counts
+
+
 class _Declaring:
     """Declarations on a channel of their own, as each refusal closes it."""
 
@@ -85,6 +100,14 @@ class _Declaring:
                 why=describe(refusal),
             )
 
+    async def count(self, queue: Queue) -> tuple[int, int] | None:
+        channel = await self._open()
+        try:
+            ok = await self._protocol.call(channel.queue_declare(queue=queue.name, passive=True))
+        except ChannelClosed:
+            return None
+        return ok.message_count, ok.consumer_count
+
     async def done(self) -> None:
         if self._channel is not None:
             await self._protocol.close_channel(self._channel)
@@ -98,7 +121,8 @@ class _Declaring:
 def _report(refusal: ChannelClosed, kind: str, name: str) -> None:
     if reply_code(refusal) == PRECONDITION_FAILED:
         _log.warn(
-            "The {kind} {name} exists with other properties and is used as it is: {why}",
+            "The {kind} {name} exists with other properties and is used as it is, until it is "
+            "deleted and made anew: {why}",
             kind=kind,
             name=name,
             why=describe(refusal),

@@ -45,6 +45,10 @@ class Cache(ABC):
     async def start(self) -> None:
         """Get ready; the other methods are called after this."""
 
+    def stats(self) -> Mapping[str, tuple[int, int]]:
+        """For metrics: part -> its entries, and how many had to go before their time; empty where it can't tell."""
+        return {}
+
     @abstractmethod
     async def stop(self) -> None:
         """Let go of all that ``start`` and the others took."""

@@ -91,6 +91,10 @@ class MemoryCache(Cache):
         # It only looks at the oldest entries, and has nobody to tell of a failure but the log.
         self._sweeping.start(SWEEP_INTERVAL, now=False)
 
+    def stats(self) -> dict[str, tuple[int, int]]:
+        stores = {"inbound": self.inbound, "outbound": self.outbound, "menus": self.menus}
+        return {part: (len(store), store.evictions) for part, store in stores.items()}
+
     async def stop(self) -> None:
         if self._sweeping.running:
             self._sweeping.stop()

@@ -10,22 +10,17 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.http import datetimeToString
-from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 
-from junebug_turn import strictjson
 from junebug_turn.errors import INTERNAL, BodyTooLarge, answer_for
 from junebug_turn.jsonapi import translate, write_json
-
-# How long a client that was refused while it was sending may take to read the answer, in seconds.
-LINGER = 5
 
 
 class ApiRequest(server.Request):
     """A request of one of the APIs.
 
     Forms are not parsed (the APIs take JSON under any Content-Type, and a malformed form would be answered by
-    Twisted itself), and a body over ``site.max_body`` bytes is refused while it arrives.
+    Twisted itself), and a body over ``limits.max_body_size`` is refused while it arrives.
     """
 
     log = Logger()
@@ -33,29 +28,34 @@ class ApiRequest(server.Request):
     content: Any
     site: Any
 
+    mount: str | None = None  # the path of the resource that answers
+
     _received = 0
-    _refused = False
 
     def gotLength(self, length: int | None) -> None:
         """The headers are complete: refuse a body that is announced as too large."""
         self.content = BytesIO()
-        if length is not None and length > self.channel.site.max_body:
+        if length is not None and length > self.channel.site.limits.max_body_size:
             self._refuse()
 
     def handleContentChunk(self, data: bytes) -> None:
         """Keep a part of the body, unless that makes it too large."""
-        if self._refused:
+        if self.channel.over:
             return
         self._received += len(data)
-        if self._received > self.channel.site.max_body:
+        if self._received > self.channel.site.limits.max_body_size:
             self._refuse()
         else:
             self.content.write(data)
 
+    def _refuse(self) -> None:
+        # Whoever waits for "100 Continue" shall not get it.
+        self.requestHeaders.removeHeader(b"expect")
+        most = self.channel.site.limits.max_body_size
+        self.channel.refuse(BodyTooLarge(f"the body is larger than {most} bytes"))
+
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """The body is complete: process the request."""
-        if self._refused:
-            return
         self.content.seek(0)
         self.method, self.uri, self.clientproto = command, path, version
         self.path = path.partition(b"?")[0]
@@ -74,6 +74,7 @@ class ApiRequest(server.Request):
         self.prepath = []
         self.postpath = [unquote_to_bytes(segment) for segment in self.path[1:].split(b"/")]
         try:
+            self.site.measure(self)
             self.site.admit(self)
             self.render(self.site.resource)
         except Exception:
@@ -94,25 +95,3 @@ class ApiRequest(server.Request):
         self.write(write_json(self, answer.status, answer.envelope(), answer.headers))
         self.finish()
         return reason
-
-    def _refuse(self) -> None:
-        """Answer 413 though the body is not complete; what still comes of it is thrown away.
-
-        Only our half of the connection is closed at first: closing all of it while the client sends would
-        reset it, and the answer would be lost.
-        """
-        self._refused = True
-        self.requestHeaders.removeHeader(b"expect")
-        channel = self.channel
-        answer = answer_for(BodyTooLarge(f"the body is larger than {channel.site.max_body} bytes"))
-        body = strictjson.dumps(answer.envelope()) + b"\n"
-        headers = Headers(
-            {
-                b"Content-Type": [b"application/json"],
-                b"Content-Length": [b"%d" % len(body)],
-                b"Connection": [b"close"],
-            }
-        )
-        channel.writeHeaders(b"HTTP/1.1", b"%d" % answer.status, answer.code.encode("ascii"), headers)
-        channel.transport.write(body)
-        channel.site.close_slowly(channel, LINGER)

@@ -7,15 +7,15 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
-from twisted.web.http import HTTPChannel
-from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Site
 
 from junebug_turn.errors import ChannelNotFound, NotFound, ShuttingDown
+from junebug_turn.http.channel import ApiChannel
+from junebug_turn.http.connections import Connections
 from junebug_turn.http.request import ApiRequest
-
-MAX_BODY = 1024 * 1024
+from junebug_turn.limits import LimitOptions
+from junebug_turn.metrics import Metrics
 
 
 class Root(Resource):
@@ -31,7 +31,7 @@ class Root(Resource):
         self._mounts = {tuple(path.encode("utf-8").split(b"/")[1:]): mounts[path] for path in mounts}
         self._lengths = sorted({len(segments) for segments in self._mounts}, reverse=True)
 
-    def render(self, request: IRequest) -> Any:
+    def render(self, request: Any) -> Any:
         """Let the mounted resource answer.
 
         :raises NotFound: there is none
@@ -41,6 +41,7 @@ class Root(Resource):
         for length in self._lengths:
             mounted = self._mounts.get(tuple(segments[:length]))
             if mounted is not None:
+                request.mount = b"/".join([b"", *segments[:length]]).decode("utf-8")
                 request.prepath, request.postpath = segments[:length], segments[length:]
                 return mounted.render(request)
         if segments[0] == b"channels" and len(segments) > 1:
@@ -58,18 +59,47 @@ def _text(segments: list[bytes]) -> str:
 class ApiSite(Site):
     """The server behind one address.
 
-    :ivar max_body: the largest body that is taken, in bytes
+    :param connectors: path of a mount -> connector of its application, for the metrics
+    :ivar limits: what a client may send, and in which time
+    :ivar connections: counts those of all servers of the daemon
     """
 
+    protocol = ApiChannel  # type: ignore[assignment]  # by itself: nobody negotiates HTTP/2 past it
     requestFactory = ApiRequest
     displayTracebacks = False
     noisy = False
 
-    def __init__(self, root: Root, reactor: IReactorTime, *, max_body: int = MAX_BODY) -> None:
+    def __init__(
+        self,
+        root: Root,
+        reactor: IReactorTime,
+        *,
+        limits: LimitOptions | None = None,
+        connections: Connections | None = None,
+        metrics: Metrics | None = None,
+        connectors: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(root, reactor=reactor)
-        self.max_body = max_body
+        self.timeOut = None  # the channel has its own
+        self._metrics = metrics or Metrics()
+        self._connectors = connectors or {}
+        self.limits = limits or LimitOptions()
+        self.connections = connections or Connections(
+            reactor, self.limits.max_connections, self.limits.max_connections_per_client
+        )
         self._under_way = 0
         self._draining: Deferred[None] | None = None
+
+    def measure(self, request: ApiRequest) -> None:
+        """Have the metrics learn how ``request`` ends, and after how long."""
+        start = self.reactor.seconds()
+
+        def ended(gone: object) -> None:
+            connector = "" if request.mount is None else self._connectors.get(request.mount, "")
+            status = str(request.code) if gone is None else "gone"
+            self._metrics.request(connector, status, self.reactor.seconds() - start)
+
+        request.notifyFinish().addBoth(ended)
 
     def admit(self, request: ApiRequest) -> None:
         """Count a request until it ends.
@@ -92,10 +122,6 @@ class ApiSite(Site):
         self._draining = succeed(None) if self._under_way == 0 else Deferred()
         return self._draining
 
-    def close_slowly(self, channel: HTTPChannel, seconds: float) -> None:
-        """Close our half of a connection now, and all of it after ``seconds`` at the latest."""
-        transport: Any = channel.transport
-        # TLS has no half-closed connections.
-        getattr(transport, "loseWriteConnection", transport.loseConnection)()
-        abort = self.reactor.callLater(seconds, transport.abortConnection)
-        channel.requests[-1].notifyFinish().addErrback(lambda _: abort.cancel() if abort.active() else None)
+    def acceptableProtocols(self) -> list[bytes]:
+        """What TLS can negotiate: HTTP/1.1 only, the one that the limits are for."""
+        return [b"http/1.1"]

@@ -11,16 +11,19 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 from twisted.web.server import Request
 
+from junebug_turn.apiauth import Authenticator, Guarded, RateLimit
 from junebug_turn.errors import INTERNAL, answer_for
 from junebug_turn.jsonapi import line_of_json, read_json, translate, within, write_body, write_json
 from junebug_turn.junebug.application import JunebugApplication
 from junebug_turn.junebug.idempotency import HEADER, WINDOW, read_key
 from junebug_turn.junebug.messages import OutboundRequest, message_to_json
 from junebug_turn.once import Once
+from junebug_turn.strictjson import MAX_DEPTH
 
 
 class JunebugApi:
@@ -33,17 +36,30 @@ class JunebugApi:
     router = Klein()
 
     def __init__(
-        self, application: JunebugApplication, clock: IReactorTime, publishing: Callable[[], bool]
+        self,
+        application: JunebugApplication,
+        clock: IReactorTime,
+        publishing: Callable[[], bool],
+        *,
+        max_json_depth: int = MAX_DEPTH,
     ) -> None:
         self._application = application
+        self._max_json_depth = max_json_depth
         self._clock = clock
+        self._authenticator = Authenticator(application.options.api_auth)
+        self._rate = RateLimit(clock, application.options.rate_limit)
         self._publishing = publishing
         self._once = Once(clock, WINDOW)
 
     def resource(self) -> IResource:
         """What the site mounts at the base path."""
-        resource: IResource = self.router.resource()
+        resource: IResource = Guarded(self.router.resource(), self._check, self.failed)
         return resource
+
+    def _check(self, headers: Headers) -> None:
+        # In this order: what a stranger sends takes nothing of the rate that clients have.
+        self._authenticator.check(headers)
+        self._rate.take()
 
     # Two routes, so that neither form is redirected to the other.
     @router.route("/messages", methods=["POST"])
@@ -70,7 +86,8 @@ class JunebugApi:
         options = self._application.options
 
         async def send() -> bytes:
-            message = await self._application.send(OutboundRequest.from_json(read_json(body)))
+            outbound = OutboundRequest.from_json(read_json(body, self._max_json_depth))
+            message = await self._application.send(outbound)
             answer = {
                 "status": 201,
                 "code": "Created",

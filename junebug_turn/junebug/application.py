@@ -5,12 +5,14 @@ from __future__ import annotations
 from twisted.logger import Logger
 
 from junebug_turn import strictjson
+from junebug_turn.addresses import ALL_HOSTS
 from junebug_turn.amqp.connector import Connector
 from junebug_turn.caches.interface import Cache
 from junebug_turn.delivery import Deliverer, Destination
-from junebug_turn.errors import MessageNotFound
+from junebug_turn.errors import DeliveryRefused, InvalidBody, MessageNotFound
 from junebug_turn.junebug.messages import OutboundRequest, event_to_json, message_to_json
-from junebug_turn.messages import Event, Message
+from junebug_turn.logs import about
+from junebug_turn.messages import Event, Message, check_length
 from junebug_turn.options import JunebugOptions
 from junebug_turn.retry import RetryPolicy, inbound_patience
 from junebug_turn.webhook import Webhook, signing_key
@@ -34,6 +36,7 @@ class JunebugApplication:
         self._cache = cache
         self._deliverer = deliverer
         self._policy = policy
+        self._event_rules = options.event_url_allowed_hosts or ALL_HOSTS
         self._webhook_key = signing_key(options.webhook_secret) if options.webhook_secret else None
         self._inbound_destination = Destination.of(options.mo_message_url, options.mo_message_url_auth_token)
         self._default_event_destination = (
@@ -48,18 +51,27 @@ class JunebugApplication:
         Where events go is stored first, since an event can come at once.
 
         :raises ApiUsageError: the request has no address to send from
+        :raises InvalidBody: its event_url leads where none may lead
+        :raises MessageTooLong: its content is over ``character_limit``
         :raises MessageNotFound: it replies to a message that isn't known
         :raises Passing: the broker can't take it now
         """
+        check_length(request.content, self.options.character_limit)
+        self._check_event_url(request.event_url)
         message = await self._build(request)
-        await self._cache.store_outbound(message, request.event_url, request.event_auth_token)
-        await self._connector.publish_outbound(message)
-        self.log.debug(
-            "outbound message {message_id} published on {connector}",
-            message_id=message.message_id,
-            connector=self.options.connector_name,
-        )
+        with about(connector=self.options.connector_name, message_id=message.message_id):
+            await self._cache.store_outbound(message, request.event_url, request.event_auth_token)
+            await self._connector.publish_outbound(message)
         return message
+
+    def _check_event_url(self, url: str | None) -> None:
+        """What can be seen before its host is looked up; the rest is checked when an event is delivered."""
+        if url is None:
+            return
+        try:
+            Destination.of(url, None, rules=self._event_rules)
+        except DeliveryRefused as error:
+            raise InvalidBody(f"u'event_url' is refused: {error}") from None
 
     async def _build(self, request: OutboundRequest) -> Message:
         options = self.options
@@ -92,7 +104,6 @@ class JunebugApplication:
             patience=inbound_patience(message.transport_type, self.options.session_retry_window),
             configured=True,
         )
-        self.log.debug("inbound message {message_id} delivered", message_id=message.message_id)
 
     async def on_event(self, event: Event) -> None:
         """POST an event to where its message asked for, or to the default; without either it is logged.
@@ -101,7 +112,10 @@ class JunebugApplication:
         """
         outbound = await self._cache.fetch_outbound(event.user_message_id)
         if outbound is not None and outbound.event_url is not None:
-            destination, configured = Destination.of(outbound.event_url, outbound.event_auth_token), False
+            destination, configured = (
+                Destination.of(outbound.event_url, outbound.event_auth_token, rules=self._event_rules),
+                False,
+            )
         elif self._default_event_destination is not None:
             destination, configured = self._default_event_destination, True
         else:

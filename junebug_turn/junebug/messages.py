@@ -83,7 +83,7 @@ class OutboundRequest:
             reply_to=texts["reply_to"] or None,
             group=texts["group"],
             event_url=_checked_url(texts["event_url"]),
-            event_auth_token=texts["event_auth_token"],
+            event_auth_token=_header_text(texts["event_auth_token"], "event_auth_token"),
             session_event=_session_event(channel_data.pop("session_event", None)),
             continue_session=_continue_session(channel_data.pop("continue_session", None)),
             channel_data=channel_data,
@@ -198,12 +198,20 @@ def _continue_session(value: Any) -> bool | None:
     return value
 
 
+def _header_text(text: str | None, name: str) -> str | None:
+    """A text that becomes a part of a header, where a line's end would begin another one."""
+    if text and not text.isprintable():
+        raise InvalidBody(f"u'{name}' must not have line ends or control characters")
+    return text
+
+
 def _checked_url(url: str | None) -> str | None:
     if not url:
         return None
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        usable = usable and url.isprintable()
     except ValueError:
         usable = False
     if not usable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Any
 
+import attrs
 from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -14,9 +15,11 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 from twisted.web.server import Request
 
-from junebug_turn.errors import INTERNAL, answer_for
+from junebug_turn.apiauth import Authenticator, Guarded, RateLimit
+from junebug_turn.errors import INTERNAL, RateLimited, answer_for
 from junebug_turn.jsonapi import line_of_json, read_json, translate, within, write_body, write_json
 from junebug_turn.once import Once
+from junebug_turn.strictjson import MAX_DEPTH
 from junebug_turn.turn.application import TurnApplication
 from junebug_turn.turn.messages import OutboundRequest, errors_to_json
 from junebug_turn.turn.signature import HEADER, verify
@@ -35,15 +38,20 @@ class TurnApi:
     log = Logger()
     router = Klein()
 
-    def __init__(self, application: TurnApplication, clock: IReactorTime) -> None:
+    def __init__(
+        self, application: TurnApplication, clock: IReactorTime, *, max_json_depth: int = MAX_DEPTH
+    ) -> None:
         self._application = application
+        self._max_json_depth = max_json_depth
         self._clock = clock
         self._secret = application.options.turn_hmac_secret.encode("utf-8")
+        self._authenticator = Authenticator(application.options.api_auth)
+        self._rate = RateLimit(clock, application.options.rate_limit)
         self._unanswered = Once(clock, application.options.duplicate_window, max_kept=MAX_UNANSWERED)
 
     def resource(self) -> IResource:
         """What the site mounts at the base path."""
-        resource: IResource = self.router.resource()
+        resource: IResource = Guarded(self.router.resource(), self._authenticator.check, self.failed)
         return resource
 
     # Two routes, so that neither form is redirected to the other.
@@ -54,6 +62,8 @@ class TurnApi:
         content: Any = request.content
         body: bytes = content.read()
         verify(self._secret, body, request.requestHeaders.getRawHeaders(HEADER.encode("ascii"), []))
+        # After the signature: what a stranger sends takes nothing of the rate that Turn has.
+        self._rate.take()
         key = sha256(body).digest()
         request.notifyFinish().addCallbacks(lambda _: self._unanswered.forget(key), lambda _: None)
         return write_body(request, 200, await self._unanswered.run(key, lambda: self._send(body)))
@@ -64,7 +74,7 @@ class TurnApi:
 
         async def send() -> bytes:
             outbound = OutboundRequest.from_json(
-                read_json(body), render_interactive=options.render_interactive
+                read_json(body, self._max_json_depth), render_interactive=options.render_interactive
             )
             message = await self._application.send(outbound)
             return line_of_json({"messages": [{"id": message.message_id}]})
@@ -75,6 +85,9 @@ class TurnApi:
     def failed(self, request: IRequest, failure: Failure) -> bytes:
         """Answer with what the table of errors has for it."""
         answer = answer_for(translate(failure, request.path))
+        if failure.check(RateLimited):
+            # Turn takes any 4xx for the message's end, and comes again after a 5xx.
+            answer = attrs.evolve(answer, status=503)
         if answer is INTERNAL:
             self.log.failure("a request to the Turn Channels API failed", failure=failure)
         return write_json(request, answer.status, errors_to_json(answer), answer.headers)

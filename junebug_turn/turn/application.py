@@ -10,8 +10,9 @@ from junebug_turn.amqp.connector import Connector
 from junebug_turn.caches.interface import Cache
 from junebug_turn.delivery import Deliverer, Destination
 from junebug_turn.errors import MessageNotFound
+from junebug_turn.logs import about
 from junebug_turn.menus import Choice, Menu
-from junebug_turn.messages import CLOSE, Event, Message
+from junebug_turn.messages import CLOSE, Event, Message, check_length
 from junebug_turn.options import TurnOptions
 from junebug_turn.retry import RetryPolicy, inbound_patience
 from junebug_turn.turn.messages import OutboundRequest, flat_status, inbound_to_json, nested_status
@@ -67,21 +68,19 @@ class TurnApplication:
 
         What its events and answers need is stored first, since they can come at once.
 
+        :raises MessageTooLong: its content is over ``character_limit``
         :raises MessageNotFound: it replies to a message that isn't known
         :raises Passing: the broker can't take it now
         """
+        check_length(request.content, self.options.character_limit)
         message = await self._build(request)
-        await self._cache.store_outbound(message, None, None)
-        if message.to_addr is not None:
-            # A text takes the place of an earlier menu: a number that comes back answers the text.
-            menu = Menu(request.choices) if request.choices else None
-            await self._cache.store_menu(message.to_addr, menu)
-        await self._connector.publish_outbound(message)
-        self.log.debug(
-            "outbound message {message_id} published on {connector}",
-            message_id=message.message_id,
-            connector=self.options.connector_name,
-        )
+        with about(connector=self.options.connector_name, message_id=message.message_id):
+            await self._cache.store_outbound(message, None, None)
+            if message.to_addr is not None:
+                # A text takes the place of an earlier menu: a number that comes back answers the text.
+                menu = Menu(request.choices) if request.choices else None
+                await self._cache.store_menu(message.to_addr, menu)
+            await self._connector.publish_outbound(message)
         return message
 
     async def _build(self, request: OutboundRequest) -> Message:
@@ -123,7 +122,6 @@ class TurnApplication:
             patience=inbound_patience(message.transport_type, self.options.session_retry_window),
             configured=True,
         )
-        self.log.debug("inbound message {message_id} delivered", message_id=message.message_id)
 
     async def _choice(self, message: Message) -> Choice | None:
         """What the message chose from the menu that its sender was sent last."""

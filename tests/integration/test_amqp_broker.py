@@ -411,8 +411,8 @@ async def test_a_wrong_password(rabbitmq: RabbitNode) -> None:
     globalLogPublisher.addObserver(events.append)
     broker = Broker(reactor, options(rabbitmq, password="s3cret-pw"))
     broker.startService()
-    refused = "The AMQP broker at {address} refused user {username} on virtual host {vhost}: {why}"
-    await until(lambda: sum(event["log_format"] == refused for event in events) > 2)
+    refused = "The AMQP broker at {address} refused user {username}"
+    await until(lambda: sum(event["log_format"].startswith(refused) for event in events) > 2)
     assert not broker.connected
     await broker.stopService()
     globalLogPublisher.removeObserver(events.append)

@@ -1,0 +1,30 @@
+# syntax=docker/dockerfile:1
+# The daemon in a container: docs/operations.md says how it is configured and run.
+ARG PYTHON=3.13
+
+# The first stage has what building needs, and leaves a virtual environment.
+FROM python:${PYTHON}-slim AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+WORKDIR /src
+COPY requirements.lock pyproject.toml setup.cfg MANIFEST.in README.md CHANGELOG.md LICENSE ./
+COPY junebug_turn junebug_turn
+COPY twisted twisted
+RUN python -m pip wheel --constraint requirements.lock --wheel-dir /wheels .
+RUN python -m venv /opt/junebug-turn \
+    && /opt/junebug-turn/bin/python -m pip install --no-index --find-links /wheels junebug-turn \
+    && /opt/junebug-turn/bin/twistd --help >/dev/null
+
+FROM python:${PYTHON}-slim
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin junebug-turn
+COPY --from=build /opt/junebug-turn /opt/junebug-turn
+COPY etc/docker/junebug-turn.yaml /etc/junebug-turn/junebug-turn.yaml
+USER 10001:10001
+WORKDIR /tmp
+ENV HTTP_BIND=0.0.0.0:8080 LOG_FORMAT=json JUNEBUG_TURN_CONFIG_FILE=/etc/junebug-turn/junebug-turn.yaml
+EXPOSE 8080
+# With HTTP_BIND on another port, give the health check that one, too.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
+    CMD ["/opt/junebug-turn/bin/python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/health', timeout=4)"]
+# It finishes what is under way, within shutdown_timeout.
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/opt/junebug-turn/bin/twistd", "--nodaemon", "--pidfile=", "junebug-turn"]

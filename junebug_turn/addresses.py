@@ -1,0 +1,174 @@
+"""Where a URL that a client gave may lead: which addresses never, and which hosts by configuration.
+
+Some addresses answer only to the machine that asks, and tell it secrets: the metadata services of clouds, and
+whatever else is on the link.  A client must not have the daemon ask them.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterable
+from ipaddress import (
+    AddressValueError,
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    NetmaskValueError,
+    ip_address,
+    ip_network,
+)
+from typing import Self, TypeAlias
+
+import idna
+from attrs import frozen
+
+Address: TypeAlias = IPv4Address | IPv6Address
+Network: TypeAlias = IPv4Network | IPv6Network
+
+# Refused to clients always.  The addresses of metadata services are those that the providers document.
+FORBIDDEN: tuple[Network, ...] = tuple(
+    ip_network(text)
+    for text in (
+        "0.0.0.0/8",  # this host, by a name that is none
+        "169.254.0.0/16",  # link-local; AWS, Azure, GCP, Oracle, OpenStack, DigitalOcean and others
+        "100.100.100.200/32",  # Alibaba Cloud
+        "168.63.129.16/32",  # Azure's host
+        "192.0.0.192/32",  # Oracle Cloud
+        "224.0.0.0/4",  # multicast
+        "255.255.255.255/32",  # broadcast
+        "::/128",  # this host
+        "fe80::/10",  # link-local
+        "fec0::/10",  # link-local's older relative
+        "fd00:ec2::/32",  # AWS: metadata, names, time
+        "fd20:ce::254/128",  # GCP
+        "fd00:42::42/128",  # Scaleway
+        "ff00::/8",  # multicast
+    )
+)
+
+# IPv6 addresses that stand for an IPv4 one, which is the last 32 bits, or after the given number of bits.
+_EMBEDDING: tuple[tuple[IPv6Network, int], ...] = (
+    (IPv6Network("::ffff:0:0/96"), 96),  # mapped
+    (IPv6Network("::ffff:0:0:0/96"), 96),  # translated
+    (IPv6Network("::/96"), 96),  # compatible
+    (IPv6Network("64:ff9b::/96"), 96),  # NAT64
+    (IPv6Network("64:ff9b:1::/48"), 96),  # NAT64 of a site's own, in its usual form
+    (IPv6Network("2002::/16"), 16),  # 6to4
+)
+_LOOPBACK6 = IPv6Address("::1")
+
+
+def plain(address: Address) -> Address:
+    """The IPv4 address that an IPv6 one stands for; any other as it is, without its zone."""
+    if isinstance(address, IPv4Address):
+        return address
+    number = int(address)
+    for network, start in _EMBEDDING:
+        if address in network and number > int(_LOOPBACK6):
+            return IPv4Address(number >> (96 - start) & 0xFFFFFFFF)
+    return IPv6Address(number)
+
+
+def is_forbidden(address: Address) -> bool:
+    """Whether no client may have the daemon connect to ``address``."""
+    address = plain(address)
+    return any(address in network for network in FORBIDDEN)
+
+
+def as_address(host: str) -> Address | None:
+    """The address that ``host`` spells, in whatever way a resolver would read it; None for a name.
+
+    Resolvers take ``2852039166``, ``0xa9fea9fe``, ``0251.0376.0251.0376`` and ``169.254.43518`` for addresses.
+    """
+    host = host.removeprefix("[").removesuffix("]").rstrip(".")
+    try:
+        return plain(ip_address(host))
+    except ValueError:
+        pass
+    if re.fullmatch(r"[0-9a-fA-FxX.]+", host) and host[0].isdigit():
+        try:
+            return IPv4Address(socket.inet_aton(host))
+        except OSError:
+            pass
+    return None
+
+
+@frozen
+class HostRules:
+    """Which hosts a client's URL may name.
+
+    :ivar names: host names in lower case; ``*.example.org`` stands for all names below example.org, ``*`` for all
+    :ivar networks: of the addresses that may be connected to, whatever their name
+    """
+
+    names: tuple[str, ...]
+    networks: tuple[Network, ...]
+
+    @classmethod
+    def of(cls, rules: Iterable[str]) -> Self:
+        """The rules that these texts are.
+
+        :raises ValueError: one of them is neither a name, nor a wildcard, nor a network
+        """
+        names: list[str] = []
+        networks: list[Network] = []
+        for rule in rules:
+            network = _network(rule)
+            if network is not None:
+                networks.append(network)
+            elif re.fullmatch(r"\*|(\*\.)?[\w-]+(\.[\w-]+)*\.?", rule):
+                names.append(_ascii(rule.rstrip(".")))
+            else:
+                raise ValueError('must have only host names, wildcards such as "*.example.org", and networks')
+        return cls(tuple(names), tuple(networks))
+
+    def allows_name(self, host: str) -> bool:
+        """Whether ``host``, a name in ASCII or an address, may be connected to wherever it is."""
+        host = host.lower().rstrip(".")
+        if "*" in self.names:
+            return True
+        if as_address(host) is not None:
+            return False
+        return any(host == name or (name.startswith("*.") and host.endswith(name[1:])) for name in self.names)
+
+    def allows_address(self, address: Address) -> bool:
+        """Whether ``address`` may be connected to whatever its name."""
+        address = plain(address)
+        return any(address in network for network in self.networks)
+
+    def refuses(self, host: str) -> str | None:
+        """Why ``host`` can be refused before it is looked up, as the end of a sentence; None when it can't."""
+        address = as_address(host)
+        if address is not None:
+            if is_forbidden(address):
+                return "its address is one that is never connected to"
+            if not (self.allows_name(host) or self.allows_address(address)):
+                return "its address is not among those that are allowed here"
+        elif not (self.allows_name(host) or self.networks):
+            return "its host is not among those that are allowed here"
+        return None
+
+    def permits(self, host: str, address: Address) -> bool:
+        """Whether a connection for ``host`` may be made to ``address``, which is what ``host`` was resolved to."""
+        return not is_forbidden(address) and (self.allows_name(host) or self.allows_address(address))
+
+
+ALL_HOSTS = HostRules(("*",), ())
+
+
+def _ascii(rule: str) -> str:
+    """A name or wildcard as it goes over the wire; UnicodeError, which is a ValueError, where there is no such."""
+    if rule == "*":
+        return rule
+    wildcard = "*." if rule.startswith("*.") else ""
+    name = rule.removeprefix(wildcard)
+    return wildcard + idna.encode(name, uts46=True).decode("ascii").lower()
+
+
+def _network(text: str) -> Network | None:
+    try:
+        return ip_network(text.removeprefix("[").removesuffix("]"), strict=False)
+    except (AddressValueError, NetmaskValueError, ValueError):
+        return None

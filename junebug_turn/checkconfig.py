@@ -1,0 +1,153 @@
+"""``check-config``: what the configuration is, where each value came from, and whether it leads anywhere.
+
+The exit status is 0 when all is well, 1 when the configuration can't be used, 3 when it can but the broker or a
+destination can't be reached.  (2 is a wrong command line.)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from junebug_turn.config import Explained, Settings, explain
+from junebug_turn.errors import ConfigError
+from junebug_turn.options import all_entries
+from junebug_turn.reach import Reached, reach
+
+GOOD, UNUSABLE, UNREACHABLE = 0, 1, 3
+TIMEOUT = 10.0
+_PROGRAM = "check-config"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the arguments of ``run``: its own, and a flag for each option of the daemon."""
+    parser.add_argument("--json", action="store_true", help="write one JSON object")
+    parser.add_argument(
+        "--no-connect", action="store_true", help="do not try to reach the broker and the destinations"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=TIMEOUT,
+        metavar="SECONDS",
+        help=f"how long the broker and the destinations may take, {TIMEOUT:g} by default",
+    )
+    group = parser.add_argument_group("options of the daemon, as twistd junebug-turn has them")
+    group.add_argument("-c", "--config", dest="given_config", metavar="FILE", help="the YAML file")
+    for flag in sorted({entry.flag for entry in all_entries()}):
+        group.add_argument(f"--{flag}", dest=f"given_{flag.replace('-', '_')}", metavar="TEXT")
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the command to those of a parser; ``run`` is the default of its argument ``run``."""
+    text = "show the configuration with the source of each value, and try to reach what it names"
+    parser: argparse.ArgumentParser = subparsers.add_parser(_PROGRAM, help=text, description=text)
+    add_arguments(parser)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command by itself; the result is the exit status."""
+    parser = argparse.ArgumentParser(prog=_PROGRAM)
+    add_arguments(parser)
+    return run(parser.parse_args(argv))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check, and tell; the result is the exit status."""
+    flags = {
+        name.removeprefix("given_"): text
+        for name, text in vars(arguments).items()
+        if name.startswith("given_") and text is not None
+    }
+    explained = explain(flags, os.environ)
+    faults = list(explained.faults)
+    reached: list[Reached] = []
+    if explained.settings is not None:
+        from twisted.internet import reactor
+
+        faults += _faults_of_the_parts(reactor, explained.settings)
+        if not faults and not arguments.no_connect:
+            reached = _in_reactor(reactor, explained.settings, arguments.timeout)
+    status = UNUSABLE if faults else UNREACHABLE if any(each.fault for each in reached) else GOOD
+    if arguments.json:
+        print(json.dumps(_report(explained, faults, reached, status), indent=2))
+    else:
+        _print(explained, faults, reached)
+    return status
+
+
+def _faults_of_the_parts(reactor: Any, settings: Settings) -> list[str]:
+    """What only shows when the daemon is put together: files, classes of caches and of middlewares."""
+    from junebug_turn.service import make_service
+
+    try:
+        make_service(reactor, settings)
+    except ConfigError as error:
+        return list(error.lines)
+    return []
+
+
+def _in_reactor(reactor: Any, settings: Settings, timeout: float) -> list[Reached]:
+    results: list[Any] = []
+
+    def start() -> None:
+        trying = Deferred.fromCoroutine(reach(reactor, settings, timeout))
+        trying.addBoth(results.append).addBoth(lambda _: reactor.stop())
+
+    reactor.callWhenRunning(start)
+    reactor.run()
+    if not isinstance(results[0], list):
+        results[0].raiseException()
+    return list(results[0])
+
+
+def _report(
+    explained: Explained, faults: Sequence[str], reached: Sequence[Reached], status: int
+) -> dict[str, Any]:
+    def values(application: int | None) -> dict[str, Any]:
+        return {
+            told.key: {"value": told.shown, "source": told.source}
+            for told in explained.told
+            if told.application == application
+        }
+
+    return {
+        "status": status,
+        "faults": list(faults),
+        "daemon": values(None),
+        "applications": [values(number) for number in _numbers(explained)],
+        "reached": [attrs.asdict(each) | {"ok": each.fault is None} for each in reached],
+    }
+
+
+def _numbers(explained: Explained) -> list[int]:
+    return sorted({told.application for told in explained.told if told.application is not None})
+
+
+def _print(explained: Explained, faults: Sequence[str], reached: Sequence[Reached]) -> None:
+    for application in (None, *_numbers(explained)):
+        rows = [told for told in explained.told if told.application == application]
+        print("The daemon" if application is None else f"Application {application}")
+        for told in rows:
+            print(f"  {told.key} = {json.dumps(told.shown, ensure_ascii=False)}  ({told.source})")
+    for each in reached:
+        what = each.what if each.application is None else f"{each.what} of {each.application}"
+        print(f"{'can not reach' if each.fault else 'reached'} {what} at {each.where}", end="")
+        print(f": {each.fault}" if each.fault else "")
+    for line in faults:
+        print(f"junebug-turn: {line}", file=sys.stderr)
+    if not faults:
+        print("The configuration can be used.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""Where log lines go, which of them, and in what form."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, TextIO, cast
+
+from twisted.logger import (
+    FileLogObserver,
+    ILogObserver,
+    LegacyLogObserverWrapper,
+    LogEvent,
+    LogLevel,
+)
+from twisted.python.logfile import LogFile
+from zope.interface import implementer
+
+from junebug_turn.logs.context import about, current, note, with_context
+from junebug_turn.logs.form import json_line, text_line
+from junebug_turn.logs.limit import Limiter
+
+__all__ = ["Lines", "about", "current", "note"]
+
+# Level names of Python's logging, which existing configuration files carry, and Twisted's own.
+_LEVELS = {
+    "DEBUG": LogLevel.debug,
+    "INFO": LogLevel.info,
+    "WARN": LogLevel.warn,
+    "WARNING": LogLevel.warn,
+    "ERROR": LogLevel.error,
+    "CRITICAL": LogLevel.critical,
+}
+
+
+@implementer(ILogObserver)
+class Lines:
+    """The daemon's log observer: what is said becomes lines.
+
+    What Twisted itself says at ``info`` counts as ``debug``, and so does a line that is said too often (see
+    ``Limiter``).  An event that has no level, or is broken, is shown.
+
+    :param twistd: the options of twistd: ``logfile``, ``nodaemon``, ``syslog`` and ``prefix`` are honoured
+    :param reporter: is given what is critical: bugs, mostly
+    """
+
+    def __init__(
+        self,
+        log_level: str,
+        twistd: dict[str, Any],
+        *,
+        log_format: str = "text",
+        full_addresses: bool = False,
+        reporter: Callable[[LogEvent], None] | None = None,
+    ) -> None:
+        self._lowest = _LEVELS[log_level.upper()]
+        self._reporter = reporter
+        self._file: LogFile | None = None
+        self._write = self._target(twistd, json_line if log_format == "json" else text_line, full_addresses)
+        self._limiter = Limiter(self._show)
+
+    def __call__(self, event: LogEvent) -> None:
+        level = event.get("log_level")
+        if level is LogLevel.info and _is_twisteds(event):
+            event = event | {"log_level": LogLevel.debug}
+            level = LogLevel.debug
+        if level is not None and level < self._lowest:
+            return
+        self._limiter(with_context(event))
+
+    def flush(self) -> None:
+        """Tell how often was said what is due to be told; to be called now and then."""
+        self._limiter.flush()
+
+    def close(self) -> None:
+        """Tell the rest of it."""
+        self._limiter.close()
+
+    def reopen(self) -> None:
+        """Write to a new file of the same name: the old one was moved away."""
+        if self._file is not None:
+            self._file.reopen()
+
+    def _show(self, event: LogEvent) -> None:
+        level = event.get("log_level")
+        if self._reporter is not None and level is LogLevel.critical and "log_counted" not in event:
+            self._reporter(event)
+        if level is None or level >= self._lowest:
+            self._write(event)
+
+    def _target(
+        self, twistd: dict[str, Any], form: Callable[[LogEvent, bool], str], full: bool
+    ) -> Callable[[LogEvent], None]:
+        if twistd.get("syslog"):
+            from twisted.python.syslog import SyslogObserver  # not on every platform
+
+            legacy: Any = SyslogObserver(twistd.get("prefix") or "junebug-turn").emit
+            wrapped: Any = LegacyLogObserverWrapper(legacy)
+            return lambda event: wrapped(
+                {
+                    "log_format": "{line}",
+                    "line": form(event, full).rstrip("\n"),
+                    "log_level": event.get("log_level") or LogLevel.info,
+                    "log_time": event.get("log_time", 0.0),
+                    "log_system": event.get("log_namespace", "-"),
+                }
+            )
+        name = twistd.get("logfile")
+        if name == "-" or (twistd.get("nodaemon") and not name):
+            stream: TextIO = sys.stdout
+        else:
+            self._file = LogFile.fromFullPath(name or "twistd.log", rotateLength=None)
+            stream = cast(TextIO, self._file)
+        observer = FileLogObserver(stream, lambda event: form(event, full))
+        return cast(Callable[[LogEvent], None], cast(ILogObserver, observer))
+
+
+def _is_twisteds(event: LogEvent) -> bool:
+    """Whether this is what Twisted says of itself, as that a factory starts."""
+    namespace = event.get("log_namespace") or ""
+    return namespace == "log_legacy" or namespace.partition(".")[0] == "twisted"

@@ -1,0 +1,145 @@
+"""A log event as a line, of text or of JSON."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from twisted.logger import LogEvent, formatEvent
+
+from junebug_turn import strictjson
+
+_SHOWN_DIGITS = 4
+_NUMBER = re.compile(r"\+\d{7,15}(?!\d)")
+# What would end a line, or steer the terminal that shows it.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_LEGACY = frozenset(("message", "isError", "system", "time", "printed", "why", "failure", "format"))
+_INFINITE = (float("inf"), float("-inf"))
+_JSON_VALUES = (str, int, float, bool, type(None))
+
+
+def is_address(name: str) -> bool:
+    """Whether a field of this name has the address of a person: ``to_addr``, ``from_addr``."""
+    return name == "addr" or name.endswith("_addr")
+
+
+def mask(address: object) -> str:
+    """An address of which only the last four digits can be read."""
+    digits = "".join(letter for letter in str(address) if letter.isdigit())
+    return f"***{digits[-_SHOWN_DIGITS:]}"
+
+
+def mask_numbers(text: str) -> str:
+    """``text`` in which every telephone number in international form is masked."""
+    return _NUMBER.sub(lambda number: mask(number[0]), text) if "+" in text else text
+
+
+def text_of(event: LogEvent, full: bool) -> str:
+    """What the event says, on one line; addresses are masked unless ``full``."""
+    if _is_legacy(event) and event.get("log_failure") is not None:
+        text = str(event.get("why") or "Unhandled error")
+    else:
+        text = formatEvent(event if full else _masked(event))
+    return _CONTROL.sub(_escape, text if full else mask_numbers(text))
+
+
+def traceback_of(event: LogEvent, full: bool) -> str:
+    """The traceback of the event's failure, of many lines; empty where there is none."""
+    failure = event.get("log_failure")
+    if failure is None:
+        return ""
+    try:
+        text = failure.getTraceback()
+    except Exception:
+        return f"(no traceback for {type(failure).__name__})"
+    return str(text) if full else mask_numbers(str(text))
+
+
+def fields_of(event: LogEvent, full: bool) -> dict[str, Any]:
+    """The named fields, addresses masked unless ``full``."""
+    known = _LEGACY if _is_legacy(event) else ()
+    fields = {
+        name: value for name, value in event.items() if not name.startswith("log_") and name not in known
+    }
+    return fields if full else _masked(fields)
+
+
+def text_line(event: LogEvent, full: bool) -> str:
+    """``2026-11-21T09:19:52.868Z [junebug_turn.delivery#info] text (message_id=...)`` and a newline.
+
+    What the event is about stands in brackets where the text doesn't have it.  A traceback follows, indented.
+    """
+    line = text_of(event, full)
+    missing = ""
+    for name in event.get("log_context", ()):
+        value = event[name]
+        shown = str(value) if full or not is_address(name) else mask(value)
+        if shown not in line:
+            missing += f" {name}={shown}"
+    if missing:
+        line += _CONTROL.sub(_escape, f" ({missing[1:]})")
+    head = f"{_time(event)} [{event.get('log_namespace') or '-'}#{_level(event)}] "
+    trace = traceback_of(event, full)
+    if trace:
+        inner = [_CONTROL.sub(_escape, part) for part in trace.rstrip("\n").splitlines()]
+        line = "\n\t".join([line, *inner])
+    line = f"{head}{line}\n"
+    return line if line.isascii() else line.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def json_line(event: LogEvent, full: bool) -> str:
+    """One JSON object and a newline: the named fields, ``time``, ``level``, ``namespace`` and ``text``.
+
+    A failure adds ``error``, the name of the exception's class, and ``traceback``.
+    """
+    line = {
+        "time": _time(event),
+        "level": _level(event),
+        "namespace": event.get("log_namespace") or "-",
+        "text": text_of(event, full),
+    }
+    for name, value in fields_of(event, full).items():
+        if isinstance(value, _JSON_VALUES) and value == value and value not in _INFINITE:
+            line.setdefault(name, mask_numbers(value) if isinstance(value, str) and not full else value)
+        else:
+            line.setdefault(name, str(value) if full else mask_numbers(_text(value)))
+    failure = event.get("log_failure")
+    if failure is not None:
+        line["error"] = getattr(failure.type, "__name__", "?")
+        line["traceback"] = traceback_of(event, full)
+    return strictjson.dumps(line).decode("utf-8") + "\n"
+
+
+def _masked(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: mask(value) if is_address(name) and value is not None else value
+        for name, value in fields.items()
+    }
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:
+        return f"(a broken {type(value).__name__})"
+
+
+def _is_legacy(event: LogEvent) -> bool:
+    """Whether it was said to ``twisted.python.log``, whose fields are others."""
+    return event.get("log_namespace") == "log_legacy"
+
+
+def _time(event: LogEvent) -> str:
+    moment = datetime.fromtimestamp(event.get("log_time") or 0.0, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
+
+
+def _level(event: LogEvent) -> str:
+    level = event.get("log_level")
+    return level.name if level is not None else "info"
+
+
+def _escape(letter: re.Match[str]) -> str:
+    return letter[0].encode("unicode_escape").decode("ascii")

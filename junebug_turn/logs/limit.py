@@ -1,0 +1,136 @@
+"""The same line again and again becomes one line a minute, and a count."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from threading import Lock
+from typing import Any
+
+from attrs import define
+from twisted.logger import LogEvent, LogLevel
+
+WINDOW = 60.0
+"""Seconds in which a line of one cause is shown once."""
+
+MAX_CAUSES = 1000
+
+# With the format they tell one cause from another; what tells one message from another is not among them.
+_CAUSE = (
+    "connector",
+    "queue",
+    "origin",
+    "reason",
+    "status",
+    "error",
+    "address",
+    "purpose",
+    "name",
+    "event_type",
+)
+
+
+@define
+class _Cause:
+    since: float
+    count: int = 0
+    last: LogEvent | None = None
+
+
+class Limiter:
+    """Lets each line of one cause through once in ``WINDOW`` seconds; the others go through as ``debug``.
+
+    A cause is the line's format, with the fields that say why and where, and with the place of a failure.
+    When the time is over, a line says how many there were.  What is ``debug``, and a line that says
+    ``log_every=True`` as it tells how one message fares well, goes through as it is.
+
+    :param show: is given what goes through
+    :param seconds: the clock
+    """
+
+    def __init__(
+        self, show: Callable[[LogEvent], None], *, seconds: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._show = show
+        self._seconds = seconds
+        self._causes: OrderedDict[Any, _Cause] = OrderedDict()
+        # Lines come from any thread.
+        self._lock = Lock()
+
+    def __call__(self, event: LogEvent) -> None:
+        level = event.get("log_level")
+        if level is None or level is LogLevel.debug or event.get("log_every"):
+            self._show(event)
+            return
+        self.flush()
+        with self._lock:
+            over = self._note(_key(event), event)
+        for count in over:
+            self._show(count)
+
+    def flush(self) -> None:
+        """Say how many there were, of what has had its time."""
+        with self._lock:
+            over = self._take(self._seconds() - WINDOW)
+        for count in over:
+            self._show(count)
+
+    def close(self) -> None:
+        """Say how many there were of everything."""
+        with self._lock:
+            over = self._take(float("inf"))
+        for count in over:
+            self._show(count)
+
+    def _note(self, key: Any, event: LogEvent) -> list[LogEvent]:
+        cause = self._causes.get(key)
+        if cause is not None:
+            cause.count += 1
+            cause.last = event
+            return [event | {"log_level": LogLevel.debug}]
+        over = []
+        if len(self._causes) >= MAX_CAUSES:
+            _, oldest = self._causes.popitem(last=False)
+            over = _counted(oldest, self._seconds())
+        self._causes[key] = _Cause(self._seconds())
+        return [*over, event]
+
+    def _take(self, until: float) -> list[LogEvent]:
+        """The counts of the causes that began until then; they are the first of all."""
+        over: list[LogEvent] = []
+        now = self._seconds()
+        while self._causes and next(iter(self._causes.values())).since <= until:
+            key, cause = self._causes.popitem(last=False)
+            over += _counted(cause, now)
+            if cause.count and until < now:
+                # It goes on: its next line is counted too, not shown beside the count.
+                self._causes[key] = _Cause(now)
+        return over
+
+
+def _counted(cause: _Cause, now: float) -> list[LogEvent]:
+    if cause.last is None:
+        return []
+    event = dict(cause.last)
+    line = event.get("log_format") or ""
+    failure = event.get("log_failure")
+    if failure is not None:
+        line = "Unhandled error" if event.get("log_namespace") == "log_legacy" else line
+        line += ": {error}"
+        # The first one had the traceback.
+        del event["log_failure"]
+        event["error"] = getattr(failure.type, "__name__", "?")
+    event["log_format"] = "... {repeated} times in the last {within:.0f} s: " + line
+    return [event | {"repeated": cause.count, "within": now - cause.since, "log_counted": True}]
+
+
+def _key(event: LogEvent) -> Any:
+    place = None
+    failure = event.get("log_failure")
+    if failure is not None:
+        frames = getattr(failure, "frames", None)
+        place = (failure.type, tuple(frames[-1][:3]) if frames else None)
+    text = event.get("log_text", event.get("log_format"))
+    causes = tuple(str(event[name]) if name in event else None for name in _CAUSE)
+    return (event.get("log_namespace"), event.get("log_level"), text, causes, place)

@@ -1,0 +1,140 @@
+"""Whether the broker and the destinations of a configuration can be reached."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from attrs import frozen
+from OpenSSL import SSL
+from service_identity import VerificationError
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.error import DNSLookupError
+from twisted.internet.interfaces import IHandshakeListener
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import URI
+from zope.interface import implementer
+
+from junebug_turn.amqp.channel import describe
+from junebug_turn.amqp.link import Link
+from junebug_turn.config import Settings, TurnOptions
+from junebug_turn.destination import Destination
+from junebug_turn.errors import DeliveryRefused
+from junebug_turn.tls import ClientTls, TlsFiles
+
+
+@frozen
+class Reached:
+    """What came of one try.
+
+    :ivar what: ``broker``, or the option with the URL
+    :ivar application: the connector of the application that it is for; None: the daemon
+    :ivar where: scheme, host and port
+    :ivar fault: None where it was reached
+    """
+
+    what: str
+    application: str | None
+    where: str
+    fault: str | None
+
+
+async def reach(reactor: Any, settings: Settings, timeout: float) -> list[Reached]:
+    """Connect to the broker, with its login, and to each destination, with TLS; nothing is sent to these.
+
+    :param timeout: seconds, for all of it
+    """
+    daemon = settings.daemon
+    tls = TlsFiles(daemon.ca_file, daemon.client_cert_file, daemon.client_key_file).load()
+    scheme = "amqps" if daemon.amqp.tls else "amqp"
+    broker = f"{scheme}://{daemon.amqp.hostname}:{daemon.amqp.port}"
+    link = Link(reactor, daemon.amqp, "checking", rng=random.random)
+    tries: list[tuple[str, str | None, str, Deferred[None]]] = [
+        ("broker", None, broker, Deferred.fromCoroutine(link.try_once()))
+    ]
+    for options in settings.applications:
+        if isinstance(options, TurnOptions):
+            urls = {"turn_api_url": options.turn_api_url}
+        else:
+            urls = {
+                "mo_message_url": options.mo_message_url,
+                "default_event_url": options.default_event_url or "",
+            }
+        for name, url in urls.items():
+            if not url:
+                continue
+            try:
+                destination = Destination.of(url, None)
+            except DeliveryRefused as error:
+                tries.append((name, options.connector_name, "?", _failed(error)))
+                continue
+            connecting = Deferred.fromCoroutine(_connect(reactor, destination, tls))
+            tries.append((name, options.connector_name, destination.origin, connecting))
+    for *_, trying in tries:
+        trying.addTimeout(timeout, reactor)
+    found = []
+    for what, application, where, trying in tries:
+        try:
+            await trying
+        except Exception as error:
+            found.append(Reached(what, application, where, _words(error, timeout)))
+        else:
+            found.append(Reached(what, application, where, None))
+    return found
+
+
+def _failed(error: Exception) -> Deferred[None]:
+    failed: Deferred[None] = Deferred()
+    failed.errback(error)
+    return failed
+
+
+def _words(error: Exception, timeout: float) -> str:
+    if isinstance(error, DeferredTimeout | TimeoutError):
+        return f"no answer within {timeout:g} seconds"
+    if isinstance(error, DNSLookupError):
+        return "the host's name is not known"
+    if isinstance(error, SSL.Error | VerificationError):
+        return "its certificate can't be verified, or TLS fails"
+    return describe(error)
+
+
+@implementer(IHandshakeListener)
+class _Greeting(Protocol):
+    """Fires ``made`` when the connection is up, with TLS where it has that."""
+
+    def __init__(self, made: Deferred[None], secure: bool) -> None:
+        self._made = made
+        self._secure = secure
+
+    def connectionMade(self) -> None:
+        if not self._secure:
+            self.handshakeCompleted()
+
+    def handshakeCompleted(self) -> None:
+        made, self._made = self._made, Deferred()
+        made.callback(None)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        made, self._made = self._made, Deferred()
+        made.addErrback(lambda _: None) if made.called else made.errback(reason)
+
+
+async def _connect(reactor: Any, destination: Destination, tls: ClientTls) -> None:
+    uri = URI.fromBytes(destination.url.encode("ascii"))
+    host = uri.host.decode("ascii").strip("[]")
+    endpoint: Any = HostnameEndpoint(reactor, host, uri.port)
+    secure = uri.scheme == b"https"
+    if secure:
+        endpoint = wrapClientTLS(tls.creator(host), endpoint)
+    made: Deferred[None] = Deferred()
+    factory = Factory.forProtocol(lambda: _Greeting(made, secure))
+    factory.noisy = False
+    connected: Any = await endpoint.connect(factory)
+    try:
+        await made
+    finally:
+        connected.transport.abortConnection()

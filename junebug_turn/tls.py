@@ -1,0 +1,116 @@
+"""Outgoing TLS: whose certificates are trusted, and the certificate that we show."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from OpenSSL import crypto
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.ssl import Certificate, KeyPair, optionsForClientTLS, trustRootFromCertificates
+from twisted.web.iweb import IPolicyForHTTPS
+from zope.interface import implementer
+
+from junebug_turn.errors import ConfigError
+
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+@implementer(IPolicyForHTTPS)
+@frozen
+class ClientTls:
+    """How TLS is spoken as a client; it is the policy of an HTTP client, too.
+
+    The other side's certificate is always verified, for the name or address that was asked for.
+
+    :ivar trust_root: who may sign it, as ``optionsForClientTLS`` takes it; None: whom the platform trusts
+    :ivar own: the options of ``CertificateOptions`` that are our own certificate
+    """
+
+    trust_root: Any = None
+    own: tuple[tuple[str, Any], ...] = ()
+
+    def creator(self, hostname: str) -> IOpenSSLClientConnectionCreator:
+        """What makes connections to ``hostname``."""
+        options: Any = dict(self.own)
+        return optionsForClientTLS(hostname, trustRoot=self.trust_root, extraCertificateOptions=options)
+
+    def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:
+        """The same, as an HTTP client asks for it."""
+        return self.creator(hostname.decode("ascii"))
+
+    def anonymous(self) -> ClientTls:
+        """The same without our own certificate: not everybody needs to see it."""
+        return ClientTls(self.trust_root)
+
+
+@frozen
+class TlsFiles:
+    """The files that outgoing TLS is made from, in PEM.
+
+    :ivar ca_file: the authorities that are trusted in place of the platform's
+    :ivar client_cert_file: our certificate, with those between it and its authority behind it
+    :ivar client_key_file: its key, unencrypted; None where it stands in ``client_cert_file``
+    :ivar prefix: what the options' names begin with, as ``amqp.``
+    """
+
+    ca_file: str | None
+    client_cert_file: str | None
+    client_key_file: str | None
+    prefix: str = ""
+
+    def load(self) -> ClientTls:
+        """Read the files as they are now.
+
+        :raises ConfigError: one can't be read, or they don't belong together
+        """
+        trust_root: Any = None
+        if self.ca_file is not None:
+            trust_root = trustRootFromCertificates(self._certificates("ca_file", self.ca_file))
+        if self.client_cert_file is None:
+            if self.client_key_file is not None:
+                raise ConfigError(f"{self.prefix}client_key_file: needs {self.prefix}client_cert_file")
+            return ClientTls(trust_root)
+        first, *chain = self._certificates("client_cert_file", self.client_cert_file)
+        in_one = self.client_key_file is None
+        key = self._key(
+            "client_cert_file" if in_one else "client_key_file", self.client_key_file or self.client_cert_file
+        )
+        if first.original.to_cryptography().public_key() != key.original.to_cryptography_key().public_key():
+            raise ConfigError(
+                f"{self.prefix}client_cert_file: {self.client_cert_file} and the key don't belong together"
+            )
+        own = {
+            "certificate": first.original,
+            "privateKey": key.original,
+            "extraCertChain": [certificate.original for certificate in chain],
+        }
+        return ClientTls(trust_root, tuple(own.items()))
+
+    def _read(self, option: str, path: str) -> bytes:
+        try:
+            return Path(path).read_bytes()
+        except OSError as error:
+            raise ConfigError(f"{self.prefix}{option}: can't read {path}: {error.strerror}") from None
+
+    def _certificates(self, option: str, path: str) -> list[Any]:
+        found = _CERTIFICATE.findall(self._read(option, path))
+        try:
+            certificates = [Certificate.loadPEM(pem) for pem in found]
+        except (crypto.Error, ValueError):
+            certificates = []
+        if not certificates:
+            raise ConfigError(f"{self.prefix}{option}: {path} has no certificate that can be read")
+        return certificates
+
+    def _key(self, option: str, path: str) -> Any:
+        try:
+            # The passphrase keeps OpenSSL from asking the terminal for one.
+            key: Any = crypto.load_privatekey(crypto.FILETYPE_PEM, self._read(option, path), b"")
+            return KeyPair(key)
+        except (crypto.Error, ValueError, TypeError):
+            raise ConfigError(
+                f"{self.prefix}{option}: {path} has no unencrypted key that can be read"
+            ) from None

@@ -1,0 +1,83 @@
+"""A certificate authority that a test makes on the spot."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from twisted.internet.ssl import Certificate, CertificateOptions, KeyPair, trustRootFromCertificates
+
+_DAY = datetime.timedelta(days=1)
+
+
+class Authority:
+    """Signs certificates, valid for a day; all files are in ``folder``.
+
+    :ivar ca_file: its own certificate
+    """
+
+    def __init__(self, folder: Path, name: str = "test authority") -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate = self._builder(self._name, self._key).add_extension(
+            x509.BasicConstraints(ca=True, path_length=None), critical=True
+        )
+        self.ca_file = folder / f"{name.replace(' ', '-')}.pem"
+        self.ca_file.write_bytes(_pem(certificate.sign(self._key, hashes.SHA256())))
+
+    def issue(self, name: str) -> tuple[Path, Path]:
+        """The files with a certificate for ``name``, a host's name or address, and with its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        try:
+            subject: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(name))
+        except ValueError:
+            subject = x509.DNSName(name)
+        usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        certificate = (
+            self._builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName([subject]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+        cert_file, key_file = self._folder / f"{name}-cert.pem", self._folder / f"{name}-key.pem"
+        cert_file.write_bytes(_pem(certificate))
+        key_file.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        return cert_file, key_file
+
+    def server(self, name: str, *, ask_clients: bool = False) -> CertificateOptions:
+        """The TLS of a server with a certificate for ``name``, that may want certificates of its clients."""
+        cert_file, key_file = self.issue(name)
+        return CertificateOptions(
+            certificate=Certificate.loadPEM(cert_file.read_bytes()).original,
+            privateKey=KeyPair.load(key_file.read_bytes(), 1).original,
+            trustRoot=trustRootFromCertificates([Certificate.loadPEM(self.ca_file.read_bytes())])
+            if ask_clients
+            else None,
+        )
+
+    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+        now = datetime.datetime.now(datetime.UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - _DAY)
+            .not_valid_after(now + _DAY)
+        )
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)

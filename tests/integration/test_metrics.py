@@ -1,0 +1,146 @@
+"""The metrics of the real daemon, as Prometheus reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest_twisted
+import treq
+from pika.adapters.blocking_connection import BlockingChannel
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+
+from demo.rabbitmq import RabbitNode
+from junebug_turn.messages import Event, Message
+from tests.daemon import Running, running, until
+from tests.receiver import Receiver
+
+PATH = "/channels/c"
+NUMBER = "+27820000001"
+
+
+async def scraped(url: str) -> tuple[int, dict[tuple[str, ...], float], str]:
+    """The status, the samples by name and label values, and the text."""
+    response = await treq.get(f"{url}/metrics", persistent=False, timeout=10)
+    text = await response.text()
+    if response.code != 200:
+        return response.code, {}, text
+    samples = {
+        (sample.name.removeprefix("junebug_turn_"), *_values(sample.labels)): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    return response.code, samples, text
+
+
+def _values(labels: dict[str, str]) -> list[str]:
+    """The values of labels, the first ones first; the text has them in the order of the alphabet."""
+    first = ("application", "connector", "kind")
+    names = [name for name in first if name in labels] + [name for name in labels if name not in first]
+    return [labels[name] for name in names]
+
+
+def inbound(text: str) -> Message:
+    return Message(to_addr="8110", from_addr=NUMBER, transport_name="t", transport_type="sms", content=text)
+
+
+@pytest_twisted.ensureDeferred
+async def test_traffic(
+    rabbitmq: RabbitNode, connector_name: str, pika_channel: BlockingChannel, receiver: Receiver
+) -> None:
+    """Each request, publish, delivery, attempt, retry and parking is counted under its application and connector,
+    and no label has an address, a message id or a URL."""
+    options: dict[str, Any] = {
+        "base_url_path": PATH,
+        "mo_message_url": receiver.url("/inbound"),
+        "default_event_url": receiver.url("/events"),
+        "retry_delay_base": 0,
+    }
+    async with running(rabbitmq, connector_name, pika_channel, receiver, "junebug", **options) as side:
+        answered = await side.post({"to": NUMBER, "from": "8110", "content": "x"})
+        assert (await side.post({"to": NUMBER})).status == 400
+        message_id = answered.body["result"]["message_id"]
+        receiver.script(503, 200, 400, 200)
+        good, bad = inbound("good"), inbound("bad")
+        side.publish("inbound", good)
+        await receiver.received(2)
+        side.publish("inbound", bad)
+        await until(lambda: side.count("inbound.parked"), "the parking")
+        side.publish("event", Event(user_message_id=message_id, event_type="ack", sent_message_id="s"))
+        await receiver.received(4)
+        await Deferred.fromCoroutine(side.daemon._count())
+        of = ("junebug", connector_name)
+        status, samples, text = await scraped(side.url)
+        await until(lambda: not side.daemon._broker._consumers[0]._handling, "the end of the handlers")
+    assert status == 200
+    expected = {
+        ("http_requests_total", *of, "201"): 1,
+        ("http_requests_total", *of, "400"): 1,
+        ("http_request_duration_seconds_count", *of): 2,
+        ("published_messages_total", *of, "confirmed"): 1,
+        ("publish_confirm_seconds_count", *of): 1,
+        ("deliveries_total", *of, "inbound", "delivered"): 1,
+        ("deliveries_total", *of, "inbound", "http_status"): 1,
+        ("deliveries_total", *of, "event", "delivered"): 1,
+        ("delivery_duration_seconds_count", *of, "inbound"): 2,
+        ("delivery_attempts_total", *of, "inbound", "ok"): 1,
+        ("delivery_attempts_total", *of, "inbound", "http_503"): 1,
+        ("delivery_attempts_total", *of, "inbound", "http_400"): 1,
+        ("delivery_attempt_duration_seconds_count", *of, "inbound"): 3,
+        ("delivery_retries_total", *of, "inbound", "http_503"): 1,
+        ("parked_messages_total", *of, "inbound", "http_status"): 1,
+        ("queue_messages", f"{connector_name}.outbound"): 1,
+        ("queue_messages", f"{connector_name}.inbound.parked"): 1,
+        ("queue_consumers", f"{connector_name}.inbound"): 1,
+        ("queue_consumers", f"{connector_name}.outbound"): 0,
+        ("consumer_live", f"{connector_name}.inbound"): 1,
+        ("broker_connected",): 1,
+        ("broker_publishing",): 1,
+        ("broker_blocked",): 0,
+        ("cache_entries", *of, "inbound"): 2,
+        ("cache_entries", *of, "outbound"): 1,
+        ("cache_evictions_total", *of, "inbound"): 0,
+    }
+    assert {key: samples.get(key) for key in expected} == expected
+    assert samples["process_resident_memory_bytes",] > 0
+    for secret in (NUMBER[1:], message_id, good.message_id, bad.message_id, "/inbound", "/events"):
+        assert secret not in text
+
+
+@pytest_twisted.ensureDeferred
+async def test_broker_away(
+    rabbitmq: RabbitNode, connector_name: str, pika_channel: BlockingChannel, receiver: Receiver
+) -> None:
+    """While the broker is away the metrics are there, and say so."""
+    extra = {"mo_message_url": receiver.url()}
+    async with running(rabbitmq, connector_name, pika_channel, receiver, "junebug", **extra) as side:
+        await deferToThread(rabbitmq.stop_app)
+        try:
+            await until(lambda: not side.daemon._broker.connected, "the loss")
+            await Deferred.fromCoroutine(side.daemon._count())
+            status, samples, _ = await scraped(side.url)
+        finally:
+            await deferToThread(rabbitmq.start_app)
+        assert status == 200
+        assert samples["broker_connected",] == 0
+        assert samples["consumer_live", f"{connector_name}.inbound"] == 0
+        assert not [key for key in samples if key[0] == "queue_messages"]
+        await until(side.live)
+
+
+@pytest_twisted.ensureDeferred
+async def test_metrics_bind(
+    rabbitmq: RabbitNode, connector_name: str, pika_channel: BlockingChannel, receiver: Receiver
+) -> None:
+    """With metrics_bind the metrics are there, and only there; nothing else is."""
+    options = {"mo_message_url": receiver.url(), "metrics_bind": "localhost:0", "base_url_path": PATH}
+    async with running(rabbitmq, connector_name, pika_channel, receiver, "junebug", **options) as side:
+        api, metrics = (f"http://127.0.0.1:{port.getHost().port}" for port in side.daemon._ports)
+        assert (await scraped(metrics))[0] == 200
+        assert (await scraped(api))[0] == 404
+        other = Running(side.daemon, connector_name, receiver, pika_channel, PATH)
+        other.url = metrics
+        assert (await other.post({"to": NUMBER, "from": "1", "content": "x"})).status == 404
+        assert (await other.request("POST", "/metrics")).status == 405
+        assert (await other.request("GET", "/metrics/x")).status == 404

@@ -1,0 +1,200 @@
+"""Credentials and the rate of requests."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from hmac import compare_digest
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.web.http_headers import Headers
+
+from junebug_turn import apiauth
+from junebug_turn.apiauth import Authenticator, RateLimit
+from junebug_turn.config import load
+from junebug_turn.errors import RateLimited, Unauthorized
+from junebug_turn.guardkinds import Credentials
+from tests.configurations import FLAGS, faults, only
+
+CREDENTIALS = Credentials(("new-token", "old-token"), {"rapidpro": "pa:ss wörd", "other": "second"})
+
+
+def basic(text: str) -> bytes:
+    return b"Basic " + b64encode(text.encode())
+
+
+def check(value: bytes | list[bytes], credentials: Credentials | None = CREDENTIALS) -> None:
+    values = value if isinstance(value, list) else [value]
+    Authenticator(credentials).check(Headers({b"Authorization": values} if values else {}))
+
+
+def refusal(value: bytes | list[bytes], credentials: Credentials = CREDENTIALS) -> Unauthorized:
+    with pytest.raises(Unauthorized) as caught:
+        check(value, credentials)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"Token new-token",
+        b"Token old-token",
+        b"Bearer new-token",
+        b"bearer  old-token ",
+        basic("rapidpro:pa:ss wörd"),
+        basic("other:second"),
+    ],
+)
+def test_known(value: bytes) -> None:
+    """Each of several tokens, as Token or Bearer, and each of several users, as Basic, is let in."""
+    check(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"Token",
+        b"Token ",
+        b"new-token",
+        b"Token new-token2",
+        b"Token new-toke",
+        b"Token NEW-TOKEN",
+        b"Digest new-token",
+        b"Basic new-token",
+        b"Basic " + b64encode(b"new-token"),
+        basic("rapidpro:"),
+        basic("rapidpro"),
+        basic("rapidpro:second"),
+        basic(":pa:ss wörd"),
+        basic("other:second") + b"!",
+        b"Basic \xff\xfe",
+        b"Token rapidpro:pa:ss w\xc3\xb6rd",
+    ],
+)
+def test_unknown(value: bytes) -> None:
+    """A wrong token, user, password or scheme is refused, and so is what can't be read."""
+    assert "not known" in str(refusal(value))
+
+
+def test_there_must_be_one() -> None:
+    """No Authorization header, and more than one of them, is refused."""
+    assert "no Authorization" in str(refusal([]))
+    assert "more than one" in str(refusal([b"Token new-token", b"Token new-token"]))
+
+
+def test_without_credentials() -> None:
+    """Without the option everybody is let in."""
+    check([], None)
+    check(b"Token anything", None)
+
+
+def test_challenge() -> None:
+    """WWW-Authenticate has the schemes that would do."""
+    assert refusal(b"x").challenge == (
+        'Token realm="junebug-turn", Bearer realm="junebug-turn", Basic realm="junebug-turn", charset="UTF-8"'
+    )
+    only_users = refusal(b"x", Credentials((), {"a": "b"})).challenge
+    assert only_users == 'Basic realm="junebug-turn", charset="UTF-8"'
+
+
+def test_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All entries are compared, by digests of one length, also after one was found."""
+    compared: list[tuple[int, int]] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((len(one), len(other)))
+        return compare_digest(one, other)
+
+    monkeypatch.setattr(apiauth.hmac, "compare_digest", compare)  # type: ignore[attr-defined]
+    check(b"Token new-token")
+    check(basic("rapidpro:pa:ss wörd"))
+    refusal(b"Token x")
+    assert compared == [(32, 32)] * 6
+
+
+@given(st.binary(max_size=60))
+def test_any_header(value: bytes) -> None:
+    """Whatever the header holds, it is known or refused."""
+    if value.strip().partition(b" ")[2].strip() not in (b"new-token", b"old-token"):
+        refusal(value.replace(b"\r", b"").replace(b"\n", b""))
+
+
+# The option
+
+
+def test_option() -> None:
+    """api_auth has tokens, users or both; a repr and an error line hold none of them."""
+    options = only(load({**FLAGS, "api_auth": "{tokens: [s3cret], users: {name: passw0rd}}"}, {}))
+    assert options.api_auth == Credentials(("s3cret",), {"name": "passw0rd"})
+    assert "s3cret" not in repr(options)
+    assert "passw0rd" not in repr(options.api_auth)
+    assert only(load(FLAGS, {"API_AUTH": ""})).api_auth is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "s3cret",
+        "[s3cret]",
+        "{}",
+        "{tokens: []}",
+        "{tokens: s3cret}",
+        "{token: [s3cret]}",
+        '{tokens: [""]}',
+        '{tokens: [" s3cret"]}',
+        "{tokens: [12]}",
+        "{users: [s3cret]}",
+        "{users: {name: 12}}",
+        '{users: {"a:b": s3cret}}',
+        '{users: {"": s3cret}}',
+        '{tokens: ["s3\\ncret"]}',
+    ],
+)
+def test_wrong_option(value: str) -> None:
+    """An api_auth that lets nobody in, or can't be meant so, is one error line without the secret."""
+    (line,) = faults({**FLAGS, "api_auth": value})
+    assert line.startswith("api_auth: must")
+    assert "cret" not in line
+
+
+# The rate
+
+
+def refused(limit: RateLimit) -> float | None:
+    try:
+        limit.take()
+    except RateLimited as error:
+        return error.retry_after
+    return None
+
+
+def test_rate() -> None:
+    """A second's worth of requests is taken at once, then as many as the rate gives; it says when the next is."""
+    clock: Any = Clock()
+    limit = RateLimit(clock, 4)
+    assert [refused(limit) for _ in range(5)] == [None] * 4 + [0.25]
+    clock.advance(0.25)
+    assert refused(limit) is None
+    assert refused(limit) == 0.25
+    clock.advance(1000)
+    assert [refused(limit) for _ in range(5)] == [None] * 4 + [0.25]
+
+
+def test_slow_rate() -> None:
+    """A rate below one a second takes one request at a time."""
+    clock: Any = Clock()
+    limit = RateLimit(clock, 0.1)
+    assert refused(limit) is None
+    assert refused(limit) == pytest.approx(10)
+    clock.advance(10.001)
+    assert refused(limit) is None
+
+
+def test_no_rate() -> None:
+    """Without the option every request is taken."""
+    limit = RateLimit(Clock(), None)
+    assert [refused(limit) for _ in range(1000)] == [None] * 1000

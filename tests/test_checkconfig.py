@@ -1,0 +1,220 @@
+"""``check-config``: values with their layers, no secrets, and what can be reached."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+import yaml
+from twisted.internet import reactor as _reactor
+
+from demo.rabbitmq import RabbitNode, free_port
+from junebug_turn.config import explain, load
+from junebug_turn.options import all_entries
+from junebug_turn.reach import reach
+from tests.authority import Authority
+from tests.configurations import JUNEBUG, TURN, written
+from tests.receiver import Receiver
+
+reactor: Any = _reactor
+ROOT = Path(__file__).resolve().parent.parent
+
+SECRETS = (
+    "s3cret-amqp",
+    "s3cret-url",
+    "s3cret-token",
+    "s3cret-hmac",
+    "s3cret-cache",
+    "s3cret-api",
+    "s3cret-turn",
+)
+SECRET_FILE: dict[str, Any] = {
+    "amqp": {"password": "s3cret-amqp", "hostname": "127.0.0.1"},
+    "sentry_dsn": "https://s3cret-url@sentry.example.org/1",
+    "middlewares": [{"class_path": "a.B", "enable_for_connectors": ["sms"], "key": "s3cret-token"}],
+    "http_bind": "127.0.0.1:8080",
+    "applications": [
+        JUNEBUG
+        | {
+            "mo_message_url": "http://user:s3cret-url@rapidpro.example.org:81/s3cret-token?token=s3cret-token",
+            "mo_message_url_auth_token": "s3cret-token",
+            "state_cache_config": {"password": "s3cret-cache"},
+            "api_auth": {"tokens": ["s3cret-api"], "users": {"rapidpro": "s3cret-api"}},
+        },
+        TURN | {"turn_hmac_secret": "s3cret-hmac", "auth_token": "s3cret-turn"},
+    ],
+}
+
+
+def command(*args: str, **environ: str) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "junebug_turn.checkconfig", *args],
+        cwd=ROOT,
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def told(flags: dict[str, str], environ: dict[str, str], application: int | None = None) -> dict[str, Any]:
+    rows = explain(flags, environ).told
+    return {row.key: (row.shown, row.source) for row in rows if row.application == application}
+
+
+def test_layers(tmp_path: Path) -> None:
+    """Each value is told with the layer that it came from, default, file, variable or flag."""
+    file = tmp_path / "c.yaml"
+    flags = written(file, JUNEBUG | {"amqp": {"hostname": "rabbit", "port": 1}, "max_retries": 7})
+    flags["amqp_port"] = "2"
+    environ = {"MAX_RETRIES": "5", "STATE_CACHE_CONFIG_TIMEOUT": "60"}
+    daemon, application = told(flags, environ), told(flags, environ, 0)
+    assert daemon["amqp.hostname"] == ("rabbit", str(file))
+    assert daemon["amqp.port"] == (2, "flag --amqp-port")
+    assert daemon["amqp.vhost"] == ("/", "default")
+    assert daemon["limits.max_headers"] == (100, "default")
+    assert application["max_retries"] == (5, "environment variable MAX_RETRIES")
+    assert application["connector_name"] == ("sms", str(file))
+    assert application["transport_type"] == ("sms", "default")
+    assert application["state_cache_config"] == (
+        {"timeout": "***"},
+        "environment variable STATE_CACHE_CONFIG_TIMEOUT",
+    )
+
+
+def test_amqp_url_is_told_as_the_source(tmp_path: Path) -> None:
+    """What amqp_url says is told with it as the source."""
+    flags = written(tmp_path / "c.yaml", JUNEBUG | {"amqp": {"hostname": "rabbit"}})
+    daemon = told(flags, {"AMQP_URL": "amqps://u:p@other/v"})
+    assert daemon["amqp.hostname"] == ("other", "environment variable AMQP_URL")
+    assert daemon["amqp.password"] == ("***", "environment variable AMQP_URL")
+    assert daemon["amqp.ca_file"] == (None, "default")
+
+
+def test_every_option_is_told(tmp_path: Path) -> None:
+    """No option is left out, of the daemon or of one of several applications."""
+    flags = written(tmp_path / "c.yaml", SECRET_FILE)
+    for number, owner in ((None, "daemon"), (0, "junebug"), (1, "turn")):
+        expected = {entry.key for entry in all_entries() if owner in entry.owners}
+        expected -= {"amqp_url", "application", "applications"}
+        assert set(told(flags, {}, number)) - {"application"} == expected
+
+
+def test_no_secrets(tmp_path: Path) -> None:
+    """No secret is shown, in a text or in JSON; of a URL its host is, of a mapping its keys."""
+    file = tmp_path / "c.yaml"
+    written(file, SECRET_FILE)
+    for flags in (("--no-connect",), ("--no-connect", "--json")):
+        status, out, err = command("-c", str(file), *flags)
+        # The middleware's class can't be imported.
+        assert status == 1
+        for secret in SECRETS:
+            assert secret not in out + err
+    report = json.loads(out)
+    first = report["applications"][0]
+    assert first["mo_message_url"]["value"] == "http://rapidpro.example.org:81/***"
+    assert first["api_auth"]["value"] == {"tokens": ["***"], "users": {"rapidpro": "***"}}
+    assert first["mo_message_url_auth_token"]["value"] == "***"
+    assert first["default_event_auth_token"]["value"] is None
+    assert report["daemon"]["middlewares"]["value"][0]["class_path"] == "a.B"
+    assert [fault.partition(":")[0] for fault in report["faults"]] == [
+        "middlewares[0].class_path",
+        "state_cache_config.password",
+    ]
+
+
+def test_faults(tmp_path: Path) -> None:
+    """A configuration that can't be used is status 1, with the lines that the daemon would have."""
+    file = tmp_path / "c.yaml"
+    file.write_text(yaml.safe_dump(JUNEBUG | {"max_retires": 1}))
+    status, out, err = command("-c", str(file))
+    assert status == 1
+    assert err == f"junebug-turn: max_retires: unknown option; did you mean max_retries? ({file})\n"
+    assert "can be used" not in out
+    assert command("--nonsense")[0] == 2
+    missing = command("-c", str(file), "--ca-file", str(tmp_path / "no.pem"), "--json")
+    assert missing[0] == 1
+
+
+def test_status(rabbitmq: RabbitNode, tmp_path: Path) -> None:
+    """The status is 0 when broker and destinations are reached, and 3 when one is not."""
+    with socket.create_server(("127.0.0.1", 0)) as destination:
+        file = tmp_path / "c.yaml"
+        url = f"http://user:s3cret-url@127.0.0.1:{destination.getsockname()[1]}/inbound"
+        written(file, JUNEBUG | {"mo_message_url": url})
+        status, out, _ = command("-c", str(file), "--json", "--amqp-url", rabbitmq.url)
+        report = json.loads(out)
+        assert (status, report["status"], [each["ok"] for each in report["reached"]]) == (0, 0, [True, True])
+        assert report["reached"][1]["where"] == f"http://127.0.0.1:{destination.getsockname()[1]}"
+    status, out, _ = command("-c", str(file), "--amqp-url", rabbitmq.url)
+    assert status == 3
+    assert "reached broker at" in out
+    assert "can not reach mo_message_url of sms" in out
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_can_t_be_reached(rabbitmq: RabbitNode, tmp_path: Path) -> None:
+    """A wrong password, a closed port, a peer that says nothing and a certificate of nobody are each told."""
+    authority = Authority(tmp_path)
+    strange = Receiver(reactor, tls=authority.server("localhost"))
+    strange.start()
+    silent = socket.create_server(("127.0.0.1", 0))
+    try:
+        options = {
+            "http_bind": "127.0.0.1:0",
+            "amqp_hostname": rabbitmq.host,
+            "amqp_port": str(rabbitmq.port),
+            "amqp_password": "s3cret-amqp",
+            "applications": json.dumps(
+                [
+                    JUNEBUG
+                    | {
+                        "mo_message_url": f"http://127.0.0.1:{free_port()}/",
+                        "default_event_url": f"https://127.0.0.1:{silent.getsockname()[1]}/",
+                    },
+                    TURN | {"turn_api_url": f"https://localhost:{strange.port}/"},
+                ]
+            ),
+        }
+        found = await reach(reactor, load(options, {}), 2)
+    finally:
+        silent.close()
+        await strange.stop()
+    assert [(each.what, each.application) for each in found] == [
+        ("broker", None),
+        ("mo_message_url", "sms"),
+        ("default_event_url", "sms"),
+        ("turn_api_url", "ussd"),
+    ]
+    faults = [str(each.fault) for each in found]
+    assert "ACCESS_REFUSED" in faults[0]
+    assert "refused" in faults[1]
+    assert "no answer within 2 seconds" in faults[2]
+    assert "certificate" in faults[3]
+    assert "s3cret" not in "".join(faults)
+
+
+@pytest.mark.parametrize("host", ["[::1]", "localhost"])
+@pytest_twisted.ensureDeferred
+async def test_https_is_verified(host: str, rabbitmq: RabbitNode, tmp_path: Path) -> None:
+    """A destination of a private PKI is reached with its ca_file, by its name."""
+    name = host.strip("[]")
+    authority = Authority(tmp_path)
+    server = Receiver(reactor, tls=authority.server(name), interface="::1" if name == "::1" else "127.0.0.1")
+    server.start()
+    try:
+        options = {"ca_file": str(authority.ca_file), "amqp_url": rabbitmq.url}
+        url = f"https://{host}:{server.port}/"
+        settings = load({**JUNEBUG, **options, "mo_message_url": url}, {})
+        assert [each.fault for each in await reach(reactor, settings, 5)] == [None, None]
+    finally:
+        await server.stop()
