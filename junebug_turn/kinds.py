@@ -235,14 +235,14 @@ def seconds(high: float, *, zero: bool = False) -> Kind:
     low = "from 0" if zero else "above 0"
 
     def read(value: Any) -> float:
-        wrong = f"must be a number of seconds {low} and at most {high:g}"
+        wrong = f"must be a number of seconds {low} and at most {high:.15g}"
         if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= high:
             raise ValueError(wrong)
         if not isfinite(value) or (value == 0 and not zero):
             raise ValueError(wrong)
         return float(value)
 
-    return Kind(f"seconds, {low} to {high:g}", read, from_yaml=True)
+    return Kind(f"seconds, {low} to {high:.15g}", read, from_yaml=True)
 
 
 def choice(*words: str) -> Kind:

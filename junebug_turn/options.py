@@ -163,6 +163,22 @@ class _ApplicationOptions:
         2,
     )
     retry_delay_exponent: int = _option(kinds.whole(0, 16), "The e of that longest delay.", 2)
+    retry_window: float = _option(
+        kinds.seconds(30 * DAY, zero=True),
+        "How long after its first failure a delivery is tried again, with delays in the broker; 0 parks at once.",
+        86400.0,
+    )
+    session_retry_window: float = _option(
+        kinds.seconds(900, zero=True),
+        "The same for inbound messages of USSD, which are held, in order, since a delay would outlive the session.",
+        180.0,
+    )
+    parked_ttl: float = _option(
+        # RabbitMQ takes no expiration of 2 ** 32 ms, which is 49.7 days.
+        kinds.seconds(49 * DAY, zero=True),
+        "How long a parked message is kept; 0 keeps it for ever.",
+        1209600.0,
+    )
     api_auth: Credentials | None = _option(
         optional(guardkinds.CREDENTIALS),
         "Who may use the API: a list of tokens, and users with their passwords; without it everybody may.",

@@ -20,9 +20,6 @@ CHAIN_LIMIT = 15 * 60.0
 """Seconds after which a chain starts no new attempt: RabbitMQ closes a consumer that holds a message for 30
 minutes, and the last attempt's own time comes on top."""
 
-SESSION_WINDOW = 180.0
-"""Seconds after which the session of a USSD message is dead, and the message of no use."""
-
 _PASSING = frozenset({408, 425, 429})
 _MISCONFIGURED = frozenset({401, 403, 404, 405, 410})
 
@@ -52,12 +49,14 @@ class RetryPolicy:
         return rng() * self.cap(n)
 
 
-def inbound_patience(transport_type: str | None) -> float:
+def inbound_patience(transport_type: str | None, session_window: float) -> float:
     """Seconds that an inbound message may wait in place for a destination that is down.
 
     Nothing else could be delivered in its place: all inbound messages of a connector go to one destination.
+
+    :param session_window: seconds that those of a session have
     """
-    return SESSION_WINDOW if transport_type == "ussd" else CHAIN_LIMIT
+    return session_window if transport_type == "ussd" else CHAIN_LIMIT
 
 
 def is_passing(status: int) -> bool:

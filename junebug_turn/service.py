@@ -18,6 +18,7 @@ from twisted.web.resource import IResource
 
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.layered import LayeredConnector
+from junebug_turn.amqp.retries import RetryWindows
 from junebug_turn.caches import make_cache
 from junebug_turn.caches.interface import Cache
 from junebug_turn.config import Settings, endpoint_description
@@ -134,8 +135,13 @@ class Daemon(Service):
             description = endpoint_description(options.http_bind)
             check_reuse_port(description)
             self._shared.add(description)
+        windows = RetryWindows(
+            retry=options.retry_window, session=options.session_retry_window, parked_ttl=options.parked_ttl
+        )
         chain = Chain(self._middlewares, options.connector_name)
-        connector = LayeredConnector(self._broker, options.connector_name, chain, metrics=self._metrics)
+        connector = LayeredConnector(
+            self._broker, options.connector_name, chain, windows=windows, metrics=self._metrics
+        )
         policy = RetryPolicy(options.max_retries, options.retry_delay_base, options.retry_delay_exponent)
         application: JunebugApplication | TurnApplication
         api: JunebugApi | TurnApi

@@ -14,6 +14,7 @@ from twisted.internet.task import deferLater
 
 from demo.rabbitmq import RabbitNode
 from junebug_turn.amqp import Broker, Connector
+from junebug_turn.amqp.retries import RetryWindows
 from junebug_turn.messages import Event, Message
 from junebug_turn.options import AmqpOptions
 
@@ -41,13 +42,16 @@ def message(content: str = "hello", **changes: Any) -> Message:
 class Side:
     """A broker with one connector of ours, and what its handlers saw."""
 
-    def __init__(self, node: RabbitNode, name: str, **settings: Any) -> None:
+    def __init__(
+        self, node: RabbitNode, name: str, windows: RetryWindows | None = None, **settings: Any
+    ) -> None:
         self.broker = Broker(reactor, options(node), **settings)
         self.name = name
-        self.connector = Connector(self.broker, name)
+        self.connector = Connector(self.broker, name, windows)
         self.inbound: list[Message] = []
         self.events: list[Event] = []
         self.handle: Callable[[Message], Awaitable[None]] = self.keep
+        self.handle_event: Callable[[Event], Awaitable[None]] = self.keep_event
 
     async def keep(self, message: Message) -> None:
         self.inbound.append(message)
@@ -55,8 +59,11 @@ class Side:
     async def _on_inbound(self, message: Message) -> None:
         await self.handle(message)
 
-    async def _on_event(self, event: Event) -> None:
+    async def keep_event(self, event: Event) -> None:
         self.events.append(event)
+
+    async def _on_event(self, event: Event) -> None:
+        await self.handle_event(event)
 
     async def start(self) -> Side:
         self.connector.consume(self._on_inbound, self._on_event)

@@ -120,6 +120,10 @@ def connector_name(rabbitmq: RabbitNode) -> Iterator[str]:
     yield name
     connection = pika_connection(rabbitmq)
     channel = connection.channel()
-    for queue in ("inbound", "event", "outbound", "inbound.parked", "event.parked"):
-        channel.queue_delete(f"{name}.{queue}")
+    channel.queue_delete(f"{name}.outbound")
+    # Those with a test's own, shorter delays too.
+    delays = [f".retry.{delay}" for delay in ("30s", "5m", "30m", "2h", "200ms", "400ms", "1s", "2s", "5s")]
+    for kind in ("inbound", "event"):
+        for suffix in ("", ".parked", *delays):
+            channel.queue_delete(f"{name}.{kind}{suffix}")
     connection.close()

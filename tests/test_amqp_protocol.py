@@ -215,7 +215,9 @@ def test_one_message_fetched() -> None:
     channel.basic_get(queue="q").addCallback(results.append)
     peer.protocol.dataReceived(peer.content(spec.Basic.GetOk(1, False, "", "q", 0), b"\xff\xc3\xbc", 1, 1))
     assert results[0].content.body == b"\xff\xc3\xbc"
-    assert results[0].content["content-type"] == "application/json"
+    assert results[0].content.properties["content-type"] == "application/json"
+    results[0].content.ack()
+    assert peer.methods()[-1].delivery_tag == 1
 
 
 @given(st.lists(st.binary(min_size=1, max_size=60), max_size=5), st.booleans())

@@ -90,3 +90,5 @@ def test_an_installed_wheel_is_a_plugin_of_twistd(built: Path, tmp_path: Path) -
     twistd = str(tmp_path / "venv" / "bin" / "twistd")
     assert "junebug-turn" in _run(twistd, "--help", cwd=tmp_path)
     assert "--amqp-hostname" in _run(twistd, "junebug-turn", "--help", cwd=tmp_path)
+    command = str(tmp_path / "venv" / "bin" / "junebug-turn")
+    assert "purge" in _run(command, "parked", "--help", cwd=tmp_path)

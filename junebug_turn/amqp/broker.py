@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, gatherResults
 
 from junebug_turn.amqp.consumer import Consumer, Handler
 from junebug_turn.amqp.link import Link
@@ -43,6 +43,7 @@ class Broker(Service):
         self._queues: list[Queue] = []
         self._consumers: list[Consumer] = []
         self._stopping = False
+        self._resting: set[Deferred[None]] = set()
         self._publishing = Link(reactor, options, "publishing", rng=rng, trust_root=trust_root)
         self._consuming = Link(reactor, options, "consuming", rng=rng, trust_root=trust_root)
         self._publisher = Publisher(reactor, rng, self._queues)
@@ -132,4 +133,22 @@ class Broker(Service):
         """End all consumers; handlers under way have ``timeout`` seconds, what they leave goes back."""
         self._stopping = True
         stopping = [Deferred.fromCoroutine(consumer.stop(timeout)) for consumer in self._consumers]
+        for waiting in list(self._resting):
+            waiting.cancel()
         await gatherResults(stopping)
+
+    async def rest(self, waiting: Deferred[None]) -> None:
+        """Wait, in a handler that has nothing under way.
+
+        :raises CancelledError: the consumers stop; ``waiting`` is cancelled at once
+        """
+        if self._stopping:
+            waiting.cancel()
+        self._resting.add(waiting)
+        try:
+            await waiting
+        finally:
+            self._resting.discard(waiting)
+        if self._stopping:
+            # It was over only because another one was cancelled, which makes room for nobody.
+            raise CancelledError()

@@ -45,7 +45,7 @@ class Listener:
 
 @define(eq=False)
 class Delivery:
-    """A message from a queue, to be acked or requeued once; both do nothing when the channel is gone.
+    """A message from a queue, to be acked or requeued: the first counts, and nothing when the channel is gone.
 
     The broker delivers again whatever was not acked when a channel ends.
     """
@@ -56,6 +56,7 @@ class Delivery:
     body: bytes
     _method: bytes
     _header: bytes
+    _settled: bool = False
 
     @property
     def properties(self) -> dict[str, Any]:
@@ -70,13 +71,31 @@ class Delivery:
         """The routing key that it was published with."""
         return frames.routing_of(self._method, 14 + self._method[4])[1]
 
+    @property
+    def headers(self) -> dict[Any, Any]:
+        """Its headers; none where they are malformed."""
+        try:
+            return dict(self.properties.get("headers") or {})
+        except ValueError:
+            return {}
+
+    @property
+    def lost(self) -> bool:
+        """Whether its channel is gone, so that the broker delivers it again whatever is done."""
+        return self.channel.closed
+
     def ack(self) -> None:
         """It is taken care of."""
-        self.channel.acknowledge(frames.BASIC_ACK, self.tag, 0)
+        self._settle(frames.BASIC_ACK, 0)
 
     def requeue(self) -> None:
         """Back to the queue with it."""
-        self.channel.acknowledge(frames.BASIC_NACK, self.tag, 2)
+        self._settle(frames.BASIC_NACK, 2)
+
+    def _settle(self, method: int, flags: int) -> None:
+        if not self._settled:
+            self._settled = True
+            self.channel.acknowledge(method, self.tag, flags)
 
 
 class Channel(AMQChannel):  # type: ignore[misc]
@@ -163,8 +182,8 @@ class Channel(AMQChannel):  # type: ignore[misc]
             self.listener.returned(*frames.routing_of(method, at), body, why)
         else:
             row, arguments = frames.decode_method(method)
-            content = Content(body, properties=frames.decode_properties(self._header))
-            self.responses.put(Message(row, arguments, content))
+            fetched = Delivery(self, arguments[0], bool(arguments[1]), body, method, self._header)
+            self.responses.put(Message(row, arguments, fetched))
 
     # what goes out
 

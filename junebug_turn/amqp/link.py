@@ -24,6 +24,61 @@ CONNECT_TIMEOUT = 10  # seconds, for the connection and the login together
 CLOSE_TIMEOUT = 5  # seconds
 
 
+async def connect(
+    reactor: Any, options: AmqpOptions, purpose: str, *, trust_root: Any = None
+) -> AmqpProtocol:
+    """A connection to the broker, logged in; ``refusal`` tells of whatever it raises.
+
+    :param purpose: what it is for, to be seen at the broker
+    """
+    made: list[AmqpProtocol] = []
+
+    def build() -> AmqpProtocol:
+        made.append(
+            AmqpProtocol(
+                reactor,
+                username=options.username,
+                password=options.password,
+                vhost=options.vhost,
+                name=f"junebug-turn {purpose}",
+            )
+        )
+        return made[-1]
+
+    async def log_in() -> AmqpProtocol:
+        factory = Factory.forProtocol(build)
+        factory.noisy = False
+        await _endpoint(reactor, options, trust_root).connect(factory)
+        await made[-1].open()
+        return made[-1]
+
+    connecting = Deferred.fromCoroutine(log_in())
+    try:
+        return await connecting.addTimeout(CONNECT_TIMEOUT, reactor)
+    except BaseException as fault:
+        for protocol in made:
+            if protocol.transport is not None:
+                protocol.abort(describe(fault))
+        raise
+
+
+def refusal(fault: BaseException) -> str:
+    """Why there is no connection, in words for an operator."""
+    return f"no answer within {CONNECT_TIMEOUT} s" if isinstance(fault, TimeoutError) else describe(fault)
+
+
+def _endpoint(reactor: Any, options: AmqpOptions, trust_root: Any) -> IStreamClientEndpoint:
+    endpoint = HostnameEndpoint(reactor, options.hostname, options.port, timeout=CONNECT_TIMEOUT)
+    if not options.tls:
+        return endpoint
+    # The files are read for each connection: they may have been renewed.
+    files = TlsFiles(options.ca_file, options.client_cert_file, options.client_key_file, "amqp.")
+    tls = files.load()
+    if trust_root is not None:
+        tls = evolve(tls, trust_root=trust_root)
+    return wrapClientTLS(tls.creator(options.hostname), endpoint)
+
+
 class User(Protocol):
     """What lives on a connection."""
 
@@ -84,14 +139,16 @@ class Link:
 
         :raises Exception: that can't be done; ``describe`` has words for it
         """
-        protocol = await self._connect()
+        protocol = await connect(self._reactor, self._options, self._purpose, trust_root=self._trust_root)
         await protocol.disconnect(CLOSE_TIMEOUT)
 
     async def _run(self) -> None:
         failures = 0
         while True:
             try:
-                protocol = await self._connect()
+                protocol = await connect(
+                    self._reactor, self._options, self._purpose, trust_root=self._trust_root
+                )
             except CancelledError:
                 raise
             except Exception as fault:
@@ -131,53 +188,8 @@ class Link:
         if not isinstance(failure.value, CancelledError):
             self.log.failure("The connection to the AMQP broker is no longer kept up", failure)
 
-    async def _connect(self) -> AmqpProtocol:
-        options = self._options
-        made: list[AmqpProtocol] = []
-
-        def build() -> AmqpProtocol:
-            made.append(
-                AmqpProtocol(
-                    self._reactor,
-                    username=options.username,
-                    password=options.password,
-                    vhost=options.vhost,
-                    name=f"junebug-turn {self._purpose}",
-                )
-            )
-            return made[-1]
-
-        async def connect() -> AmqpProtocol:
-            factory = Factory.forProtocol(build)
-            factory.noisy = False
-            await self._endpoint().connect(factory)
-            await made[-1].open()
-            return made[-1]
-
-        connecting = Deferred.fromCoroutine(connect())
-        try:
-            return await connecting.addTimeout(CONNECT_TIMEOUT, self._reactor)
-        except BaseException as fault:
-            for protocol in made:
-                if protocol.transport is not None:
-                    protocol.abort(describe(fault))
-            raise
-
-    def _endpoint(self) -> IStreamClientEndpoint:
-        options = self._options
-        endpoint = HostnameEndpoint(self._reactor, options.hostname, options.port, timeout=CONNECT_TIMEOUT)
-        if not options.tls:
-            return endpoint
-        # The files are read for each connection: they may have been renewed.
-        files = TlsFiles(options.ca_file, options.client_cert_file, options.client_key_file, "amqp.")
-        tls = files.load()
-        if self._trust_root is not None:
-            tls = evolve(tls, trust_root=self._trust_root)
-        return wrapClientTLS(tls.creator(options.hostname), endpoint)
-
     def _report(self, fault: Exception) -> None:
-        late = isinstance(fault, TimeoutError)
-        why = f"no answer within {CONNECT_TIMEOUT} s" if late else describe(fault)
+        why = refusal(fault)
         if "ACCESS_REFUSED" in why or "NOT_ALLOWED" in why:
             self.log.error(
                 "The AMQP broker at {address} refused user {username} on virtual host {vhost}: {why}; "

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from attrs import frozen
+from attrs import Factory, frozen
 from twisted.logger import Logger
 from txamqp.client import ChannelClosed
 
@@ -19,13 +20,15 @@ _log = Logger()
 
 @frozen
 class Queue:
-    """A durable queue without arguments: an argument would be a 406 to the peers that declare it too.
+    """A durable queue.
 
     :ivar bound: whether it is bound to the exchange, with its name as the routing key
+    :ivar arguments: only for a queue of our own: they would be a 406 to the peers that declare it too
     """
 
     name: str
     bound: bool = True
+    arguments: Mapping[str, Any] = Factory(dict)
 
 
 async def declare(protocol: AmqpProtocol, queues: Iterable[Queue]) -> None:
@@ -77,7 +80,9 @@ class _Declaring:
     async def queue(self, queue: Queue) -> None:
         channel = await self._open()
         try:
-            await self._protocol.call(channel.queue_declare(queue=queue.name, durable=True))
+            await self._protocol.call(
+                channel.queue_declare(queue=queue.name, durable=True, arguments=queue.arguments)
+            )
         except ChannelClosed as refusal:
             _report(refusal, "queue", queue.name)
         if not queue.bound:

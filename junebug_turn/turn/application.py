@@ -131,7 +131,7 @@ class TurnApplication:
             timeout=self.options.mo_message_url_timeout,
             policy=self._policy,
             webhook=Webhook(message.message_id, self._webhook_key),
-            patience=inbound_patience(message.transport_type),
+            patience=inbound_patience(message.transport_type, self.options.session_retry_window),
             configured=True,
         )
 

@@ -207,7 +207,7 @@ async def test_prefetch(side: Side, pika_channel: BlockingChannel) -> None:
 
     side.handle = slow
     for _ in range(8):
-        send(pika_channel, f"{side.name}.inbound", message().to_json())
+        send(pika_channel, f"{side.name}.inbound", message(from_addr=None).to_json())
     await until(lambda: len(running) == 5)
     await deferLater(reactor, 0.2)
     assert len(running) == 5
@@ -367,7 +367,7 @@ async def test_stopping_to_consume(side: Side, pika_channel: BlockingChannel) ->
 
     side.handle = handle
     for content in ("quick", "stuck", "stuck"):
-        send(pika_channel, f"{side.name}.inbound", message(content).to_json())
+        send(pika_channel, f"{side.name}.inbound", message(content, from_addr=None).to_json())
     await until(lambda: len(started) == 3)
     stopping = Deferred.fromCoroutine(side.broker.stop_consuming(0.5))
     send(pika_channel, f"{side.name}.inbound", message("new").to_json())

@@ -96,12 +96,12 @@ async def test_a_handler_under_way_when_the_connection_is_cut(
             await first
 
     side.handle = handle
-    await side.broker.publish(f"{side.name}.inbound", message("m").to_json())
+    await side.broker.publish(f"{side.name}.inbound", message("m", from_addr=None).to_json())
     await until(lambda: seen)
     await deferToThread(rabbitmq.close_connections)
     await until(lambda: len(seen) == 2)
     first.callback(None)
-    await side.broker.publish(f"{side.name}.inbound", message("n").to_json())
+    await side.broker.publish(f"{side.name}.inbound", message("n", from_addr=None).to_json())
     await until(lambda: len(seen) == 3)
     assert side.live()
     await side.broker.stop_consuming(5)

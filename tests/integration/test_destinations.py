@@ -171,7 +171,7 @@ async def test_chains_make_room(start: Callable[..., Any], dead: Receiver) -> No
     async with start(event_url_timeout=0.5, retry_delay_base=3600) as side:
         for _ in range(20):
             side.publish("event", await event_for(side, dead.url()))
-        await until(lambda: side.count("event.parked") >= 19, "the ends of the chains")
+        await until(lambda: side.count("event.retry.30s") >= 19, "the ends of the chains")
         side.publish("event", await event_for(side, side.receiver.url("/live")))
         await side.receiver.received(1)
         assert len(dead.requests) <= 21

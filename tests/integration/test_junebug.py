@@ -329,12 +329,12 @@ async def test_400_is_parked_at_once(junebug: Running) -> None:
     assert len(junebug.receiver.requests) == 1
 
 
-@pytest.mark.options(max_retries=1, mo_message_url_timeout=0.2)
+@pytest.mark.options(max_retries=1, mo_message_url_timeout=0.2, retry_window=0)
 @pytest_twisted.ensureDeferred
 async def test_chain_is_over(junebug: Running) -> None:
-    """When the chain is over a confirmed copy is parked; the consumer goes on."""
+    """When the chain is over and there is no retry_window a confirmed copy is parked; the consumer goes on."""
     junebug.receiver.script(HANG, HANG)
-    junebug.publish("inbound", inbound())
+    junebug.publish("inbound", inbound(transport_type="sms"))
     properties, _ = await junebug.taken("inbound.parked")
     assert (properties.headers["reason"], properties.headers["attempts"]) == ("timeout", 2)
     assert "last_status" not in properties.headers
@@ -342,11 +342,25 @@ async def test_chain_is_over(junebug: Running) -> None:
     await junebug.receiver.received(3)
 
 
-@pytest.mark.options(mo_message_url="http://name.invalid/", max_retries=1)
+@pytest.mark.options(max_retries=0, parked_ttl=60, session_retry_window=0)
+@pytest_twisted.ensureDeferred
+async def test_windows(junebug: Running) -> None:
+    """After a chain an SMS waits in a delay queue, by default, and USSD is parked after session_retry_window;
+    what is parked has parked_ttl."""
+    junebug.receiver.script(Answer(503), Answer(503))
+    junebug.publish("inbound", inbound(transport_type="sms"))
+    properties, _ = await junebug.taken("inbound.retry.30s")
+    assert (properties.headers["delays"], properties.expiration) == (1, None)
+    junebug.publish("inbound", inbound(transport_type="ussd"))
+    properties, _ = await junebug.taken("inbound.parked")
+    assert (properties.headers["reason"], properties.expiration) == ("session_expired", "60000")
+
+
+@pytest.mark.options(mo_message_url="http://name.invalid/", max_retries=1, retry_window=0)
 @pytest_twisted.ensureDeferred
 async def test_name_that_does_not_resolve(junebug: Running) -> None:
     """A destination whose name doesn't resolve is tried again, then the message is parked."""
-    junebug.publish("inbound", inbound())
+    junebug.publish("inbound", inbound(transport_type="sms"))
     properties, _ = await junebug.taken("inbound.parked")
     assert (properties.headers["reason"], properties.headers["attempts"]) == ("dns", 2)
 

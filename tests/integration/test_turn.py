@@ -305,8 +305,8 @@ async def test_again_after_a_lost_connection(turn: Running) -> None:
 async def test_answers_while_turn_is_slow(turn: Running) -> None:
     """Answering webhooks is fast even while inbound deliveries to Turn hang."""
     turn.receiver.script(*[HANG] * 30)
-    for _ in range(30):
-        turn.publish("inbound", inbound())
+    for number in range(30):
+        turn.publish("inbound", inbound(from_addr=f"+2782{number}"))
     await turn.receiver.received(20)
     for _ in range(5):
         assert (await webhook(turn, text(to="+1"))).status == 200

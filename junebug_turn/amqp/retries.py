@@ -1,0 +1,165 @@
+"""Retrying in the broker: where a message waits, for how long, and what it carries meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+from attrs import Factory, frozen
+
+from junebug_turn.amqp.topology import Queue
+from junebug_turn.errors import DeliveryFailed
+
+DELAYS = (30.0, 300.0, 1800.0, 7200.0)
+"""Seconds in the delay queues, the first one for a message's first delay; from the last one on always that."""
+
+SESSION_PAUSE = 5.0
+"""Seconds between two chains of attempts for a message of a session."""
+
+HISTORY_HEADERS = ("reason", "attempts", "delays", "last_status", "first_failure", "last_failure")
+_DEATH_HEADERS = ("x-death", "x-first-death-", "x-last-death-")
+# RabbitMQ sends a copy to each queue that these headers name.
+_ROUTING_HEADERS = ("CC", "BCC")
+_MOST = 2**31 - 1
+
+
+@frozen(kw_only=True)
+class RetryWindows:
+    """How long a message of a connector is tried and kept, in seconds.
+
+    :ivar retry: since the first failure, with delays in the broker; 0: none of these
+    :ivar session: the same for inbound messages of USSD, which are held instead
+    :ivar parked_ttl: how long a parked message is kept; 0: for ever
+    :ivar delays: those of the delay queues, from short to long
+    """
+
+    retry: float = 86400.0
+    session: float = 180.0
+    parked_ttl: float = 1209600.0
+    delays: tuple[float, ...] = Factory(lambda: DELAYS)
+
+    def delay(self, history: History, now: float) -> float | None:
+        """The next delay: a longer one each time, or the longest that ends within the window; None: park."""
+        wanted = self.delays[min(history.delays, len(self.delays) - 1)]
+        left = history.first_failure + self.retry - now
+        return max((delay for delay in self.delays if delay <= min(wanted, left)), default=None)
+
+    @property
+    def expiration(self) -> int | None:
+        """``parked_ttl`` as a message's property, in milliseconds; None: it has none."""
+        return round(self.parked_ttl * 1000) or None
+
+
+@frozen
+class History:
+    """What became of a message so far; times are in Unix seconds."""
+
+    first_failure: float
+    last_failure: float
+    reason: str = "error"
+    attempts: int = 0
+    delays: int = 0
+    last_status: int | None = None
+
+    @classmethod
+    def read(cls, headers: Mapping[Any, Any], now: float) -> History:
+        """The history that headers tell, as far as they can be true; whoever publishes can write them."""
+        first, last = _seconds(headers.get("first_failure")), _seconds(headers.get("last_failure"))
+        reason = headers.get("reason")
+        return cls(
+            first_failure=now if first is None else min(first, now),
+            last_failure=now if last is None else min(last, now),
+            reason=reason if isinstance(reason, str) else "error",
+            attempts=_count(headers.get("attempts")) or 0,
+            delays=_count(headers.get("delays")) or 0,
+            last_status=_count(headers.get("last_status")),
+        )
+
+    def after(self, failure: DeliveryFailed) -> History:
+        """The history with this failure."""
+        return attrs.evolve(
+            self,
+            first_failure=min(self.first_failure, failure.first_failure),
+            last_failure=failure.last_failure,
+            reason=failure.reason,
+            attempts=min(self.attempts + failure.attempts, _MOST),
+            last_status=failure.last_status,
+        )
+
+    def delayed(self) -> History:
+        """The history with one delay more."""
+        return attrs.evolve(self, delays=min(self.delays + 1, _MOST))
+
+    def headers(self) -> dict[str, Any]:
+        """The headers that ``read`` reads."""
+        ours: dict[str, Any] = {"reason": self.reason, "attempts": self.attempts}
+        if self.delays:
+            ours["delays"] = self.delays
+        if self.last_status is not None:
+            ours["last_status"] = self.last_status
+        ours["first_failure"] = _iso(self.first_failure)
+        ours["last_failure"] = _iso(self.last_failure)
+        return ours
+
+
+def original_headers(headers: Mapping[Any, Any], *, with_deaths: bool) -> dict[Any, Any]:
+    """``headers`` without a history, and without those that would have RabbitMQ send a copy elsewhere.
+
+    :param with_deaths: whether to keep RabbitMQ's own history of dead letters, which grows with each delay
+    """
+    dropped = HISTORY_HEADERS + _ROUTING_HEADERS
+    return {
+        name: value
+        for name, value in headers.items()
+        if name not in dropped and (with_deaths or not str(name).startswith(_DEATH_HEADERS))
+    }
+
+
+def parked_queue(queue: Queue) -> Queue:
+    """Where messages of ``queue`` are parked."""
+    return Queue(f"{queue.name}.parked", bound=False)
+
+
+def delay_queues(queue: Queue, delays: Iterable[float]) -> dict[float, Queue]:
+    """Where messages of ``queue`` wait, by the delay: from each they go back to ``queue``, and only there."""
+    return {
+        delay: Queue(
+            f"{queue.name}.retry.{_name(delay)}",
+            bound=False,
+            arguments={
+                "x-message-ttl": round(delay * 1000),
+                # The default exchange: nobody else who is bound to the routing key gets a second copy.
+                "x-dead-letter-exchange": "",
+                "x-dead-letter-routing-key": queue.name,
+            },
+        )
+        for delay in delays
+    }
+
+
+def _name(delay: float) -> str:
+    """The delay as a name's part: a queue's arguments can't be changed, so another delay is another queue."""
+    for size, unit in ((3600, "h"), (60, "m"), (1, "s")):
+        if delay >= size and delay % size == 0:
+            return f"{delay / size:.0f}{unit}"
+    return f"{delay * 1000:.0f}ms"
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(int(seconds), UTC).isoformat()
+
+
+def _seconds(value: object) -> float | None:
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+        return None if moment is None else max(0.0, moment.replace(tzinfo=moment.tzinfo or UTC).timestamp())
+    except (ValueError, OverflowError):
+        return None
+
+
+def _count(value: object) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST:
+        return value
+    return None

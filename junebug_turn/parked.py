@@ -1,0 +1,204 @@
+"""Parked messages, for people: which there are, what became of them, and what to do with them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from hashlib import sha256
+from typing import Any, Self
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.python.failure import Failure
+
+from junebug_turn.amqp.channel import Delivery
+from junebug_turn.amqp.retries import History, original_headers, parked_queue
+from junebug_turn.amqp.session import Session
+from junebug_turn.amqp.topology import Queue
+from junebug_turn.errors import UnreadableMessage, Unroutable
+from junebug_turn.messages import Event, Message
+
+KINDS = ("inbound", "event")
+
+
+@frozen
+class Place:
+    """A queue that messages come from."""
+
+    connector: str
+    kind: str
+
+    @property
+    def queue(self) -> Queue:
+        return Queue(f"{self.connector}.{self.kind}")
+
+    @property
+    def parked(self) -> str:
+        """The name of the queue where they are parked."""
+        return parked_queue(self.queue).name
+
+
+@frozen
+class Selection:
+    """Which messages are meant: those of ``places``, of this reason and with these ids, where there are any."""
+
+    places: tuple[Place, ...]
+    reason: str | None = None
+    ids: frozenset[str] = frozenset()
+
+    def takes(self, parked: Parked) -> bool:
+        """Whether ``parked`` is one of them."""
+        return self.reason in (None, parked.history.reason) and (not self.ids or parked.id in self.ids)
+
+
+@frozen
+class Parked:
+    """A parked message; ``id`` is that of the message or event, or one made of a body that can't be read."""
+
+    id: str
+    place: Place
+    delivery: Delivery
+    history: History
+    content: Message | Event | None
+    age: float
+
+    @classmethod
+    def read(cls, place: Place, delivery: Delivery, now: float) -> Self:
+        """The message, whatever its body and headers hold."""
+        history = History.read(delivery.headers, now)
+        content: Message | Event | None = None
+        try:
+            if place.kind == "event":
+                content = event = Event.from_json(delivery.body)
+                found = event.event_id
+            else:
+                content = message = Message.from_json(delivery.body)
+                found = message.message_id
+        except UnreadableMessage:
+            found = f"unreadable-{sha256(delivery.body).hexdigest()[:16]}"
+        return cls(found, place, delivery, history, content, now - history.last_failure)
+
+    def summary(self) -> dict[str, Any]:
+        """What a list tells of it: no text, and of an address the last four digits."""
+        content, history = self.content, self.history
+        names: dict[str, Any] = {"from": None, "to": None, "user_message_id": None}
+        if isinstance(content, Message):
+            names |= {"from": masked(content.from_addr), "to": masked(content.to_addr)}
+        elif content is not None:
+            names["user_message_id"] = content.user_message_id
+        headers = history.headers()
+        return {
+            "id": self.id,
+            "kind": self.place.kind,
+            "connector": self.place.connector,
+            **names,
+            "reason": history.reason,
+            "last_status": history.last_status,
+            "attempts": history.attempts,
+            "delays": history.delays,
+            "first_failure": headers["first_failure"],
+            "last_failure": headers["last_failure"],
+            "age": int(self.age),
+        }
+
+
+def masked(address: str | None) -> str | None:
+    """An address of which only the last four characters can be read."""
+    return None if address is None else "*" * (len(address[:-4]) and 4) + address[-4:]
+
+
+class ParkedMessages:
+    """The parked messages at a broker.
+
+    A walk takes each message once, also where a daemon parks others meanwhile, and holds a few at a time.
+
+    :param progress: told how many of how many messages of a queue were looked at
+    """
+
+    def __init__(
+        self, reactor: Any, session: Session, progress: Callable[[Place, int, int], None] | None = None
+    ) -> None:
+        self._reactor = reactor
+        self._session = session
+        self._progress = progress or (lambda place, seen, count: None)
+
+    async def each(self, selection: Selection, limit: int, see: Callable[[Parked], None]) -> int:
+        """Show the first ``limit`` messages, in order, to ``see``; all stay.  Returns how many there were."""
+
+        async def show(batch: list[Parked]) -> list[Parked]:
+            for parked in batch:
+                see(parked)
+            return batch
+
+        return await self._walk(selection, limit, show)
+
+    async def replay(self, selection: Selection, limit: int, see: Callable[[Parked], None]) -> int:
+        """Put messages back into the queues that they came from, as if they were new.
+
+        A message leaves its place after the broker's confirm, so an interruption can repeat it, not lose it.
+        ``see`` gets each one that is back.
+
+        :raises Unroutable: there is no such queue (any more)
+        :raises AmqpConnectionError: the connection is lost, or the broker takes no messages
+        """
+
+        async def put_back(batch: list[Parked]) -> list[Parked]:
+            publishing = [Deferred.fromCoroutine(self._put_back(parked)) for parked in batch]
+            fates: Any = await DeferredList(publishing, consumeErrors=True)
+            back = [parked for parked, (done, _) in zip(batch, fates, strict=True) if done]
+            for parked in back:
+                parked.delivery.ack()
+                see(parked)
+            for _, fault in fates:
+                if isinstance(fault, Failure):
+                    fault.raiseException()
+            return back
+
+        return await self._walk(selection, limit, put_back)
+
+    async def _put_back(self, parked: Parked) -> None:
+        queue, delivery = parked.place.queue.name, parked.delivery
+        try:
+            headers = original_headers(delivery.headers, with_deaths=False)
+            await self._session.publish(queue, delivery.body, headers)
+        except Unroutable:
+            raise Unroutable(f"there is no queue {queue} to put messages back into") from None
+        except ValueError:
+            # Read leniently, but in no form that can be written: a message without them is better than none.
+            await self._session.publish(queue, delivery.body, {})
+
+    async def purge(self, selection: Selection, limit: int) -> int:
+        """Drop messages; returns how many."""
+
+        async def drop(batch: list[Parked]) -> list[Parked]:
+            for parked in batch:
+                parked.delivery.ack()
+            return batch
+
+        return await self._walk(selection, limit, drop)
+
+    async def _walk(
+        self, selection: Selection, limit: int, work: Callable[[list[Parked]], Awaitable[list[Parked]]]
+    ) -> int:
+        """Have ``work`` done for batches of the selected messages; the number of those it returns."""
+        done = 0
+        for place in selection.places:
+            walk = await self._session.walk(place.parked) if done < limit else None
+            if walk is None:
+                continue
+            seen = 0
+            try:
+                while done < limit and (batch := await walk.fetch()):
+                    seen += len(batch)
+                    chosen = list(self._chosen(selection, place, batch))[: limit - done]
+                    done += len(await work(chosen))
+                    self._progress(place, seen, walk.count)
+            finally:
+                await walk.end()
+        return done
+
+    def _chosen(self, selection: Selection, place: Place, batch: list[Delivery]) -> Iterator[Parked]:
+        now = self._reactor.seconds()
+        for delivery in batch:
+            parked = Parked.read(place, delivery, now)
+            if selection.takes(parked):
+                yield parked
