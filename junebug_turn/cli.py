@@ -1,4 +1,4 @@
-"""The command ``junebug-turn``: what people do with parked messages."""
+"""The command ``junebug-turn``: what people do with parked messages, and with the configuration."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from junebug_turn import checkconfig
 from junebug_turn.amqp.session import Session
 from junebug_turn.config import Settings, load
 from junebug_turn.errors import ConfigError, JunebugTurnError
@@ -40,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
 
     main = argparse.ArgumentParser("junebug-turn", description="Tools for the daemon.", allow_abbrev=False)
     tools = main.add_subparsers(metavar="TOOL", required=True)
+    checkconfig.add_parser(tools)
     text = "list, show, replay or purge messages that could not be delivered"
     verbs = tools.add_parser("parked", help=text, description=text, allow_abbrev=False).add_subparsers(
         dest="verb", metavar="VERB", required=True
@@ -208,6 +210,8 @@ def _selection(settings: Settings, arguments: Any) -> Selection:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0, 1 where it could not be done, 2 for a wrong line, 130 for Ctrl-C."""
     arguments = parser().parse_args(argv)
+    if "run" in arguments:
+        raise SystemExit(arguments.run(arguments))
     flags = {entry.name for entry in all_entries()} | {"config"}
     terminal = Terminal(sys.stdout, sys.stderr, ask if sys.stdin.isatty() else None)
     from twisted.internet import reactor as _reactor

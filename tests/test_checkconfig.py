@@ -218,3 +218,14 @@ async def test_https_is_verified(host: str, rabbitmq: RabbitNode, tmp_path: Path
         assert [each.fault for each in await reach(reactor, settings, 5)] == [None, None]
     finally:
         await server.stop()
+
+
+def test_as_a_part_of_the_command(tmp_path: Path) -> None:
+    """``junebug-turn check-config`` is this check, and its status is the process's."""
+    path = tmp_path / "junebug-turn.yaml"
+    path.write_text("application: junebug\nno_such_option: 1\n")
+    command = [sys.executable, "-m", "junebug_turn.cli", "check-config", "--config", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "no_such_option" in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
