@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from junebug_turn.caches import Cache, make_cache
 from junebug_turn.caches.sqlite import SWEEP_INTERVAL, SWEEP_SIZE
-from junebug_turn.caches.sqlite_file import SCHEMA_VERSION
+from junebug_turn.caches.sqlite_file import SCHEMA_VERSION, SqliteFile
 from junebug_turn.errors import CacheError, ConfigError, UnreadableEntry
 from junebug_turn.messages import Message
 from tests.cache_sides import ThreadedClock, reactor
@@ -329,3 +330,27 @@ def test_path_is_required() -> None:
     for config in ({}, {"path": ""}, {"path": 5}):
         with pytest.raises(ConfigError, match=r"^message_cache_config\.path: "):
             make_cache("sqlite", config, option="message_cache", connector="c", clock=reactor)
+
+
+def test_opened_by_several_at_once(tmp_path: Path) -> None:
+    """A new file that several threads or processes open at the same moment is usable for each of them."""
+    faults: list[Exception] = []
+
+    def open_it(path: Path, together: threading.Barrier) -> None:
+        connection = sqlite3.connect(path, timeout=5, isolation_level=None)
+        together.wait()
+        try:
+            SqliteFile(None, path, 5)._opened(connection)
+        except Exception as fault:
+            faults.append(fault)
+        finally:
+            connection.close()
+
+    for number in range(50):
+        arguments = (tmp_path / str(number), threading.Barrier(4))
+        threads = [threading.Thread(target=open_it, args=arguments) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert faults == []

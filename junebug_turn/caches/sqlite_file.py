@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
@@ -88,6 +89,7 @@ class SqliteFile:
     """
 
     def __init__(self, reactor: Any, path: Path, wait: float) -> None:
+        self._wait = wait
         options: dict[str, Any] = {
             "timeout": wait,
             # Transactions begin where we say it.
@@ -108,7 +110,7 @@ class SqliteFile:
     def _opened(self, connection: Any) -> None:
         """Set up a connection, in its thread."""
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            self._use_wal(connection)
             # A commit is on the disk when it returns, whatever ends then.
             connection.execute("PRAGMA synchronous = FULL")
             self._migrate(connection)
@@ -116,6 +118,18 @@ class SqliteFile:
             # adbapi does not keep a connection whose set-up failed, and would not close it.
             connection.close()
             raise
+
+    def _use_wal(self, connection: Any) -> None:
+        """Turn the write-ahead log on; SQLite doesn't wait for others that do the same just now, so we do."""
+        end = time.monotonic() + self._wait
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > end:
+                    raise
+                time.sleep(0.01)
 
     def _migrate(self, connection: Any) -> None:
         if self._version(connection) == SCHEMA_VERSION:

@@ -133,6 +133,6 @@ async def test_inbound(
     assert (received["level"], received["from_addr"]) == ("debug", "***0001")
     assert failed["text"] == f"Delivery to {origin} failed: HTTP status 400; attempt 1, next in None s"
     assert (parked["level"], parked["reason"]) == ("warn", "http_status")
-    assert "docs/troubleshooting.md" in parked["text"]
+    assert "docs/retries.md" in parked["text"]
     assert {line["connector"] for line in (received, failed, parked)} == {connector_name}
     assert SECRET_TEXT not in logged.path.read_text()
