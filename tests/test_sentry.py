@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from junebug_turn.errors import ConfigError, DeliveryRefused
 from junebug_turn.logs import Lines, about
 from junebug_turn.sentry import FLUSH_TIMEOUT, Reporter, make_reporter
+from tests.leaks import LEAKS
 from tests.receiver import HANG, Received, Receiver
 
 reactor: Any = _reactor
@@ -30,6 +31,7 @@ def items(request: Received) -> list[tuple[dict[str, Any], Any]]:
     body = request.body
     if request.headers.get("content-encoding") == "gzip":
         body = gzip.decompress(body)
+    LEAKS.search("a Sentry envelope", body.decode())
     _, *lines = body.split(b"\n")
     lines = [line for line in lines if line]
     return [(json.loads(lines[i]), json.loads(lines[i + 1])) for i in range(0, len(lines), 2)]

@@ -14,6 +14,7 @@ from twisted.internet.threads import deferToThread
 from demo.rabbitmq import RabbitNode
 from junebug_turn.messages import Event, Message
 from tests.daemon import Running, running, until
+from tests.leaks import LEAKS
 from tests.receiver import Receiver
 
 PATH = "/channels/c"
@@ -24,6 +25,7 @@ async def scraped(url: str) -> tuple[int, dict[tuple[str, ...], float], str]:
     """The status, the samples by name and label values, and the text."""
     response = await treq.get(f"{url}/metrics", persistent=False, timeout=10)
     text = await response.text()
+    LEAKS.search("a metrics page", text)
     if response.code != 200:
         return response.code, {}, text
     samples = {
