@@ -325,6 +325,7 @@ async def test_tls(bench: Bench) -> None:
     assert (caught.value.reason, caught.value.last_status, caught.value.attempts) == ("tls", None, 2)
     assert receiver.requests == []
 
+    others = _clients()
     policy = BrowserLikePolicyForHTTPS(trustRootFromCertificates([certificate]))
     trusting = Deliverer(reactor, tls_policy=policy)
     for name, reason in ((url, None), (f"https://127.0.0.1:{receiver.port}/", "tls")):
@@ -342,7 +343,6 @@ async def test_tls(bench: Bench) -> None:
 
     # Nor does one that hangs, and would not answer the goodbye of TLS, keep its connection.
     receiver.script(HANG_IN_BODY)
-    others = _clients()
     hanging = Deferred.fromCoroutine(
         trusting.deliver(Destination.of(url, None), BODY, timeout=0.5, policy=RetryPolicy(max_retries=0))
     )
