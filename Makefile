@@ -19,8 +19,9 @@ help: ## list the commands
 run: $(READY) ## start the daemon with a broker, simulated phones and a receiver; Ctrl-C stops them
 	@exec $(BIN)/python -m demo.run
 
+# The tests mostly wait: three at a time fill two cores.  A file's tests share what they start.
 test: lint broker redis ## set up, check the code and run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 	@$(MAKE) --no-print-directory bench-quick
 
 hostile: broker ## the hostile suite with 100,000 generated bodies
