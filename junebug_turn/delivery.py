@@ -1,7 +1,7 @@
-"""One HTTP delivery with its chain of attempts, through treq.
+"""One HTTP delivery with its chain of attempts.
 
-What is retried, and when, is in ``retry``; who may make an attempt while a destination is down is in ``circuit``;
-how a delivery ends badly is in ``errors.DeliveryFailed``.
+What is retried, and when, is in ``retry``; a single attempt is in ``posting``; who may make one while a destination is
+down is in ``circuit``; how a delivery ends badly is in ``errors.DeliveryFailed``.
 """
 
 from __future__ import annotations
@@ -10,13 +10,10 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from attrs import frozen
-from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web.client import BrowserLikePolicyForHTTPS
-from twisted.web.http_headers import Headers
 from twisted.web.iweb import IPolicyForHTTPS
 
 from junebug_turn.agents import Clients
@@ -24,58 +21,11 @@ from junebug_turn.circuits import CircuitOpen, Circuits, Way
 from junebug_turn.destination import Destination
 from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryFailed, DeliveryRefused
 from junebug_turn.metrics import Metrics
-from junebug_turn.retry import CHAIN_LIMIT, RetryPolicy, is_misconfiguration, is_passing, retry_after
-from junebug_turn.webclient import WholeBody, failure_reason, read_away
+from junebug_turn.posting import Fault, Post, Poster, make_client
+from junebug_turn.retry import CHAIN_LIMIT, RetryPolicy
 from junebug_turn.webhook import Webhook
 
 __all__ = ["Deliverer", "Destination"]
-
-
-@frozen
-class _Fault:
-    """How one attempt failed: ``retry_after`` is in seconds, where the destination asked for them.
-
-    :ivar misconfigured: whether the answer blames a configured URL or its credentials
-    """
-
-    reason: str
-    status: int | None = None
-    retry_after: float | None = None
-    misconfigured: bool = False
-
-    @property
-    def passing(self) -> bool:
-        if self.reason == "forbidden_address":
-            return False
-        return self.status is None or self.misconfigured or is_passing(self.status)
-
-    @property
-    def cause(self) -> str:
-        """A word for the metrics."""
-        return f"http_{self.status}" if self.reason == "http_status" else self.reason
-
-    def __str__(self) -> str:
-        return f"HTTP status {self.status}" if self.reason == "http_status" else self.reason
-
-
-@frozen
-class _Post:
-    """What a chain sends with each attempt."""
-
-    destination: Destination
-    body: bytes
-    timeout: float
-    webhook: Webhook | None
-    configured: bool
-
-    def headers(self, now: float) -> Headers:
-        """Those of an attempt that is made at ``now``, in Unix seconds."""
-        headers = self.destination.headers
-        if self.webhook is not None:
-            headers = headers.copy()
-            for name, value in self.webhook.headers(now, self.body).items():
-                headers.setRawHeaders(name, [value])
-        return headers
 
 
 class Deliverer:
@@ -102,11 +52,11 @@ class Deliverer:
         metrics: Metrics | None = None,
     ) -> None:
         self._metrics = metrics or Metrics()
-        self._reactor = reactor
         self._clock: Any = reactor if clock is None else clock
         self._rng = rng
+        self._poster = Poster(reactor, self._clock)
         self._clients = Clients(
-            reactor, _client, tls_policy or BrowserLikePolicyForHTTPS(), connections_per_host
+            reactor, make_client, tls_policy or BrowserLikePolicyForHTTPS(), connections_per_host
         )
         self._running: set[Deferred[None]] = set()
         self._circuits = Circuits(self._clock, rng, suspect_limit=suspect_limit)
@@ -138,7 +88,7 @@ class Deliverer:
         :raises DeliveryExhausted: all attempts failed, or the next would start later than ``CHAIN_LIMIT``, or
             the circuit opened meanwhile
         """
-        post = _Post(destination, body, timeout, webhook, configured)
+        post = Post(destination, body, timeout, webhook, configured)
         chain = Deferred.fromCoroutine(self._chain(post, policy, min(patience, CHAIN_LIMIT)))
         self._running.add(chain)
         try:
@@ -168,14 +118,14 @@ class Deliverer:
         """
         self._clients.use_tls(policy, guarded_policy)
 
-    async def _chain(self, post: _Post, policy: RetryPolicy, patience: float) -> None:
+    async def _chain(self, post: Post, policy: RetryPolicy, patience: float) -> None:
         start = self._clock.seconds()
         destination = post.destination
         url = destination.url if post.configured else None
         with self._circuits.way(destination.origin, url, start + patience) as way:
             clients = self._clients.pair(destination.rules)
             client = clients.pooled
-            fault: _Fault | None = None
+            fault: Fault | None = None
             attempts = tries = 0
             first_failure = now = start
             while True:
@@ -187,7 +137,7 @@ class Deliverer:
                 attempts += 1
                 tries += not way.probe
                 with self._metrics.attempt() as made:
-                    fault = await self._attempt(client, post)
+                    fault = await self._poster.post(client, post)
                     made.result = "ok" if fault is None else fault.cause
                 _judge(way, fault)
                 if fault is None:
@@ -219,68 +169,14 @@ class Deliverer:
                 # After a fault of the connection the others of the pool are suspects too: the host may be gone.
                 client = clients.pooled if fault.status is not None else clients.fresh
 
-    def _delay(self, fault: _Fault, tries: int, policy: RetryPolicy) -> float | None:
+    def _delay(self, fault: Fault, tries: int, policy: RetryPolicy) -> float | None:
         """Seconds until the next attempt; None when there is none."""
         if not fault.passing or tries > policy.max_retries:
             return None
         return policy.delay(max(0, tries - 1), self._rng) if fault.retry_after is None else fault.retry_after
 
-    async def _attempt(self, client: HTTPClient, post: _Post) -> _Fault | None:
-        """One POST; None after a 2xx."""
-        expired = cancelled = False
 
-        def expire() -> None:
-            nonlocal expired
-            expired = True
-            request.cancel()
-
-        def cancel(_: Deferred[_Fault | None]) -> None:
-            nonlocal cancelled
-            cancelled = True
-            request.cancel()
-
-        # What a request that is cancelled fails with depends on how far it has come: ask who cancelled it.
-        done: Deferred[_Fault | None] = Deferred(cancel)
-        request = Deferred.fromCoroutine(self._request(client, post))
-        request.chainDeferred(done)
-        limit = self._clock.callLater(post.timeout, expire)
-        try:
-            return await done
-        except Exception as error:
-            if cancelled:
-                raise CancelledError() from None
-            if expired:
-                return _Fault("timeout")
-            reason = failure_reason(error)
-            if reason is None:
-                raise
-            return _Fault(reason)
-        finally:
-            if limit.active():
-                limit.cancel()
-
-    async def _request(self, client: HTTPClient, post: _Post) -> _Fault | None:
-        response: Any = await client.request(
-            "POST",
-            post.destination.wire_url,
-            headers=post.headers(self._clock.seconds()),
-            data=post.body,
-            allow_redirects=False,
-            unbuffered=True,
-            reactor=self._reactor,
-        )
-        await read_away(response)
-        status = response.code
-        if 200 <= status < 300:
-            return None
-        wait = None
-        if status in (429, 503):
-            header = response.headers.getRawHeaders(b"Retry-After", [None])[0]
-            wait = retry_after(header, self._clock.seconds())
-        return _Fault("http_status", status, wait, post.configured and is_misconfiguration(status))
-
-
-def _judge(way: Way, fault: _Fault | None) -> None:
+def _judge(way: Way, fault: Fault | None) -> None:
     """What an attempt's end says of its destination."""
     if fault is not None and fault.misconfigured:
         way.misconfigured(str(fault))
@@ -296,7 +192,7 @@ def _in_seconds(delay: float | None) -> str:
 
 
 def _given_up(
-    destination: Destination, fault: _Fault | None, attempts: int, first_failure: float, last_failure: float
+    destination: Destination, fault: Fault | None, attempts: int, first_failure: float, last_failure: float
 ) -> DeliveryFailed:
     kind: type[DeliveryFailed]
     if fault is None:
@@ -312,18 +208,3 @@ def _given_up(
         first_failure=first_failure,
         last_failure=last_failure,
     )
-
-
-class _Client(HTTPClient):
-    """treq's client, which only posts: no cookies, redirects or unpacking are made ready for each request."""
-
-    def request(
-        self, method: str, url: Any, *, headers: Any = None, data: Any = None, **options: Any
-    ) -> Deferred[Any]:
-        return self._agent.request(
-            method.encode("ascii"), url.to_text().encode("ascii"), headers, WholeBody(data)
-        )
-
-
-def _client(agent: Any) -> HTTPClient:
-    return _Client(agent)

@@ -196,7 +196,7 @@ async def test_client_goes_away_while_the_broker_is(junebug: Running, rabbitmq: 
     waiting = junebug.daemon._broker._publisher._waiting
     await deferToThread(rabbitmq.stop_app)
     try:
-        await until(lambda: not junebug.daemon._publishing(), "the outage")
+        await until(lambda: not junebug.daemon._vitals.publishing(), "the outage")
         alone, awaited = post(junebug, "alone"), post(junebug, "awaited")
         await until(lambda: len(waiting) == 2, "both messages")
         repeat = post(junebug, "awaited")

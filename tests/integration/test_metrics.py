@@ -71,7 +71,7 @@ async def test_traffic(
         await until(lambda: side.count("inbound.parked"), "the parking")
         side.publish("event", Event(user_message_id=message_id, event_type="ack", sent_message_id="s"))
         await receiver.received(4)
-        await Deferred.fromCoroutine(side.daemon._count())
+        await Deferred.fromCoroutine(side.daemon._vitals.count())
         of = ("junebug", connector_name)
         status, samples, text = await scraped(side.url)
         await until(lambda: not side.daemon._broker._consumers[0]._handling, "the end of the handlers")
@@ -120,7 +120,7 @@ async def test_broker_away(
         await deferToThread(rabbitmq.stop_app)
         try:
             await until(lambda: not side.daemon._broker.connected, "the loss")
-            await Deferred.fromCoroutine(side.daemon._count())
+            await Deferred.fromCoroutine(side.daemon._vitals.count())
             status, samples, _ = await scraped(side.url)
         finally:
             await deferToThread(rabbitmq.start_app)

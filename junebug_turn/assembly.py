@@ -1,0 +1,215 @@
+"""The daemon's parts, made from the settings and put together; nothing is started here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from attrs import frozen
+from twisted.web.resource import IResource
+
+from junebug_turn.amqp.broker import Broker
+from junebug_turn.amqp.layered import LayeredConnector
+from junebug_turn.amqp.retries import RetryWindows
+from junebug_turn.caches import make_cache
+from junebug_turn.caches.interface import Cache
+from junebug_turn.config import Settings, endpoint_description
+from junebug_turn.delivery import Deliverer, Destination
+from junebug_turn.errors import ConfigError, DeliveryRefused
+from junebug_turn.http.connections import Connections
+from junebug_turn.http.health import Health
+from junebug_turn.http.metrics import MetricsPage
+from junebug_turn.http.site import ApiSite, Root
+from junebug_turn.junebug.api import JunebugApi
+from junebug_turn.junebug.application import JunebugApplication
+from junebug_turn.listening import check_reuse_port
+from junebug_turn.metrics import Metrics
+from junebug_turn.middlewares import BaseMiddleware, Chain, make_middlewares
+from junebug_turn.options import ApplicationOptions, JunebugOptions, TurnOptions
+from junebug_turn.retry import RetryPolicy
+from junebug_turn.tls import TlsFiles
+from junebug_turn.turn.api import TurnApi
+from junebug_turn.turn.application import TurnApplication
+from junebug_turn.vitals import Vitals
+
+
+@frozen(kw_only=True)
+class Parts:
+    """What a daemon is made of.
+
+    :ivar caches: connector -> its cache
+    :ivar sites: the description of an endpoint -> what listens there
+    :ivar shared: those descriptions at which other processes listen, too
+    :ivar renew_tls: reads the certificates for outgoing HTTPS again; ConfigError where they can't be used
+    """
+
+    broker: Broker
+    deliverer: Deliverer
+    middlewares: tuple[BaseMiddleware, ...]
+    caches: Mapping[str, Cache]
+    sites: Mapping[str, ApiSite]
+    shared: frozenset[str]
+    vitals: Vitals
+    renew_tls: Callable[[], None]
+
+
+def assemble(reactor: Any, settings: Settings) -> Parts:
+    """All parts of the daemon for these settings.
+
+    :raises ConfigError: the settings can't be used; with a line for each fault of each part
+    """
+    return _Assembly(reactor, settings).parts()
+
+
+class _Assembly:
+    """The parts while they are made, and the faults that were found with them."""
+
+    def __init__(self, reactor: Any, settings: Settings) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        daemon = settings.daemon
+        self._caches: dict[str, Cache] = {}
+        self._middlewares: list[BaseMiddleware] = []
+        self._faults: list[str] = []
+        self._metrics = Metrics(
+            version=_version(),
+            applications={options.connector_name: options.name for options in settings.applications},
+            origins=_origins(settings.applications),
+            state=lambda: self._vitals.state(),
+        )
+        self._broker = Broker(reactor, daemon.amqp, prefetch=daemon.worker_concurrency)
+        # A quarter of the places that a queue has.
+        self._deliverer = Deliverer(
+            reactor, suspect_limit=max(1, daemon.worker_concurrency // 4), metrics=self._metrics
+        )
+        self._vitals = Vitals(self._broker, self._deliverer, self._caches)
+        self._tls_files = TlsFiles(daemon.ca_file, daemon.client_cert_file, daemon.client_key_file)
+
+    def parts(self) -> Parts:
+        amqp = self._settings.daemon.amqp
+        amqp_files = TlsFiles(amqp.ca_file, amqp.client_cert_file, amqp.client_key_file, "amqp.")
+        for check in (self._renew_tls, amqp_files.load, self._make_middlewares):
+            try:
+                check()
+            except ConfigError as error:
+                self._faults += error.lines
+        shared: set[str] = set()
+        resources: dict[str, IResource] = {}
+        for options in self._settings.applications:
+            try:
+                if options.reuse_port:
+                    description = endpoint_description(options.http_bind)
+                    check_reuse_port(description)
+                    shared.add(description)
+                resources[options.connector_name] = self._make_application(options)
+            except (ConfigError, DeliveryRefused) as error:
+                lines = str(error).splitlines()
+                self._faults += [f"{line} (application {options.connector_name})" for line in lines]
+        if self._faults:
+            raise ConfigError(*self._faults)
+        return Parts(
+            broker=self._broker,
+            deliverer=self._deliverer,
+            middlewares=tuple(self._middlewares),
+            caches=self._caches,
+            sites=self._make_sites(resources),
+            shared=frozenset(shared),
+            vitals=self._vitals,
+            renew_tls=self._renew_tls,
+        )
+
+    def _renew_tls(self) -> None:
+        tls = self._tls_files.load()
+        # Our own certificate is for the operator's destinations, not for whoever gives an event_url.
+        self._deliverer.use_tls(tls, tls.anonymous())
+
+    def _make_middlewares(self) -> None:
+        names = [options.connector_name for options in self._settings.applications]
+        self._middlewares += make_middlewares(self._settings.daemon.middlewares or (), names)
+
+    def _make_application(self, options: ApplicationOptions) -> IResource:
+        windows = RetryWindows(
+            retry=options.retry_window, session=options.session_retry_window, parked_ttl=options.parked_ttl
+        )
+        chain = Chain(self._middlewares, options.connector_name)
+        connector = LayeredConnector(
+            self._broker, options.connector_name, chain, windows=windows, metrics=self._metrics
+        )
+        policy = RetryPolicy(options.max_retries, options.retry_delay_base, options.retry_delay_exponent)
+        cache = self._make_cache(options)
+        depth = self._settings.daemon.limits.max_json_depth
+        application: JunebugApplication | TurnApplication
+        api: JunebugApi | TurnApi
+        if isinstance(options, TurnOptions):
+            application = TurnApplication(options, connector, cache, self._deliverer, policy)
+            api = TurnApi(application, self._reactor, max_json_depth=depth)
+        else:
+            application = JunebugApplication(options, connector, cache, self._deliverer, policy)
+            api = JunebugApi(application, self._reactor, self._vitals.publishing, max_json_depth=depth)
+        connector.consume(application.on_inbound, application.on_event)
+        return api.resource()
+
+    def _make_cache(self, options: ApplicationOptions) -> Cache:
+        if isinstance(options, JunebugOptions):
+            option, class_path, config = "state_cache", options.state_cache_class, options.state_cache_config
+        else:
+            option, class_path = "message_cache", options.message_cache_class
+            config = options.message_cache_config
+        connector = options.connector_name
+        cache = make_cache(class_path, config, option=option, connector=connector, clock=self._reactor)
+        self._caches[connector] = cache
+        return cache
+
+    def _make_sites(self, resources: Mapping[str, IResource]) -> dict[str, ApiSite]:
+        """A site for each address.
+
+        :param resources: connector -> the resource of its application
+        """
+        daemon = self._settings.daemon
+        limits = daemon.limits
+        connections = Connections(self._reactor, limits.max_connections, limits.max_connections_per_client)
+        page = MetricsPage(self._metrics)
+        applications: dict[str, list[ApplicationOptions]] = {}
+        for options in self._settings.applications:
+            applications.setdefault(endpoint_description(options.http_bind), []).append(options)
+        metrics_bind = daemon.metrics_bind and endpoint_description(daemon.metrics_bind)
+        if metrics_bind:
+            applications.setdefault(metrics_bind, [])
+        sites = {}
+        for description, there in applications.items():
+            mounts: dict[str, IResource] = {"/health": Health(self._vitals.health)} if there else {}
+            if metrics_bind in (None, description):
+                mounts["/metrics"] = page
+            sites[description] = ApiSite(
+                Root(mounts | {options.path: resources[options.connector_name] for options in there}),
+                self._reactor,
+                limits=limits,
+                connections=connections,
+                metrics=self._metrics,
+                connectors={options.path: options.connector_name for options in there},
+            )
+        return sites
+
+
+def _origins(applications: Iterable[ApplicationOptions]) -> set[str]:
+    """The origins of the URLs that the configuration has."""
+    urls = set()
+    for options in applications:
+        if isinstance(options, TurnOptions):
+            urls.add(options.turn_api_url)
+        else:
+            urls |= {options.mo_message_url, options.default_event_url or ""}
+    origins = set()
+    for url in filter(None, urls):
+        with suppress(DeliveryRefused):  # which the application tells
+            origins.add(Destination.of(url, None).origin)
+    return origins
+
+
+def _version() -> str:
+    try:
+        return version("junebug-turn")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,66 @@
+"""How the daemon fares: what ``/health`` and ``/metrics`` ask of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.logger import Logger
+
+from junebug_turn.amqp.broker import Broker
+from junebug_turn.caches.interface import Cache
+from junebug_turn.delivery import Deliverer
+from junebug_turn.metrics import State
+
+
+class Vitals:
+    """Reads the state of the parts.
+
+    :param caches: connector -> its cache
+    """
+
+    log = Logger()
+
+    def __init__(self, broker: Broker, deliverer: Deliverer, caches: Mapping[str, Cache]) -> None:
+        self._broker = broker
+        self._deliverer = deliverer
+        self._caches = caches
+        self._queues: Mapping[str, tuple[int, int]] = {}
+
+    def health(self) -> Mapping[str, Mapping[str, Any]]:
+        """The state of each component.
+
+        amqp is well when it is connected, can publish and all consumers are live.  A destination or a cache that is
+        down makes us not less healthy: nothing is lost, and starting us again would help nobody.
+        """
+        amqp = self._broker.status()
+        well = amqp["connected"] and amqp["publishing"] and all(amqp["consumers"].values())
+        degraded = self._deliverer.degraded()
+        state = "degraded" if degraded else "ok"
+        caches = {connector: cache.status() for connector, cache in self._caches.items()}
+        cached = all(status["ok"] for status in caches.values())
+        return {
+            "amqp": {"ok": well, **amqp},
+            "destinations": {"ok": True, "state": state, "origins": degraded},
+            "cache": {"ok": True, "state": "ok" if cached else "degraded", "connectors": caches},
+        }
+
+    def publishing(self) -> bool:
+        """Whether what is published goes to the broker at once."""
+        amqp = self._broker.status()
+        return bool(amqp["publishing"] and not amqp["blocked"])
+
+    def state(self) -> State:
+        """For the metrics; the queues are as they were counted last."""
+        stats = {name: cache.stats() for name, cache in self._caches.items()}
+        circuits = dict.fromkeys(self._deliverer.degraded(), True)
+        return State(self._broker.status(), self._queues, stats, circuits)
+
+    async def count(self) -> None:
+        """Ask the broker for the lengths of the queues."""
+        try:
+            self._queues = await self._broker.count_queues()
+        except Exception as fault:
+            # Old numbers would look like good news.
+            self._queues = {}
+            self.log.debug("The queues can't be counted: {reason}", reason=type(fault).__name__)
