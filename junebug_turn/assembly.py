@@ -8,7 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from attrs import frozen
-from twisted.web.resource import IResource
 
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.layered import LayeredConnector
@@ -21,7 +20,7 @@ from junebug_turn.errors import ConfigError, DeliveryRefused
 from junebug_turn.http.connections import Connections
 from junebug_turn.http.health import Health
 from junebug_turn.http.metrics import MetricsPage
-from junebug_turn.http.site import ApiSite, Root
+from junebug_turn.http.site import ApiSite, Mount, Root
 from junebug_turn.junebug.api import JunebugApi
 from junebug_turn.junebug.application import JunebugApplication
 from junebug_turn.listening import check_reuse_port
@@ -96,14 +95,14 @@ class _Assembly:
             except ConfigError as error:
                 self._faults += error.lines
         shared: set[str] = set()
-        resources: dict[str, IResource] = {}
+        mounts: dict[str, Mount] = {}
         for options in self._settings.applications:
             try:
                 if options.reuse_port:
                     description = endpoint_description(options.http_bind)
                     check_reuse_port(description)
                     shared.add(description)
-                resources[options.connector_name] = self._make_application(options)
+                mounts[options.connector_name] = self._make_application(options)
             except (ConfigError, DeliveryRefused) as error:
                 lines = str(error).splitlines()
                 self._faults += [f"{line} (application {options.connector_name})" for line in lines]
@@ -114,7 +113,7 @@ class _Assembly:
             deliverer=self._deliverer,
             middlewares=tuple(self._middlewares),
             caches=self._caches,
-            sites=self._make_sites(resources),
+            sites=self._make_sites(mounts),
             shared=frozenset(shared),
             vitals=self._vitals,
             renew_tls=self._renew_tls,
@@ -129,7 +128,7 @@ class _Assembly:
         names = [options.connector_name for options in self._settings.applications]
         self._middlewares += make_middlewares(self._settings.daemon.middlewares or (), names)
 
-    def _make_application(self, options: ApplicationOptions) -> IResource:
+    def _make_application(self, options: ApplicationOptions) -> Mount:
         windows = RetryWindows(
             retry=options.retry_window, session=options.session_retry_window, parked_ttl=options.parked_ttl
         )
@@ -144,12 +143,18 @@ class _Assembly:
         api: JunebugApi | TurnApi
         if isinstance(options, TurnOptions):
             application = TurnApplication(options, connector, cache, self._deliverer, policy)
-            api = TurnApi(application, self._reactor, max_json_depth=depth)
+            api = TurnApi(application, self._reactor, max_json_depth=depth, metrics=self._metrics)
         else:
             application = JunebugApplication(options, connector, cache, self._deliverer, policy)
-            api = JunebugApi(application, self._reactor, self._vitals.publishing, max_json_depth=depth)
+            api = JunebugApi(
+                application,
+                self._reactor,
+                self._vitals.publishing,
+                max_json_depth=depth,
+                metrics=self._metrics,
+            )
         connector.consume(application.on_inbound, application.on_event)
-        return api.resource()
+        return Mount(api.resource(), options.connector_name, api.to_json)
 
     def _make_cache(self, options: ApplicationOptions) -> Cache:
         if isinstance(options, JunebugOptions):
@@ -162,10 +167,10 @@ class _Assembly:
         self._caches[connector] = cache
         return cache
 
-    def _make_sites(self, resources: Mapping[str, IResource]) -> dict[str, ApiSite]:
+    def _make_sites(self, mounts: Mapping[str, Mount]) -> dict[str, ApiSite]:
         """A site for each address.
 
-        :param resources: connector -> the resource of its application
+        :param mounts: connector -> that of its application
         """
         daemon = self._settings.daemon
         limits = daemon.limits
@@ -179,16 +184,15 @@ class _Assembly:
             applications.setdefault(metrics_bind, [])
         sites = {}
         for description, there in applications.items():
-            mounts: dict[str, IResource] = {"/health": Health(self._vitals.health)} if there else {}
+            own = {"/health": Mount(Health(self._vitals.health))} if there else {}
             if metrics_bind in (None, description):
-                mounts["/metrics"] = page
+                own["/metrics"] = Mount(page)
             sites[description] = ApiSite(
-                Root(mounts | {options.path: resources[options.connector_name] for options in there}),
+                Root(own | {options.path: mounts[options.connector_name] for options in there}),
                 self._reactor,
                 limits=limits,
                 connections=connections,
                 metrics=self._metrics,
-                connectors={options.path: options.connector_name for options in there},
             )
         return sites
 

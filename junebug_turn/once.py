@@ -50,6 +50,7 @@ class Once:
     :param window: in seconds; with 0 every request is a new one, and its work is cancelled with it
     :param max_kept: how many results are kept at most; the oldest go first
     :param max_bytes: how many bytes they have at most
+    :param on_repeat: called for each request that gets the result of another one's work
     """
 
     log = Logger()
@@ -61,7 +62,9 @@ class Once:
         *,
         max_kept: int = MAX_KEPT,
         max_bytes: int = MAX_KEPT_BYTES,
+        on_repeat: Callable[[], None] = lambda: None,
     ) -> None:
+        self._on_repeat = on_repeat
         self._clock = clock
         self._window = window
         self._max_kept = max_kept
@@ -98,6 +101,7 @@ class Once:
             return waiting
         if known.content != content:
             return fail(IdempotencyKeyReused("this key was used for a request with another body"))
+        self._on_repeat()
         return succeed(known.result) if isinstance(known, _Kept) else self._wait(known)
 
     def forget(self, key: bytes) -> None:

@@ -454,6 +454,24 @@ RedisMachine.TestCase.settings = settings(max_examples=20, stateful_step_count=4
 TestRedis = RedisMachine.TestCase
 
 
+@in_thread
+def test_stats(side: Side, make: Make) -> None:
+    """Each cache counts what was asked for and found, and what was not, by part."""
+    cache = make()
+    result(cache.store_inbound(message("m1", "a1")))
+    result(cache.store_outbound(message("m2"), None, None))
+    for message_id in ("m1", "m1", "m2"):
+        result(cache.fetch_inbound(message_id))
+    result(cache.fetch_last_inbound("a1"))
+    result(cache.fetch_last_inbound("a2"))
+    result(cache.fetch_outbound("m2"))
+    result(cache.fetch_menu("a1"))
+    parts = cache.stats().parts
+    counted = {name: (part.hits, part.misses) for name, part in parts.items()}
+    assert counted == {"inbound": (3, 2), "outbound": (1, 0), "menus": (0, 1)}
+    assert cache.stats().failures == (None if side.bounded else 0)
+
+
 # Memory's own.
 
 
@@ -479,7 +497,7 @@ def test_oldest_go_first(clock: Clock, warnings: list[str]) -> None:
     assert known == [False, False, True, True, True]
     assert [result(cache.fetch_last_inbound(f"a{n}")) is not None for n in range(5)] == known
     assert (len(cache.inbound), cache.inbound.evictions, cache.outbound.evictions) == (3, 2, 0)
-    assert (cache.inbound.hits, cache.inbound.misses) == (6, 2)
+    assert (cache.inbound.hits, cache.inbound.misses) == (6, 4)
     # What is stored again takes no other's place.
     result(cache.store_inbound(message("m3")))
     assert cache.inbound.evictions == 2

@@ -18,7 +18,7 @@ import pytest_twisted
 from twisted.internet.defer import Deferred, gatherResults
 
 from junebug_turn.caches import Cache, make_cache
-from junebug_turn.caches.sqlite import SWEEP_INTERVAL, SWEEP_SIZE
+from junebug_turn.caches.sqlite import COUNT_INTERVAL, SWEEP_INTERVAL, SWEEP_SIZE
 from junebug_turn.caches.sqlite_file import SCHEMA_VERSION, SqliteFile
 from junebug_turn.errors import CacheError, ConfigError, UnreadableEntry
 from junebug_turn.messages import Message
@@ -354,3 +354,35 @@ def test_opened_by_several_at_once(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
     assert faults == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_entries_are_counted(make: Any) -> None:
+    """Once a minute the entries of the connector that have not expired are counted, for the metrics."""
+    clock = ThreadedClock()
+    cache = await make(clock, timeout=100)
+    for number in range(3):
+        await cache.store_inbound(message(f"m{number}", f"a{number}"))
+    await cache.store_outbound(message(), None, None)
+    clock.advance(COUNT_INTERVAL)
+
+    def entries() -> list[int | None]:
+        return [part.entries for part in cache.stats().parts.values()]
+
+    await until(lambda: entries() == [3, 1, 0], "the counting")
+    clock.advance(COUNT_INTERVAL)
+    await until(lambda: entries() == [0, 0, 0], "the next one")
+
+
+@pytest_twisted.ensureDeferred
+async def test_failures_are_counted(make: Any, path: Path) -> None:
+    """Each operation that fails is counted, for the metrics."""
+    cache = await make()
+    await cache.store_inbound(message())
+    connection = sqlite3.connect(path)
+    connection.execute("DROP TABLE entries")
+    connection.close()
+    before = cache.stats().failures
+    with pytest.raises(CacheError):
+        await cache.fetch_inbound("m1")
+    assert cache.stats().failures > before

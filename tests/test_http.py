@@ -19,7 +19,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from junebug_turn.http.health import Health
-from junebug_turn.http.site import ApiSite, Root
+from junebug_turn.http.site import ApiSite, Mount, Root
 from junebug_turn.limits import LimitOptions
 
 reactor: Any = _reactor
@@ -51,7 +51,12 @@ class Server:
     def __init__(self) -> None:
         self.demo, self.top = Echo("demo"), Echo("top")
         self.components = {"amqp": {"ok": True, "connected": True}}
-        mounts = {"/channels/demo": self.demo, "/health": Health(lambda: self.components), "/top": self.top}
+        resources = {
+            "/channels/demo": self.demo,
+            "/health": Health(lambda: self.components),
+            "/top": self.top,
+        }
+        mounts = {path: Mount(resource) for path, resource in resources.items()}
         self.site = ApiSite(Root(mounts), reactor, limits=LimitOptions(max_body_size=MAX_BODY))
         self.port = reactor.listenTCP(0, self.site, interface="127.0.0.1")
         self.number = self.port.getHost().port

@@ -15,8 +15,9 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 
 from junebug_turn.http.connections import MAX_LINGERING, Connections, client_of
-from junebug_turn.http.site import ApiSite, Root
+from junebug_turn.http.site import ApiSite, Mount, Root
 from junebug_turn.limits import LimitOptions
+from junebug_turn.metrics import Metrics
 
 HEAD = b"POST /top HTTP/1.1\r\nHost: h\r\n"
 
@@ -79,8 +80,12 @@ def clock() -> Clock:
     return Clock()
 
 
-def site(clock: Any, **limits: Any) -> ApiSite:
-    made = ApiSite(Root({"/top": Length()}), clock, limits=LimitOptions(**limits))
+def site(clock: Any, *, metrics: Metrics | None = None, **limits: Any) -> ApiSite:
+    mounts = {
+        "/top": Mount(Length(), "top"),
+        "/own": Mount(Length(), "own", lambda answer: {"own": answer.type}),
+    }
+    made = ApiSite(Root(mounts), clock, limits=LimitOptions(**limits), metrics=metrics)
     made.startFactory()
     return made
 
@@ -159,7 +164,7 @@ def test_our_own_time_is_not_the_client_s(clock: Clock) -> None:
         def render(self, request: Any) -> int:
             return 1
 
-    made = ApiSite(Root({"/top": Never()}), clock)  # type: ignore[arg-type]
+    made = ApiSite(Root({"/top": Mount(Never())}), clock)  # type: ignore[arg-type]
     client = Client(made)
     client.send(HEAD + b"Content-Length: 0\r\n\r\n")
     clock.advance(10_000)
@@ -220,6 +225,48 @@ def test_what_is_no_http(clock: Clock, data: bytes) -> None:
     answer = client.received
     client.send(HEAD + b"Content-Length: 0\r\n\r\n")
     assert client.received == answer
+
+
+def refuse_early(clock: Clock, site: ApiSite, path: bytes) -> list[Client]:
+    """Clients that send too large a body, none in time, and too large headers to ``path``."""
+    head = b"POST %s HTTP/1.1\r\nHost: h\r\n" % path
+    clients = [Client(site), Client(site), Client(site), Client(site)]
+    clients[0].send(head + b"Content-Length: 9\r\n\r\n")
+    clients[1].send(head + b"Transfer-Encoding: chunked\r\n\r\n9\r\n123456789\r\n")
+    clients[2].send(head + b"X: %s\r\n" % (b"y" * 1000))
+    clients[3].send(head)
+    clock.advance(60)
+    return clients
+
+
+def test_a_mount_s_own_form(clock: Clock) -> None:
+    """What is refused before its application is asked is told in that application's form, by its path."""
+    for path in (b"/own", b"/own/messages?q=/top", b"/o%77n/x"):
+        made = site(clock, max_body_size=8, max_header_size=500)
+        bodies = [client.received.partition(b"\r\n\r\n")[2] for client in refuse_early(clock, made, path)]
+        kinds = ["BodyTooLarge", "BodyTooLarge", "HeadersTooLarge", "RequestTimeout"]
+        assert [json.loads(body) for body in bodies] == [{"own": kind} for kind in kinds]
+        made.drain()
+        late = Client(made)
+        late.send(b"POST %s HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n" % path)
+        assert json.loads(late.received.partition(b"\r\n\r\n")[2]) == {"own": "ShuttingDown"}
+    for client in refuse_early(clock, site(clock, max_body_size=8, max_header_size=500), b"/owner"):
+        client.refusal()
+
+
+def test_refusals_are_counted(clock: Clock) -> None:
+    """Requests that are refused while they arrive are counted, under the application of their path."""
+    metrics = Metrics(applications={"top": "junebug", "own": "turn"})
+    made = site(clock, metrics=metrics, max_body_size=8, max_header_size=500, max_connections_per_client=100)
+    refuse_early(clock, made, b"/own")
+    refuse_early(clock, made, b"/elsewhere")
+
+    def count(status: str, connector: str) -> float | None:
+        labels = {"application": "turn" if connector else "", "connector": connector, "status": status}
+        return metrics.registry.get_sample_value("junebug_turn_http_requests_total", labels)
+
+    for connector in ("own", ""):
+        assert [count(status, connector) for status in ("413", "408", "431")] == [2, 1, 1]
 
 
 def test_connections_in_all(clock: Clock) -> None:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from junebug_turn.caches.interface import CacheStats, PartStats
 from junebug_turn.errors import DeliveryRefused
 from junebug_turn.logs import about
 from junebug_turn.metrics import OTHER, Metrics, State
@@ -27,7 +28,7 @@ def full() -> Metrics:
     state = State(
         {"connected": True, "publishing": True, "blocked": False, "consumers": {"c.inbound": True}},
         {"c.inbound": (3, 1)},
-        {"c": {"inbound": (1, 2)}},
+        {"c": CacheStats({"inbound": PartStats(entries=1, evictions=2)}, failures=3)},
         {"http://a:1": True, "http://x:1": False, "http://y:1": True},
     )
     metrics = Metrics(
@@ -37,11 +38,13 @@ def full() -> Metrics:
         state=lambda: state,
     )
     metrics.request("c", "200", 0.1)
+    metrics.repeated("c")
     metrics.published("c", 0.1, confirmed=True)
     with about(connector="c", kind="inbound"):
         with metrics.delivery(), metrics.attempt() as attempt:
             attempt.result = "ok"
         metrics.retried("timeout")
+        metrics.delayed("timeout")
         metrics.parked("timeout")
     return metrics
 
@@ -83,6 +86,15 @@ def test_unknown_connector() -> None:
             metrics.parked("timeout")
     labels = [labels["connector"] for labels, _ in samples(metrics)["junebug_turn_parked_messages_total"]]
     assert sorted(labels) == ["", "c"]
+
+
+def test_what_a_cache_cannot_tell() -> None:
+    """What a cache can't tell is not there, rather than 0."""
+    stats = {"c": CacheStats({"inbound": PartStats(hits=1)})}
+    found = samples(Metrics(state=lambda: State(caches=stats)))
+    assert found["junebug_turn_cache_hits_total"][0][1] == 1
+    for name in ("entries", "evictions_total", "failures_total"):
+        assert f"junebug_turn_cache_{name}" not in found
 
 
 def test_origins() -> None:

@@ -222,6 +222,7 @@ class Connector:
             return
         queue = self._delay_queues[task.queue.name][delay].name
         await self._copy(queue, task.delivery, history.delayed())
+        self._metrics.delayed(history.reason)
         self._tell(LogLevel.info, "Delayed", task, queue, failure, history)
 
     async def _park(self, task: _Task, failure: DeliveryFailed, history: History) -> None:

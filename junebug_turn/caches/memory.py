@@ -10,7 +10,7 @@ from twisted.internet.task import LoopingCall
 
 from junebug_turn.caches import checks, packing
 from junebug_turn.caches.checks import DAY
-from junebug_turn.caches.interface import Cache, Details, Outbound
+from junebug_turn.caches.interface import Cache, CacheStats, Details, Outbound, PartStats
 from junebug_turn.caches.store import SWEEP_INTERVAL, ExpiringStore, Key, pack_key, unpack_key
 from junebug_turn.menus import Menu
 from junebug_turn.messages import Event, Message
@@ -70,9 +70,14 @@ class MemoryCache(Cache):
         # It only looks at the oldest entries, and has nobody to tell of a failure but the log.
         self._sweeping.start(SWEEP_INTERVAL, now=False)
 
-    def stats(self) -> dict[str, tuple[int, int]]:
+    def stats(self) -> CacheStats:
         stores = {"inbound": self.inbound, "outbound": self.outbound, "menus": self.menus}
-        return {part: (len(store), store.evictions) for part, store in stores.items()}
+        return CacheStats(
+            {
+                part: PartStats(len(store), store.hits, store.misses, store.evictions)
+                for part, store in stores.items()
+            }
+        )
 
     async def stop(self) -> None:
         if self._sweeping.running:
@@ -98,7 +103,10 @@ class MemoryCache(Cache):
 
     async def fetch_last_inbound(self, from_addr: str) -> Message | None:
         key = self._last.get(from_addr)
-        return None if key is None else self._fetch_inbound(key)
+        if key is None:
+            self.inbound.misses += 1
+            return None
+        return self._fetch_inbound(key)
 
     def _fetch_inbound(self, key: Key) -> Message | None:
         packed = self.inbound.get(key)

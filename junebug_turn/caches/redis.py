@@ -21,7 +21,7 @@ from txredisapi import ConnectionError, RedisError, TimeoutError
 from junebug_turn import strictjson
 from junebug_turn.caches import checks, packing, redis_scripts
 from junebug_turn.caches.checks import CACHE_TIMEOUT, DAY
-from junebug_turn.caches.interface import Cache, Details, Outbound
+from junebug_turn.caches.interface import Cache, CacheStats, Details, Outbound, PartStats
 from junebug_turn.caches.redis_address import RedisAddress
 from junebug_turn.caches.redis_pool import RedisPool
 from junebug_turn.caches.watch import Watch
@@ -81,6 +81,7 @@ class RedisCache(Cache):
         self._outbound_ttl = _milliseconds(outbound_ttl or timeout)
         self._store_event_info = store_event_info
         self._by_address = by_address
+        self._parts = {part: PartStats() for part in ("inbound", "outbound", "menus")}
         self._pool = RedisPool(reactor, url, cache_timeout, trust_root)
         self._watch = Watch(reactor, url.name, cache_timeout, (RedisError,))
 
@@ -95,6 +96,10 @@ class RedisCache(Cache):
 
     async def stop(self) -> None:
         await self._pool.stop()
+
+    def stats(self) -> CacheStats:
+        # How many entries there are only a walk through all of the server's keys could tell.
+        return CacheStats(self._parts, self._watch.failures)
 
     def status(self) -> Mapping[str, Any]:
         connected = bool(self._pool.pool)
@@ -143,7 +148,7 @@ class RedisCache(Cache):
 
     async def _fetch_message(self, script: str, key: str, *args: str | int) -> Message | None:
         try:
-            packed = await self._read(self._eval(script, key, *args))
+            packed = self._parts["inbound"].asked(await self._read(self._eval(script, key, *args)))
             return None if packed is None else Message.from_json(packed)
         except (UnreadableEntry, UnreadableMessage) as error:
             self.log.warn("an inbound message in the cache counts as unknown: {error!s}", error=error)
@@ -171,7 +176,8 @@ class RedisCache(Cache):
 
     async def fetch_outbound(self, message_id: str) -> Outbound | None:
         key = self._outbound + message_id
-        packed = await self._read(self._eval(redis_scripts.FETCH_FIELD, key, _MESSAGE, self._outbound_ttl))
+        command = self._eval(redis_scripts.FETCH_FIELD, key, _MESSAGE, self._outbound_ttl)
+        packed = self._parts["outbound"].asked(await self._read(command))
         # An event of an unknown message makes the key too: only this field tells that the message is known.
         if packed is None:
             return None
@@ -219,7 +225,8 @@ class RedisCache(Cache):
 
     async def fetch_menu(self, address: str) -> Menu | None:
         try:
-            packed = await self._read(self._execute("GET", _bytes(self._menu + address)))
+            command = self._execute("GET", _bytes(self._menu + address))
+            packed = self._parts["menus"].asked(await self._read(command))
             return None if packed is None else packing.unpack_menu(packed)
         except (UnreadableEntry, ValueError, TypeError) as error:
             self.log.warn("a menu in the cache counts as unknown: {error!s}", error=error)

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from junebug_turn.caches import checks, packing
 from junebug_turn.caches.checks import CACHE_TIMEOUT, DAY
-from junebug_turn.caches.interface import Cache, Details, Outbound
+from junebug_turn.caches.interface import Cache, CacheStats, Details, Outbound, PartStats
+from junebug_turn.caches.sqlite_entries import (
+    DAMAGED,
+    EVENTS,
+    INBOUND,
+    LAST,
+    MENU,
+    OUTBOUND,
+    Entries,
+    count_entries,
+    pack_key,
+)
 from junebug_turn.caches.sqlite_file import SqliteFile, Write, check_file
 from junebug_turn.caches.watch import Watch
 from junebug_turn.errors import CacheError, UnreadableEntry
@@ -27,8 +38,8 @@ SWEEP_INTERVAL = 1.0
 SWEEP_SIZE = 500
 """Entries that one deletes at most, so that no commit waits long for it."""
 
-_INBOUND, _LAST, _OUTBOUND, _EVENTS, _MENU = "i", "l", "o", "e", "m"
-_DAMAGED = (ValueError, TypeError, IndexError)
+COUNT_INTERVAL = 60.0
+"""Seconds between two countings of the entries, for the metrics."""
 
 _CHECKS = {
     "path": checks.filled,
@@ -36,49 +47,6 @@ _CHECKS = {
     "store_event_info": checks.boolean,
     "cache_timeout": checks.patience,
 }
-
-
-@frozen
-class _Entries:
-    """The entries of one connector at one time, for the thread of the file."""
-
-    connector: str
-    now: float
-    expires: float
-
-    def get(self, cursor: Any, kind: str, key: bytes) -> bytes | None:
-        row = cursor.execute(
-            "SELECT value FROM entries WHERE connector = ? AND kind = ? AND key = ? AND expires > ?",
-            (self.connector, kind, key, self.now),
-        ).fetchone()
-        return None if row is None else bytes(row[0])
-
-    def put(self, cursor: Any, kind: str, key: bytes, value: bytes) -> None:
-        cursor.execute(
-            "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)",
-            (self.connector, kind, key, value, self.expires),
-        )
-
-    def remove(self, cursor: Any, kind: str, key: bytes) -> None:
-        cursor.execute(
-            "DELETE FROM entries WHERE connector = ? AND kind = ? AND key = ?", (self.connector, kind, key)
-        )
-
-    def update_last(self, cursor: Any, key: bytes, before: bytes | None, from_addr: str | None) -> None:
-        """Make the message ``key`` the last one of its address, unless it is ``before`` that came again."""
-        if before is not None:
-            try:
-                former = packing.packed_from_addr(before)
-            except _DAMAGED:
-                former = None
-            if former is not None and self.get(cursor, _LAST, _key(former)) == key:
-                self.remove(cursor, _LAST, _key(former))
-                if former == from_addr:
-                    self.put(cursor, _LAST, _key(former), key)
-            if former == from_addr:
-                return
-        if from_addr is not None:
-            self.put(cursor, _LAST, _key(from_addr), key)
 
 
 class SqliteCache(Cache):
@@ -118,6 +86,10 @@ class SqliteCache(Cache):
         self._watch = Watch(reactor, f"SQLite at {path}", cache_timeout, (sqlite3.Error, OSError))
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = reactor
+        self._parts = {INBOUND: PartStats(), OUTBOUND: PartStats(), MENU: PartStats()}
+        self._counting = LoopingCall(self._count)
+        self._counting.clock = reactor
+        self._counted: Deferred[None]
         self._file: SqliteFile
 
     @classmethod
@@ -129,11 +101,19 @@ class SqliteCache(Cache):
     async def start(self) -> None:
         self._file = SqliteFile(self._reactor, self._path, self._cache_timeout)
         self._sweeping.start(SWEEP_INTERVAL)
+        self._counting.start(COUNT_INTERVAL)
 
     async def stop(self) -> None:
+        if self._counting.running:
+            self._counting.stop()
+            await self._counted
         if self._sweeping.running:
             self._sweeping.stop()
             await self._file.stop()
+
+    def stats(self) -> CacheStats:
+        names = {INBOUND: "inbound", OUTBOUND: "outbound", MENU: "menus"}
+        return CacheStats({names[kind]: part for kind, part in self._parts.items()}, self._watch.failures)
 
     def status(self) -> Mapping[str, Any]:
         fault = self._watch.fault
@@ -141,25 +121,25 @@ class SqliteCache(Cache):
 
     async def store_inbound(self, message: Message) -> None:
         if not self._by_address:
-            await self._put(_INBOUND, message.message_id, packing.pack_message(message))
+            await self._put(INBOUND, message.message_id, packing.pack_message(message))
             return
-        entries, key, packed = self._entries(), _key(message.message_id), packing.pack_message(message)
+        entries, key, packed = self._entries(), pack_key(message.message_id), packing.pack_message(message)
 
         def write(cursor: Any) -> None:
-            before = entries.get(cursor, _INBOUND, key)
-            entries.put(cursor, _INBOUND, key, packed)
+            before = entries.get(cursor, INBOUND, key)
+            entries.put(cursor, INBOUND, key, packed)
             entries.update_last(cursor, key, before, message.from_addr)
 
         await self._write(write)
 
     async def fetch_inbound(self, message_id: str) -> Message | None:
-        packed = await self._get(_INBOUND, message_id)
+        packed = await self._get(INBOUND, message_id)
         return None if packed is None else self._message(message_id, packed)
 
     def _message(self, message_id: str, packed: bytes) -> Message | None:
         try:
             return packing.unpack_message(message_id, packed)
-        except _DAMAGED as error:
+        except DAMAGED as error:
             self.log.warn("an inbound message in the cache counts as unknown: {error!s}", error=error)
             return None
 
@@ -169,11 +149,11 @@ class SqliteCache(Cache):
         entries = self._entries()
 
         def read(cursor: Any) -> tuple[bytes, bytes] | None:
-            key = entries.get(cursor, _LAST, _key(from_addr))
-            packed = None if key is None else entries.get(cursor, _INBOUND, key)
+            key = entries.get(cursor, LAST, pack_key(from_addr))
+            packed = None if key is None else entries.get(cursor, INBOUND, key)
             return None if key is None or packed is None else (key, packed)
 
-        found = await self._watch.run(self._file.read(read))
+        found = self._parts[INBOUND].asked(await self._watch.run(self._file.read(read)))
         if found is None:
             return None
         message = self._message(found[0].decode("utf-8", "surrogatepass"), found[1])
@@ -189,56 +169,58 @@ class SqliteCache(Cache):
     ) -> None:
         event_info = (event_url, event_auth_token) if self._store_event_info else (None, None)
         packed = packing.pack_outbound(Outbound(message.to_addr, *event_info))
-        await self._put(_OUTBOUND, message.message_id, packed)
+        await self._put(OUTBOUND, message.message_id, packed)
 
     async def fetch_outbound(self, message_id: str) -> Outbound | None:
-        packed = await self._get(_OUTBOUND, message_id)
+        packed = await self._get(OUTBOUND, message_id)
         return None if packed is None else _read(packing.unpack_outbound, packed)
 
     async def store_event(self, event: Event) -> None:
-        entries, key = self._entries(), _key(event.user_message_id)
+        entries, key = self._entries(), pack_key(event.user_message_id)
 
         def write(cursor: Any) -> None:
-            before = entries.get(cursor, _EVENTS, key)
+            before = entries.get(cursor, EVENTS, key)
             try:
                 packed = packing.add_event(before, event)
-            except _DAMAGED:
+            except DAMAGED:
                 # What can't be read can't be kept, and the other writes of the commit must not fail for it.
                 packed = packing.add_event(None, event)
-            entries.put(cursor, _EVENTS, key, packed)
+            entries.put(cursor, EVENTS, key, packed)
 
         await self._write(write)
 
     async def fetch_events(self, message_id: str) -> list[Event]:
-        packed = await self._get(_EVENTS, message_id)
+        packed = await self._get(EVENTS, message_id)
         return [] if packed is None else _read(packing.unpack_events, message_id, packed)
 
     async def store_menu(self, address: str, menu: Menu | None) -> None:
         if menu is not None:
-            await self._put(_MENU, address, packing.pack_menu(menu))
+            await self._put(MENU, address, packing.pack_menu(menu))
             return
         entries = self._entries()
-        await self._write(lambda cursor: entries.remove(cursor, _MENU, _key(address)))
+        await self._write(lambda cursor: entries.remove(cursor, MENU, pack_key(address)))
 
     async def fetch_menu(self, address: str) -> Menu | None:
-        packed = await self._get(_MENU, address)
+        packed = await self._get(MENU, address)
         try:
             return None if packed is None else packing.unpack_menu(packed)
-        except _DAMAGED as error:
+        except DAMAGED as error:
             self.log.warn("a menu in the cache counts as unknown: {error!s}", error=error)
             return None
 
-    def _entries(self) -> _Entries:
+    def _entries(self) -> Entries:
         now = self._reactor.seconds()
-        return _Entries(self._connector, now, now + self._timeout)
+        return Entries(self._connector, now, now + self._timeout)
 
     async def _get(self, kind: str, name: str) -> bytes | None:
-        entries, key = self._entries(), _key(name)
-        return await self._watch.run(self._file.read(lambda cursor: entries.get(cursor, kind, key)))
+        entries, key = self._entries(), pack_key(name)
+        found = await self._watch.run(self._file.read(lambda cursor: entries.get(cursor, kind, key)))
+        part = self._parts.get(kind)
+        return found if part is None else part.asked(found)
 
     async def _put(self, kind: str, name: str, value: bytes) -> None:
         expires = self._reactor.seconds() + self._timeout
-        await self._write((self._connector, kind, _key(name), value, expires))
+        await self._write((self._connector, kind, pack_key(name), value, expires))
 
     async def _write(self, write: Write) -> None:
         async def work() -> None:
@@ -256,23 +238,35 @@ class SqliteCache(Cache):
         def delete(cursor: Any) -> None:
             cursor.execute(sql, (now, SWEEP_SIZE))
 
-        async def sweep() -> None:
-            try:
-                await self._write(delete)
-            except CacheError:
-                # The watch has told the log; the next time may be better.
-                pass
+        return _quietly(self._write(delete))
 
-        return Deferred.fromCoroutine(sweep())
+    def _count(self) -> Deferred[None]:
+        now = self._reactor.seconds()
+
+        async def count() -> None:
+            counts = await self._watch.run(
+                self._file.read(lambda cursor: count_entries(cursor, self._connector, now, list(self._parts)))
+            )
+            for part, entries in zip(self._parts.values(), counts, strict=True):
+                part.entries = entries
+
+        self._counted = _quietly(count())
+        return self._counted
 
 
-def _key(name: str) -> bytes:
-    # An id from JSON can have half a surrogate pair, which is no UTF-8.
-    return name.encode("utf-8", "surrogatepass")
+def _quietly(work: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
+    """Do what is done again soon."""
+
+    async def run() -> None:
+        # The watch has told the log; the next time may be better.
+        with suppress(CacheError):
+            await work
+
+    return Deferred.fromCoroutine(run())
 
 
 def _read(unpack: Any, *args: Any) -> Any:
     try:
         return unpack(*args)
-    except _DAMAGED:
+    except DAMAGED:
         raise UnreadableEntry("an entry of the cache can't be read") from None

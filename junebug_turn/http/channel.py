@@ -9,7 +9,6 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.http_headers import Headers
 
-from junebug_turn import strictjson
 from junebug_turn.errors import (
     BadRequest,
     HeadersTooLarge,
@@ -19,6 +18,8 @@ from junebug_turn.errors import (
     answer_for,
 )
 from junebug_turn.http.connections import MAX_LINGERING
+from junebug_turn.http.request import segments_of
+from junebug_turn.jsonapi import line_of_json
 
 LINGER = 5
 """Seconds that a client that was refused while it was sending may take to read the answer."""
@@ -138,7 +139,12 @@ class ApiChannel(HTTPChannel):
             return
         self.over = True
         answer = answer_for(error)
-        body = strictjson.dumps(answer.envelope()) + b"\n"
+        # Before the first line's end, or after a request's, it has no path.
+        path = getattr(self, "_path", b"").partition(b"?")[0]
+        mount = self.site.mount_of(segments_of(path))
+        if self._entered:
+            self.site.refused(mount, answer.status)
+        body = line_of_json(mount.to_json(answer))
         headers = Headers(
             {
                 b"Content-Type": [b"application/json"],

@@ -16,6 +16,11 @@ from junebug_turn.errors import INTERNAL, BodyTooLarge, answer_for
 from junebug_turn.jsonapi import translate, write_json
 
 
+def segments_of(path: bytes) -> list[bytes]:
+    """The segments of a request's path, which has no query, decoded."""
+    return [unquote_to_bytes(segment) for segment in path[1:].split(b"/")]
+
+
 class ApiRequest(server.Request):
     """A request of one of the APIs.
 
@@ -28,7 +33,7 @@ class ApiRequest(server.Request):
     content: Any
     site: Any
 
-    mount: str | None = None  # the path of the resource that answers
+    mount: Any  # what is at its path: a ``Mount``
 
     _received = 0
 
@@ -72,7 +77,8 @@ class ApiRequest(server.Request):
         self.setHeader(b"server", b"junebug-turn")
         self.setHeader(b"date", datetimeToString())
         self.prepath = []
-        self.postpath = [unquote_to_bytes(segment) for segment in self.path[1:].split(b"/")]
+        self.postpath = segments_of(self.path)
+        self.mount = self.site.mount_of(self.postpath)
         try:
             self.site.measure(self)
             self.site.admit(self)
@@ -92,6 +98,6 @@ class ApiRequest(server.Request):
         answer = answer_for(translate(reason, self.path))
         if answer is INTERNAL:
             self.log.failure("a request failed", failure=reason)
-        self.write(write_json(self, answer.status, answer.envelope(), answer.headers))
+        self.write(write_json(self, answer.status, self.mount.to_json(answer), answer.headers))
         self.finish()
         return reason

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Site
 
-from junebug_turn.errors import ChannelNotFound, NotFound, ShuttingDown
+from junebug_turn.errors import Answer, ChannelNotFound, NotFound, ShuttingDown
 from junebug_turn.http.channel import ApiChannel
 from junebug_turn.http.connections import Connections
 from junebug_turn.http.request import ApiRequest
@@ -19,18 +20,39 @@ from junebug_turn.limits import LimitOptions
 from junebug_turn.metrics import Metrics
 
 
+@frozen
+class Mount:
+    """What is at a path and below it.
+
+    :ivar connector: that of its application, for the metrics; empty where it is of none
+    :ivar to_json: the JSON of an error that is told before the resource is asked
+    """
+
+    resource: IResource
+    connector: str = ""
+    to_json: Callable[[Answer], Any] = Answer.envelope
+
+
 class Root(Resource):
     """Routes a request to the resource that is mounted at the longest prefix of its path.
 
-    :param mounts: path, as ``/channels/demo`` or the empty string -> resource
+    :param mounts: path, as ``/channels/demo`` or the empty string -> what is there
     """
 
     isLeaf = True
 
-    def __init__(self, mounts: Mapping[str, IResource]) -> None:
+    def __init__(self, mounts: Mapping[str, Mount]) -> None:
         super().__init__()
         self._mounts = {tuple(path.encode("utf-8").split(b"/")[1:]): mounts[path] for path in mounts}
         self._lengths = sorted({len(segments) for segments in self._mounts}, reverse=True)
+
+    def find(self, segments: list[bytes]) -> tuple[Mount | None, int]:
+        """What is mounted at a path of these segments, and how many of them lead to it."""
+        for length in self._lengths:
+            mount = self._mounts.get(tuple(segments[:length]))
+            if mount is not None:
+                return mount, length
+        return None, 0
 
     def render(self, request: Any) -> Any:
         """Let the mounted resource answer.
@@ -39,12 +61,10 @@ class Root(Resource):
         """
         segments = request.postpath
         path = _text(segments)
-        for length in self._lengths:
-            mounted = self._mounts.get(tuple(segments[:length]))
-            if mounted is not None:
-                request.mount = b"/".join([b"", *segments[:length]]).decode("utf-8")
-                request.prepath, request.postpath = segments[:length], segments[length:]
-                return mounted.render(request)
+        mount, length = self.find(segments)
+        if mount is not None:
+            request.prepath, request.postpath = segments[:length], segments[length:]
+            return mount.resource.render(request)
         if segments[0] == b"channels" and len(segments) > 1:
             raise ChannelNotFound(f"there is no channel {_text(segments[1:2])[1:]} here")
         raise NotFound(f"there is nothing at {path}")
@@ -60,7 +80,6 @@ def _text(segments: list[bytes]) -> str:
 class ApiSite(Site):
     """The server behind one address.
 
-    :param connectors: path of a mount -> connector of its application, for the metrics
     :ivar limits: what a client may send, and in which time
     :ivar connections: counts those of all servers of the daemon
     """
@@ -79,12 +98,11 @@ class ApiSite(Site):
         limits: LimitOptions | None = None,
         connections: Connections | None = None,
         metrics: Metrics | None = None,
-        connectors: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(root, reactor=reactor)
         self.timeOut = None  # the channel has its own
         self._metrics = metrics or Metrics()
-        self._connectors = connectors or {}
+        self._root = root
         self.limits = limits or LimitOptions()
         self.connections = connections or Connections(
             reactor, self.limits.max_connections, self.limits.max_connections_per_client
@@ -92,14 +110,21 @@ class ApiSite(Site):
         self._under_way = 0
         self._draining: Deferred[None] | None = None
 
+    def mount_of(self, segments: list[bytes]) -> Mount:
+        """What has a request's path; for any other path a mount without connector."""
+        return self._root.find(segments)[0] or Mount(self._root)
+
+    def refused(self, mount: Mount, status: int) -> None:
+        """Count a request that was answered before it had arrived as a whole."""
+        self._metrics.request(mount.connector, str(status), None)
+
     def measure(self, request: ApiRequest) -> None:
         """Have the metrics learn how ``request`` ends, and after how long."""
         start = self.reactor.seconds()
 
         def ended(gone: object) -> None:
-            connector = "" if request.mount is None else self._connectors.get(request.mount, "")
             status = str(request.code) if gone is None else "gone"
-            self._metrics.request(connector, status, self.reactor.seconds() - start)
+            self._metrics.request(request.mount.connector, status, self.reactor.seconds() - start)
 
         request.notifyFinish().addBoth(ended)
 

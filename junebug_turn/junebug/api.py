@@ -16,11 +16,12 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 
 from junebug_turn.apiauth import Authenticator, Guarded, RateLimit
-from junebug_turn.errors import INTERNAL, answer_for
+from junebug_turn.errors import INTERNAL, Answer, answer_for
 from junebug_turn.jsonapi import line_of_json, read_json, translate, within, write_body, write_json
 from junebug_turn.junebug.application import JunebugApplication
 from junebug_turn.junebug.idempotency import HEADER, WINDOW, read_key
 from junebug_turn.junebug.messages import OutboundRequest, message_to_json
+from junebug_turn.metrics import Metrics
 from junebug_turn.once import Once
 from junebug_turn.routing import Router
 from junebug_turn.strictjson import MAX_DEPTH
@@ -33,6 +34,7 @@ class JunebugApi:
     """
 
     log = Logger()
+    to_json = staticmethod(Answer.envelope)
     router = Router()
 
     def __init__(
@@ -42,14 +44,16 @@ class JunebugApi:
         publishing: Callable[[], bool],
         *,
         max_json_depth: int = MAX_DEPTH,
+        metrics: Metrics | None = None,
     ) -> None:
         self._application = application
+        self._metrics = metrics or Metrics()
         self._max_json_depth = max_json_depth
         self._clock = clock
         self._authenticator = Authenticator(application.options.api_auth)
         self._rate = RateLimit(clock, application.options.rate_limit)
         self._publishing = publishing
-        self._once = Once(clock, WINDOW)
+        self._once = Once(clock, WINDOW, on_repeat=self._repeated)
 
     def resource(self) -> IResource:
         """What the site mounts at the base path."""
@@ -80,6 +84,9 @@ class JunebugApi:
                 key, lambda: self._send(body), content=sha256(body).digest(), withdraw=self._withdrawal()
             )
         return sent.addCallback(lambda answer: write_body(request, 201, answer))
+
+    def _repeated(self) -> None:
+        self._metrics.repeated(self._application.options.connector_name)
 
     def _send(self, body: bytes) -> Deferred[bytes]:
         """Send the message of a request, within ``request_timeout``; the result is the answer's body."""
@@ -123,4 +130,4 @@ class JunebugApi:
         answer = answer_for(translate(failure, request.path))
         if answer is INTERNAL:
             self.log.failure("a request to the Junebug Message API failed", failure=failure)
-        return write_json(request, answer.status, answer.envelope(), answer.headers)
+        return write_json(request, answer.status, self.to_json(answer), answer.headers)

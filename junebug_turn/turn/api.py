@@ -17,6 +17,7 @@ from twisted.web.server import Request
 from junebug_turn.apiauth import Authenticator, Guarded, RateLimit
 from junebug_turn.errors import INTERNAL, RateLimited, answer_for
 from junebug_turn.jsonapi import line_of_json, read_json, translate, within, write_body, write_json
+from junebug_turn.metrics import Metrics
 from junebug_turn.once import Once
 from junebug_turn.routing import Router
 from junebug_turn.strictjson import MAX_DEPTH
@@ -36,18 +37,27 @@ class TurnApi:
     """
 
     log = Logger()
+    to_json = staticmethod(errors_to_json)
     router = Router()
 
     def __init__(
-        self, application: TurnApplication, clock: IReactorTime, *, max_json_depth: int = MAX_DEPTH
+        self,
+        application: TurnApplication,
+        clock: IReactorTime,
+        *,
+        max_json_depth: int = MAX_DEPTH,
+        metrics: Metrics | None = None,
     ) -> None:
         self._application = application
+        self._metrics = metrics or Metrics()
         self._max_json_depth = max_json_depth
         self._clock = clock
         self._secret = application.options.turn_hmac_secret.encode("utf-8")
         self._authenticator = Authenticator(application.options.api_auth)
         self._rate = RateLimit(clock, application.options.rate_limit)
-        self._unanswered = Once(clock, application.options.duplicate_window, max_kept=MAX_UNANSWERED)
+        self._unanswered = Once(
+            clock, application.options.duplicate_window, max_kept=MAX_UNANSWERED, on_repeat=self._repeated
+        )
 
     def resource(self) -> IResource:
         """What the site mounts at the base path."""
@@ -67,6 +77,9 @@ class TurnApi:
         key = sha256(body).digest()
         request.notifyFinish().addCallbacks(lambda _: self._unanswered.forget(key), lambda _: None)
         return write_body(request, 200, await self._unanswered.run(key, lambda: self._send(body)))
+
+    def _repeated(self) -> None:
+        self._metrics.repeated(self._application.options.connector_name)
 
     def _send(self, body: bytes) -> Deferred[bytes]:
         """Send the message of a webhook, within ``request_timeout``; the result is the answer's body."""
@@ -90,4 +103,4 @@ class TurnApi:
             answer = attrs.evolve(answer, status=503)
         if answer is INTERNAL:
             self.log.failure("a request to the Turn Channels API failed", failure=failure)
-        return write_json(request, answer.status, errors_to_json(answer), answer.headers)
+        return write_json(request, answer.status, self.to_json(answer), answer.headers)

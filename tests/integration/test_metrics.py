@@ -111,6 +111,37 @@ async def test_traffic(
 
 
 @pytest_twisted.ensureDeferred
+async def test_delayed_repeated_and_refused(
+    rabbitmq: RabbitNode, connector_name: str, pika_channel: BlockingChannel, receiver: Receiver
+) -> None:
+    """A message in a delay queue, a request that came again, and one whose body was too large are counted."""
+    options: dict[str, Any] = {
+        "base_url_path": PATH,
+        "mo_message_url": receiver.url("/inbound"),
+        "max_retries": 0,
+        "limits_max_body_size": 10_000,
+    }
+    async with running(rabbitmq, connector_name, pika_channel, receiver, "junebug", **options) as side:
+        for _ in range(2):
+            body = {"to": NUMBER, "from": "8110", "content": "x"}
+            assert (await side.post(body, headers={"Idempotency-Key": "k"})).status == 201
+        assert (await side.post(b"x" * 10_001)).status == 413
+        receiver.script(503)
+        side.publish("inbound", inbound("late"))
+        await until(lambda: side.count("inbound.retry.30s"), "the delay")
+        await until(lambda: not side.daemon._broker._consumers[0]._handling, "the end of the handlers")
+        of = ("junebug", connector_name)
+        _, samples, _ = await scraped(side.url)
+    expected = {
+        ("delayed_messages_total", *of, "inbound", "http_status"): 1,
+        ("repeated_requests_total", *of): 1,
+        ("http_requests_total", *of, "413"): 1,
+        ("http_requests_total", *of, "201"): 2,
+    }
+    assert {key: samples.get(key) for key in expected} == expected
+
+
+@pytest_twisted.ensureDeferred
 async def test_broker_away(
     rabbitmq: RabbitNode, connector_name: str, pika_channel: BlockingChannel, receiver: Receiver
 ) -> None:

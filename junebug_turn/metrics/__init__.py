@@ -10,9 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -22,37 +21,20 @@ from prometheus_client import (
     disable_created_metrics,
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from junebug_turn.errors import DeliveryFailed
 from junebug_turn.logs import current
+from junebug_turn.metrics.now import OTHER, PREFIX, Now, State
+
+__all__ = ["CONTENT_TYPE", "OTHER", "Attempt", "Metrics", "State"]
 
 # Half as many series, for what nobody looks at; the library has this for the whole process only.
 disable_created_metrics()
 
-PREFIX = "junebug_turn"
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-OTHER = "other"
 
 # Seconds; the last ones are the limits of requests.
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240)
-
-
-@frozen
-class State:
-    """What is read when somebody asks.
-
-    :ivar broker: as ``Broker.status`` has it
-    :ivar queues: queue -> messages that wait in it, consumers that it has
-    :ivar caches: connector -> name of a part -> entries, entries that had to go before their time
-    :ivar circuits: origin -> whether its circuit is open
-    """
-
-    broker: Mapping[str, Any] = field(factory=dict)
-    queues: Mapping[str, tuple[int, int]] = field(factory=dict)
-    caches: Mapping[str, Mapping[str, tuple[int, int]]] = field(factory=dict)
-    circuits: Mapping[str, bool] = field(factory=dict)
 
 
 @define
@@ -98,10 +80,14 @@ class Metrics:
         self._retries = self._counter(
             "delivery_retries", "Attempts that were followed by another.", "kind", "cause"
         )
+        self._repeats = self._counter("repeated_requests", "Requests that came again and sent nothing.")
+        self._delayed = self._counter(
+            "delayed_messages", "Messages and events moved to a delay queue.", "kind", "reason"
+        )
         self._parked = self._counter("parked_messages", "Messages and events parked.", "kind", "reason")
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        self.registry.register(_Now(version, self._applications, frozenset(origins), state))
+        self.registry.register(Now(version, self._applications, frozenset(origins), state))
 
     def _counter(self, name: str, help: str, *labels: str) -> Counter:
         return Counter(
@@ -124,15 +110,21 @@ class Metrics:
 
     # http
 
-    def request(self, connector: str, status: str, seconds: float) -> None:
+    def request(self, connector: str, status: str, seconds: float | None) -> None:
         """An HTTP request ended.
 
         :param connector: empty for those that no application has
         :param status: the HTTP status, or ``gone`` where the client didn't wait
+        :param seconds: how long it took; None for one that never arrived as a whole
         """
         labels = self._of(connector)
         self._requests.labels(*labels, status).inc()
-        self._request_seconds.labels(*labels).observe(seconds)
+        if seconds is not None:
+            self._request_seconds.labels(*labels).observe(seconds)
+
+    def repeated(self, connector: str) -> None:
+        """A request came again: it gets the answer of the first one."""
+        self._repeats.labels(*self._of(connector)).inc()
 
     # amqp
 
@@ -142,6 +134,10 @@ class Metrics:
         self._published.labels(*labels, "confirmed" if confirmed else "failed").inc()
         if confirmed:
             self._confirm_seconds.labels(*labels).observe(seconds)
+
+    def delayed(self, reason: str) -> None:
+        """What is worked on was moved to a delay queue."""
+        self._delayed.labels(*self._current(), reason).inc()
 
     def parked(self, reason: str) -> None:
         """What is worked on was parked."""
@@ -190,79 +186,3 @@ class Metrics:
 
     def _current(self) -> tuple[str, str, str]:
         return (*self._of(current("connector")), current("kind"))
-
-
-class _Now(Collector):
-    """What is not counted but read."""
-
-    def __init__(
-        self,
-        version: str,
-        applications: Mapping[str, str],
-        origins: frozenset[str],
-        state: Callable[[], State],
-    ) -> None:
-        self._version = version
-        self._applications = applications
-        self._origins = origins
-        self._state = state
-
-    def describe(self) -> Iterable[Metric]:
-        # Registering must not read the state, of which not all is there yet.
-        return ()
-
-    def collect(self) -> Iterator[Metric]:
-        state = self._state()
-        yield InfoMetricFamily(PREFIX, "The version of the daemon.", {"version": self._version})
-        for name, help in (
-            ("connected", "Whether both connections to the broker are up."),
-            ("publishing", "Whether the channel that publishes is open."),
-            ("blocked", "Whether the broker takes no messages for now."),
-        ):
-            yield GaugeMetricFamily(f"{PREFIX}_broker_{name}", help, float(bool(state.broker.get(name))))
-        live = GaugeMetricFamily(
-            f"{PREFIX}_consumer_live", "Whether the queue is consumed.", labels=["queue"]
-        )
-        for queue, is_live in state.broker.get("consumers", {}).items():
-            live.add_metric([queue], float(is_live))
-        yield live
-        messages = GaugeMetricFamily(
-            f"{PREFIX}_queue_messages", "Messages that wait in the queue.", labels=["queue"]
-        )
-        consumers = GaugeMetricFamily(
-            f"{PREFIX}_queue_consumers", "Consumers of the queue, of whatever process.", labels=["queue"]
-        )
-        for queue, (message_count, consumer_count) in state.queues.items():
-            messages.add_metric([queue], message_count)
-            consumers.add_metric([queue], consumer_count)
-        yield messages
-        yield consumers
-        yield from self._caches(state)
-        open_circuits = GaugeMetricFamily(
-            f"{PREFIX}_circuit_open", "Whether the destination is left alone.", labels=["origin"]
-        )
-        for origin, is_open in self._bounded(state.circuits).items():
-            open_circuits.add_metric([origin], float(is_open))
-        yield open_circuits
-
-    def _caches(self, state: State) -> Iterator[Metric]:
-        labels = ["application", "connector", "part"]
-        entries = GaugeMetricFamily(f"{PREFIX}_cache_entries", "Entries of the cache.", labels=labels)
-        evictions = CounterMetricFamily(
-            f"{PREFIX}_cache_evictions", "Entries that had to go before their time.", labels=labels
-        )
-        for connector, parts in state.caches.items():
-            for part, (entry_count, eviction_count) in parts.items():
-                values = [self._applications.get(connector, ""), connector, part]
-                entries.add_metric(values, entry_count)
-                evictions.add_metric(values, eviction_count)
-        yield entries
-        yield evictions
-
-    def _bounded(self, circuits: Mapping[str, bool]) -> dict[str, bool]:
-        """Clients name origins too: those are one, which is open when any of them is."""
-        found = dict.fromkeys(self._origins, False)
-        for origin, is_open in circuits.items():
-            name = origin if origin in self._origins else OTHER
-            found[name] = found.get(name, False) or is_open
-        return found

@@ -1,0 +1,79 @@
+"""The entries of a SQLite file as the threads of the file read and write them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import frozen
+
+from junebug_turn.caches import packing
+
+INBOUND, LAST, OUTBOUND, EVENTS, MENU = "i", "l", "o", "e", "m"
+
+DAMAGED = (ValueError, TypeError, IndexError)
+"""What ``packing`` raises for a value that it did not make."""
+
+MOST_COUNTED = 200_000
+"""Entries of a file that a counting looks at: a tenth of a second, in which the reader's thread does nothing else."""
+
+
+@frozen
+class Entries:
+    """The entries of one connector at one time, for the thread of the file."""
+
+    connector: str
+    now: float
+    expires: float
+
+    def get(self, cursor: Any, kind: str, key: bytes) -> bytes | None:
+        row = cursor.execute(
+            "SELECT value FROM entries WHERE connector = ? AND kind = ? AND key = ? AND expires > ?",
+            (self.connector, kind, key, self.now),
+        ).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def put(self, cursor: Any, kind: str, key: bytes, value: bytes) -> None:
+        cursor.execute(
+            "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)",
+            (self.connector, kind, key, value, self.expires),
+        )
+
+    def remove(self, cursor: Any, kind: str, key: bytes) -> None:
+        cursor.execute(
+            "DELETE FROM entries WHERE connector = ? AND kind = ? AND key = ?", (self.connector, kind, key)
+        )
+
+    def update_last(self, cursor: Any, key: bytes, before: bytes | None, from_addr: str | None) -> None:
+        """Make the message ``key`` the last one of its address, unless it is ``before`` that came again."""
+        if before is not None:
+            try:
+                former = packing.packed_from_addr(before)
+            except DAMAGED:
+                former = None
+            if former is not None and self.get(cursor, LAST, pack_key(former)) == key:
+                self.remove(cursor, LAST, pack_key(former))
+                if former == from_addr:
+                    self.put(cursor, LAST, pack_key(former), key)
+            if former == from_addr:
+                return
+        if from_addr is not None:
+            self.put(cursor, LAST, pack_key(from_addr), key)
+
+
+def pack_key(name: str) -> bytes:
+    """``name`` as a key."""
+    # An id from JSON can have half a surrogate pair, which is no UTF-8.
+    return name.encode("utf-8", "surrogatepass")
+
+
+def count_entries(cursor: Any, connector: str, now: float, kinds: Sequence[str]) -> list[int]:
+    """How many entries of each kind there are that have not expired; of a very large file those of its first part."""
+    sums = ", ".join("coalesce(sum(kind = ?), 0)" for _ in kinds)
+    # This index alone holds all that is asked for, without the values.
+    row = cursor.execute(
+        f"SELECT {sums} FROM (SELECT connector, kind FROM entries INDEXED BY entries_expires "  # noqa: S608
+        "WHERE expires > ? LIMIT ?) WHERE connector = ?",
+        (*kinds, now, MOST_COUNTED, connector),
+    ).fetchone()
+    return list(row)
