@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.testing import MemoryReactorClock
 
 from junebug_turn.config import load
-from junebug_turn.errors import ConfigError
+from junebug_turn.errors import BodyTooLarge, ConfigError, answer_for
 from junebug_turn.service import Daemon, make_service
 
 JUNEBUG = {
@@ -40,6 +40,19 @@ def test_both_on_one_port() -> None:
     both.privilegedStartService()
     assert len(both._ports) == 1
     assert set(both.health()["amqp"]["consumers"]) == {"a.inbound", "a.event", "b.inbound", "b.event"}
+
+
+def test_errors_before_routing() -> None:
+    """What is refused before an application is asked is told in the form of the application whose path it has."""
+    (site,) = daemon(JUNEBUG, TURN)._sites.values()
+    answer = answer_for(BodyTooLarge("x"))
+    turn = {"errors": [{"type": "BodyTooLarge", "message": "x"}]}
+    for path, told in (
+        ("turn/messages", turn),
+        ("channels/a/messages", answer.envelope()),
+        ("health", answer.envelope()),
+    ):
+        assert site.mount_of(path.encode().split(b"/")).to_json(answer) == told
 
 
 def test_spellings_of_one_address() -> None:

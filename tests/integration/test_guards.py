@@ -78,6 +78,20 @@ def error_of(answer: Answered) -> Any:
     return error["type"]
 
 
+@pytest.mark.options(limits_max_body_size=1000)
+@pytest_twisted.ensureDeferred
+async def test_turn_errors_before_routing(turn: Running) -> None:
+    """A body that is too large, and a request to a daemon that is stopping, are refused in Turn's form."""
+    answer = await turn.post(b"x" * 1001)
+    assert (answer.status, answer.body["errors"][0]["type"]) == (413, "BodyTooLarge")
+    assert list(answer.body) == ["errors"]
+    for site in turn.daemon._sites.values():
+        site.drain()
+    answer = await to_turn(turn)
+    assert (answer.status, answer.body["errors"][0]["type"]) == (503, "ShuttingDown")
+    assert "retry-after" in answer.headers
+
+
 @pytest.mark.options(api_auth=AUTH)
 @pytest_twisted.ensureDeferred
 async def test_api_auth_of_junebug(junebug: Running) -> None:
