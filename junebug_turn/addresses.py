@@ -155,6 +155,10 @@ class HostRules:
         return not is_forbidden(address) and (self.allows_name(host) or self.allows_address(address))
 
 
+MAX_NAME = 253
+_LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_LOCAL_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?")
+
 ALL_HOSTS = HostRules(("*",), ())
 
 
@@ -164,7 +168,25 @@ def _ascii(rule: str) -> str:
         return rule
     wildcard = "*." if rule.startswith("*.") else ""
     name = rule.removeprefix(wildcard)
-    return wildcard + idna.encode(name, uts46=True).decode("ascii").lower()
+    return wildcard + ascii_name(name)
+
+
+def ascii_name(name: str) -> str:
+    """A host name, or an IPv4 address, as it goes over the wire: in lower case and in ASCII, by IDNA.
+
+    :raises UnicodeError: there is no such name
+    """
+    if is_local_name(name):
+        return name.lower()
+    return idna.encode(name, uts46=True).decode("ascii").lower()
+
+
+def is_local_name(name: str) -> bool:
+    """Whether this is a name in ASCII with underscores, as services of Docker Compose have.
+
+    IDNA has no such names, since no registry gives them; a resolver takes them all the same.
+    """
+    return "_" in name and len(name) <= MAX_NAME and _LOCAL_NAME.fullmatch(name) is not None
 
 
 def _network(text: str) -> Network | None:

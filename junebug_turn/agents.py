@@ -10,7 +10,7 @@ from twisted.web.client import HostnameCachingHTTPSPolicy, HTTPConnectionPool
 from twisted.web.iweb import IPolicyForHTTPS
 
 from junebug_turn.addresses import HostRules
-from junebug_turn.guarded import GuardedEndpoints
+from junebug_turn.guarded import Endpoints
 from junebug_turn.webclient import ReusingAgent
 
 IDLE_TIMEOUT = 60
@@ -72,10 +72,9 @@ class Clients(Generic[_C]):
         return self._pairs[rules]
 
     def _client(self, pool: HTTPConnectionPool, rules: HostRules | None) -> _C:
-        if rules is None:
-            return self._make(ReusingAgent(self._reactor, self._tls, pool=pool))
-        guarded: Any = GuardedEndpoints(self._reactor, self._guarded_tls, rules)
-        return self._make(ReusingAgent.usingEndpointFactory(self._reactor, guarded, pool=pool))
+        tls = self._tls if rules is None else self._guarded_tls
+        endpoints: Any = Endpoints(self._reactor, tls, rules)
+        return self._make(ReusingAgent.usingEndpointFactory(self._reactor, endpoints, pool=pool))
 
     async def close(self) -> None:
         """Close the connections that are kept."""

@@ -13,7 +13,6 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.web.client import BrowserLikePolicyForHTTPS
 from twisted.web.iweb import IPolicyForHTTPS
 
 from junebug_turn.agents import Clients
@@ -23,6 +22,7 @@ from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryFai
 from junebug_turn.metrics import Metrics
 from junebug_turn.posting import Fault, Post, Poster, make_client
 from junebug_turn.retry import CHAIN_LIMIT, RetryPolicy
+from junebug_turn.tls import ClientTls
 from junebug_turn.webhook import Webhook
 
 __all__ = ["Deliverer", "Destination"]
@@ -55,9 +55,7 @@ class Deliverer:
         self._clock: Any = reactor if clock is None else clock
         self._rng = rng
         self._poster = Poster(reactor, self._clock)
-        self._clients = Clients(
-            reactor, make_client, tls_policy or BrowserLikePolicyForHTTPS(), connections_per_host
-        )
+        self._clients = Clients(reactor, make_client, tls_policy or ClientTls(), connections_per_host)
         self._running: set[Deferred[None]] = set()
         self._circuits = Circuits(self._clock, rng, suspect_limit=suspect_limit)
 

@@ -10,12 +10,11 @@ from ipaddress import AddressValueError, IPv6Address
 from typing import Self
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
-import idna
 from attrs import Factory, field, frozen
 from hyperlink import EncodedURL
 from twisted.web.http_headers import Headers
 
-from junebug_turn.addresses import HostRules
+from junebug_turn.addresses import HostRules, ascii_name
 from junebug_turn.errors import DeliveryRefused
 
 MAX_KEPT = 1000
@@ -123,13 +122,13 @@ class Destination:
 
 
 def _wire_host(host: str | None) -> str:
-    """``host`` in ASCII: an IPv6 address in brackets, a name by IDNA."""
+    """``host`` in ASCII: an IPv6 address in brackets, a name as ``ascii_name`` has it."""
     if not host:
         raise _bad_url("it has no host")
     try:
         if ":" in host and "%" not in host:
             return f"[{IPv6Address(host)}]"
-        return idna.encode(host, uts46=True).decode("ascii")
+        return ascii_name(host)
     except (AddressValueError, UnicodeError):
         raise _bad_url("its host is no valid name or address") from None
 

@@ -1,4 +1,4 @@
-"""Connections for URLs that clients gave: the address that is checked is the one that is connected to.
+"""Connections for URLs; for those that clients gave, the address that is checked is the one that is connected to.
 
 A name's owner can have it resolve to another address each time it is asked.  So the check stands between the
 resolver and the connection, and what is connected to is an address, not the name again.
@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import (
     IAddress,
     IHostnameResolver,
@@ -28,6 +28,7 @@ from twisted.web.iweb import IAgentEndpointFactory, IPolicyForHTTPS
 from zope.interface import implementer
 
 from junebug_turn.addresses import HostRules
+from junebug_turn.endpoints import NameEndpoint
 
 CONNECT_TIMEOUT = 30.0
 """Seconds; each attempt of a delivery has a shorter limit of its own."""
@@ -111,11 +112,10 @@ class _Reactor:
 
 @implementer(IStreamClientEndpoint)
 class _GuardedEndpoint:
-    def __init__(self, reactor: Any, rules: HostRules, host: bytes, port: int) -> None:
-        name = host.decode("ascii").removeprefix("[").removesuffix("]")
+    def __init__(self, reactor: Any, rules: HostRules, name: str, port: int) -> None:
         self._resolver = _CheckingResolver(reactor.nameResolver, rules, name)
         checking: Any = _Reactor(reactor, self._resolver)
-        self._endpoint = HostnameEndpoint(checking, name, port, timeout=CONNECT_TIMEOUT)
+        self._endpoint = NameEndpoint(checking, name, port, timeout=CONNECT_TIMEOUT)
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect to an address that is permitted.
@@ -134,20 +134,26 @@ class _GuardedEndpoint:
 
 
 @implementer(IAgentEndpointFactory)
-class GuardedEndpoints:
-    """Makes the connections of an ``Agent`` by ``rules``.
+class Endpoints:
+    """Makes the connections of an ``Agent``.
 
     :param tls_policy: verifies the certificates
+    :param rules: where they may lead; None: anywhere
     """
 
-    def __init__(self, reactor: Any, tls_policy: IPolicyForHTTPS, rules: HostRules) -> None:
+    def __init__(self, reactor: Any, tls_policy: IPolicyForHTTPS, rules: HostRules | None) -> None:
         self._reactor = reactor
         self._tls_policy = tls_policy
         self._rules = rules
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         """The endpoint for a URL's host and port."""
-        endpoint: Any = _GuardedEndpoint(self._reactor, self._rules, uri.host, uri.port)
+        name = uri.host.decode("ascii").removeprefix("[").removesuffix("]")
+        endpoint: Any
+        if self._rules is None:
+            endpoint = NameEndpoint(self._reactor, name, uri.port, timeout=CONNECT_TIMEOUT)
+        else:
+            endpoint = _GuardedEndpoint(self._reactor, self._rules, name, uri.port)
         if uri.scheme != b"https":
             return endpoint  # type: ignore[no-any-return]
         return wrapClientTLS(self._tls_policy.creatorForNetloc(uri.host, uri.port), endpoint)

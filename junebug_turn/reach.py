@@ -10,7 +10,7 @@ from OpenSSL import SSL
 from service_identity import VerificationError
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -22,6 +22,7 @@ from junebug_turn.amqp.channel import describe
 from junebug_turn.amqp.link import Link
 from junebug_turn.config import Settings, TurnOptions
 from junebug_turn.destination import Destination
+from junebug_turn.endpoints import NameEndpoint
 from junebug_turn.errors import DeliveryRefused
 from junebug_turn.tls import ClientTls, TlsFiles
 
@@ -126,7 +127,7 @@ class _Greeting(Protocol):
 async def _connect(reactor: Any, destination: Destination, tls: ClientTls) -> None:
     uri = URI.fromBytes(destination.url.encode("ascii"))
     host = uri.host.decode("ascii").strip("[]")
-    endpoint: Any = HostnameEndpoint(reactor, host, uri.port)
+    endpoint: Any = NameEndpoint(reactor, host, uri.port)
     secure = uri.scheme == b"https"
     if secure:
         endpoint = wrapClientTLS(tls.creator(host), endpoint)

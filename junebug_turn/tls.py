@@ -13,6 +13,7 @@ from twisted.internet.ssl import Certificate, KeyPair, optionsForClientTLS, trus
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
+from junebug_turn.addresses import is_local_name
 from junebug_turn.errors import ConfigError
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
@@ -35,7 +36,15 @@ class ClientTls:
     def creator(self, hostname: str) -> IOpenSSLClientConnectionCreator:
         """What makes connections to ``hostname``."""
         options: Any = dict(self.own)
-        return optionsForClientTLS(hostname, trustRoot=self.trust_root, extraCertificateOptions=options)
+        local = is_local_name(hostname)
+        creator: Any = optionsForClientTLS(
+            "local" if local else hostname, trustRoot=self.trust_root, extraCertificateOptions=options
+        )
+        if local:
+            # Twisted would put the name through IDNA, which refuses it.
+            creator._hostname = creator._hostnameASCII = hostname
+            creator._hostnameBytes = hostname.encode("ascii")
+        return creator  # type: ignore[no-any-return]
 
     def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:
         """The same, as an HTTP client asks for it."""

@@ -22,6 +22,7 @@ FLOORS = (
     ("options",),
     ("structure",),
     ("config",),
+    ("endpoints",),
     ("guarded", "tls", "listening", "hangup"),
     ("webclient",),
     ("retry", "caches", "apiauth", "middlewares", "circuit", "once", "agents"),

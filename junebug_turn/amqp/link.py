@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from junebug_turn.amqp.channel import describe
 from junebug_turn.amqp.kept import MAX_DELAY, backoff
 from junebug_turn.amqp.protocol import AmqpProtocol
+from junebug_turn.endpoints import NameEndpoint
 from junebug_turn.options import AmqpOptions
 from junebug_turn.tls import TlsFiles
 
@@ -68,7 +69,7 @@ def refusal(fault: BaseException) -> str:
 
 
 def _endpoint(reactor: Any, options: AmqpOptions, trust_root: Any) -> IStreamClientEndpoint:
-    endpoint = HostnameEndpoint(reactor, options.hostname, options.port, timeout=CONNECT_TIMEOUT)
+    endpoint = NameEndpoint(reactor, options.hostname, options.port, timeout=CONNECT_TIMEOUT)
     if not options.tls:
         return endpoint
     # The files are read for each connection: they may have been renewed.

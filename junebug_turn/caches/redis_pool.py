@@ -13,12 +13,13 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
-from twisted.internet.ssl import optionsForClientTLS
+from twisted.internet.endpoints import UNIXClientEndpoint, wrapClientTLS
 from twisted.logger import Logger
 from txredisapi import RedisFactory
 
 from junebug_turn.caches.redis_address import RedisAddress
+from junebug_turn.endpoints import NameEndpoint
+from junebug_turn.tls import ClientTls
 
 SIZE = 3  # connections: one that hangs holds up a part of the commands only
 
@@ -66,10 +67,9 @@ class RedisPool(RedisFactory):  # type: ignore[misc]  # it has no annotations
         if address.path is not None:
             endpoint = UNIXClientEndpoint(self._reactor, address.path, timeout=self._timeout)
         else:
-            endpoint = HostnameEndpoint(self._reactor, address.host, address.port, timeout=self._timeout)
+            endpoint = NameEndpoint(self._reactor, address.host, address.port, timeout=self._timeout)
             if address.tls:
-                options = optionsForClientTLS(address.host, trustRoot=self._trust_root)
-                endpoint = wrapClientTLS(options, endpoint)
+                endpoint = wrapClientTLS(ClientTls(self._trust_root).creator(address.host), endpoint)
         self.startConnecting(endpoint)
 
     async def stop(self) -> None:
