@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from attrs import frozen
@@ -27,6 +26,7 @@ from junebug_turn.listening import check_reuse_port
 from junebug_turn.metrics import Metrics
 from junebug_turn.middlewares import BaseMiddleware, Chain, make_middlewares
 from junebug_turn.options import ApplicationOptions, JunebugOptions, TurnOptions
+from junebug_turn.release import release
 from junebug_turn.retry import RetryPolicy
 from junebug_turn.tls import TlsFiles
 from junebug_turn.turn.api import TurnApi
@@ -73,7 +73,7 @@ class _Assembly:
         self._middlewares: list[BaseMiddleware] = []
         self._faults: list[str] = []
         self._metrics = Metrics(
-            version=_version(),
+            version=release() or "unknown",
             applications={options.connector_name: options.name for options in settings.applications},
             origins=_origins(settings.applications),
             state=lambda: self._vitals.state(),
@@ -184,9 +184,9 @@ class _Assembly:
             applications.setdefault(metrics_bind, [])
         sites = {}
         for description, there in applications.items():
-            own = {"/health": Mount(Health(self._vitals.health))} if there else {}
+            own = {Health.path: Mount(Health(self._vitals.health))} if there else {}
             if metrics_bind in (None, description):
-                own["/metrics"] = Mount(page)
+                own[MetricsPage.path] = Mount(page)
             sites[description] = ApiSite(
                 Root(own | {options.path: mounts[options.connector_name] for options in there}),
                 self._reactor,
@@ -199,21 +199,8 @@ class _Assembly:
 
 def _origins(applications: Iterable[ApplicationOptions]) -> set[str]:
     """The origins of the URLs that the configuration has."""
-    urls = set()
-    for options in applications:
-        if isinstance(options, TurnOptions):
-            urls.add(options.turn_api_url)
-        else:
-            urls |= {options.mo_message_url, options.default_event_url or ""}
     origins = set()
-    for url in filter(None, urls):
+    for url in {url for options in applications for url in options.urls.values()}:
         with suppress(DeliveryRefused):  # which the application tells
             origins.add(Destination.of(url, None).origin)
     return origins
-
-
-def _version() -> str:
-    try:
-        return version("junebug-turn")
-    except PackageNotFoundError:
-        return "unknown"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from base64 import b64encode
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from ipaddress import AddressValueError, IPv6Address
 from typing import Self
 from urllib.parse import quote, unquote_to_bytes, urlsplit
@@ -16,16 +15,15 @@ from twisted.web.http_headers import Headers
 
 from junebug_turn.addresses import HostRules, ascii_name
 from junebug_turn.errors import DeliveryRefused
+from junebug_turn.release import release
 
 MAX_KEPT = 1000
 """Destinations that are kept: most messages bring the URL of one that was there before."""
 
 
 def _user_agent() -> bytes:
-    try:
-        return b"junebug-turn/" + version("junebug-turn").encode("ascii")
-    except PackageNotFoundError:
-        return b"junebug-turn"
+    number = release()
+    return b"junebug-turn" if number is None else b"junebug-turn/" + number.encode("ascii")
 
 
 _HEADERS = {b"User-Agent": [_user_agent()], b"Content-Type": [b"application/json; charset=utf-8"]}

@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from junebug_turn.amqp.channel import describe
 from junebug_turn.amqp.link import Link
-from junebug_turn.config import Settings, TurnOptions
+from junebug_turn.config import Settings
 from junebug_turn.destination import Destination
 from junebug_turn.endpoints import NameEndpoint
 from junebug_turn.errors import DeliveryRefused
@@ -57,16 +57,7 @@ async def reach(reactor: Any, settings: Settings, timeout: float) -> list[Reache
         ("broker", None, broker, Deferred.fromCoroutine(link.try_once()))
     ]
     for options in settings.applications:
-        if isinstance(options, TurnOptions):
-            urls = {"turn_api_url": options.turn_api_url}
-        else:
-            urls = {
-                "mo_message_url": options.mo_message_url,
-                "default_event_url": options.default_event_url or "",
-            }
-        for name, url in urls.items():
-            if not url:
-                continue
+        for name, url in options.urls.items():
             try:
                 destination = Destination.of(url, None)
             except DeliveryRefused as error:

@@ -6,7 +6,6 @@ used: nothing is hooked into the interpreter, and what an event holds is chosen 
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import sentry_sdk
@@ -15,6 +14,7 @@ from twisted.logger import LogEvent
 
 from junebug_turn.errors import ConfigError
 from junebug_turn.logs.form import mask_numbers
+from junebug_turn.release import release
 
 FLUSH_TIMEOUT = 2.0
 """Seconds that the end of the daemon waits for what is not sent yet."""
@@ -88,7 +88,4 @@ def make_reporter(dsn: str | None) -> Reporter | None:
 
 
 def _release() -> str:
-    try:
-        return f"junebug-turn@{version('junebug-turn')}"
-    except PackageNotFoundError:
-        return "junebug-turn@unknown"
+    return f"junebug-turn@{release() or 'unknown'}"

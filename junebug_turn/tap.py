@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Generator, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,6 +20,7 @@ from twisted.python.components import Componentized
 from junebug_turn.config import load
 from junebug_turn.errors import ConfigError
 from junebug_turn.options import Entry, all_entries
+from junebug_turn.release import release
 
 if TYPE_CHECKING:
     from junebug_turn.logs import Lines
@@ -92,11 +92,7 @@ class Options(usage.Options):
 
     def opt_version(self) -> None:
         """Print the version and exit."""
-        try:
-            number = version("junebug-turn")
-        except PackageNotFoundError:
-            number = "not installed"
-        print(f"junebug-turn {number}")
+        print(f"junebug-turn {release() or 'not installed'}")
         raise SystemExit(0)
 
     def given(self) -> dict[str, str]:

@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # From the ground up; "caches" stands for a package with all its modules, which may import each other.
 FLOORS = (
-    ("errors", "strictjson", "addresses", "told", "webhook", "garbage"),
+    ("errors", "strictjson", "addresses", "told", "webhook", "garbage", "release"),
+    ("classpath",),
     ("logs",),
     ("sentry", "systemd"),
     ("messages", "kinds", "menus", "jsonapi", "destination", "routing"),
@@ -28,6 +29,7 @@ FLOORS = (
     ("retry", "caches", "apiauth", "middlewares", "circuit", "once", "agents"),
     ("circuits", "posting", "metrics"),
     ("amqp", "delivery"),
+    ("forwarding",),
     ("junebug", "turn"),
     ("http", "vitals"),
     ("assembly", "parked", "terminal"),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
 from junebug_turn.caches.interface import Cache, Outbound
+from junebug_turn.classpath import find_class
 from junebug_turn.errors import ConfigError
 
 __all__ = ["Cache", "Outbound", "make_cache"]
@@ -36,20 +36,12 @@ def make_cache(
     :param option: ``state_cache`` or ``message_cache``: what the names of the options begin with
     :raises ConfigError: no such class, or options that it can't use
     """
-    cache_class = _find(_ALIASES.get(class_path, class_path), f"{option}_class")
+    cache_class: type[Cache] = find_class(
+        _ALIASES.get(class_path, class_path),
+        Cache,  # type: ignore[type-abstract]  # a subclass may be abstract, too
+        key=f"{option}_class",
+        base_path=f"{Cache.__module__}.Cache",
+    )
     if not isinstance(config, Mapping):
         raise ConfigError(f"{option}_config: must be a mapping")
     return cache_class.from_config(config, option=option, connector=connector, clock=clock)
-
-
-def _find(class_path: str, key: str) -> type[Cache]:
-    module_name, _, name = class_path.rpartition(".")
-    try:
-        module = import_module(module_name)
-    except Exception as error:
-        # Whatever a module of the user's own raises: there is no cache in it for us.
-        raise ConfigError(f"{key}: {class_path!r} can't be imported: {error!r}") from None
-    found = getattr(module, name, None)
-    if not (isinstance(found, type) and issubclass(found, Cache)):
-        raise ConfigError(f"{key}: {class_path!r} is not a {Cache.__module__}.Cache")
-    return found

@@ -6,18 +6,17 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from junebug_turn import strictjson
 from junebug_turn.addresses import ALL_HOSTS
 from junebug_turn.amqp.connector import Connector
 from junebug_turn.caches.interface import Cache
 from junebug_turn.delivery import Deliverer, Destination
 from junebug_turn.errors import CacheError, DeliveryRefused, InvalidBody, MessageNotFound
+from junebug_turn.forwarding import Forwarder
 from junebug_turn.junebug.messages import OutboundRequest, event_to_json, message_to_json, status_to_json
 from junebug_turn.logs import about
 from junebug_turn.messages import Event, Message, check_length
 from junebug_turn.options import JunebugOptions
-from junebug_turn.retry import RetryPolicy, inbound_patience
-from junebug_turn.webhook import Webhook, signing_key
+from junebug_turn.retry import RetryPolicy
 
 
 class JunebugApplication:
@@ -36,10 +35,8 @@ class JunebugApplication:
         self.options = options
         self._connector = connector
         self._cache = cache
-        self._deliverer = deliverer
-        self._policy = policy
+        self._forwarder = Forwarder(options, deliverer, policy)
         self._event_rules = options.event_url_allowed_hosts or ALL_HOSTS
-        self._webhook_key = signing_key(options.webhook_secret) if options.webhook_secret else None
         self._inbound_destination = Destination.of(options.mo_message_url, options.mo_message_url_auth_token)
         self._default_event_destination = (
             Destination.of(options.default_event_url, options.default_event_auth_token)
@@ -111,15 +108,8 @@ class JunebugApplication:
                 connector=self.options.connector_name,
                 error=error,
             )
-        await self._deliverer.deliver(
-            self._inbound_destination,
-            strictjson.dumps(message_to_json(message, message.transport_name)),
-            timeout=self.options.mo_message_url_timeout,
-            policy=self._policy,
-            webhook=Webhook(message.message_id, self._webhook_key),
-            patience=inbound_patience(message.transport_type, self.options.session_retry_window),
-            configured=True,
-        )
+        body = message_to_json(message, message.transport_name)
+        await self._forwarder.inbound(self._inbound_destination, message, body)
 
     async def on_event(self, event: Event) -> None:
         """POST an event to where its message asked for, or to the default; without either it is logged.
@@ -157,14 +147,8 @@ class JunebugApplication:
                 connector=self.options.connector_name,
             )
             return
-        await self._deliverer.deliver(
-            destination,
-            strictjson.dumps(event_to_json(event, self.options.connector_name)),
-            timeout=self.options.event_url_timeout,
-            policy=self._policy,
-            webhook=Webhook(event.event_id, self._webhook_key),
-            configured=configured,
-        )
+        body = event_to_json(event, self.options.connector_name)
+        await self._forwarder.event(destination, event, body, configured=configured)
 
     async def status(self, message_id: str) -> dict[str, Any]:
         """What became of an outbound message, as Junebug's API has it; an unknown one has no events.

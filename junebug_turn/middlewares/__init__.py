@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from importlib import import_module
 from typing import Any
 
+from junebug_turn.classpath import find_class
 from junebug_turn.errors import ConfigError
 from junebug_turn.messages import Event, Message
 from junebug_turn.middlewares.base import BaseMiddleware, BaseMiddlewareConfig
@@ -32,7 +32,12 @@ def make_middlewares(entries: Iterable[Mapping[str, Any]], connectors: Iterable[
     known = set(connectors)
     for number, entry in enumerate(entries):
         try:
-            found = _find(entry["class_path"])
+            found = find_class(
+                _ALIASES.get(entry["class_path"], entry["class_path"]),
+                BaseMiddleware,
+                key="class_path",
+                base_path=f"{_OURS}.BaseMiddleware",
+            )
             config = found.CONFIG_CLASS.read(entry)
             unknown = [name for name in config.enable_for_connectors if name not in known]
             if unknown:
@@ -43,19 +48,6 @@ def make_middlewares(entries: Iterable[Mapping[str, Any]], connectors: Iterable[
     if faults:
         raise ConfigError(*faults)
     return made
-
-
-def _find(class_path: str) -> type[BaseMiddleware]:
-    module_name, _, name = _ALIASES.get(class_path, class_path).rpartition(".")
-    try:
-        module = import_module(module_name)
-    except Exception as error:
-        # Whatever a module of the user's own raises: there is no middleware in it for us.
-        raise ConfigError(f"class_path: {class_path!r} can't be imported: {error!r}") from None
-    found = getattr(module, name, None)
-    if not (isinstance(found, type) and issubclass(found, BaseMiddleware)):
-        raise ConfigError(f"class_path: {class_path!r} is not a {_OURS}.BaseMiddleware")
-    return found
 
 
 class Chain:

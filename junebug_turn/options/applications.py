@@ -21,10 +21,12 @@ class _ApplicationOptions:
 
     :cvar name: its word in ``application``
     :cvar path_key: the option that is its URL path
+    :cvar url_keys: the options that are URLs to deliver to
     """
 
     name: ClassVar[str]
     path_key: ClassVar[str]
+    url_keys: ClassVar[tuple[str, ...]]
 
     connector_name: str = option(
         kinds.QUEUE_NAME,
@@ -111,6 +113,12 @@ class _ApplicationOptions:
         """The path that its requests come to: empty, or with a leading and without a trailing slash."""
         return str(getattr(self, self.path_key))
 
+    @property
+    def urls(self) -> dict[str, str]:
+        """The URLs that it delivers to, by their options; only those that are there."""
+        found = {key: getattr(self, key) for key in self.url_keys}
+        return {key: url for key, url in found.items() if url}
+
 
 @frozen(kw_only=True)
 class JunebugOptions(_ApplicationOptions):
@@ -118,6 +126,7 @@ class JunebugOptions(_ApplicationOptions):
 
     name: ClassVar[str] = "junebug"
     path_key: ClassVar[str] = "base_url_path"
+    url_keys: ClassVar[tuple[str, ...]] = ("mo_message_url", "default_event_url")
 
     mo_message_url: str = option(
         kinds.URL,
@@ -175,6 +184,7 @@ class TurnOptions(_ApplicationOptions):
 
     name: ClassVar[str] = "turn"
     path_key: ClassVar[str] = "vumi_api_path"
+    url_keys: ClassVar[tuple[str, ...]] = ("turn_api_url",)
 
     default_from_addr: str = option(
         kinds.FILLED, "The from address of outbound messages that aren't replies and give none."

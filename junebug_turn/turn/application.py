@@ -5,18 +5,17 @@ from __future__ import annotations
 import attrs
 from twisted.logger import Logger
 
-from junebug_turn import strictjson
 from junebug_turn.amqp.connector import Connector
 from junebug_turn.caches.interface import Cache
 from junebug_turn.delivery import Deliverer, Destination
 from junebug_turn.errors import CacheError, MessageNotFound
+from junebug_turn.forwarding import Forwarder
 from junebug_turn.logs import about
 from junebug_turn.menus import Choice, Menu
 from junebug_turn.messages import CLOSE, Event, Message, check_length
 from junebug_turn.options import TurnOptions
-from junebug_turn.retry import RetryPolicy, inbound_patience
+from junebug_turn.retry import RetryPolicy
 from junebug_turn.turn.messages import OutboundRequest, flat_status, inbound_to_json, nested_status
-from junebug_turn.webhook import Webhook, signing_key
 
 _MESSAGES, _STATUSES = "/messages", "/statuses"
 
@@ -41,9 +40,7 @@ class TurnApplication:
         self.unknown_events = 0
         self._connector = connector
         self._cache = cache
-        self._deliverer = deliverer
-        self._policy = policy
-        self._webhook_key = signing_key(options.webhook_secret) if options.webhook_secret else None
+        self._forwarder = Forwarder(options, deliverer, policy)
         self._destinations: dict[str, Destination] = {}
         if options.turn_api_url:
             for path in (_MESSAGES, _STATUSES):
@@ -125,15 +122,7 @@ class TurnApplication:
                 connector=self.options.connector_name,
                 error=error,
             )
-        await self._deliverer.deliver(
-            self._destination(_MESSAGES),
-            strictjson.dumps(inbound_to_json(message, choice)),
-            timeout=self.options.mo_message_url_timeout,
-            policy=self._policy,
-            webhook=Webhook(message.message_id, self._webhook_key),
-            patience=inbound_patience(message.transport_type, self.options.session_retry_window),
-            configured=True,
-        )
+        await self._forwarder.inbound(self._destination(_MESSAGES), message, inbound_to_json(message, choice))
 
     async def _choice(self, message: Message) -> Choice | None:
         """What the message chose from the menu that its sender was sent last."""
@@ -169,11 +158,4 @@ class TurnApplication:
             return
         nested = self.options.status_format == "nested"
         status = nested_status(event, outbound.to_addr) if nested else flat_status(event)
-        await self._deliverer.deliver(
-            self._destination(_STATUSES),
-            strictjson.dumps(status),
-            timeout=self.options.event_url_timeout,
-            policy=self._policy,
-            webhook=Webhook(event.event_id, self._webhook_key),
-            configured=True,
-        )
+        await self._forwarder.event(self._destination(_STATUSES), event, status)

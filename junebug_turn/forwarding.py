@@ -1,0 +1,57 @@
+"""What both applications do with what the broker gives them: POST it, with the options that they have for this."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from junebug_turn import strictjson
+from junebug_turn.delivery import Deliverer, Destination
+from junebug_turn.messages import Event, Message
+from junebug_turn.options import ApplicationOptions
+from junebug_turn.retry import RetryPolicy, inbound_patience
+from junebug_turn.webhook import Webhook, signing_key
+
+
+class Forwarder:
+    """Delivers the inbound messages and the events of one application.
+
+    :param policy: what is tried again, and when
+    """
+
+    def __init__(self, options: ApplicationOptions, deliverer: Deliverer, policy: RetryPolicy) -> None:
+        self._options = options
+        self._deliverer = deliverer
+        self._policy = policy
+        self._key = signing_key(options.webhook_secret) if options.webhook_secret else None
+
+    async def inbound(self, destination: Destination, message: Message, body: Any) -> None:
+        """POST an inbound message, which is ``body`` as JSON, to a configured destination.
+
+        :raises DeliveryFailed: it could not be delivered
+        """
+        await self._deliverer.deliver(
+            destination,
+            strictjson.dumps(body),
+            timeout=self._options.mo_message_url_timeout,
+            policy=self._policy,
+            webhook=Webhook(message.message_id, self._key),
+            patience=inbound_patience(message.transport_type, self._options.session_retry_window),
+            configured=True,
+        )
+
+    async def event(
+        self, destination: Destination, event: Event, body: Any, *, configured: bool = True
+    ) -> None:
+        """POST an event, which is ``body`` as JSON.
+
+        :param configured: as ``Deliverer.deliver`` has it
+        :raises DeliveryFailed: it could not be delivered
+        """
+        await self._deliverer.deliver(
+            destination,
+            strictjson.dumps(body),
+            timeout=self._options.event_url_timeout,
+            policy=self._policy,
+            webhook=Webhook(event.event_id, self._key),
+            configured=configured,
+        )

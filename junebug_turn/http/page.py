@@ -1,0 +1,37 @@
+"""A page of the daemon's own, beside the APIs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from twisted.web.iweb import IRequest
+from twisted.web.resource import Resource
+
+from junebug_turn.errors import MethodNotAllowed, NotFound
+
+
+class Page(Resource, ABC):
+    """Answers GET and HEAD at its own path.
+
+    :cvar path: where it is mounted
+    """
+
+    isLeaf = True
+    path: ClassVar[str]
+
+    def render(self, request: IRequest) -> bytes:
+        """The page.
+
+        :raises NotFound: the path goes on
+        :raises MethodNotAllowed: it is another method
+        """
+        if request.postpath not in ([], [b""]):
+            raise NotFound(f"there is nothing below {self.path}")
+        if request.method not in (b"GET", b"HEAD"):
+            raise MethodNotAllowed(f"{self.path} takes GET only", ("GET", "HEAD"))
+        return self.write(request)
+
+    @abstractmethod
+    def write(self, request: IRequest) -> bytes:
+        """Set the answer's status and headers and return its body."""
