@@ -1,0 +1,63 @@
+"""``make faults``: play every fault under a load, and print what became of all messages."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import attrs
+
+from bench.processes import BenchError
+from demo.rabbitmq import ROOT, NodeError, RabbitNode, ensure_installed
+from faults.ledger import Row
+from faults.plays import FAULTS, play
+from faults.stage import FaultsError, Stage
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The counts as Markdown, with a last line of sums."""
+    columns = [field.name for field in attrs.fields(Row)]
+    lines = [columns, ["---"] * 2 + ["---:"] * (len(columns) - 2)]
+    lines += [[str(value) for value in attrs.astuple(row)] for row in rows]
+    sums = [sum(getattr(row, column) for row in rows) for column in columns[2:]]
+    lines.append(["**all**", "", *map(str, sums)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main() -> None:
+    """Play the faults; the exit status is 1 when something was lost or went wrong."""
+    parser = argparse.ArgumentParser(prog="faults", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=15, help="how long the load of each fault runs")
+    parser.add_argument("--fault", choices=FAULTS, action="append", help="only this one; may be repeated")
+    options = parser.parse_args()
+    rows: list[Row] = []
+    wrong: list[str] = []
+    begun = time.monotonic()
+    (ROOT / "var").mkdir(exist_ok=True)
+    try:
+        ensure_installed()
+        with (
+            TemporaryDirectory(prefix="faults-", dir=ROOT / "var") as folder,
+            RabbitNode() as node,
+            Stage(Path(folder), node, "faults") as stage,
+        ):
+            for name in options.fault or FAULTS:
+                print(f"{name} ...", file=sys.stderr, flush=True)
+                found, faults = play(stage, name, options.seconds)
+                rows += found
+                wrong += [f"{name}: {fault}" for fault in faults]
+    except (BenchError, FaultsError, NodeError) as error:
+        sys.exit(str(error))
+    wrong += [f"{row.fault}: {row.kind} messages are lost or repeated" for row in rows if not row.kept]
+    print(table(rows))
+    print(f"{time.monotonic() - begun:.0f} s", file=sys.stderr)
+    if wrong:
+        sys.exit("\n".join(wrong))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""What was sent, what was accepted, and what became of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Set
+from threading import Lock
+
+from attrs import Factory, define, frozen
+
+
+@frozen
+class Deletion:
+    """A queue that was deleted.
+
+    :ivar open: what was on its way to the queue meanwhile: RabbitMQ confirms that, too, and it is in no count
+    :ivar accepted: what had been accepted by then
+    :ivar count: how much was in the queue at most, ready or handed out
+    """
+
+    open: Set[str]
+    accepted: Set[str]
+    count: int
+
+
+@frozen
+class Row:
+    """The counts of one kind of message under one fault.
+
+    :ivar delivered: of the accepted ones, those that came where they should
+    :ivar repeated: how often one came that had come before
+    :ivar delayed: of the others, those that wait in a delay queue
+    :ivar deleted: gone with a queue that was deleted
+    :ivar lost: accepted, and nowhere
+    """
+
+    fault: str
+    kind: str
+    sent: int
+    accepted: int
+    delivered: int
+    repeated: int
+    parked: int
+    delayed: int
+    deleted: int
+    lost: int
+
+    @property
+    def kept(self) -> bool:
+        """Whether the promise was kept: at least once; exactly once in the queue of outbound messages."""
+        return not self.lost and not (self.kind == "outbound" and self.repeated)
+
+
+@define
+class Account:
+    """One kind of message under one fault; several threads write in it.
+
+    :ivar arrived: how often each came where it should: answered with 200, or found in the outbound queue
+    """
+
+    kind: str
+    sent: set[str] = Factory(set)
+    open: set[str] = Factory(set)
+    accepted: set[str] = Factory(set)
+    arrived: Counter[str] = Factory(Counter)
+    parked: set[str] = Factory(set)
+    delayed: set[str] = Factory(set)
+    deletions: list[Deletion] = Factory(list)
+    _lock: Lock = Factory(Lock)
+
+    def begin(self, name: str) -> None:
+        """``name`` is about to be sent."""
+        with self._lock:
+            self.sent.add(name)
+            self.open.add(name)
+
+    def end(self, name: str, accepted: bool) -> None:
+        """It was accepted (a 201, a confirm); or refused, or nobody knows."""
+        with self._lock:
+            self.open.discard(name)
+            if accepted:
+                self.accepted.add(name)
+
+    def arrive(self, name: str) -> None:
+        """It came where it should."""
+        with self._lock:
+            self.arrived[name] += 1
+
+    def under_way(self) -> set[str]:
+        """What was sent and is neither accepted nor refused yet."""
+        with self._lock:
+            return set(self.open)
+
+    def deleted(self, open_before: Set[str], count: int) -> None:
+        """The queue was deleted a moment ago.
+
+        :param open_before: what was under way when that began
+        """
+        with self._lock:
+            self.deletions.append(Deletion(open_before | self.open, set(self.accepted), count))
+
+    def missing(self) -> set[str]:
+        """What was accepted and was not seen anywhere yet."""
+        with self._lock:
+            return self.accepted - self.arrived.keys() - self.parked - self.delayed
+
+    def missing_and_not_deleted(self) -> int:
+        """The same, without what can have gone with a queue."""
+        return len(self.missing()) - self._gone()
+
+    def _gone(self) -> int:
+        missing = self.missing()
+        on_its_way = {name for name in missing if any(name in each.open for each in self.deletions)}
+        in_queue = {name for name in missing if any(name in each.accepted for each in self.deletions)}
+        room = sum(each.count for each in self.deletions)
+        return len(on_its_way) + min(room, len(in_queue - on_its_way))
+
+    def row(self, fault: str) -> Row:
+        """The counts."""
+        deleted = self._gone()
+        arrived = self.accepted & self.arrived.keys()
+        return Row(
+            fault=fault,
+            kind=self.kind,
+            sent=len(self.sent),
+            accepted=len(self.accepted),
+            delivered=len(arrived),
+            repeated=sum(self.arrived[name] - 1 for name in self.sent & self.arrived.keys()),
+            parked=len(self.accepted & self.parked - arrived),
+            delayed=len(self.accepted & self.delayed - arrived - self.parked),
+            deleted=deleted,
+            lost=len(self.missing()) - deleted,
+        )
