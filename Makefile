@@ -4,13 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SOURCES := junebug_turn bench demo tests twisted
+SOURCES := junebug_turn bench demo faults tests twisted
 
 # Nothing of the caller's environment decides which packages are used.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test lint format lock clean broker redis audit hostile large bench bench-quick bench-cache
+.PHONY: help run test lint format lock clean broker redis audit hostile large bench bench-quick bench-cache faults
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -29,6 +29,9 @@ hostile: broker ## the hostile suite with 100,000 generated bodies
 
 large: broker redis ## the tests of several processes with 5,000 messages, a minute
 	LARGE=1 $(BIN)/python -m pytest tests/integration/test_caches.py
+
+faults: broker ## play every fault around the daemon under a load, and count what becomes of all messages
+	@$(BIN)/python -m faults
 
 bench-cache: redis ## measure the caches, some minutes
 	@$(BIN)/python -m bench.cache

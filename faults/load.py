@@ -75,7 +75,9 @@ class Client(Sender):
     :ivar message_ids: those of accepted messages, the newest ones
     """
 
-    def __init__(self, account: Account, port: int, path: str, event_url: str, message_ids: deque[str]) -> None:
+    def __init__(
+        self, account: Account, port: int, path: str, event_url: str, message_ids: deque[str]
+    ) -> None:
         super().__init__(account)
         self._port = port
         self._path = path

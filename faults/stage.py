@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -50,6 +50,11 @@ class Daemon(Measured):
         """
         self.wait_for(f"{self.url}/health")
 
+    @property
+    def ended(self) -> bool:
+        """Whether it doesn't run any more."""
+        return self._guarded.status is not None
+
     def kill(self) -> None:
         """End it as ``kill -9`` does."""
         os.kill(self.pid, signal.SIGKILL)
@@ -79,7 +84,8 @@ class Stage:
     @property
     def daemon(self) -> Daemon:
         """The daemon that was started last."""
-        assert self._daemon is not None
+        if self._daemon is None:
+            raise FaultsError("the daemon was not started")
         return self._daemon
 
     def __enter__(self) -> Self:
@@ -134,9 +140,7 @@ class Stage:
 
     def new_client(self, account: Account) -> Client:
         """A client of the daemon's API."""
-        return Client(
-            account, self.port, f"{_BASE}/messages", f"{self.receiver.url}/event", self.message_ids
-        )
+        return Client(account, self.port, f"{_BASE}/messages", f"{self.receiver.url}/event", self.message_ids)
 
     def new_transport(self, account: Account) -> Transport:
         """The other side of the daemon's queues."""
@@ -151,19 +155,18 @@ class Stage:
         # The count is without those that the daemon holds.
         account.deleted(open_before, ready + (0 if account.kind == "outbound" else CONCURRENCY))
 
-    def take(self, queue: str) -> list[Any]:
-        """Empty a queue of the connector; the JSON of what was in it, nothing where there is no such queue."""
+    def take(self, *queues: str) -> list[Any]:
+        """Empty queues of the connector; the JSON of what was in them, nothing where there is no such queue."""
         connection = connect(self.node)
-        channel = connection.channel()
         bodies = []
-        try:
-            while True:
-                method, _, body = channel.basic_get(f"{self.connector}.{queue}", auto_ack=True)
-                if method is None:
-                    break
-                bodies.append(json.loads(body))
-        except ChannelClosedByBroker:
-            pass
+        for queue in queues:
+            channel = connection.channel()
+            with suppress(ChannelClosedByBroker):
+                while True:
+                    method, _, body = channel.basic_get(f"{self.connector}.{queue}", auto_ack=True)
+                    if method is None:
+                        break
+                    bodies.append(json.loads(body))
         connection.close()
         return bodies
 
@@ -228,8 +231,7 @@ class Load:
         deadline = time.monotonic() + limit
         coming = [self.accounts["inbound"], self.accounts["event"]]
         while True:
-            # What waits without hope is found at the second look.
-            _wait(lambda: not any(each.missing_and_not_deleted() for each in coming), 3.0)
+            _wait(lambda: not any(each.missing_and_not_deleted() for each in coming), 1.0)
             self._look_aside()
             if not any(each.missing_and_not_deleted() for each in coming) or time.monotonic() > deadline:
                 break
@@ -240,14 +242,15 @@ class Load:
         for kind, key in (("inbound", "message_id"), ("event", "event_id")):
             account = self.accounts[kind]
             account.parked |= {body[key] for body in self._stage.take(f"{kind}.parked")}
-            for delay in DELAYS:
-                account.delayed |= {body[key] for body in self._stage.take(f"{kind}.retry.{delay}")}
+            delayed = self._stage.take(*(f"{kind}.retry.{delay}" for delay in DELAYS))
+            account.delayed |= {body[key] for body in delayed}
 
     @property
     def faults(self) -> list[str]:
         """What went wrong besides losses, in words."""
         found = []
-        if strange := {status: count for status, count in self.answers.items() if status not in (0, 201, 503)}:
+        strange = {status: count for status, count in self.answers.items() if status not in (0, 201, 503)}
+        if strange:
             found.append(f"requests got the answers {strange}")
         if self.unknown_events:
             found.append(f"{self.unknown_events} events came whose event_url was not known any more")
