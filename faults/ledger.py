@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Callable, Set
 from threading import Lock
 
 from attrs import Factory, define, frozen
@@ -45,11 +45,6 @@ class Row:
     deleted: int
     lost: int
 
-    @property
-    def kept(self) -> bool:
-        """Whether the promise was kept: at least once; exactly once in the queue of outbound messages."""
-        return not self.lost and not (self.kind == "outbound" and self.repeated)
-
 
 @define
 class Account:
@@ -86,18 +81,17 @@ class Account:
         with self._lock:
             self.arrived[name] += 1
 
-    def under_way(self) -> set[str]:
-        """What was sent and is neither accepted nor refused yet."""
-        with self._lock:
-            return set(self.open)
+    def delete(self, delete: Callable[[], int]) -> None:
+        """Have the queue deleted.
 
-    def deleted(self, open_before: Set[str], count: int) -> None:
-        """The queue was deleted a moment ago.
-
-        :param open_before: what was under way when that began
+        :param delete: does it, and says how much was in it
         """
         with self._lock:
-            self.deletions.append(Deletion(open_before | self.open, set(self.accepted), count))
+            settled = self.sent - self.open
+        count = delete()
+        with self._lock:
+            # What was begun and confirmed meanwhile was on its way as well.
+            self.deletions.append(Deletion(self.sent - settled, set(self.accepted), count))
 
     def missing(self) -> set[str]:
         """What was accepted and was not seen anywhere yet."""

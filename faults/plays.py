@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Mapping
 
@@ -45,7 +46,16 @@ def raise_alarm(stage: Stage, seconds: float) -> None:
 
 def kill_daemon(stage: Stage, seconds: float) -> None:
     """The daemon is killed with -9, and started again after a while."""
-    stage.daemon.kill()
+    _end_daemon(stage, seconds, signal.SIGKILL)
+
+
+def stop_daemon(stage: Stage, seconds: float) -> None:
+    """The daemon is stopped in order, and started again after a while: that repeats nothing."""
+    _end_daemon(stage, seconds, signal.SIGTERM)
+
+
+def _end_daemon(stage: Stage, seconds: float, how: signal.Signals) -> None:
+    stage.daemon.end(how)
     time.sleep(seconds)
     stage.start_daemon()
     stage.daemon.wait_until_healthy()
@@ -77,6 +87,7 @@ FAULTS: Mapping[str, Fault] = {
     "connections-closed": close_connections,
     "memory-alarm": raise_alarm,
     "daemon-killed": kill_daemon,
+    "daemon-stopped": stop_daemon,
     "destination-500": destination("500"),
     "destination-resets": destination("reset"),
     "destination-hangs": destination("hang"),
@@ -85,11 +96,14 @@ FAULTS: Mapping[str, Fault] = {
 }
 """The faults by their names: each takes the stage and how many seconds it lasts, and ends with all in order."""
 
+ORDERLY = {"daemon-stopped"}
+"""Those under which nothing comes twice."""
+
 
 def play(stage: Stage, name: str, seconds: float) -> tuple[list[Row], list[str]]:
     """Run a load, and the fault ``name`` in the middle third of ``seconds``.
 
-    :returns: the counts, and what went wrong besides losses
+    :returns: the counts; and what went wrong, in words
     """
     load = stage.begin()
     try:
@@ -99,4 +113,9 @@ def play(stage: Stage, name: str, seconds: float) -> tuple[list[Row], list[str]]
         rows = load.finish(name, SETTLING)
     finally:
         load.stop()
-    return rows, load.faults
+    wrong = load.faults
+    wrong += [f"{row.lost} {row.kind} messages are lost" for row in rows if row.lost]
+    for row in rows:
+        if row.repeated and (row.kind == "outbound" or name in ORDERLY):
+            wrong.append(f"{row.kind} messages were repeated {row.repeated} times")
+    return rows, wrong

@@ -55,9 +55,9 @@ class Daemon(Measured):
         """Whether it doesn't run any more."""
         return self._guarded.status is not None
 
-    def kill(self) -> None:
-        """End it as ``kill -9`` does."""
-        os.kill(self.pid, signal.SIGKILL)
+    def end(self, how: signal.Signals) -> None:
+        """End it by a signal, and wait until it is gone."""
+        os.kill(self.pid, how)
         self._guarded.process.wait()
 
 
@@ -148,12 +148,16 @@ class Stage:
 
     def delete_queue(self, account: Account) -> None:
         """Delete the queue of one kind of message; the broker drops what is in it."""
-        open_before = account.under_way()
         connection = connect(self.node)
-        ready = connection.channel().queue_delete(f"{self.connector}.{account.kind}").method.message_count
+        channel = connection.channel()
+        # The broker's count is without those that the daemon holds.
+        held = 0 if account.kind == "outbound" else CONCURRENCY
+
+        def delete() -> int:
+            return int(channel.queue_delete(f"{self.connector}.{account.kind}").method.message_count) + held
+
+        account.delete(delete)
         connection.close()
-        # The count is without those that the daemon holds.
-        account.deleted(open_before, ready + (0 if account.kind == "outbound" else CONCURRENCY))
 
     def take(self, *queues: str) -> list[Any]:
         """Empty queues of the connector; the JSON of what was in them, nothing where there is no such queue."""

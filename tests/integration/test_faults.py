@@ -3,9 +3,10 @@ in a process of its own."""
 
 from __future__ import annotations
 
+import signal
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -43,7 +44,7 @@ def test_nothing_is_lost(stage: Stage, fault: str) -> None:
     rows, wrong = play(stage, fault, LOAD)
     assert not wrong
     assert all(row.accepted for row in rows), rows
-    assert all(row.kept for row in rows), rows
+    assert not any(row.lost for row in rows), rows
 
 
 def test_a_loss_is_seen(stage: Stage) -> None:
@@ -67,13 +68,11 @@ def test_a_loss_is_seen(stage: Stage) -> None:
     assert rows["inbound"].lost >= len(stolen & inbound.accepted) > 0
     assert gone["content"] not in outbound.arrived
     assert (rows["outbound"].lost, rows["outbound"].repeated) == (1, 1)
-    assert not rows["inbound"].kept
-    assert not rows["outbound"].kept
 
 
-def _until(condition: object, limit: float = 10) -> None:
+def _until(condition: Callable[[], bool], limit: float = 10) -> None:
     deadline = time.monotonic() + limit
-    while not condition():  # type: ignore[operator]
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -97,10 +96,11 @@ class Sequence(RuleBasedStateMachine):
 
     @initialize(seconds=st.floats(0.1, 0.3))
     def begin(self, seconds: float) -> None:
-        self.go_on(seconds)
+        self.carry_on(seconds)
 
+    # The rule whose name comes first is what hypothesis begins with: not one that takes long.
     @rule(seconds=st.floats(0.1, 0.5))
-    def go_on(self, seconds: float) -> None:
+    def carry_on(self, seconds: float) -> None:
         if not self.over:
             time.sleep(seconds)
 
@@ -136,11 +136,11 @@ class Sequence(RuleBasedStateMachine):
             self.stage.node.ctl("set_vm_memory_high_watermark", plays.ALARM)
 
     @precondition(lambda self: self.daemon_up)
-    @rule()
-    def kill_daemon(self) -> None:
+    @rule(how=st.sampled_from([signal.SIGKILL, signal.SIGTERM]))
+    def end_daemon(self, how: signal.Signals) -> None:
         self.daemon_up = False
         if not self.over:
-            self.stage.daemon.kill()
+            self.stage.daemon.end(how)
 
     @precondition(lambda self: not self.daemon_up)
     @rule()
@@ -168,7 +168,8 @@ class Sequence(RuleBasedStateMachine):
             self.start_daemon()
         rows = self.load.finish("random", plays.SETTLING)
         assert not self.load.faults, self.load.faults
-        assert all(row.kept for row in rows), rows
+        assert not any(row.lost for row in rows), rows
+        assert not rows[0].repeated, rows
 
 
 def test_random_faults(stage: Stage) -> None:
@@ -177,7 +178,7 @@ def test_random_faults(stage: Stage) -> None:
     run_state_machine_as_test(
         lambda: Sequence(stage, deadline),
         settings=settings(
-            max_examples=3,
+            max_examples=4,
             stateful_step_count=8,
             deadline=None,
             database=None,
