@@ -45,7 +45,9 @@ def raise_alarm(stage: Stage, seconds: float) -> None:
 
 
 def kill_daemon(stage: Stage, seconds: float) -> None:
-    """The daemon is killed with -9, and started again after a while."""
+    """The daemon is killed with -9 while its hands are full, and started again after a while."""
+    stage.receiver.mode = "hold"
+    time.sleep(min(seconds, 0.5))
     _end_daemon(stage, seconds, signal.SIGKILL)
 
 
@@ -56,6 +58,7 @@ def stop_daemon(stage: Stage, seconds: float) -> None:
 
 def _end_daemon(stage: Stage, seconds: float, how: signal.Signals) -> None:
     stage.daemon.end(how)
+    stage.receiver.mode = "ok"
     time.sleep(seconds)
     stage.start_daemon()
     stage.daemon.wait_until_healthy()

@@ -24,6 +24,7 @@ from faults.receiver import Receiver
 CONCURRENCY = 20
 """The daemon's ``worker_concurrency``: as many messages of a queue it may hold."""
 
+CLIENTS = 4
 DELAYS = ("30s", "5m", "30m", "2h")
 _BASE = "/channels/faults"
 
@@ -197,7 +198,7 @@ class Load:
         self.accounts = {kind: Account(kind) for kind in ("outbound", "inbound", "event")}
         self.answers: Counter[int] = Counter()
         self.unknown_events = 0
-        self._clients = [stage.new_client(self.accounts["outbound"]) for _ in range(2)]
+        self._clients = [stage.new_client(self.accounts["outbound"]) for _ in range(CLIENTS)]
         transports = [stage.new_transport(self.accounts[kind]) for kind in ("inbound", "event")]
         self._senders: list[Sender] = [*self._clients, *transports]
         for sender in self._senders:
