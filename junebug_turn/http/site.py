@@ -16,6 +16,7 @@ from junebug_turn.http.channel import ApiChannel
 from junebug_turn.http.connections import Connections
 from junebug_turn.http.request import ApiRequest
 from junebug_turn.limits import LimitOptions
+from junebug_turn.logs import debugging
 from junebug_turn.metrics import Metrics
 
 
@@ -121,13 +122,14 @@ class ApiSite(Site):
 
     def log(self, request: Any) -> None:
         """Tell of an answered request, for who debugs: a line for each would cost a sixth of the request."""
-        self.access.debug(
-            "{client} {method} {path}: {status}",
-            client=getattr(request.getClientAddress(), "host", "?"),
-            method=request.method.decode("ascii", "replace"),
-            path=request.path.decode("utf-8", "replace"),
-            status=request.code,
-        )
+        if debugging():
+            self.access.debug(
+                "{client} {method} {path}: {status}",
+                client=getattr(request.getClientAddress(), "host", "?"),
+                method=request.method.decode("ascii", "replace"),
+                path=request.path.decode("utf-8", "replace"),
+                status=request.code,
+            )
 
     def drain(self) -> Deferred[None]:
         """Refuse new requests from now on; fires when none is under way."""
