@@ -99,6 +99,9 @@ class Metrics:
             "delivery_retries", "Attempts that were followed by another.", "kind", "cause"
         )
         self._parked = self._counter("parked_messages", "Messages and events parked.", "kind", "reason")
+        # What each message needs: looking up a series by its labels costs more than counting in it.
+        self._request_series: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
+        self._publish_series: dict[tuple[str, bool], tuple[Counter, Histogram]] = {}
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self.registry.register(_Now(version, self._applications, frozenset(origins), state))
@@ -130,18 +133,29 @@ class Metrics:
         :param connector: empty for those that no application has
         :param status: the HTTP status, or ``gone`` where the client didn't wait
         """
-        labels = self._of(connector)
-        self._requests.labels(*labels, status).inc()
-        self._request_seconds.labels(*labels).observe(seconds)
+        series = self._request_series.get((connector, status))
+        if series is None:
+            labels = self._of(connector)
+            series = self._requests.labels(*labels, status), self._request_seconds.labels(*labels)
+            self._request_series[connector, status] = series
+        count, duration = series
+        count.inc()
+        duration.observe(seconds)
 
     # amqp
 
     def published(self, connector: str, seconds: float, *, confirmed: bool) -> None:
         """An outbound message was confirmed, or given up, after so long."""
-        labels = self._of(connector)
-        self._published.labels(*labels, "confirmed" if confirmed else "failed").inc()
+        series = self._publish_series.get((connector, confirmed))
+        if series is None:
+            labels = self._of(connector)
+            counter = self._published.labels(*labels, "confirmed" if confirmed else "failed")
+            series = counter, self._confirm_seconds.labels(*labels)
+            self._publish_series[connector, confirmed] = series
+        count, duration = series
+        count.inc()
         if confirmed:
-            self._confirm_seconds.labels(*labels).observe(seconds)
+            duration.observe(seconds)
 
     def parked(self, reason: str) -> None:
         """What is worked on was parked."""

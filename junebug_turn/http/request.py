@@ -74,7 +74,6 @@ class ApiRequest(server.Request):
         self.prepath = []
         self.postpath = [unquote_to_bytes(segment) for segment in self.path[1:].split(b"/")]
         try:
-            self.site.measure(self)
             self.site.admit(self)
             self.render(self.site.resource)
         except Exception:

@@ -93,29 +93,27 @@ class ApiSite(Site):
         self._under_way = 0
         self._draining: Deferred[None] | None = None
 
-    def measure(self, request: ApiRequest) -> None:
-        """Have the metrics learn how ``request`` ends, and after how long."""
-        start = self.reactor.seconds()
+    def admit(self, request: ApiRequest) -> None:
+        """Count a request until it ends, and have the metrics learn how it does, and after how long.
+
+        :raises ShuttingDown: the server is going down
+        """
+        start, admitted = self.reactor.seconds(), self._draining is None
 
         def ended(gone: object) -> None:
             connector = "" if request.mount is None else self._connectors.get(request.mount, "")
             status = str(request.code) if gone is None else "gone"
             self._metrics.request(connector, status, self.reactor.seconds() - start)
+            if admitted:
+                self._ended()
 
         request.notifyFinish().addBoth(ended)
-
-    def admit(self, request: ApiRequest) -> None:
-        """Count a request until it ends.
-
-        :raises ShuttingDown: the server is going down
-        """
-        if self._draining is not None:
+        if not admitted:
             request.setHeader(b"connection", b"close")
             raise ShuttingDown("the service is shutting down")
         self._under_way += 1
-        request.notifyFinish().addBoth(self._ended)
 
-    def _ended(self, _: object) -> None:
+    def _ended(self) -> None:
         self._under_way -= 1
         if self._under_way == 0 and self._draining is not None and not self._draining.called:
             self._draining.callback(None)
