@@ -19,6 +19,7 @@ from twisted.python.components import Componentized
 
 from junebug_turn.config import load
 from junebug_turn.errors import ConfigError
+from junebug_turn.logs.level import hear_debug
 from junebug_turn.options import Entry, all_entries
 from junebug_turn.release import release
 
@@ -119,6 +120,7 @@ class _Logging(MultiService):
         """Start what is below, and write to a new file from each SIGUSR1 on."""
         if hasattr(signal, "SIGUSR1"):
             signal.signal(signal.SIGUSR1, lambda *_: self._reactor.callFromThread(self._lines.reopen))
+        hear_debug(self._lines.debugging)
         super().startService()
 
     @inlineCallbacks
@@ -126,6 +128,7 @@ class _Logging(MultiService):
         """Stop what is below, then tell the last counts and report the last bugs."""
         yield maybeDeferred(super().stopService)
         self._lines.close()
+        hear_debug(True)
         if self._reporter is not None:
             yield deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._reporter.close)
 

@@ -8,11 +8,16 @@ from hypothesis import strategies as st
 from pika import frame, spec
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from txamqp.client import ChannelClosed, Closed, ConnectionClosed
 from txamqp.content import Content
+from zope.interface import implementer
 
 from junebug_turn.amqp import frames
 from junebug_turn.amqp.channel import Delivery, Listener, describe
+from junebug_turn.amqp.protocol import AmqpProtocol
 from tests.amqp_peer import HEADER, Peer
 
 
@@ -56,6 +61,21 @@ def connected(**limits: int) -> Peer:
 def test_it_announces_0_9_1() -> None:
     """The first bytes are AMQP 0-9-1's protocol header."""
     assert Peer().transport.value() == HEADER
+
+
+def test_it_does_not_wait_for_more_to_send() -> None:
+    """Nagle's algorithm is off, so that no message waits for the acknowledgement of what went before it."""
+
+    @implementer(ITCPTransport)
+    class Tcp(StringTransport):
+        delay = True
+
+        def setTcpNoDelay(self, enabled: bool) -> None:
+            self.delay = not enabled
+
+    transport = Tcp()
+    AmqpProtocol(Clock(), username="u", password="p", vhost="/", name="n").makeConnection(transport)
+    assert not transport.delay
 
 
 def test_the_handshake() -> None:

@@ -171,6 +171,38 @@ def test_our_own_time_is_not_the_client_s(clock: Clock) -> None:
     assert not client.ended
 
 
+def test_one_timer(clock: Clock) -> None:
+    """However many requests a connection brings, it has one timer, which goes with it."""
+    made = site(clock, header_timeout=20, idle_timeout=60)
+    own = len(clock.getDelayedCalls())  # of the site
+    client = Client(made)
+    (timer,) = clock.getDelayedCalls()[own:]
+    for _ in range(3):
+        client.send(HEAD + b"Content-Length: 0\r\n\r\n")
+        clock.advance(1)
+        assert timer in clock.getDelayedCalls()
+        assert len(clock.getDelayedCalls()) == own + 1
+    client.channel.connectionLost(Failure(ConnectionDone()))
+    assert len(clock.getDelayedCalls()) == own
+
+
+def test_times_that_grow_shorter(clock: Clock) -> None:
+    """A deadline is kept though the one before it was further away."""
+    client = Client(site(clock, header_timeout=7, body_timeout=50, idle_timeout=60))
+    for _ in range(2):
+        client.send(HEAD + b"Content-Length: 1\r\n\r\n")
+        clock.advance(49)
+        client.send(b"x")
+        clock.advance(58)
+    assert not client.ended
+    client.send(HEAD)
+    for _ in range(6):
+        clock.advance(1)
+    assert b"408" not in client.received
+    clock.advance(1)
+    assert b"408" in client.received
+
+
 def test_pipelined_requests(clock: Clock) -> None:
     """Requests that come at once are all answered."""
     client = Client(site(clock))

@@ -17,6 +17,7 @@ from twisted.python import usage
 
 from junebug_turn.config import Settings
 from junebug_turn.errors import ConfigError
+from junebug_turn.logs import debugging
 from junebug_turn.options import all_entries
 from junebug_turn.tap import Options, makeService
 
@@ -139,6 +140,16 @@ class TestMakeService:
         assert service.running
         IService(application).stopService()
         assert not service.running
+
+    @pytest.mark.parametrize("level", ["debug", "info"])
+    def test_debug_lines(self, made: list[Recorded], level: str) -> None:
+        """While the service runs at a log_level above debug, nobody needs to say what is debug."""
+        application = Application("test")
+        makeService(parsed(*complete(**{"log-level": level}))).setServiceParent(application)
+        IService(application).startService()
+        assert debugging() is (level == "debug")
+        IService(application).stopService()
+        assert debugging()
 
     def test_sentry(self, made: list[Recorded]) -> None:
         """With sentry_dsn bugs are reported; one that is no DSN ends the start with a line."""

@@ -26,7 +26,7 @@ from junebug_turn.amqp.retries import (
 )
 from junebug_turn.amqp.topology import Queue
 from junebug_turn.errors import DeliveryExhausted, DeliveryFailed, Passing, UnreadableMessage
-from junebug_turn.logs import note
+from junebug_turn.logs import debugging, note
 from junebug_turn.messages import Event, Message
 from junebug_turn.metrics import Metrics
 
@@ -94,9 +94,10 @@ class Connector:
     def publish_outbound(self, message: Message) -> Deferred[None]:
         """Give ``message`` to the transport; fires and fails as ``Broker.publish`` does."""
         fields = {"connector": self._name, "message_id": message.message_id}
-        self.log.debug(
-            "Publishing outbound message {message_id} for {to_addr}", to_addr=message.to_addr, **fields
-        )
+        if debugging():
+            self.log.debug(
+                "Publishing outbound message {message_id} for {to_addr}", to_addr=message.to_addr, **fields
+            )
 
         start = self._broker.reactor.seconds()
 
@@ -199,10 +200,14 @@ class Connector:
         """Have what is logged from now on tell of ``message``; returns the id of that, or of the event's message."""
         if isinstance(message, Message):
             note(message_id=message.message_id)
-            self.log.debug("Received inbound message {message_id}", from_addr=message.from_addr)
+            if debugging():
+                self.log.debug("Received inbound message {message_id}", from_addr=message.from_addr)
             return message.message_id
         note(message_id=message.user_message_id, event_id=message.event_id)
-        self.log.debug("Received {event_type} of message {message_id}", event_type=str(message.event_type))
+        if debugging():
+            self.log.debug(
+                "Received {event_type} of message {message_id}", event_type=str(message.event_type)
+            )
         return message.user_message_id
 
     def _failure(self, reason: str, text: str, attempts: int) -> DeliveryFailed:

@@ -28,6 +28,8 @@ class LayeredConnector(Connector):
 
     def publish_outbound(self, message: Message) -> Deferred[None]:
         """Give ``message`` to the transport, as the middlewares make it."""
+        if not self._chain.changes_outbound:
+            return super().publish_outbound(message)
         return Deferred.fromCoroutine(self._publish(message))
 
     async def _publish(self, message: Message) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import ITCPTransport
 from twisted.logger import Logger
 from txamqp.client import Closed
 from txamqp.message import Message
@@ -79,6 +80,9 @@ class AmqpProtocol(AMQClient):  # type: ignore[misc]
     # connecting
 
     def connectionMade(self) -> None:
+        if ITCPTransport.providedBy(self.transport):
+            # Otherwise a message waits in the kernel until the broker has acknowledged what went before it.
+            self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(WriteGate(self), True)
         self.write(b"AMQP\x00\x00\x09\x01")
 

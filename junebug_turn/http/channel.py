@@ -42,7 +42,9 @@ class ApiChannel(HTTPChannel):
     _idle = False
     _silent = True
     _client: str | None = None
+    _deadline: float | None = None
     _timer: IDelayedCall | None = None
+    _rings = 0.0  # when the timer does
 
     def connectionMade(self) -> None:
         """Take the connection, if there are not too many."""
@@ -67,7 +69,7 @@ class ApiChannel(HTTPChannel):
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """The connection is over."""
-        self._stop_timer()
+        self._stop()
         if self._entered:
             self.site.connections.leave(self._client)
         if self._lingers:
@@ -102,7 +104,7 @@ class ApiChannel(HTTPChannel):
     def allContentReceived(self) -> None:
         """The body is complete: the client's time ends, and ours begins."""
         if not self.over:
-            self._stop_timer()
+            self._deadline = None
             super().allContentReceived()
 
     def requestDone(self, request: Any) -> None:
@@ -165,14 +167,37 @@ class ApiChannel(HTTPChannel):
         self._within(LINGER)
 
     def _within(self, seconds: float) -> None:
-        """Give the client ``seconds`` from now for what comes next."""
-        self._stop_timer()
-        self._timer = self.site.reactor.callLater(seconds, self._late)
+        """Give the client ``seconds`` from now for what comes next.
 
-    def _stop_timer(self) -> None:
+        A timer for each of them, started and stopped again, cost more than most of what a request needs.  One is
+        left alone until it rings, which it does before any deadline that may be set meanwhile.
+        """
+        now = self.site.reactor.seconds()
+        self._deadline = now + seconds
+        if self._timer is None or self._rings > self._deadline:
+            self._stop()
+            self._ring_within(seconds, now)
+
+    def _ring_within(self, seconds: float, now: float) -> None:
+        limits = self.site.limits
+        seconds = min(seconds, limits.header_timeout, limits.body_timeout, limits.idle_timeout)
+        self._rings = now + seconds
+        self._timer = self.site.reactor.callLater(seconds, self._ring)
+
+    def _stop(self) -> None:
         timer, self._timer = self._timer, None
-        if timer is not None and timer.active():
+        if timer is not None:
             timer.cancel()
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._deadline is None:
+            return
+        now = self.site.reactor.seconds()
+        if now < self._deadline:
+            self._ring_within(self._deadline - now, now)
+        else:
+            self._late()
 
     def _late(self) -> None:
         if self.over:

@@ -80,7 +80,6 @@ class ApiRequest(server.Request):
         self.postpath = segments_of(self.path)
         self.mount = self.site.mount_of(self.postpath)
         try:
-            self.site.measure(self)
             self.site.admit(self)
             self.render(self.site.resource)
         except Exception:

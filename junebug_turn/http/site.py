@@ -17,6 +17,7 @@ from junebug_turn.http.channel import ApiChannel
 from junebug_turn.http.connections import Connections
 from junebug_turn.http.request import ApiRequest
 from junebug_turn.limits import LimitOptions
+from junebug_turn.logs import debugging
 from junebug_turn.metrics import Metrics
 
 
@@ -118,41 +119,40 @@ class ApiSite(Site):
         """Count a request that was answered before it had arrived as a whole."""
         self._metrics.request(mount.connector, str(status), None)
 
-    def measure(self, request: ApiRequest) -> None:
-        """Have the metrics learn how ``request`` ends, and after how long."""
-        start = self.reactor.seconds()
+    def admit(self, request: ApiRequest) -> None:
+        """Count a request until it ends, and have the metrics learn how it does, and after how long.
+
+        :raises ShuttingDown: the server is going down
+        """
+        start, admitted = self.reactor.seconds(), self._draining is None
 
         def ended(gone: object) -> None:
             status = str(request.code) if gone is None else "gone"
             self._metrics.request(request.mount.connector, status, self.reactor.seconds() - start)
+            if admitted:
+                self._ended()
 
         request.notifyFinish().addBoth(ended)
-
-    def admit(self, request: ApiRequest) -> None:
-        """Count a request until it ends.
-
-        :raises ShuttingDown: the server is going down
-        """
-        if self._draining is not None:
+        if not admitted:
             request.setHeader(b"connection", b"close")
             raise ShuttingDown("the service is shutting down")
         self._under_way += 1
-        request.notifyFinish().addBoth(self._ended)
 
-    def _ended(self, _: object) -> None:
+    def _ended(self) -> None:
         self._under_way -= 1
         if self._under_way == 0 and self._draining is not None and not self._draining.called:
             self._draining.callback(None)
 
     def log(self, request: Any) -> None:
         """Tell of an answered request, for who debugs: a line for each would cost a sixth of the request."""
-        self.access.debug(
-            "{client} {method} {path}: {status}",
-            client=getattr(request.getClientAddress(), "host", "?"),
-            method=request.method.decode("ascii", "replace"),
-            path=request.path.decode("utf-8", "replace"),
-            status=request.code,
-        )
+        if debugging():
+            self.access.debug(
+                "{client} {method} {path}: {status}",
+                client=getattr(request.getClientAddress(), "host", "?"),
+                method=request.method.decode("ascii", "replace"),
+                path=request.path.decode("utf-8", "replace"),
+                status=request.code,
+            )
 
     def drain(self) -> Deferred[None]:
         """Refuse new requests from now on; fires when none is under way."""

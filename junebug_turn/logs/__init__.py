@@ -18,9 +18,10 @@ from zope.interface import implementer
 
 from junebug_turn.logs.context import about, current, note, with_context
 from junebug_turn.logs.form import json_line, text_line
+from junebug_turn.logs.level import debugging
 from junebug_turn.logs.limit import Limiter
 
-__all__ = ["Lines", "about", "current", "note"]
+__all__ = ["Lines", "about", "current", "debugging", "note"]
 
 # Level names of Python's logging, which existing configuration files carry, and Twisted's own.
 _LEVELS = {
@@ -58,6 +59,11 @@ class Lines:
         self._file: LogFile | None = None
         self._write = self._target(twistd, json_line if log_format == "json" else text_line, full_addresses)
         self._limiter = Limiter(self._show)
+
+    @property
+    def debugging(self) -> bool:
+        """Whether ``debug`` lines are shown."""
+        return bool(self._lowest <= LogLevel.debug)
 
     def __call__(self, event: LogEvent) -> None:
         level = event.get("log_level")

@@ -133,7 +133,7 @@ def _is_legacy(event: LogEvent) -> bool:
 
 def _time(event: LogEvent) -> str:
     moment = datetime.fromtimestamp(event.get("log_time") or 0.0, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
+    return moment.isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
 
 
 def _level(event: LogEvent) -> str:

@@ -85,6 +85,9 @@ class Metrics:
             "delayed_messages", "Messages and events moved to a delay queue.", "kind", "reason"
         )
         self._parked = self._counter("parked_messages", "Messages and events parked.", "kind", "reason")
+        # What each message needs: looking up a series by its labels costs more than counting in it.
+        self._request_series: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
+        self._publish_series: dict[tuple[str, bool], tuple[Counter, Histogram]] = {}
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self.registry.register(Now(version, self._applications, frozenset(origins), state))
@@ -117,10 +120,15 @@ class Metrics:
         :param status: the HTTP status, or ``gone`` where the client didn't wait
         :param seconds: how long it took; None for one that never arrived as a whole
         """
-        labels = self._of(connector)
-        self._requests.labels(*labels, status).inc()
+        series = self._request_series.get((connector, status))
+        if series is None:
+            labels = self._of(connector)
+            series = self._requests.labels(*labels, status), self._request_seconds.labels(*labels)
+            self._request_series[connector, status] = series
+        count, duration = series
+        count.inc()
         if seconds is not None:
-            self._request_seconds.labels(*labels).observe(seconds)
+            duration.observe(seconds)
 
     def repeated(self, connector: str) -> None:
         """A request came again: it gets the answer of the first one."""
@@ -130,10 +138,16 @@ class Metrics:
 
     def published(self, connector: str, seconds: float, *, confirmed: bool) -> None:
         """An outbound message was confirmed, or given up, after so long."""
-        labels = self._of(connector)
-        self._published.labels(*labels, "confirmed" if confirmed else "failed").inc()
+        series = self._publish_series.get((connector, confirmed))
+        if series is None:
+            labels = self._of(connector)
+            counter = self._published.labels(*labels, "confirmed" if confirmed else "failed")
+            series = counter, self._confirm_seconds.labels(*labels)
+            self._publish_series[connector, confirmed] = series
+        count, duration = series
+        count.inc()
         if confirmed:
-            self._confirm_seconds.labels(*labels).observe(seconds)
+            duration.observe(seconds)
 
     def delayed(self, reason: str) -> None:
         """What is worked on was moved to a delay queue."""

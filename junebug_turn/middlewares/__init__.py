@@ -60,6 +60,11 @@ class Chain:
         self._outbound = [each for each in everyone if each.outbound_enabled(connector_name)]
         self._event = [each for each in everyone if each.event_enabled(connector_name)]
 
+    @property
+    def changes_outbound(self) -> bool:
+        """Whether an outbound message can come out otherwise than it went in."""
+        return bool(self._outbound)
+
     async def inbound(self, message: Message) -> Message:
         """An inbound message as the application gets it."""
         for each in self._inbound:

@@ -67,7 +67,7 @@ class TurnApi:
     # Two routes, so that neither form is redirected to the other.
     @router.route("/messages", methods=["POST"])
     @router.route("/messages/", methods=["POST"])
-    async def send_message(self, request: Request) -> bytes:
+    def send_message(self, request: Request) -> Deferred[bytes]:
         """Send an outbound message; the signature is checked before anything of the body is read."""
         content: Any = request.content
         body: bytes = content.read()
@@ -76,7 +76,8 @@ class TurnApi:
         self._rate.take()
         key = sha256(body).digest()
         request.notifyFinish().addCallbacks(lambda _: self._unanswered.forget(key), lambda _: None)
-        return write_body(request, 200, await self._unanswered.run(key, lambda: self._send(body)))
+        sent = self._unanswered.run(key, lambda: self._send(body))
+        return sent.addCallback(lambda answer: write_body(request, 200, answer))
 
     def _repeated(self) -> None:
         self._metrics.repeated(self._application.options.connector_name)
