@@ -36,9 +36,13 @@ MAX_WAITING = 1000  # lines typed while the broker is away
 _TELNET = re.compile(rb"\xff\xfa.*?\xff\xf0|\xff[\xfb-\xfe].|\xff[\xf0-\xf9\xff]", re.DOTALL)
 
 
+_saying = threading.Lock()
+
+
 def say(name: str, text: str) -> None:
     """One line for whoever looks on."""
-    print(f"{name} | {text}", flush=True)
+    with _saying:
+        print(f"{name} | {text}", flush=True)
 
 
 def timestamp() -> str:
@@ -323,3 +327,5 @@ if __name__ == "__main__":
     # Its lines about a broker that is away would hide the one that says so.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     asyncio.run(_main(arguments(sys.argv[1:])))
+    # For good: the interpreter must not end while the thread for the broker is in the middle of a line.
+    _saying.acquire()
