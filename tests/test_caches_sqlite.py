@@ -361,14 +361,15 @@ async def test_entries_are_counted(make: Any) -> None:
     """Once a minute the entries of the connector that have not expired are counted, for the metrics."""
     clock = ThreadedClock()
     cache = await make(clock, timeout=100)
-    for number in range(3):
-        await cache.store_inbound(message(f"m{number}", f"a{number}"))
-    await cache.store_outbound(message(), None, None)
-    clock.advance(COUNT_INTERVAL)
 
     def entries() -> list[int | None]:
         return [part.entries for part in cache.stats().parts.values()]
 
+    await until(lambda: entries() == [0, 0, 0], "the first counting")
+    for number in range(3):
+        await cache.store_inbound(message(f"m{number}", f"a{number}"))
+    await cache.store_outbound(message(), None, None)
+    clock.advance(COUNT_INTERVAL)
     await until(lambda: entries() == [3, 1, 0], "the counting")
     clock.advance(COUNT_INTERVAL)
     await until(lambda: entries() == [0, 0, 0], "the next one")
