@@ -29,6 +29,7 @@ from typing import Any
 from twisted.internet import task
 from twisted.internet.defer import Deferred, gatherResults
 
+from bench.load import NoWrk, ensure_wrk
 from demo.rabbitmq import ROOT, RabbitNode, free_port
 from demo.redis import RedisServer
 from junebug_turn.caches import Cache, make_cache
@@ -223,6 +224,10 @@ def main() -> None:
         await memory(100_000 if quick else 1_000_000)
         await alone(reactor, kinds, 2_000 if quick else 10_000)
 
+    try:
+        ensure_wrk()
+    except NoWrk as missing:
+        raise SystemExit(str(missing)) from None
     with configs() as kinds:
         in_daemon(kinds, 1 if quick else 5, 2 if quick else 5)
         try:
