@@ -29,7 +29,8 @@ from typing import Any
 from twisted.internet import task
 from twisted.internet.defer import Deferred, gatherResults
 
-from bench.load import NoWrk, ensure_wrk
+from bench.load import ensure_wrk
+from bench.processes import NoWrk
 from demo.rabbitmq import ROOT, RabbitNode, free_port
 from demo.redis import RedisServer
 from junebug_turn.caches import Cache, make_cache
