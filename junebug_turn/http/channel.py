@@ -143,7 +143,7 @@ class ApiChannel(HTTPChannel):
         answer = answer_for(error)
         # Before the first line's end, or after a request's, it has no path.
         path = getattr(self, "_path", b"").partition(b"?")[0]
-        mount = self.site.mount_of(segments_of(path))
+        mount, _ = self.site.find(segments_of(path))
         if self._entered:
             self.site.refused(mount, answer.status)
         body = line_of_json(mount.to_json(answer))

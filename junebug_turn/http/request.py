@@ -78,7 +78,7 @@ class ApiRequest(server.Request):
         self.setHeader(b"date", datetimeToString())
         self.prepath = []
         self.postpath = segments_of(self.path)
-        self.mount = self.site.mount_of(self.postpath)
+        self.mount, self.depth = self.site.find(self.postpath)
         try:
             self.site.admit(self)
             self.render(self.site.resource)

@@ -46,14 +46,15 @@ class Root(Resource):
         super().__init__()
         self._mounts = {tuple(path.encode("utf-8").split(b"/")[1:]): mounts[path] for path in mounts}
         self._lengths = sorted({len(segments) for segments in self._mounts}, reverse=True)
+        self._elsewhere = Mount(self)
 
-    def find(self, segments: list[bytes]) -> tuple[Mount | None, int]:
-        """What is mounted at a path of these segments, and how many of them lead to it."""
+    def find(self, segments: list[bytes]) -> tuple[Mount, int]:
+        """What is mounted at a path of these segments, and how many of them lead to it; elsewhere the root itself."""
         for length in self._lengths:
             mount = self._mounts.get(tuple(segments[:length]))
             if mount is not None:
                 return mount, length
-        return None, 0
+        return self._elsewhere, 0
 
     def render(self, request: Any) -> Any:
         """Let the mounted resource answer.
@@ -62,8 +63,8 @@ class Root(Resource):
         """
         segments = request.postpath
         path = _text(segments)
-        mount, length = self.find(segments)
-        if mount is not None:
+        mount, length = request.mount, request.depth
+        if mount is not self._elsewhere:
             request.prepath, request.postpath = segments[:length], segments[length:]
             return mount.resource.render(request)
         if segments[0] == b"channels" and len(segments) > 1:
@@ -111,9 +112,9 @@ class ApiSite(Site):
         self._under_way = 0
         self._draining: Deferred[None] | None = None
 
-    def mount_of(self, segments: list[bytes]) -> Mount:
-        """What has a request's path; for any other path a mount without connector."""
-        return self._root.find(segments)[0] or Mount(self._root)
+    def find(self, segments: list[bytes]) -> tuple[Mount, int]:
+        """See ``Root.find``."""
+        return self._root.find(segments)
 
     def refused(self, mount: Mount, status: int) -> None:
         """Count a request that was answered before it had arrived as a whole."""
