@@ -53,7 +53,10 @@ def result(awaitable: Awaitable[T]) -> T:
 
 
 class ThreadedClock(Clock):
-    """A clock that runs threads as the reactor does."""
+    """A clock that runs threads, and what is to come in the next turn, as the reactor does."""
+
+    def callLater(self, when: float, what: Any, *args: Any, **kwargs: Any) -> Any:
+        return (reactor if when == 0 else super()).callLater(when, what, *args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(reactor, name)

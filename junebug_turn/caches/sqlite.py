@@ -25,6 +25,7 @@ from junebug_turn.caches.sqlite_entries import (
     Entries,
     count_entries,
     pack_key,
+    unpack_key,
 )
 from junebug_turn.caches.sqlite_file import SqliteFile, Write, check_file
 from junebug_turn.caches.watch import Watch
@@ -153,10 +154,10 @@ class SqliteCache(Cache):
             packed = None if key is None else entries.get(cursor, INBOUND, key)
             return None if key is None or packed is None else (key, packed)
 
-        found = self._parts[INBOUND].asked(await self._watch.run(self._file.read(read)))
+        found = self._parts[INBOUND].asked(await self._watch.result(self._file.read(read)))
         if found is None:
             return None
-        message = self._message(found[0].decode("utf-8", "surrogatepass"), found[1])
+        message = self._message(unpack_key(found[0]), found[1])
         # After it was forgotten it may have come again from another address.
         return message if message is not None and message.from_addr == from_addr else None
 
@@ -214,7 +215,7 @@ class SqliteCache(Cache):
 
     async def _get(self, kind: str, name: str) -> bytes | None:
         entries, key = self._entries(), pack_key(name)
-        found = await self._watch.run(self._file.read(lambda cursor: entries.get(cursor, kind, key)))
+        found = await self._watch.result(self._file.read(lambda cursor: entries.get(cursor, kind, key)))
         part = self._parts.get(kind)
         return found if part is None else part.asked(found)
 
@@ -223,17 +224,11 @@ class SqliteCache(Cache):
         await self._write((self._connector, kind, pack_key(name), value, expires))
 
     async def _write(self, write: Write) -> None:
-        async def work() -> None:
-            await self._file.write(write)
-
-        await self._watch.run(work())
+        await self._watch.result(self._file.write(write))
 
     def _sweep(self) -> Deferred[None]:
         now = self._reactor.seconds()
-        sql = (
-            "DELETE FROM entries WHERE (connector, kind, key) IN "
-            "(SELECT connector, kind, key FROM entries WHERE expires <= ? LIMIT ?)"
-        )
+        sql = "DELETE FROM entries WHERE rowid IN (SELECT rowid FROM entries WHERE expires <= ? LIMIT ?)"
 
         def delete(cursor: Any) -> None:
             cursor.execute(sql, (now, SWEEP_SIZE))
@@ -244,7 +239,7 @@ class SqliteCache(Cache):
         now = self._reactor.seconds()
 
         async def count() -> None:
-            counts = await self._watch.run(
+            counts = await self._watch.result(
                 self._file.read(lambda cursor: count_entries(cursor, self._connector, now, list(self._parts)))
             )
             for part, entries in zip(self._parts.values(), counts, strict=True):

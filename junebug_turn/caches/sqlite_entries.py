@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import frozen
 
-from junebug_turn.caches import packing
+from junebug_turn.caches import packing, store
 
 INBOUND, LAST, OUTBOUND, EVENTS, MENU = "i", "l", "o", "e", "m"
 
@@ -61,10 +61,21 @@ class Entries:
             self.put(cursor, LAST, pack_key(from_addr), key)
 
 
+_ID, _NAME = b"\0", b"\1"
+
+
 def pack_key(name: str) -> bytes:
-    """``name`` as a key."""
-    # An id from JSON can have half a surrogate pair, which is no UTF-8.
-    return name.encode("utf-8", "surrogatepass")
+    """``name`` as a key: that of an id, as nearly all are, is half as long."""
+    key = store.pack_key(name)
+    if isinstance(key, bytes):
+        return _ID + key
+    # A name from JSON can have half a surrogate pair, which is no UTF-8.
+    return _NAME + key.encode("utf-8", "surrogatepass")
+
+
+def unpack_key(key: bytes) -> str:
+    """The name that ``pack_key`` made ``key`` of."""
+    return store.unpack_key(key[1:] if key[:1] == _ID else key[1:].decode("utf-8", "surrogatepass"))
 
 
 def count_entries(cursor: Any, connector: str, now: float, kinds: Sequence[str]) -> list[int]:

@@ -9,35 +9,27 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from twisted.enterprise.adbapi import ConnectionPool
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from junebug_turn.caches.sqlite_batches import Batches
+from junebug_turn.caches.sqlite_schema import SCHEMA_VERSION, migrate, version_of
 from junebug_turn.errors import ConfigError
 
-T = TypeVar("T")
 Row = tuple[str, str, bytes, bytes, float]
 """An entry: connector, kind, key, value and the time at which it expires."""
 
 Write = Row | Callable[[Any], None]
 """A part of a commit: an entry, or something that is given the cursor of the writer's thread."""
 
+Read = Callable[[Any], Any]
+"""Is given the cursor of the reader's thread."""
+
 MAX_ROWS = 500
 """Entries that one statement stores; SQLite allows 32,766 parameters."""
-
-SCHEMA_VERSION = 1
-
-# kind: i inbound, l the last inbound of an address, o outbound, e the events of a message, m menu
-_SCHEMA = (
-    """CREATE TABLE entries (
-        connector TEXT NOT NULL, kind TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, expires REAL NOT NULL,
-        PRIMARY KEY (connector, kind, key)
-    ) WITHOUT ROWID""",
-    "CREATE INDEX entries_expires ON entries (expires)",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
-)
 
 
 def check_file(path: Path, key: str) -> None:
@@ -51,7 +43,7 @@ def check_file(path: Path, key: str) -> None:
         # Not mode=ro: without its -wal file a database that was not closed could not be read.
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=1)
         try:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            version = version_of(connection)
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         finally:
             connection.close()
@@ -102,10 +94,8 @@ class SqliteFile:
             "cp_openfun": self._opened,
             "cp_noisy": False,
         }
-        self._writer = _Pool(path, **options)
-        self._reader = _Pool(path, **options)
-        self._next: dict[Deferred[None], Write] = {}
-        self._committing: Deferred[None] | None = None
+        self._writes: Batches[Write] = Batches(reactor, _Pool(path, **options), wait, _write)
+        self._reads: Batches[Read] = Batches(reactor, _Pool(path, **options), wait, _read)
 
     def _opened(self, connection: Any) -> None:
         """Set up a connection, in its thread."""
@@ -113,7 +103,7 @@ class SqliteFile:
             self._use_wal(connection)
             # A commit is on the disk when it returns, whatever ends then.
             connection.execute("PRAGMA synchronous = FULL")
-            self._migrate(connection)
+            migrate(connection)
         except BaseException:
             # adbapi does not keep a connection whose set-up failed, and would not close it.
             connection.close()
@@ -131,79 +121,36 @@ class SqliteFile:
                     raise
                 time.sleep(0.01)
 
-    def _migrate(self, connection: Any) -> None:
-        if self._version(connection) == SCHEMA_VERSION:
-            return
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            # Another process may have been faster.
-            version = self._version(connection)
-            if version > SCHEMA_VERSION:
-                raise sqlite3.DatabaseError(f"schema version {version} is newer than {SCHEMA_VERSION}")
-            if version == 0:
-                for statement in _SCHEMA:
-                    connection.execute(statement)
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-
-    @staticmethod
-    def _version(connection: Any) -> int:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        return int(version)
-
-    async def read(self, work: Callable[[Any], T]) -> T:
-        """The result of ``work``, which is given a cursor, in the reader's thread."""
-        return await self._reader.runInteraction(work)  # type: ignore[no-any-return]
+    def read(self, work: Read) -> Deferred[Any]:
+        """The result of ``work``."""
+        return self._reads.add(work)
 
     def write(self, work: Write) -> Deferred[None]:
         """Have ``work`` done in the next commit, in the order of the calls; fires when that is on the disk.
 
-        What comes while a commit is under way shares the next one: its cost, mostly the disk's, is then that of
-        all.  Cancelling withdraws what was not begun.
+        Cancelling withdraws what was not begun.
         """
-        waiting: Deferred[None] = Deferred(self._withdraw)
-        self._next[waiting] = work
-        if self._committing is None:
-            self._commit()
-        return waiting
-
-    def _withdraw(self, waiting: Deferred[None]) -> None:
-        self._next.pop(waiting, None)
-
-    def _commit(self) -> None:
-        batch, self._next = self._next, {}
-        works = list(batch.values())
-        self._committing = self._writer.runInteraction(_write, works)
-        self._committing.addBoth(self._committed, list(batch))
-
-    def _committed(self, result: object, waiting: list[Deferred[None]]) -> None:
-        self._committing = None
-        if self._next:
-            self._commit()
-        for one in waiting:
-            if one.called:
-                # Cancelled after its commit had begun.
-                continue
-            # Each needs a failure of its own: one that is handled is emptied.
-            if isinstance(result, Failure):
-                one.errback(Failure(result.value))
-            else:
-                one.callback(None)
+        return self._writes.add(work)
 
     async def stop(self) -> None:
-        """Finish the commits that were asked for and close the file."""
-        while self._committing is not None:
-            done: Deferred[None] = Deferred()
-            self._committing.chainDeferred(done)
-            await done
-        for pool in (self._writer, self._reader):
-            pool.close()
+        """Finish what was asked for and close the file."""
+        await self._writes.stop()
+        await self._reads.stop()
 
 
-def _write(cursor: Any, works: list[Write]) -> None:
+def _read(cursor: Any, works: list[Read]) -> list[Any]:
+    return [_result(work, cursor) for work in works]
+
+
+def _result(work: Read, cursor: Any) -> Any:
+    try:
+        return work(cursor)
+    except Exception:
+        # A page that is damaged is the fault of those who ask for what is in it.
+        return Failure()
+
+
+def _write(cursor: Any, works: list[Write]) -> list[None]:
     """Do all of ``works`` in one transaction.
 
     Entries go many to a statement, and a statement alone needs no words around it: each call of SQLite gives Python's
@@ -212,12 +159,13 @@ def _write(cursor: Any, works: list[Write]) -> None:
     steps = list(_steps(works))
     if len(steps) == 1 and isinstance(works[0], tuple):
         steps[0](cursor)
-        return
+        return [None] * len(works)
     # Immediate: a transaction that reads first and writes then could find that another process was faster.
     cursor.execute("BEGIN IMMEDIATE")
     for step in steps:
         step(cursor)
     cursor.execute("COMMIT")
+    return [None] * len(works)
 
 
 def _steps(works: list[Write]) -> Iterator[Callable[[Any], None]]:

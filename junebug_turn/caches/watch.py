@@ -39,12 +39,19 @@ class Watch:
         self.failures = 0
 
     async def run(self, work: Coroutine[Deferred[Any], Any, T]) -> T:
-        """The result of ``work``.
+        """The result of ``work``, for which it has the timeout.
+
+        :raises CacheError: the cache failed, or took too long
+        """
+        return await self.result(Deferred.fromCoroutine(work).addTimeout(self._timeout, self._clock))
+
+    async def result(self, waiting: Deferred[T]) -> T:
+        """What comes of ``waiting``, which fails by itself with a ``TimeoutError`` after the timeout.
 
         :raises CacheError: the cache failed, or took too long
         """
         try:
-            result = await Deferred.fromCoroutine(work).addTimeout(self._timeout, self._clock)
+            result = await waiting
         except self._faults as error:
             timed_out = isinstance(error, DeferredTimeout)
             self._failed(f"no answer within {self._timeout:g} s" if timed_out else _line(error))
