@@ -14,6 +14,7 @@ from demo.rabbitmq import RabbitNode
 from junebug_turn.messages import Event
 from junebug_turn.turn.signature import HEADER, sign
 from tests.daemon import Answered, Running, reactor, running
+from tests.integration.conftest import Start
 from tests.integration.test_junebug import inbound
 from tests.middlewares import Mark
 from tests.receiver import Receiver
@@ -25,45 +26,29 @@ AUTH = {"tokens": [TOKEN], "users": {"rapidpro": "its-password"}}
 
 
 @pytest_twisted.async_yield_fixture
-async def junebug(
-    request: pytest.FixtureRequest,
-    rabbitmq: RabbitNode,
-    connector_name: str,
-    pika_channel: BlockingChannel,
-    receiver: Receiver,
-) -> AsyncIterator[Running]:
+async def junebug(start: Start, receiver: Receiver) -> AsyncIterator[Running]:
     """The daemon with one Junebug application, and the options of the test's marker."""
-    marker = request.node.get_closest_marker("options")
-    options = {
-        "base_url_path": "/jb",
-        "mo_message_url": receiver.url("/inbound"),
-        "default_from_addr": "8110",
-        "retry_delay_base": 0,
-        **(marker.kwargs if marker else {}),
-    }
-    async with running(rabbitmq, connector_name, pika_channel, receiver, "junebug", **options) as side:
+    async with start(
+        "junebug",
+        base_url_path="/jb",
+        mo_message_url=receiver.url("/inbound"),
+        default_from_addr="8110",
+        retry_delay_base=0,
+    ) as side:
         yield side
 
 
 @pytest_twisted.async_yield_fixture
-async def turn(
-    request: pytest.FixtureRequest,
-    rabbitmq: RabbitNode,
-    connector_name: str,
-    pika_channel: BlockingChannel,
-    receiver: Receiver,
-) -> AsyncIterator[Running]:
+async def turn(start: Start, receiver: Receiver) -> AsyncIterator[Running]:
     """The daemon with one Turn application, and the options of the test's marker."""
-    marker = request.node.get_closest_marker("options")
-    options = {
-        "vumi_api_path": "/turn",
-        "turn_api_url": receiver.url("/turn"),
-        "auth_token": "token-for-turn",
-        "turn_hmac_secret": SECRET,
-        "default_from_addr": "8110",
-        **(marker.kwargs if marker else {}),
-    }
-    async with running(rabbitmq, connector_name, pika_channel, receiver, "turn", **options) as side:
+    async with start(
+        "turn",
+        vumi_api_path="/turn",
+        turn_api_url=receiver.url("/turn"),
+        auth_token="token-for-turn",
+        turn_hmac_secret=SECRET,
+        default_from_addr="8110",
+    ) as side:
         yield side
 
 

@@ -10,12 +10,11 @@ import pytest
 import pytest_twisted
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
-from pika.adapters.blocking_connection import BlockingChannel
 from twisted.internet.threads import deferToThread
 
-from demo.rabbitmq import RabbitNode
 from junebug_turn.messages import Event, Message
-from tests.daemon import Answered, Running, in_reactor, running, until
+from tests.daemon import Answered, Running, in_reactor, until
+from tests.integration.conftest import Start
 from tests.receiver import HANG, Answer, Receiver
 from tests.strategies import json_objects, json_values
 from tests.test_messages import MESSAGE_KEYS
@@ -37,24 +36,16 @@ def inbound(**fields: Any) -> Message:
 
 
 @pytest_twisted.async_yield_fixture
-async def junebug(
-    request: pytest.FixtureRequest,
-    rabbitmq: RabbitNode,
-    connector_name: str,
-    pika_channel: BlockingChannel,
-    receiver: Receiver,
-) -> AsyncIterator[Running]:
+async def junebug(start: Start, receiver: Receiver) -> AsyncIterator[Running]:
     """The daemon with one Junebug application; a test gives more options through ``with_options``."""
-    marker = request.node.get_closest_marker("options")
-    options = {
-        "base_url_path": PATH,
-        "mo_message_url": receiver.url("/inbound"),
-        "default_event_url": receiver.url("/events"),
-        "default_from_addr": "8110",
-        "retry_delay_base": 0,
-        **(marker.kwargs if marker else {}),
-    }
-    async with running(rabbitmq, connector_name, pika_channel, receiver, "junebug", **options) as side:
+    async with start(
+        "junebug",
+        base_url_path=PATH,
+        mo_message_url=receiver.url("/inbound"),
+        default_event_url=receiver.url("/events"),
+        default_from_addr="8110",
+        retry_delay_base=0,
+    ) as side:
         yield side
 
 

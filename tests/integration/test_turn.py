@@ -14,14 +14,13 @@ import pytest
 import pytest_twisted
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
-from pika.adapters.blocking_connection import BlockingChannel
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.logger import capturedLogs
 
-from demo.rabbitmq import RabbitNode
 from junebug_turn.messages import Event, Message
-from tests.daemon import Answered, Running, in_reactor, running, until
+from tests.daemon import Answered, Running, in_reactor, until
+from tests.integration.conftest import Start
 from tests.receiver import HANG, Receiver
 from tests.strategies import json_objects, json_values
 from tests.test_turn_messages import BUTTONS, DOCUMENTED_REQUEST
@@ -32,25 +31,17 @@ PHONE = "+26612345678"
 
 
 @pytest_twisted.async_yield_fixture
-async def turn(
-    request: pytest.FixtureRequest,
-    rabbitmq: RabbitNode,
-    connector_name: str,
-    pika_channel: BlockingChannel,
-    receiver: Receiver,
-) -> AsyncIterator[Running]:
+async def turn(start: Start, receiver: Receiver) -> AsyncIterator[Running]:
     """The daemon with one Turn application; a test gives more options through its mark."""
-    marker = request.node.get_closest_marker("options")
-    options = {
-        "vumi_api_path": PATH,
-        "turn_api_url": receiver.url("/v1"),
-        "auth_token": "t0ken",
-        "turn_hmac_secret": SECRET,
-        "default_from_addr": "8110",
-        "retry_delay_base": 0,
-        **(marker.kwargs if marker else {}),
-    }
-    async with running(rabbitmq, connector_name, pika_channel, receiver, "turn", **options) as side:
+    async with start(
+        "turn",
+        vumi_api_path=PATH,
+        turn_api_url=receiver.url("/v1"),
+        auth_token="t0ken",
+        turn_hmac_secret=SECRET,
+        default_from_addr="8110",
+        retry_delay_base=0,
+    ) as side:
         yield side
 
 
