@@ -8,38 +8,21 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from importlib import import_module
+from collections.abc import Callable
+from contextlib import ExitStack
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench import load, soak, table
+from bench import cache, load, soak, table
 from bench.measures import FULL, QUICK, Bench, Figures, Side
 from bench.processes import BenchError, NoWrk, Receiver
 from demo.rabbitmq import ROOT, NodeError, RabbitNode, ensure_installed
 
 APPLICATIONS = ("junebug", "turn")
+CACHE_ROUNDS = 12
 LIBRARIES = ("Twisted", "klein", "Werkzeug", "treq", "txAMQP", "attrs")
-
-
-@contextmanager
-def other_caches(folder: Path) -> Iterator[dict[str, dict[str, Any]]]:
-    """The caches besides the one in memory, by their short names, with their options; where they exist."""
-    found: dict[str, dict[str, Any]] = {}
-    with ExitStack() as stack:
-        if find_spec("junebug_turn.caches.sqlite") is not None:
-            own = stack.enter_context(TemporaryDirectory(dir=folder))
-            found["sqlite"] = {"path": f"{own}/cache.sqlite"}
-        if find_spec("junebug_turn.caches.redis") is not None:
-            redis = import_module("demo.redis")
-            redis.ensure_installed()
-            found["redis"] = {"url": stack.enter_context(redis.RedisServer()).url}
-        yield found
 
 
 def measure(bench: Bench, quick: bool) -> dict[str, Figures]:
@@ -53,10 +36,14 @@ def measure(bench: Bench, quick: bool) -> dict[str, Figures]:
         for name, figures in rounds[0].items()
     }
     if not quick:
-        with other_caches(bench.folder) as caches:
-            for cache, options in caches.items():
-                say(f"the {cache} cache")
-                results |= other_cache(bench, cache, options)
+        with cache.configs() as kinds:
+            for kind in ("sqlite", "redis"):
+                say(f"the {kind} cache")
+                results |= other_cache(bench, kind, kinds[kind])
+        say("the caches beside one another")
+        with cache.configs() as kinds:
+            for kind, (rate, part) in cache.in_daemon(bench.node, kinds, CACHE_ROUNDS).items():
+                results[f"in turns, {kind}"] = {"rate": rate, "part": part}
         say("two processes")
         results |= processes(bench)
     return results
@@ -88,15 +75,15 @@ def _grown(side: Side, work: Callable[[], Figures], results: dict[str, Figures],
     return side.daemon.memory - before
 
 
-def other_cache(bench: Bench, cache: str, options: dict[str, Any]) -> dict[str, Figures]:
+def other_cache(bench: Bench, kind: str, options: dict[str, Any]) -> dict[str, Figures]:
     """The daemon with another cache."""
     results: dict[str, Figures] = {}
     for application in APPLICATIONS:
-        with bench.daemon(application, cache, cache_config=options) as side:
+        with bench.daemon(application, kind, cache_config=options) as side:
             side.warm_up()
-            results[f"{application} outbound, {cache}"] = side.outbound()
-            results[f"{application} inbound, {cache}"] = side.inbound()
-            results[f"{application} events, {cache}"] = side.events()
+            results[f"{application} outbound, {kind}"] = side.outbound()
+            results[f"{application} inbound, {kind}"] = side.inbound()
+            results[f"{application} events, {kind}"] = side.events()
     return results
 
 

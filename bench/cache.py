@@ -197,13 +197,17 @@ def posted(port: int) -> float:
     return requests / microseconds * 1e6
 
 
-def in_daemon(kinds: dict[str, dict[str, Any]], rounds: int) -> None:
+def in_daemon(
+    node: RabbitNode, kinds: dict[str, dict[str, Any]], rounds: int
+) -> dict[str, tuple[float, float]]:
     """Part 3: a daemon for each kind, all at the same time, loaded a second each in turns.
 
     What else the machine does changes from second to second, so each is compared with memory in its own round.
+
+    :returns: for each kind the median of its messages in a second, and of their part of memory's
     """
     rates: dict[str, list[float]] = {kind: [] for kind in kinds}
-    with RabbitNode() as node, ExitStack() as stack:
+    with ExitStack() as stack:
         ports = {kind: stack.enter_context(daemon(node, kind, config)) for kind, config in kinds.items()}
         order = list(kinds)
         for number in range(rounds + 1):
@@ -214,10 +218,13 @@ def in_daemon(kinds: dict[str, dict[str, Any]], rounds: int) -> None:
                 if number:
                     rates[kind].append(rate)
             node.ctl("purge_queue", "bench.outbound")
-    for kind, measured in rates.items():
-        part = statistics.median(rate / base for rate, base in zip(measured, rates["memory"], strict=True))
-        rate = statistics.median(measured)
-        print(f"daemon with {kind}: {rate:,.0f} messages in a second ({part:.0%} of memory)", flush=True)
+    return {
+        kind: (
+            statistics.median(measured),
+            statistics.median(rate / base for rate, base in zip(measured, rates["memory"], strict=True)),
+        )
+        for kind, measured in rates.items()
+    }
 
 
 def main() -> None:
@@ -235,7 +242,11 @@ def main() -> None:
     except NoWrk as missing:
         raise SystemExit(str(missing)) from None
     with configs() as kinds:
-        in_daemon(kinds, 3 if quick else 20)
+        with RabbitNode() as node:
+            for kind, (rate, part) in in_daemon(node, kinds, 3 if quick else 20).items():
+                print(
+                    f"daemon with {kind}: {rate:,.0f} messages in a second ({part:.0%} of memory)", flush=True
+                )
         try:
             task.react(lambda reactor: Deferred.fromCoroutine(run(reactor)))
         except SystemExit as end:

@@ -23,6 +23,7 @@ TARGETS = {
 }
 AT_RATE = ("junebug outbound at rate", "turn outbound at rate")
 P99_TARGET = 4.0  # times p50, at the fixed rate
+SQLITE_TARGET = 0.1  # of the throughput with the memory cache
 
 
 def ratios(figures: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
@@ -38,6 +39,12 @@ def ratios(figures: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
         found[f"{name}: p99 / p50"] = {
             "ratio": figures[name]["p99"] / figures[name]["p50"],
             "target": P99_TARGET,
+        }
+    # Absent from the quick form.
+    if sqlite := figures.get("in turns, sqlite"):
+        found["junebug outbound, sqlite: part lost of memory's"] = {
+            "ratio": 1 - sqlite["part"],
+            "target": SQLITE_TARGET,
         }
     return found
 
