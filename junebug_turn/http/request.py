@@ -67,16 +67,11 @@ class ApiRequest(server.Request):
         self.args = {}
         self.process()
 
-    def getRequestHostname(self) -> bytes:
-        """A fixed name: nothing here depends on the Host header, which may hold anything."""
-        return b"localhost"
-
     def process(self) -> None:
         """Hand the request to the site's root."""
         self.site = self.channel.site
         self.setHeader(b"server", b"junebug-turn")
         self.setHeader(b"date", datetimeToString())
-        self.prepath = []
         self.postpath = segments_of(self.path)
         self.mount, self.depth = self.site.find(self.postpath)
         try:

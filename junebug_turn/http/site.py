@@ -65,7 +65,7 @@ class Root(Resource):
         path = _text(segments)
         mount, length = request.mount, request.depth
         if mount is not self._elsewhere:
-            request.prepath, request.postpath = segments[:length], segments[length:]
+            request.postpath = segments[length:]
             return mount.resource.render(request)
         if segments[0] == b"channels" and len(segments) > 1:
             raise ChannelNotFound(f"there is no channel {_text(segments[1:2])[1:]} here")
