@@ -22,6 +22,22 @@ def backoff(failures: int, rng: Callable[[], float]) -> float:
     return float(min(MAX_DELAY, MIN_DELAY * 2 ** min(failures, 10)) * (1 + rng()) / 2)
 
 
+class Pauses:
+    """The waits between attempts, as they follow each other."""
+
+    def __init__(self, rng: Callable[[], float]) -> None:
+        self._rng = rng
+        self._failures = 0
+
+    def after(self, lasted: float) -> float:
+        """Seconds to wait after something that held for ``lasted`` seconds; what held long counts as a success."""
+        if lasted > MAX_DELAY:
+            self._failures = 0
+        delay = backoff(self._failures, self._rng)
+        self._failures += 1
+        return delay
+
+
 async def _close(protocol: AmqpProtocol, channel: Channel) -> None:
     try:
         await protocol.close_channel(channel)
@@ -54,7 +70,7 @@ class KeptChannel(Listener, ABC):
 
     async def serve(self, protocol: AmqpProtocol) -> None:
         """Keep a channel open on ``protocol``."""
-        failures = 0
+        pauses = Pauses(self._rng)
         while self.wanted() and not protocol.closed:
             since = self._reactor.seconds()
             over = self._over = Deferred()
@@ -73,10 +89,7 @@ class KeptChannel(Listener, ABC):
                     await _close(protocol, channel)
             if protocol.closed or not self.wanted():
                 return
-            if self._reactor.seconds() - since > MAX_DELAY:
-                failures = 0
-            delay = backoff(failures, self._rng)
-            failures += 1
+            delay = pauses.after(self._reactor.seconds() - since)
             self.log.warn(
                 "The AMQP channel of {name} ended and is opened again in {delay:.1f} s: {why}",
                 name=self.name,

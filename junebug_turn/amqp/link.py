@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from junebug_turn.amqp.channel import describe
-from junebug_turn.amqp.kept import MAX_DELAY, backoff
+from junebug_turn.amqp.kept import Pauses
 from junebug_turn.amqp.protocol import AmqpProtocol
 from junebug_turn.endpoints import NameEndpoint
 from junebug_turn.options import AmqpOptions
@@ -144,8 +144,9 @@ class Link:
         await protocol.disconnect(CLOSE_TIMEOUT)
 
     async def _run(self) -> None:
-        failures = 0
+        pauses = Pauses(self._rng)
         while True:
+            lasted = 0.0
             try:
                 protocol = await connect(
                     self._reactor, self._options, self._purpose, trust_root=self._trust_root
@@ -173,10 +174,8 @@ class Link:
                     purpose=self._purpose,
                     why=protocol.ended,
                 )
-                if self._reactor.seconds() - since > MAX_DELAY:
-                    failures = 0
-            delay = backoff(failures, self._rng)
-            failures += 1
+                lasted = self._reactor.seconds() - since
+            delay = pauses.after(lasted)
             self.log.info(
                 "Connecting again to the AMQP broker at {address}, for {purpose}, in {delay:.1f} s",
                 address=self._address,
