@@ -63,6 +63,14 @@ class Outbound:
     event_url: str | None = field(repr=False)
     event_auth_token: str | None = field(repr=False)
 
+    @classmethod
+    def of(
+        cls, message: Message, event_url: str | None, event_auth_token: str | None, *, with_event_info: bool
+    ) -> Self:
+        """What is kept of ``message``; its event URL and token only where they may be."""
+        event_info = (event_url, event_auth_token) if with_event_info else (None, None)
+        return cls(message.to_addr, *event_info)
+
 
 class Cache(ABC):
     """Inbound messages, for the replies to them, and outbound ones, for their events; each for a limited time.

@@ -161,10 +161,11 @@ class RedisCache(Cache):
         event_auth_token: str | None,
         details: Details | None = None,
     ) -> None:
+        outbound = Outbound.of(message, event_url, event_auth_token, with_event_info=self._store_event_info)
         kept = {
-            **({"message_id": message.message_id, "to": message.to_addr} if details is None else details()),
-            "event_url": event_url if self._store_event_info else None,
-            "event_auth_token": event_auth_token if self._store_event_info else None,
+            **({"message_id": message.message_id, "to": outbound.to_addr} if details is None else details()),
+            "event_url": outbound.event_url,
+            "event_auth_token": outbound.event_auth_token,
         }
         await self._eval(
             redis_scripts.STORE_FIELD,

@@ -168,9 +168,8 @@ class SqliteCache(Cache):
         event_auth_token: str | None,
         details: Details | None = None,
     ) -> None:
-        event_info = (event_url, event_auth_token) if self._store_event_info else (None, None)
-        packed = packing.pack_outbound(Outbound(message.to_addr, *event_info))
-        await self._put(OUTBOUND, message.message_id, packed)
+        outbound = Outbound.of(message, event_url, event_auth_token, with_event_info=self._store_event_info)
+        await self._put(OUTBOUND, message.message_id, packing.pack_outbound(outbound))
 
     async def fetch_outbound(self, message_id: str) -> Outbound | None:
         packed = await self._get(OUTBOUND, message_id)
