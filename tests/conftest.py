@@ -1,20 +1,23 @@
-"""What all tests share: a private RabbitMQ, a witness on it that isn't ours, a clean environment."""
+"""What all tests share: a private RabbitMQ, a witness on it that isn't ours, a receiver, a clean environment."""
 
 from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import hypothesis
 import pika
 import pika.exceptions
 import pytest
+import pytest_twisted
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 from twisted.logger import globalLogPublisher
 
 from demo.rabbitmq import NodeError, RabbitNode
 from tests.leaks import LEAKS
+from tests.receiver import Receiver
 
 hypothesis.settings.register_profile("default", deadline=2000, print_blob=True)
 # A shared machine pauses as it likes: there a deadline tells of the neighbours, not of the code.
@@ -127,3 +130,15 @@ def connector_name(rabbitmq: RabbitNode) -> Iterator[str]:
         for suffix in ("", ".parked", *delays):
             channel.queue_delete(f"{name}.{kind}{suffix}")
     connection.close()
+
+
+@pytest_twisted.async_yield_fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    """The HTTP server that deliveries go to."""
+    # Here, since pytest-twisted chooses the reactor.
+    from twisted.internet import reactor
+
+    server: Any = Receiver(reactor)
+    server.start()
+    yield server
+    await server.stop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -41,14 +41,6 @@ def names() -> Iterator[Names]:
     before = reactor.installNameResolver(resolver)
     yield resolver
     reactor.installNameResolver(before)
-
-
-@pytest_twisted.async_yield_fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    server = Receiver(reactor)
-    server.start()
-    yield server
-    await server.stop()
 
 
 async def deliver(url: str, rules: HostRules | None, tls: Any = None) -> None:

@@ -67,14 +67,6 @@ def names() -> Iterator[Names]:
 
 
 @pytest_twisted.async_yield_fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    server = Receiver(reactor)
-    server.start()
-    yield server
-    await server.stop()
-
-
-@pytest_twisted.async_yield_fixture
 async def deliverer() -> AsyncIterator[Deliverer]:
     made = Deliverer(reactor)
     yield made

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -15,14 +14,6 @@ from twisted.internet.threads import deferToThread
 from tests.receiver import CLOSE, CUT, HANG, HANG_IN_BODY, RESET, TRICKLE, Answer, Receiver, self_signed
 
 REQUEST = b"POST /p?q=1 HTTP/1.1\r\nHost: h\r\nX-A: b\r\nContent-Length: 2\r\n\r\n[]"
-
-
-@pytest_twisted.async_yield_fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    receiver = Receiver(reactor)
-    receiver.start()
-    yield receiver
-    await receiver.stop()
 
 
 def talk(receiver: Receiver, *requests: bytes, tls: ssl.SSLContext | None = None, until: bytes = b"") -> Any:

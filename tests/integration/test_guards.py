@@ -14,7 +14,7 @@ from demo.rabbitmq import RabbitNode
 from junebug_turn.messages import Event
 from junebug_turn.turn.signature import HEADER, sign
 from tests.daemon import Answered, Running, reactor, running
-from tests.integration.conftest import Start
+from tests.integration.conftest import RunDaemon
 from tests.integration.test_junebug import inbound
 from tests.middlewares import Mark
 from tests.receiver import Receiver
@@ -26,9 +26,9 @@ AUTH = {"tokens": [TOKEN], "users": {"rapidpro": "its-password"}}
 
 
 @pytest_twisted.async_yield_fixture
-async def junebug(start: Start, receiver: Receiver) -> AsyncIterator[Running]:
+async def junebug(run_daemon: RunDaemon, receiver: Receiver) -> AsyncIterator[Running]:
     """The daemon with one Junebug application, and the options of the test's marker."""
-    async with start(
+    async with run_daemon(
         "junebug",
         base_url_path="/jb",
         mo_message_url=receiver.url("/inbound"),
@@ -39,9 +39,9 @@ async def junebug(start: Start, receiver: Receiver) -> AsyncIterator[Running]:
 
 
 @pytest_twisted.async_yield_fixture
-async def turn(start: Start, receiver: Receiver) -> AsyncIterator[Running]:
+async def turn(run_daemon: RunDaemon, receiver: Receiver) -> AsyncIterator[Running]:
     """The daemon with one Turn application, and the options of the test's marker."""
-    async with start(
+    async with run_daemon(
         "turn",
         vumi_api_path="/turn",
         turn_api_url=receiver.url("/turn"),

@@ -10,28 +10,22 @@ from typing import Any
 import pytest
 import pytest_twisted
 import treq
-from pika.adapters.blocking_connection import BlockingChannel
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThread
 from twisted.web.client import ResponseNeverReceived
 
 from demo.rabbitmq import RabbitNode
 from junebug_turn.junebug.idempotency import WINDOW
-from tests.daemon import Answered, Running, running, until
+from tests.daemon import Answered, Running, until
+from tests.integration.conftest import RunDaemon
 from tests.receiver import Receiver
 
 BODY = {"to": "+27123", "content": "héllo"}
 
 
 @pytest_twisted.async_yield_fixture
-async def junebug(
-    rabbitmq: RabbitNode, connector_name: str, pika_channel: BlockingChannel, receiver: Receiver
-) -> AsyncIterator[Running]:
-    async with running(
-        rabbitmq,
-        connector_name,
-        pika_channel,
-        receiver,
+async def junebug(run_daemon: RunDaemon, receiver: Receiver) -> AsyncIterator[Running]:
+    async with run_daemon(
         "junebug",
         mo_message_url=receiver.url("/inbound"),
         default_from_addr="8110",
@@ -84,18 +78,12 @@ async def test_repeat(junebug: Running) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_window(
-    rabbitmq: RabbitNode,
-    connector_name: str,
-    pika_channel: BlockingChannel,
-    receiver: Receiver,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_window(run_daemon: RunDaemon, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key is known for 24 hours; then it is a new one."""
     assert WINDOW == 24 * 3600
     monkeypatch.setattr("junebug_turn.junebug.api.WINDOW", 0.5)
     options = {"mo_message_url": receiver.url("/inbound"), "default_from_addr": "8110"}
-    async with running(rabbitmq, connector_name, pika_channel, receiver, "junebug", **options) as side:
+    async with run_daemon("junebug", **options) as side:
         await post(side, "k")
         limit = time.monotonic() + 10
         while side.count("outbound") < 2:

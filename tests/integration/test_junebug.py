@@ -14,7 +14,7 @@ from twisted.internet.threads import deferToThread
 
 from junebug_turn.messages import Event, Message
 from tests.daemon import Answered, Running, in_reactor, until
-from tests.integration.conftest import Start
+from tests.integration.conftest import RunDaemon
 from tests.receiver import HANG, Answer, Receiver
 from tests.strategies import json_objects, json_values
 from tests.test_messages import MESSAGE_KEYS
@@ -36,9 +36,9 @@ def inbound(**fields: Any) -> Message:
 
 
 @pytest_twisted.async_yield_fixture
-async def junebug(start: Start, receiver: Receiver) -> AsyncIterator[Running]:
+async def junebug(run_daemon: RunDaemon, receiver: Receiver) -> AsyncIterator[Running]:
     """The daemon with one Junebug application; a test gives more options through ``with_options``."""
-    async with start(
+    async with run_daemon(
         "junebug",
         base_url_path=PATH,
         mo_message_url=receiver.url("/inbound"),

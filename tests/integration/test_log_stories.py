@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from pika.adapters.blocking_connection import BlockingChannel
 from twisted.logger import globalLogPublisher
 
-from demo.rabbitmq import RabbitNode
 from junebug_turn.logs import Lines
 from junebug_turn.messages import Event, Message
-from tests.daemon import running, until
+from tests.daemon import until
+from tests.integration.conftest import RunDaemon
 from tests.receiver import Receiver
 
 SECRET_TEXT = "my diagnosis"
@@ -47,19 +46,11 @@ def logged(tmp_path: Path) -> Iterator[Logged]:
 
 @pytest_twisted.ensureDeferred
 async def test_outbound(
-    rabbitmq: RabbitNode,
-    connector_name: str,
-    pika_channel: BlockingChannel,
-    receiver: Receiver,
-    logged: Logged,
+    run_daemon: RunDaemon, connector_name: str, receiver: Receiver, logged: Logged
 ) -> None:
     """An outbound message: taken, published, and each of its events with its delivery."""
     event_url = receiver.url("/events")
-    async with running(
-        rabbitmq,
-        connector_name,
-        pika_channel,
-        receiver,
+    async with run_daemon(
         "junebug",
         mo_message_url=receiver.url(),
         retry_delay_base=0,
@@ -92,18 +83,10 @@ async def test_outbound(
 
 @pytest_twisted.ensureDeferred
 async def test_inbound(
-    rabbitmq: RabbitNode,
-    connector_name: str,
-    pika_channel: BlockingChannel,
-    receiver: Receiver,
-    logged: Logged,
+    run_daemon: RunDaemon, connector_name: str, receiver: Receiver, logged: Logged
 ) -> None:
     """An inbound message: received, and delivered, or parked, which an operator is warned of."""
-    async with running(
-        rabbitmq,
-        connector_name,
-        pika_channel,
-        receiver,
+    async with run_daemon(
         "junebug",
         mo_message_url=receiver.url(),
         retry_delay_base=0,

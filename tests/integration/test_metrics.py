@@ -13,7 +13,8 @@ from twisted.internet.threads import deferToThread
 
 from demo.rabbitmq import RabbitNode
 from junebug_turn.messages import Event, Message
-from tests.daemon import Running, running, until
+from tests.daemon import Running, until
+from tests.integration.conftest import RunDaemon
 from tests.leaks import LEAKS
 from tests.receiver import Receiver
 
@@ -48,9 +49,7 @@ def inbound(text: str) -> Message:
 
 
 @pytest_twisted.ensureDeferred
-async def test_traffic(
-    rabbitmq: RabbitNode, connector_name: str, pika_channel: BlockingChannel, receiver: Receiver
-) -> None:
+async def test_traffic(run_daemon: RunDaemon, connector_name: str, receiver: Receiver) -> None:
     """Each request, publish, delivery, attempt, retry and parking is counted under its application and connector,
     and no label has an address, a message id or a URL."""
     options: dict[str, Any] = {
@@ -59,7 +58,7 @@ async def test_traffic(
         "default_event_url": receiver.url("/events"),
         "retry_delay_base": 0,
     }
-    async with running(rabbitmq, connector_name, pika_channel, receiver, "junebug", **options) as side:
+    async with run_daemon("junebug", **options) as side:
         answered = await side.post({"to": NUMBER, "from": "8110", "content": "x"})
         assert (await side.post({"to": NUMBER})).status == 400
         message_id = answered.body["result"]["message_id"]
@@ -112,7 +111,7 @@ async def test_traffic(
 
 @pytest_twisted.ensureDeferred
 async def test_delayed_repeated_and_refused(
-    rabbitmq: RabbitNode, connector_name: str, pika_channel: BlockingChannel, receiver: Receiver
+    run_daemon: RunDaemon, connector_name: str, receiver: Receiver
 ) -> None:
     """A message in a delay queue, a request that came again, and one whose body was too large are counted."""
     options: dict[str, Any] = {
@@ -121,7 +120,7 @@ async def test_delayed_repeated_and_refused(
         "max_retries": 0,
         "limits_max_body_size": 10_000,
     }
-    async with running(rabbitmq, connector_name, pika_channel, receiver, "junebug", **options) as side:
+    async with run_daemon("junebug", **options) as side:
         for _ in range(2):
             body = {"to": NUMBER, "from": "8110", "content": "x"}
             assert (await side.post(body, headers={"Idempotency-Key": "k"})).status == 201
@@ -143,11 +142,11 @@ async def test_delayed_repeated_and_refused(
 
 @pytest_twisted.ensureDeferred
 async def test_broker_away(
-    rabbitmq: RabbitNode, connector_name: str, pika_channel: BlockingChannel, receiver: Receiver
+    run_daemon: RunDaemon, rabbitmq: RabbitNode, connector_name: str, receiver: Receiver
 ) -> None:
     """While the broker is away the metrics are there, and say so."""
     extra = {"mo_message_url": receiver.url()}
-    async with running(rabbitmq, connector_name, pika_channel, receiver, "junebug", **extra) as side:
+    async with run_daemon("junebug", **extra) as side:
         await deferToThread(rabbitmq.stop_app)
         try:
             await until(lambda: not side.daemon._broker.connected, "the loss")
@@ -164,11 +163,11 @@ async def test_broker_away(
 
 @pytest_twisted.ensureDeferred
 async def test_metrics_bind(
-    rabbitmq: RabbitNode, connector_name: str, pika_channel: BlockingChannel, receiver: Receiver
+    run_daemon: RunDaemon, connector_name: str, pika_channel: BlockingChannel, receiver: Receiver
 ) -> None:
     """With metrics_bind the metrics are there, and only there; nothing else is."""
     options = {"mo_message_url": receiver.url(), "metrics_bind": "localhost:0", "base_url_path": PATH}
-    async with running(rabbitmq, connector_name, pika_channel, receiver, "junebug", **options) as side:
+    async with run_daemon("junebug", **options) as side:
         api, metrics = (f"http://127.0.0.1:{port.getHost().port}" for port in side.daemon._ports)
         assert (await scraped(metrics))[0] == 200
         assert (await scraped(api))[0] == 404

@@ -25,6 +25,7 @@ from demo.rabbitmq import RabbitNode
 from junebug_turn.messages import Message
 from tests.conftest import pika_connection
 from tests.daemon import Answered, Running, running, until
+from tests.integration.conftest import RunDaemon
 from tests.receiver import HANG, Receiver
 
 PATH = "/channels/c"
@@ -51,12 +52,8 @@ def options(receiver: Receiver, **changes: Any) -> dict[str, Any]:
 
 
 @pytest_twisted.async_yield_fixture
-async def junebug(
-    rabbitmq: RabbitNode, connector_name: str, pika_channel: BlockingChannel, receiver: Receiver
-) -> AsyncIterator[Running]:
-    async with running(
-        rabbitmq, connector_name, pika_channel, receiver, "junebug", **options(receiver, request_timeout=30)
-    ) as side:
+async def junebug(run_daemon: RunDaemon, receiver: Receiver) -> AsyncIterator[Running]:
+    async with run_daemon("junebug", **options(receiver, request_timeout=30)) as side:
         yield side
 
 
@@ -103,12 +100,12 @@ async def test_broker_cut(rabbitmq: RabbitNode, junebug: Running, cut: str) -> N
 
 @pytest_twisted.ensureDeferred
 async def test_waiting_for_the_broker(
-    rabbitmq: RabbitNode, connector_name: str, pika_channel: BlockingChannel, receiver: Receiver
+    run_daemon: RunDaemon, rabbitmq: RabbitNode, connector_name: str, receiver: Receiver
 ) -> None:
     """While the broker is away a request waits until request_timeout, then gets 503 and Retry-After; one whose
     client goes away is withdrawn; nothing of either is ever published."""
     extra = options(receiver, request_timeout=1)
-    async with running(rabbitmq, connector_name, pika_channel, receiver, "junebug", **extra) as side:
+    async with run_daemon("junebug", **extra) as side:
         await deferToThread(rabbitmq.stop_app)
         try:
             await until(lambda: not side.live())
@@ -160,13 +157,11 @@ def counted_through(node: RabbitNode) -> int:
 
 
 @pytest_twisted.ensureDeferred
-async def test_stop_lets_deliveries_finish(
-    rabbitmq: RabbitNode, connector_name: str, pika_channel: BlockingChannel, receiver: Receiver
-) -> None:
+async def test_stop_lets_deliveries_finish(run_daemon: RunDaemon, receiver: Receiver) -> None:
     """A stop lets a delivery under way finish, and gives back to the broker what did not finish in time."""
     receiver.script(HANG)
     extra = options(receiver, mo_message_url_timeout=0.3, shutdown_timeout=10)
-    async with running(rabbitmq, connector_name, pika_channel, receiver, "junebug", **extra) as side:
+    async with run_daemon("junebug", **extra) as side:
         side.publish("inbound", inbound(1))
         await receiver.received(1)
         await side.daemon.stopService()
@@ -176,7 +171,7 @@ async def test_stop_lets_deliveries_finish(
 
     receiver.script(HANG)
     extra = options(receiver, mo_message_url_timeout=60, shutdown_timeout=0.2)
-    async with running(rabbitmq, connector_name, pika_channel, receiver, "junebug", **extra) as side:
+    async with run_daemon("junebug", **extra) as side:
         side.publish("inbound", inbound(2))
         await receiver.received(3)
         await side.daemon.stopService()

@@ -14,13 +14,13 @@ from typing import Any
 import pika
 import pytest
 import pytest_twisted
-from pika.adapters.blocking_connection import BlockingChannel
 from twisted.internet.threads import deferToThread
 
 from demo.rabbitmq import RabbitNode, free_port
 from junebug_turn.hangup import Hangup
 from tests.authority import Authority
 from tests.daemon import Running, reactor, running, until
+from tests.integration.conftest import RunDaemon
 from tests.integration.test_junebug import inbound
 from tests.receiver import Receiver
 
@@ -115,20 +115,10 @@ class Listener:
 
 
 @pytest_twisted.async_yield_fixture
-async def tls_side(
-    authority: Authority,
-    rabbitmq: RabbitNode,
-    connector_name: str,
-    pika_channel: BlockingChannel,
-    receiver: Receiver,
-) -> AsyncIterator[Running]:
+async def tls_side(run_daemon: RunDaemon, authority: Authority, receiver: Receiver) -> AsyncIterator[Running]:
     """A daemon that listens with TLS and takes SIGHUP."""
     cert_file, key_file = authority.issue("localhost")
-    async with running(
-        rabbitmq,
-        connector_name,
-        pika_channel,
-        receiver,
+    async with run_daemon(
         "junebug",
         mo_message_url=receiver.url("/inbound"),
         http_bind=f"ssl:0:privateKey={key_file}:certKey={cert_file}:interface=127.0.0.1",

@@ -20,7 +20,7 @@ from twisted.logger import capturedLogs
 
 from junebug_turn.messages import Event, Message
 from tests.daemon import Answered, Running, in_reactor, until
-from tests.integration.conftest import Start
+from tests.integration.conftest import RunDaemon
 from tests.receiver import HANG, Receiver
 from tests.strategies import json_objects, json_values
 from tests.test_turn_messages import BUTTONS, DOCUMENTED_REQUEST
@@ -31,9 +31,9 @@ PHONE = "+26612345678"
 
 
 @pytest_twisted.async_yield_fixture
-async def turn(start: Start, receiver: Receiver) -> AsyncIterator[Running]:
+async def turn(run_daemon: RunDaemon, receiver: Receiver) -> AsyncIterator[Running]:
     """The daemon with one Turn application; a test gives more options through its mark."""
-    async with start(
+    async with run_daemon(
         "turn",
         vumi_api_path=PATH,
         turn_api_url=receiver.url("/v1"),
