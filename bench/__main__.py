@@ -16,7 +16,7 @@ from statistics import median
 from typing import Any
 
 from bench import cache, load, soak, table
-from bench.measures import FULL, QUICK, Bench, Figures, Side
+from bench.measures import FOLDER, FULL, QUICK, Bench, Figures, Side
 from bench.processes import BenchError, NoWrk, Receiver
 from demo.rabbitmq import ROOT, NodeError, RabbitNode, ensure_installed
 
@@ -37,13 +37,12 @@ def measure(bench: Bench, quick: bool) -> dict[str, Figures]:
     }
     if not quick:
         with cache.configs() as kinds:
+            say("the caches beside one another")
+            for kind, (rate, part) in cache.in_daemon(bench, kinds, CACHE_ROUNDS).items():
+                results[f"in turns, {kind}"] = {"rate": rate, "part": part}
             for kind in ("sqlite", "redis"):
                 say(f"the {kind} cache")
                 results |= other_cache(bench, kind, kinds[kind])
-        say("the caches beside one another")
-        with cache.configs() as kinds:
-            for kind, (rate, part) in cache.in_daemon(bench.node, kinds, CACHE_ROUNDS).items():
-                results[f"in turns, {kind}"] = {"rate": rate, "part": part}
         say("two processes")
         results |= processes(bench)
     return results
@@ -128,14 +127,13 @@ def main() -> None:
     parser.add_argument("--soak", type=float, metavar="SECONDS", help="only: memory under a steady load")
     parser.add_argument("--json", type=Path, default=ROOT / "var" / "bench.json", help="where the figures go")
     options = parser.parse_args()
-    folder = ROOT / "var" / "bench"
-    folder.mkdir(parents=True, exist_ok=True)
+    FOLDER.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
     try:
         load.ensure_wrk()
         ensure_installed()
-        with RabbitNode() as node, Receiver(folder) as receiver:
-            bench = Bench(folder, node, receiver, QUICK if options.quick else FULL)
+        with RabbitNode() as node, Receiver(FOLDER) as receiver:
+            bench = Bench(FOLDER, node, receiver, QUICK if options.quick else FULL)
             if options.soak:
                 print(soak.run(bench, options.soak, say))
                 return

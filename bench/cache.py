@@ -11,27 +11,23 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
-import os
 import random
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 from twisted.internet import task
 from twisted.internet.defer import Deferred, gatherResults
 
 from bench.load import ensure_wrk
-from bench.processes import NoWrk
-from demo.rabbitmq import ROOT, RabbitNode, free_port
+from bench.measures import FOLDER, FULL, QUICK, Bench
+from bench.processes import NoWrk, Receiver
+from demo.rabbitmq import RabbitNode
 from demo.redis import RedisServer
 from junebug_turn.caches import Cache, make_cache
 from junebug_turn.caches.memory import MemoryCache
@@ -105,8 +101,7 @@ async def _lookup(cache: Cache, ids: list[str]) -> float:
 def configs() -> Iterator[dict[str, dict[str, Any]]]:
     """The options of each kind of cache, with a Redis that is ours."""
     # On a disk: /tmp may be in memory.
-    (ROOT / "var").mkdir(exist_ok=True)
-    with RedisServer() as server, tempfile.TemporaryDirectory(dir=ROOT / "var") as folder:
+    with RedisServer() as server, tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         yield {"memory": {}, "sqlite": {"path": f"{folder}/cache.db"}, "redis": {"url": server.url}}
 
 
@@ -135,71 +130,7 @@ async def alone(reactor: Any, kinds: dict[str, dict[str, Any]], count: int) -> N
         await cache.stop()
 
 
-@contextmanager
-def daemon(node: RabbitNode, kind: str, config: dict[str, Any]) -> Iterator[int]:
-    """A daemon with one Junebug application; its port."""
-    port = free_port()
-    options = {
-        "application": "junebug",
-        "amqp": {"hostname": node.host, "port": node.port},
-        "connector_name": "bench",
-        "http_bind": f"127.0.0.1:{port}",
-        "mo_message_url": "http://127.0.0.1:9/",
-        "state_cache_class": kind,
-        "state_cache_config": config,
-        "log_level": "WARN",
-    }
-    script = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "config.json"
-        path.write_text(json.dumps(options), "utf-8")
-        process = subprocess.Popen(
-            [sys.executable, "-c", script, "-n", "--pidfile=", "junebug-turn", "--config", str(path)],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
-        try:
-            for _ in range(100):
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
-                    break
-                except OSError:
-                    time.sleep(0.1)
-            yield port
-        finally:
-            process.terminate()
-            process.wait()
-
-
-WRK = """
-wrk.method = "POST"
-wrk.body = [[{body}]]
-done = function(summary)
-    local bad = summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.timeout
-    io.write(string.format("result %d %d %d\\n", summary.requests, bad, summary.duration))
-end
-"""
-
-
-def posted(port: int) -> float:
-    """Messages that a daemon takes in a second, by wrk."""
-    body = json.dumps({"to": "+27820000001", "from": "8110", "content": TEXT, "event_url": "http://h/e"})
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(WRK.format(body=body))
-        script.flush()
-        url = f"http://127.0.0.1:{port}/messages"
-        command = ["wrk", "-t1", f"-c{AT_ONCE}", "-d1s", "-s", script.name, url]
-        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    result = next(line for line in output.splitlines() if line.startswith("result "))
-    requests, bad, microseconds = map(int, result.split()[1:])
-    if bad:
-        raise RuntimeError(f"{bad} of {requests} requests failed")
-    return requests / microseconds * 1e6
-
-
-def in_daemon(
-    node: RabbitNode, kinds: dict[str, dict[str, Any]], rounds: int
-) -> dict[str, tuple[float, float]]:
+def in_daemon(bench: Bench, kinds: dict[str, dict[str, Any]], rounds: int) -> dict[str, tuple[float, float]]:
     """Part 3: a daemon for each kind, all at the same time, loaded a second each in turns.
 
     What else the machine does changes from second to second, so each is compared with memory in its own round.
@@ -208,16 +139,16 @@ def in_daemon(
     """
     rates: dict[str, list[float]] = {kind: [] for kind in kinds}
     with ExitStack() as stack:
-        ports = {kind: stack.enter_context(daemon(node, kind, config)) for kind, config in kinds.items()}
-        order = list(kinds)
-        for number in range(rounds + 1):
-            random.shuffle(order)
-            for kind in order:
-                rate = posted(ports[kind])
-                # The first round warms up.
-                if number:
-                    rates[kind].append(rate)
-            node.ctl("purge_queue", "bench.outbound")
+        sides = [
+            (kind, stack.enter_context(bench.daemon("junebug", kind, cache_config=config)))
+            for kind, config in kinds.items()
+        ]
+        for _, side in sides:
+            side.warm_up()
+        for _ in range(rounds):
+            random.shuffle(sides)
+            for kind, side in sides:
+                rates[kind].append(side.rate(1))
     return {
         kind: (
             statistics.median(measured),
@@ -232,6 +163,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="less of each")
     quick = parser.parse_args().quick
+    FOLDER.mkdir(parents=True, exist_ok=True)
 
     async def run(reactor: Any) -> None:
         await memory(100_000 if quick else 1_000_000)
@@ -242,8 +174,9 @@ def main() -> None:
     except NoWrk as missing:
         raise SystemExit(str(missing)) from None
     with configs() as kinds:
-        with RabbitNode() as node:
-            for kind, (rate, part) in in_daemon(node, kinds, 3 if quick else 20).items():
+        with RabbitNode() as node, Receiver(FOLDER) as receiver:
+            bench = Bench(FOLDER, node, receiver, QUICK if quick else FULL)
+            for kind, (rate, part) in in_daemon(bench, kinds, 3 if quick else 20).items():
                 print(
                     f"daemon with {kind}: {rate:,.0f} messages in a second ({part:.0%} of memory)", flush=True
                 )

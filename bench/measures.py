@@ -20,6 +20,7 @@ from bench.processes import BenchError, Daemon, KleinFloor, Receiver, get
 from demo.rabbitmq import ROOT, RabbitNode
 
 Figures = dict[str, float]
+FOLDER = ROOT / "var" / "bench"  # the configuration and the log of each process
 REQUESTS = 2000  # different ones, sent in turn
 
 
@@ -166,8 +167,7 @@ class Side:
 
     def warm_up(self) -> None:
         """Some of everything, so that nothing is done for the first time while we measure."""
-        self._wrk(1)
-        self.transport.purge("outbound")
+        self.rate(1)
         self.drained("inbound", [inbound_body(uuid.uuid4().hex, n) for n in range(200)])
 
     def outbound(self) -> Figures:
@@ -177,6 +177,12 @@ class Side:
         used = self.daemon.cpu - cpu
         self._ids = self.transport.message_ids(min(self.bench.size.queued, result["requests"]))
         return _outbound(result, used)
+
+    def rate(self, seconds: int) -> float:
+        """How many requests are answered in a second."""
+        result = self._wrk(seconds)
+        self.transport.purge("outbound")
+        return float(result["requests"] / result["seconds"])
 
     def outbound_at_rate(self) -> Figures:
         """Requests at a fixed rate."""
