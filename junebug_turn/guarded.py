@@ -18,7 +18,6 @@ from twisted.internet.interfaces import (
     IHostResolution,
     IProtocol,
     IProtocolFactory,
-    IReactorPluggableNameResolver,
     IResolutionReceiver,
     IStreamClientEndpoint,
 )
@@ -95,27 +94,11 @@ class _CheckingReceiver:
         self._receiver.resolutionComplete()
 
 
-@implementer(IReactorPluggableNameResolver)
-class _Reactor:
-    """The reactor, with another name resolver."""
-
-    def __init__(self, reactor: Any, resolver: IHostnameResolver) -> None:
-        self._reactor = reactor
-        self.nameResolver = resolver
-
-    def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:
-        raise NotImplementedError("this reactor's resolver stays")
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reactor, name)
-
-
 @implementer(IStreamClientEndpoint)
 class _GuardedEndpoint:
     def __init__(self, reactor: Any, rules: HostRules, name: str, port: int) -> None:
         self._resolver = _CheckingResolver(reactor.nameResolver, rules, name)
-        checking: Any = _Reactor(reactor, self._resolver)
-        self._endpoint = NameEndpoint(checking, name, port, timeout=CONNECT_TIMEOUT)
+        self._endpoint = NameEndpoint(reactor, name, port, timeout=CONNECT_TIMEOUT, resolver=self._resolver)
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect to an address that is permitted.

@@ -17,6 +17,7 @@ from junebug_turn.assembly import Parts, assemble
 from junebug_turn.config import Settings
 from junebug_turn.http.site import ApiSite
 from junebug_turn.listening import RenewableContext, listen_together, server_endpoint
+from junebug_turn.transports import accept_promptly
 
 COUNT_INTERVAL = 15.0
 """Seconds between questions to the broker for the lengths of its queues."""
@@ -65,7 +66,7 @@ class Daemon(Service):
             except Exception:
                 listening = fail(Failure())
             failures: list[Failure] = []
-            listening.addCallbacks(self._ports.append, failures.append)
+            listening.addCallbacks(self._listens, failures.append)
             for failure in failures:
                 reason: Any = getattr(failure.value, "socketError", failure.value)
                 line = (
@@ -97,6 +98,10 @@ class Daemon(Service):
         if certificate is not None:
             self._certificates[description] = certificate
         return endpoint.listen(site)
+
+    def _listens(self, port: IListeningPort) -> None:
+        accept_promptly(port)
+        self._ports.append(port)
 
     def startService(self) -> None:
         """Start the caches, then the broker, whose consumers need them."""

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # From the ground up; "caches" stands for a package with all its modules, which may import each other.
 FLOORS = (
-    ("errors", "strictjson", "addresses", "told", "webhook", "garbage", "release"),
+    ("errors", "strictjson", "addresses", "told", "webhook", "garbage", "release", "transports"),
     ("classpath",),
     ("logs",),
     ("sentry", "systemd"),
