@@ -17,7 +17,7 @@ from typing import Any
 
 from bench import cache, load, soak, table
 from bench.measures import FOLDER, FULL, QUICK, Bench, Figures, Side
-from bench.processes import BenchError, NoWrk, Receiver
+from bench.processes import BenchError, NoWrk, Receiver, broker
 from demo.rabbitmq import ROOT, NodeError, RabbitNode, ensure_installed
 
 APPLICATIONS = ("junebug", "turn")
@@ -53,6 +53,7 @@ def one_round(bench: Bench) -> dict[str, Figures]:
     results: dict[str, Figures] = {"klein": bench.klein(), "klein at rate": bench.klein_at_rate()}
     for name in ("publish", "consume", "treq"):
         results[name] = bench.floor(name)
+    results["publish at rate"] = bench.publish_at_rate()
     for application in APPLICATIONS:
         with bench.daemon(application, "memory") as side:
             memory: Figures = {"start_s": side.daemon.start_up, "rest": side.daemon.memory}
@@ -132,7 +133,7 @@ def main() -> None:
     try:
         load.ensure_wrk()
         ensure_installed()
-        with RabbitNode() as node, Receiver(FOLDER) as receiver:
+        with broker() as node, Receiver(FOLDER) as receiver:
             bench = Bench(FOLDER, node, receiver, QUICK if options.quick else FULL)
             if options.soak:
                 print(soak.run(bench, options.soak, say))

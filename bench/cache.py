@@ -26,8 +26,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from bench.load import ensure_wrk
 from bench.measures import FOLDER, FULL, QUICK, Bench
-from bench.processes import NoWrk, Receiver
-from demo.rabbitmq import RabbitNode
+from bench.processes import NoWrk, Receiver, broker
 from demo.redis import RedisServer
 from junebug_turn.caches import Cache, make_cache
 from junebug_turn.caches.memory import MemoryCache
@@ -174,7 +173,7 @@ def main() -> None:
     except NoWrk as missing:
         raise SystemExit(str(missing)) from None
     with configs() as kinds:
-        with RabbitNode() as node, Receiver(FOLDER) as receiver:
+        with broker() as node, Receiver(FOLDER) as receiver:
             bench = Bench(FOLDER, node, receiver, QUICK if quick else FULL)
             for kind, (rate, part) in in_daemon(bench, kinds, 3 if quick else 20).items():
                 print(

@@ -1,11 +1,13 @@
 """The floors: what the libraries cost by themselves, each alone in a process of its own.
 
 ``python -m bench.floors klein PORT`` serves until it is ended; ``publish``, ``consume`` and ``treq`` print, after
-some messages that warm them up, one line of JSON: ``messages``, ``seconds``, ``cpu`` (seconds of this process).
+some messages that warm them up, one line of JSON: ``messages``, ``seconds``, ``cpu`` (seconds of this process); and
+``publish-at-rate`` also ``timed``: when each message was due, and how long from then its confirm took.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import time
@@ -18,7 +20,7 @@ from treq.content import content
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
-from twisted.internet.task import react
+from twisted.internet.task import deferLater, react
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.server import Site
 from txamqp.client import TwistedDelegate
@@ -73,10 +75,10 @@ async def measure(count: int, width: int, one: Callable[[int], Awaitable[Any]]) 
     report(count, since, cpu)
 
 
-def report(count: int, since: float, cpu: float) -> None:
+def report(count: int, since: float, cpu: float, **more: Any) -> None:
     """Print the line of JSON."""
     seconds, used = time.perf_counter() - since, time.process_time() - cpu
-    print(json.dumps({"messages": count, "seconds": seconds, "cpu": used}), flush=True)
+    print(json.dumps({"messages": count, "seconds": seconds, "cpu": used} | more), flush=True)
 
 
 class Confirms(TwistedDelegate):  # type: ignore[misc]
@@ -104,8 +106,8 @@ async def amqp(port: int) -> tuple[AMQClient, Any]:
     return client, channel
 
 
-async def publish(port: int, queue: str, count: int) -> None:
-    """Publish persistent messages, each with its confirm."""
+async def publisher(port: int, queue: str) -> Callable[[int], Awaitable[None]]:
+    """Publishes a persistent message and waits for its confirm."""
     client, channel = await amqp(port)
     await channel.queue_declare(queue=queue, durable=True)
     await channel.confirm_select()
@@ -121,7 +123,36 @@ async def publish(port: int, queue: str, count: int) -> None:
         await channel.basic_publish(exchange="", routing_key=queue, content=message)
         await confirmed
 
-    await measure(count, CONNECTIONS, one)
+    return one
+
+
+async def publish(port: int, queue: str, count: int) -> None:
+    """Publish as fast as the confirms come."""
+    await measure(count, CONNECTIONS, await publisher(port, queue))
+
+
+async def publish_at_rate(port: int, queue: str, count: int, rate: float) -> None:
+    """Publish at a fixed rate, however long the confirms take."""
+    one = await publisher(port, queue)
+    timed: list[tuple[float, float]] = []
+
+    async def at(due: float) -> None:
+        await one(0)
+        timed.append((due, time.perf_counter() - due))
+
+    sent = []
+    # A pause for the collector would count as one of the broker's.
+    gc.disable()
+    start = time.perf_counter()
+    for number in range(-WARM_UP, count):
+        if number == 0:
+            since, cpu = time.perf_counter(), time.process_time()
+        due = start + (number + WARM_UP) / rate
+        if (wait := due - time.perf_counter()) > 0:
+            await deferLater(reactor, wait)
+        sent.append(Deferred.fromCoroutine(at(due)))
+    await gatherResults(sent)
+    report(count, since, cpu, timed=sorted(timed)[WARM_UP:])
 
 
 async def consume(port: int, queue: str, count: int) -> None:
@@ -163,9 +194,9 @@ def main(name: str, arguments: Sequence[str]) -> None:
     elif name == "treq":
         react(lambda _: Deferred.fromCoroutine(treq(arguments[0], int(arguments[1]))))
     else:
-        work = {"publish": publish, "consume": consume}[name]
-        port, queue, count = arguments
-        react(lambda _: Deferred.fromCoroutine(work(int(port), queue, int(count))))
+        work: Any = {"publish": publish, "publish-at-rate": publish_at_rate, "consume": consume}[name]
+        port, queue, count, *rate = arguments
+        react(lambda _: Deferred.fromCoroutine(work(int(port), queue, int(count), *map(float, rate))))
 
 
 if __name__ == "__main__":

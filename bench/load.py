@@ -16,9 +16,11 @@ from urllib.parse import urlsplit
 import pika
 
 from bench.processes import BenchError, NoWrk
+from bench.stolen import Timed
 from demo.rabbitmq import HOST, ROOT, RabbitNode
 
 WRK_CONNECTIONS = 50
+WARM_UP = 0.5  # seconds of a fixed rate, before it is measured
 
 
 def ensure_wrk() -> None:
@@ -95,12 +97,12 @@ class _Client(asyncio.Protocol):
             self.answered.set_result(False)
 
 
-async def _at_rate(url: str, bodies: Sequence[bytes], rate: float, seconds: float) -> list[float]:
+async def _at_rate(url: str, bodies: Sequence[bytes], rate: float, seconds: float) -> list[Timed]:
     parts = urlsplit(url)
     host, port = parts.hostname or HOST, parts.port or 80
     loop = asyncio.get_running_loop()
     idle: list[_Client] = []
-    latencies: list[float] = []
+    timed: list[Timed] = []
     failed = 0
     head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
 
@@ -117,11 +119,11 @@ async def _at_rate(url: str, bodies: Sequence[bytes], rate: float, seconds: floa
         if not await answered:
             failed += 1
         # From when it should have been sent: what a slow answer delays counts too.
-        latencies.append(time.perf_counter() - due)
+        timed.append(Timed(due, time.perf_counter() - due))
 
     tasks = []
     start = time.perf_counter() + 0.05
-    for number in range(int(rate * seconds)):
+    for number in range(int(rate * (WARM_UP + seconds))):
         due = start + number / rate
         if (wait := due - time.perf_counter()) > 0:
             await asyncio.sleep(wait)
@@ -131,13 +133,13 @@ async def _at_rate(url: str, bodies: Sequence[bytes], rate: float, seconds: floa
         client.transport.close()
     if failed:
         raise BenchError(f"{failed} of {len(tasks)} requests failed")
-    return latencies[int(rate) // 2 :]
+    return sorted(timed, key=lambda each: each.due)[int(rate * WARM_UP) :]
 
 
-def at_rate(url: str, requests: Path, rate: float, seconds: float) -> list[float]:
+def at_rate(url: str, requests: Path, rate: float, seconds: float) -> list[Timed]:
     """POST at a fixed rate, however long the answers take.
 
-    :returns: the latencies in seconds, each from when its request was due; the first half second left out
+    :returns: the requests; those of ``WARM_UP`` before them are left out
     """
     # A pause of this process would count as one of the server's.
     gc.collect()

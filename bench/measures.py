@@ -16,7 +16,8 @@ from attrs import frozen
 
 from bench import load
 from bench.messages import event_body, inbound_body, junebug_request, signature, turn_request
-from bench.processes import BenchError, Daemon, KleinFloor, Receiver, get
+from bench.processes import BenchError, Daemon, KleinFloor, Measured, Receiver, get
+from bench.stolen import Stolen, Timed, quietest
 from demo.rabbitmq import ROOT, RabbitNode
 
 Figures = dict[str, float]
@@ -26,16 +27,20 @@ REQUESTS = 2000  # different ones, sent in turn
 
 @frozen
 class Size:
-    """How much is measured: seconds of each load, messages in a queue, rounds."""
+    """How much is measured: seconds of each load, messages in a queue, rounds.
+
+    :ivar patience: how many times ``seconds`` may be spent to find as many quiet ones, for a latency
+    """
 
     seconds: int
     queued: int
     floor_messages: int
     rounds: int
+    patience: int
 
 
-FULL = Size(seconds=5, queued=5000, floor_messages=4000, rounds=3)
-QUICK = Size(seconds=2, queued=800, floor_messages=800, rounds=1)
+FULL = Size(seconds=5, queued=5000, floor_messages=4000, rounds=3, patience=3)
+QUICK = Size(seconds=1, queued=800, floor_messages=800, rounds=1, patience=2)
 
 RATE = 500.0  # outbound requests a second of the fixed load
 MESSAGE_RATE = 200.0  # inbound messages a second of the fixed load
@@ -71,16 +76,59 @@ class Bench:
             return _outbound(result, floor.cpu - cpu)
 
     def klein_at_rate(self) -> Figures:
-        """The floor of a request's latency: what the machine and its other work make of it."""
+        """The floor of a request's latency."""
         with KleinFloor(self.folder) as floor:
             load.wrk(floor.url, requests=self.requests("junebug"), seconds=1)
-            cpu, seconds = floor.cpu, self.size.seconds
-            latencies = load.at_rate(floor.url, self.requests("junebug"), RATE, seconds)
-            return _rates(RATE * seconds, seconds, floor.cpu - cpu) | _latencies(latencies)
+            return self.requests_at_rate(floor, floor.url, "junebug")
+
+    def requests_at_rate(self, process: Measured, url: str, application: str) -> Figures:
+        """Requests to ``process`` at the fixed rate."""
+        requests, seconds = self.requests(application), self.size.seconds
+
+        def once() -> tuple[list[Timed], float]:
+            cpu = process.cpu
+            timed = load.at_rate(url, requests, RATE, seconds)
+            return timed, (process.cpu - cpu) * seconds / (load.WARM_UP + seconds)
+
+        return self._at_rate(once)
+
+    def _at_rate(self, once: Callable[[], tuple[list[Timed], float]]) -> Figures:
+        """Latencies of quiet seconds; ``once`` measures ``seconds``, and has the CPU that it took."""
+        size, used = self.size, 0.0
+        runs: list[list[Timed]] = []
+        with Stolen() as stolen:
+            while True:
+                timed, cpu = once()
+                runs.append(timed)
+                used += cpu
+                found = quietest(runs, stolen.part, size.seconds)
+                if found.quiet or len(runs) == size.patience:
+                    break
+        count = sum(map(len, runs))
+        return (
+            _rates(count, size.seconds * len(runs), used)
+            | _latencies(found.latencies)
+            | {
+                "stolen": found.stolen,
+                "p99_all": load.percentile([each.latency for run in runs for each in run], 0.99) * 1e3,
+            }
+        )
+
+    def publish_at_rate(self) -> Figures:
+        """The floor of a confirm's latency."""
+
+        def once() -> tuple[list[Timed], float]:
+            result = self._floor("publish-at-rate", int(RATE * self.size.seconds), str(RATE))
+            return [Timed(*each) for each in result["timed"]], result["cpu"]
+
+        return self._at_rate(once)
 
     def floor(self, name: str) -> Figures:
         """The floor ``publish``, ``consume`` or ``treq``."""
-        count = self.size.floor_messages
+        result = self._floor(name, self.size.floor_messages)
+        return _rates(result["messages"], result["seconds"], result["cpu"])
+
+    def _floor(self, name: str, count: int, *more: str) -> dict[str, Any]:
         transport = load.Transport(self.node, "bench-floor")
         transport.declare("queue")
         transport.purge("queue")
@@ -90,7 +138,7 @@ class Bench:
             (f"{self.receiver.url}/floor",) if name == "treq" else (str(self.node.port), "bench-floor.queue")
         )
         done = subprocess.run(
-            [sys.executable, "-m", "bench.floors", name, *arguments, str(count)],
+            [sys.executable, "-m", "bench.floors", name, *arguments, str(count), *more],
             capture_output=True,
             cwd=ROOT,
             timeout=120,
@@ -100,8 +148,7 @@ class Bench:
         transport.close()
         if done.returncode:
             raise BenchError(f"the floor {name} failed: {done.stderr.decode('utf-8', 'replace')[-2000:]}")
-        result = json.loads(done.stdout.splitlines()[-1])
-        return _rates(result["messages"], result["seconds"], result["cpu"])
+        return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
 
     # the daemon
 
@@ -186,12 +233,9 @@ class Side:
 
     def outbound_at_rate(self) -> Figures:
         """Requests at a fixed rate."""
-        cpu, seconds = self.daemon.cpu, self.bench.size.seconds
-        requests = self.bench.requests(self.daemon.application)
-        latencies = load.at_rate(self.daemon.url, requests, RATE, seconds)
-        used = self.daemon.cpu - cpu
+        figures = self.bench.requests_at_rate(self.daemon, self.daemon.url, self.daemon.application)
         self.transport.purge("outbound")
-        return _rates(RATE * seconds, seconds, used) | _latencies(latencies)
+        return figures
 
     def inbound(self) -> Figures:
         """A full queue of messages; then some at a fixed rate, for their latency."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.stolen import QUIET
+
 FLOORS = {
     "klein": "Klein: a route, JSON, 201",
     "klein at rate": "Klein at rate",
     "publish": "txamqp: publish, confirmed",
     "consume": "txamqp: consume and ack",
     "treq": "treq: POST to the receiver",
+    "publish at rate": "txamqp: publish at rate",
 }
 _OUTBOUND, _INBOUND = ("klein", "publish"), ("consume", "treq")
 # what, its floors, how many times their sum it may be
@@ -39,6 +42,7 @@ def ratios(figures: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
         found[f"{name}: p99 / p50"] = {
             "ratio": figures[name]["p99"] / figures[name]["p50"],
             "target": P99_TARGET,
+            "stolen": figures[name]["stolen"],
         }
     # Absent from the quick form.
     if sqlite := figures.get("in turns, sqlite"):
@@ -53,13 +57,16 @@ def text(report: dict[str, Any]) -> str:
     """The whole table."""
     figures: dict[str, dict[str, float]] = report["figures"]
     lines = [", ".join(f"{name} {value}" for name, value in report["machine"].items()), ""]
-    lines.append(f"{'':34}{'per second':>12}{'CPU µs each':>12}{'p50 ms':>9}{'p99 ms':>9}")
+    lines.append(
+        f"{'':34}{'per second':>12}{'CPU µs each':>12}{'p50 ms':>9}{'p99 ms':>9}{'stolen %':>10}{'p99 of all':>12}"
+    )
     for name, row in figures.items():
         if "cpu_us" not in row:
             continue
         lines.append(
             f"{FLOORS.get(name, name):34}{row['rate']:12.0f}{row['cpu_us']:12.0f}"
             + (f"{row['p50']:9.2f}{row['p99']:9.2f}" if "p50" in row else "")
+            + (f"{row['stolen'] * 100:10.1f}{row['p99_all']:12.2f}" if "stolen" in row else "")
         )
     lines += ["", f"{'':34}{'start s':>9}{'rest MB':>9}{'loaded MB':>10}{'B/inbound':>10}{'B/outbound':>11}"]
     for name, row in figures.items():
@@ -71,5 +78,7 @@ def text(report: dict[str, Any]) -> str:
     lines += ["", f"{'':52}{'ratio':>8}{'target':>8}"]
     for name, row in report["ratios"].items():
         verdict = "" if row["ratio"] <= row["target"] else "  over"
+        if verdict and row.get("stolen", 0) > QUIET:
+            verdict += ", but others had much of the machine"
         lines.append(f"{name:52}{row['ratio']:8.2f}{row['target']:8.2f}{verdict}")
     return "\n".join(lines)
