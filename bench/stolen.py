@@ -39,8 +39,7 @@ class Stolen:
     """Watches, in a thread, what is taken."""
 
     def __init__(self) -> None:
-        self._times: list[float] = []
-        self._sums: list[float] = []
+        self._readings: list[tuple[float, float]] = []  # when, and what was taken by then
         self._over = Event()
         self._thread = Thread(target=self._watch, daemon=True)
 
@@ -58,18 +57,18 @@ class Stolen:
             self._read()
 
     def _read(self) -> None:
-        self._times.append(time.perf_counter())
-        self._sums.append(_taken())
+        # One list: the thread may be stopped between any two steps.
+        self._readings.append((time.perf_counter(), _taken()))
 
     def part(self, start: float, end: float) -> float:
         """Which part of the processors' time (0 to 1) was taken between two times."""
-        last = len(self._times) - 1
-        first = max(0, bisect_left(self._times, start) - 1)
-        final = min(last, bisect_left(self._times, end))
+        readings = self._readings.copy()
+        first = max(0, bisect_left(readings, (start,)) - 1)
+        final = min(len(readings) - 1, bisect_left(readings, (end,)))
         if first >= final:
             return 0.0
-        seconds = (self._times[final] - self._times[first]) * (os.cpu_count() or 1)
-        return (self._sums[final] - self._sums[first]) / seconds
+        (since, before), (until, after) = readings[first], readings[final]
+        return (after - before) / (until - since) / (os.cpu_count() or 1)
 
 
 @frozen
