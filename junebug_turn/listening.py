@@ -18,6 +18,10 @@ from zope.interface import implementer
 from junebug_turn.errors import ConfigError
 
 BACKLOG = 1024
+"""Connections that wait to be accepted, where a description names no other number.
+
+Twisted's 50 are too few for a burst: the kernel lets the others wait a second, and longer, before they may try again.
+"""
 
 # What ``endpoint_description`` makes of host:port, and the same written by hand.
 _TCP = re.compile(r"tcp6?:(?P<port>[0-9]+)(:interface=(?P<interface>([^:\\]|\\:)*))?", re.ASCII)
@@ -93,6 +97,8 @@ def server_endpoint(reactor: Any, description: str) -> tuple[IStreamServerEndpoi
     :raises Exception: the description or the files that it names can't be used
     """
     endpoint: Any = serverFromString(reactor, description)
+    if hasattr(endpoint, "_backlog") and ":backlog=" not in description:
+        endpoint._backlog = BACKLOG
     if not isinstance(endpoint, SSL4ServerEndpoint):
         return endpoint, None
     context = RenewableContext(reactor, description)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import selectors
+import socket
+from contextlib import ExitStack
+from typing import Any
+
 import pytest
+import pytest_twisted
+from twisted.internet.protocol import Factory, Protocol
 
 from junebug_turn.config import endpoint_description, load
 from junebug_turn.errors import ConfigError
-from junebug_turn.listening import check_reuse_port
+from junebug_turn.listening import check_reuse_port, server_endpoint
 from junebug_turn.service import make_service
 
 JUNEBUG = {
@@ -39,3 +46,24 @@ def test_not_shared(http_bind: str) -> None:
 
     with pytest.raises(ConfigError, match=r"^reuse_port: .*host:port.* \(application c\)$"):
         make_service(reactor, load({**JUNEBUG, "http_bind": http_bind}, {}))
+
+
+@pytest.mark.parametrize(("more", "fits"), [("", True), (":backlog=5", False)])
+@pytest_twisted.ensureDeferred
+async def test_a_burst_of_connections(more: str, fits: bool) -> None:
+    """Hundreds of clients can connect while the daemon does other things, or as many as http_bind says."""
+    from twisted.internet import reactor
+
+    endpoint, _ = server_endpoint(reactor, f"tcp:0:interface=127.0.0.1{more}")
+    port: Any = await endpoint.listen(Factory.forProtocol(Protocol))
+    with ExitStack() as clients:
+        selector = clients.enter_context(selectors.DefaultSelector())
+        # The reactor stands still here, so nobody accepts them.
+        for _ in range(300):
+            client = clients.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(("127.0.0.1", port.getHost().port))
+            selector.register(client, selectors.EVENT_WRITE)
+        connected = len(selector.select(timeout=0.2))
+        assert (connected == 300) is fits
+    await port.stopListening()
