@@ -73,6 +73,7 @@ class _Client(asyncio.Protocol):
     def __init__(self, idle: list[_Client]) -> None:
         self._idle = idle
         self._unread = b""
+        self._lost = False
         self.answered: asyncio.Future[bool] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -93,8 +94,20 @@ class _Client(asyncio.Protocol):
         self.answered = None
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
         if self.answered is not None:
             self.answered.set_result(False)
+
+    def ask(self, request: bytes) -> asyncio.Future[bool]:
+        """Send a request; whether it is answered with success."""
+        answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        # A server that has too many connections says so before it is asked.
+        if self._lost or self._unread:
+            answered.set_result(False)
+        else:
+            self.answered = answered
+            self.transport.write(request)
+        return answered
 
 
 async def _at_rate(url: str, bodies: Sequence[bytes], rate: float, seconds: float) -> list[Timed]:
@@ -113,10 +126,8 @@ async def _at_rate(url: str, bodies: Sequence[bytes], rate: float, seconds: floa
             client = idle.pop()
         else:
             _, client = await loop.create_connection(lambda: _Client(idle), host, port)
-        client.answered = answered = loop.create_future()
         signed = b"X-Turn-Hook-Signature: " + signature + b"\r\n" if signature else b""
-        client.transport.write(head.encode() + signed + b"Content-Length: %d\r\n\r\n" % len(body) + body)
-        if not await answered:
+        if not await client.ask(head.encode() + signed + b"Content-Length: %d\r\n\r\n" % len(body) + body):
             failed += 1
         # From when it should have been sent: what a slow answer delays counts too.
         timed.append(Timed(due, time.perf_counter() - due))

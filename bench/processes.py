@@ -175,6 +175,8 @@ class Daemon(Measured):
             "amqp_url": node.url,
             "http_bind": f"{HOST}:{port}",
             "connector_name": self.connector,
+            # When the machine stands still, a client with a fixed rate has a connection for each request that waits.
+            "limits": {"max_connections": 10_000, "max_connections_per_client": 10_000},
         }
         if application == "junebug":
             options |= {

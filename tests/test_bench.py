@@ -12,7 +12,7 @@ import pytest
 
 from bench import load, table
 from bench.messages import inbound_body
-from bench.processes import Receiver, get
+from bench.processes import BenchError, Receiver, get
 from bench.stolen import Stolen, Timed, quietest
 
 
@@ -65,6 +65,24 @@ def test_a_late_answer_counts_from_when_it_was_due(tmp_path: Path) -> None:
     # Of those that were due in the 0.3 s each waited for its part of them.
     assert sum(latency > 0.05 for latency in latencies) >= 10
     assert max(latencies) >= 0.29
+
+
+def test_a_server_that_refuses_counts_as_failed(tmp_path: Path) -> None:
+    """A server that refuses connections before it is asked fails the measurement, which does not wait for it."""
+    bodies = tmp_path / "bodies"
+    bodies.write_bytes(b"{}")
+
+    async def measure() -> None:
+        async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
+            writer.close()
+
+        server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        await asyncio.wait_for(load._at_rate(f"http://127.0.0.1:{port}/", [b"{}"], 50, 0.2), 10)
+
+    with pytest.raises(BenchError, match="requests failed"):
+        asyncio.run(measure())
 
 
 def run(start: float, latencies: list[float]) -> list[Timed]:
