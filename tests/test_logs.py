@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
-from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, LogPublisher
+from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, LogPublisher, formatEvent
 from twisted.python import log as legacy
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from junebug_turn.logs import Lines, about, note
-from junebug_turn.logs.form import json_line, mask, text_line
+from junebug_turn.logs.form import json_line, mask, text_line, text_of
 from junebug_turn.logs.limit import MAX_CAUSES, WINDOW, Limiter
 
 
@@ -124,6 +125,26 @@ class TestForm:
         log.logger.info("{absent}")
         (line,) = log.objects
         assert "absent" in line["text"]
+
+    @pytest.mark.parametrize(
+        "said", ["{a} of {b!r}", "{b:>5}{c[0]}{{}}", "{d()} and {b.upper()}", "{0}", "{", "{absent()}", "{e}"]
+    )
+    def test_as_twisteds(self, said: str) -> None:
+        """A text is what Twisted makes of an event, also where something is called, or can't be formatted."""
+
+        class Broken:
+            def __str__(self) -> str:
+                raise LookupError
+
+        event = {"log_format": said, "a": 1, "b": "x", "c": "yz", "d": lambda: "called", "e": Broken()}
+        assert text_of(event, False) == formatEvent(event)
+
+    @given(moment=st.floats(-1e9, 1e11))
+    def test_time(self, moment: float) -> None:
+        """A line has the time of its event in milliseconds, those that are complete."""
+        line = text_line({"log_format": "said", "log_time": moment}, False)
+        when = datetime.fromtimestamp(moment, UTC)
+        assert line.startswith(f"{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond // 1000:03}Z [")
 
     @pytest.mark.parametrize("log_format", ["text", "json"])
     def test_legacy(self, made: Callable[..., Log], log_format: str) -> None:

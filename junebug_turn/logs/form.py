@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
+from math import modf
 from typing import Any
 
 from twisted.logger import LogEvent, formatEvent
@@ -20,6 +21,7 @@ _INFINITE = (float("inf"), float("-inf"))
 _JSON_VALUES = (str, int, float, bool, type(None))
 
 
+@lru_cache(1000)
 def is_address(name: str) -> bool:
     """Whether a field of this name has the address of a person: ``to_addr``, ``from_addr``."""
     return name == "addr" or name.endswith("_addr")
@@ -41,7 +43,7 @@ def text_of(event: LogEvent, full: bool) -> str:
     if _is_legacy(event) and event.get("log_failure") is not None:
         text = str(event.get("why") or "Unhandled error")
     else:
-        text = formatEvent(event if full else _masked(event))
+        text = _formatted(event if full else _masked(event))
     return _CONTROL.sub(_escape, text if full else mask_numbers(text))
 
 
@@ -112,11 +114,20 @@ def json_line(event: LogEvent, full: bool) -> str:
     return strictjson.dumps(line).decode("utf-8") + "\n"
 
 
-def _masked(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: mask(value) if is_address(name) and value is not None else value
-        for name, value in fields.items()
-    }
+def _formatted(event: LogEvent) -> str:
+    """What ``formatEvent`` makes of it, without its work where the fields are plain ones, as nearly always."""
+    form = event.get("log_format")
+    if isinstance(form, str) and "log_flattened" not in event:
+        try:
+            return form.format_map(event)
+        except Exception:  # noqa: S110  # a call in it, or something that can't be formatted  # nosec B110
+            pass
+    return formatEvent(event)
+
+
+def _masked(fields: dict[str, Any]) -> dict[str, Any]:
+    masked = {name: mask(value) for name, value in fields.items() if is_address(name) and value is not None}
+    return fields | masked if masked else fields
 
 
 def _text(value: object) -> str:
@@ -132,8 +143,15 @@ def _is_legacy(event: LogEvent) -> bool:
 
 
 def _time(event: LogEvent) -> str:
-    moment = datetime.fromtimestamp(event.get("log_time") or 0.0, UTC)
-    return moment.isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
+    fraction, whole = modf(event.get("log_time") or 0.0)
+    second, microseconds = divmod(int(whole) * 1_000_000 + round(fraction * 1_000_000), 1_000_000)
+    return f"{_second(second)}.{microseconds // 1000:03}Z"
+
+
+@lru_cache(8)
+def _second(second: int) -> str:
+    """The same for all lines of a second: making it is most of the work."""
+    return datetime.fromtimestamp(second, UTC).isoformat()[: -len("+00:00")]
 
 
 def _level(event: LogEvent) -> str:
