@@ -63,7 +63,7 @@ lock: ## take the newest versions that setup.cfg allows into requirements.lock
 bench: $(READY) ## measure the daemon beside its libraries, some minutes: docs/performance.md
 	@$(BIN)/python -m bench
 
-bench-quick: $(READY) ## the same in half a minute, and rougher
+bench-quick: $(READY) ## the same in less than a minute, and rougher
 	@$(BIN)/python -m bench --quick --json var/bench-quick.json
 
 clean: ## remove everything that the commands made

@@ -124,7 +124,7 @@ def say(text: str) -> None:
 def main() -> None:
     """Run the benchmark; it fails when something can't be measured, never for a figure."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="half a minute, and rougher figures")
+    parser.add_argument("--quick", action="store_true", help="less than a minute, and rougher figures")
     parser.add_argument("--soak", type=float, metavar="SECONDS", help="only: memory under a steady load")
     parser.add_argument("--json", type=Path, default=ROOT / "var" / "bench.json", help="where the figures go")
     options = parser.parse_args()
