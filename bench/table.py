@@ -79,6 +79,6 @@ def text(report: dict[str, Any]) -> str:
     for name, row in report["ratios"].items():
         verdict = "" if row["ratio"] <= row["target"] else "  over"
         if verdict and row.get("stolen", 0) > QUIET:
-            verdict += ", but others had much of the machine"
+            verdict += ", in seconds that were not quiet"
         lines.append(f"{name:52}{row['ratio']:8.2f}{row['target']:8.2f}{verdict}")
     return "\n".join(lines)
