@@ -18,7 +18,7 @@ from typing import Any
 from bench import cache, load, soak, table
 from bench.measures import FOLDER, FULL, QUICK, Bench, Figures, Side
 from bench.processes import BenchError, NoWrk, Receiver, broker
-from demo.rabbitmq import ROOT, NodeError, RabbitNode, ensure_installed
+from demo.rabbitmq import ROOT, NodeError, RabbitNode
 
 APPLICATIONS = ("junebug", "turn")
 CACHE_ROUNDS = 12
@@ -132,7 +132,6 @@ def main() -> None:
     begun = time.monotonic()
     try:
         load.ensure_wrk()
-        ensure_installed()
         with broker() as node, Receiver(FOLDER) as receiver:
             bench = Bench(FOLDER, node, receiver, QUICK if options.quick else FULL)
             if options.soak:

@@ -27,7 +27,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from bench.load import ensure_wrk
 from bench.measures import FOLDER, FULL, QUICK, Bench
 from bench.processes import NoWrk, Receiver, broker
-from demo.redis import RedisServer
+from demo.redis import RedisServer, ensure_installed
 from junebug_turn.caches import Cache, make_cache
 from junebug_turn.caches.memory import MemoryCache
 from junebug_turn.messages import Message, new_id
@@ -99,6 +99,7 @@ async def _lookup(cache: Cache, ids: list[str]) -> float:
 @contextmanager
 def configs() -> Iterator[dict[str, dict[str, Any]]]:
     """The options of each kind of cache, with a Redis that is ours."""
+    ensure_installed()
     # On a disk: /tmp may be in memory.
     with RedisServer() as server, tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         yield {"memory": {}, "sqlite": {"path": f"{folder}/cache.db"}, "redis": {"url": server.url}}

@@ -12,13 +12,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from bench.messages import SECRET
 from demo.guard import Guarded
-from demo.rabbitmq import HOST, ROOT, RabbitNode, free_port
+from demo.rabbitmq import HOST, ROOT, RabbitNode, ensure_installed, free_port
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 START_LIMIT = 30.0  # seconds
@@ -40,12 +40,12 @@ def broker() -> Iterator[RabbitNode]:
 
     A disk that others use too stands still for tenths of a second at times, and all confirms with it.
     """
-    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_NEEDED:
-        with tempfile.TemporaryDirectory(dir=MEMORY) as folder, RabbitNode(Path(folder)) as node:
-            yield node
-    else:
-        with RabbitNode() as node:
-            yield node
+    ensure_installed()
+    with ExitStack() as stack:
+        folder = None
+        if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_NEEDED:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=MEMORY)))
+        yield stack.enter_context(RabbitNode(folder))
 
 
 def get(url: str) -> Any:
