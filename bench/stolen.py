@@ -75,13 +75,11 @@ class Stolen:
 class Quietest:
     """The latencies of the seconds in which least was taken.
 
-    :ivar seconds: how many these are
     :ivar stolen: the part that was taken of them, on the average
     :ivar quiet: whether all of them count as quiet, and there are as many as were wanted
     """
 
     latencies: list[float]
-    seconds: int
     stolen: float
     quiet: bool
 
@@ -95,7 +93,6 @@ def quietest(runs: Iterable[Sequence[Timed]], part: Callable[[float, float], flo
     chosen = ranked[: max(quiet, wanted)]
     return Quietest(
         [latency for _, latencies in chosen for latency in latencies],
-        len(chosen),
         sum(stolen for stolen, _ in chosen) / len(chosen),
         quiet >= wanted,
     )
