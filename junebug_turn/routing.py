@@ -50,14 +50,12 @@ class _Resource(KleinResource):
         try:
             endpoint, variables = self._match(request.method, request.postpath)
             return await _result(self._app.execute_endpoint(endpoint, request, **variables))
-        except CancelledError:
-            if leaving.called:
+        except Exception as fault:
+            if not leaving.called:
+                return await self._handle(request, Failure())
+            if isinstance(fault, CancelledError):
                 return b""
-            return await self._handle(request, Failure())
-        except Exception:
-            if leaving.called:
-                raise
-            return await self._handle(request, Failure())
+            raise
 
     async def _handle(self, request: Any, failure: Failure) -> bytes:
         """What the API's handler of such failures answers."""

@@ -16,7 +16,7 @@ _written: list[_Prompt] = []  # in this turn; a process has one reactor
 
 
 class _Prompt(FileDescriptor):
-    """What the reactor is told only of those who could not send all."""
+    """Comes before a class of Twisted's: of its writes the reactor hears only when the socket did not take all."""
 
     log = Logger()
     reactor: Any
