@@ -28,7 +28,8 @@ from bench.load import ensure_wrk
 from bench.measures import FOLDER, FULL, QUICK, Bench
 from bench.processes import NoWrk, Receiver, broker
 from demo.redis import RedisServer, ensure_installed
-from junebug_turn.caches import Cache, make_cache
+from junebug_turn.caches import make_cache
+from junebug_turn.caches.interface import Cache
 from junebug_turn.caches.memory import MemoryCache
 from junebug_turn.messages import Message, new_id
 

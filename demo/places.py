@@ -14,7 +14,8 @@ from attrs import frozen
 from demo import webhook
 from demo.rabbitmq import ROOT
 from junebug_turn import config
-from junebug_turn.config import AmqpOptions, JunebugOptions, TurnOptions
+from junebug_turn.options.applications import JunebugOptions, TurnOptions
+from junebug_turn.options.daemon import AmqpOptions
 
 PHONE_NUMBER = "+27820000001"
 TURN_PHONE_NUMBER = webhook.PHONE_NUMBER

@@ -20,7 +20,7 @@ from typing import Any
 from demo.rabbitmq import ROOT
 from junebug_turn import config
 from junebug_turn.errors import ConfigError
-from junebug_turn.options import TurnOptions
+from junebug_turn.options.applications import TurnOptions
 
 PHONE_NUMBER = "+27820000002"
 TIMEOUT = 30.0  # seconds

@@ -13,8 +13,9 @@ from junebug_turn.amqp.layered import LayeredConnector
 from junebug_turn.amqp.retries import RetryWindows
 from junebug_turn.caches import make_cache
 from junebug_turn.caches.interface import Cache
-from junebug_turn.config import Settings, endpoint_description
-from junebug_turn.delivery import Deliverer, Destination
+from junebug_turn.config import Settings
+from junebug_turn.delivery import Deliverer
+from junebug_turn.destination import Destination
 from junebug_turn.errors import ConfigError, DeliveryRefused
 from junebug_turn.http.connections import Connections
 from junebug_turn.http.health import Health
@@ -22,10 +23,12 @@ from junebug_turn.http.metrics import MetricsPage
 from junebug_turn.http.site import ApiSite, Mount, Root
 from junebug_turn.junebug.api import JunebugApi
 from junebug_turn.junebug.application import JunebugApplication
+from junebug_turn.kinds import endpoint_description
 from junebug_turn.listening import check_reuse_port
 from junebug_turn.metrics import Metrics
-from junebug_turn.middlewares import BaseMiddleware, Chain, make_middlewares
-from junebug_turn.options import ApplicationOptions, JunebugOptions, TurnOptions
+from junebug_turn.middlewares import Chain, make_middlewares
+from junebug_turn.middlewares.base import BaseMiddleware
+from junebug_turn.options.applications import ApplicationOptions, JunebugOptions, TurnOptions
 from junebug_turn.release import release
 from junebug_turn.retry import RetryPolicy
 from junebug_turn.tls import TlsFiles

@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 
 from junebug_turn.config import Explained, Settings, explain
 from junebug_turn.errors import ConfigError
-from junebug_turn.options import all_entries
+from junebug_turn.options.entries import all_entries
 from junebug_turn.reach import Reached, reach
 
 GOOD, UNUSABLE, UNREACHABLE = 0, 1, 3

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from junebug_turn.circuit import Circuit, CircuitOpen
+from junebug_turn.circuit import Circuit
 
 MAX_CIRCUITS = 10_000
 """Places that are remembered because they failed, unless deliveries wait for more."""
@@ -193,6 +193,3 @@ class Way:
     def _ended(self) -> Mapping[Circuit, bool]:
         entered, self._entered = self._entered, {}
         return entered
-
-
-__all__ = ["CircuitOpen", "Circuits", "Way"]

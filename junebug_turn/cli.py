@@ -16,7 +16,7 @@ from junebug_turn import checkconfig
 from junebug_turn.amqp.session import Session
 from junebug_turn.config import Settings, load
 from junebug_turn.errors import ConfigError, JunebugTurnError
-from junebug_turn.options import all_entries
+from junebug_turn.options.entries import all_entries
 from junebug_turn.parked import KINDS, Parked, ParkedMessages, Place, Selection
 from junebug_turn.terminal import COLUMNS, Terminal, age, ask, plain, row
 

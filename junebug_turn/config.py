@@ -13,29 +13,10 @@ from attrs import frozen
 from junebug_turn import kinds
 from junebug_turn.errors import ConfigError
 from junebug_turn.filed import SUFFIX, option_of
-from junebug_turn.kinds import endpoint_description
-from junebug_turn.options import (
-    AmqpOptions,
-    ApplicationOptions,
-    DaemonOptions,
-    JunebugOptions,
-    TurnOptions,
-)
+from junebug_turn.options.applications import ApplicationOptions
+from junebug_turn.options.daemon import DaemonOptions
 from junebug_turn.structure import ENTRIES, GROUPS, Layer, Reader, given, overlay, show_name
 from junebug_turn.told import Told
-
-__all__ = [
-    "AmqpOptions",
-    "ApplicationOptions",
-    "DaemonOptions",
-    "Explained",
-    "JunebugOptions",
-    "Settings",
-    "TurnOptions",
-    "endpoint_description",
-    "explain",
-    "load",
-]
 
 
 @frozen

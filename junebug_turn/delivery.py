@@ -16,7 +16,8 @@ from twisted.logger import Logger
 from twisted.web.iweb import IPolicyForHTTPS
 
 from junebug_turn.agents import Clients
-from junebug_turn.circuits import CircuitOpen, Circuits, Way
+from junebug_turn.circuit import CircuitOpen
+from junebug_turn.circuits import Circuits, Way
 from junebug_turn.destination import Destination
 from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryFailed, DeliveryRefused
 from junebug_turn.metrics import Metrics
@@ -24,8 +25,6 @@ from junebug_turn.posting import Fault, Post, Poster, make_client
 from junebug_turn.retry import CHAIN_LIMIT, RetryPolicy
 from junebug_turn.tls import ClientTls
 from junebug_turn.webhook import Webhook
-
-__all__ = ["Deliverer", "Destination"]
 
 
 class Deliverer:

@@ -16,14 +16,9 @@ from attrs import NOTHING, frozen
 from junebug_turn import filed, kinds
 from junebug_turn.kinds import endpoint_description
 from junebug_turn.option import Option
-from junebug_turn.options import (
-    APPLICATIONS,
-    SELECTORS,
-    AmqpOptions,
-    ApplicationOptions,
-    DaemonOptions,
-    all_entries,
-)
+from junebug_turn.options.applications import APPLICATIONS, ApplicationOptions
+from junebug_turn.options.daemon import AmqpOptions, DaemonOptions
+from junebug_turn.options.entries import SELECTORS, all_entries
 from junebug_turn.told import DEFAULT, Told
 
 ENTRIES = all_entries()

@@ -20,7 +20,7 @@ from twisted.python.components import Componentized
 from junebug_turn.config import load
 from junebug_turn.errors import ConfigError
 from junebug_turn.logs.level import hear_debug
-from junebug_turn.options import Entry, all_entries
+from junebug_turn.options.entries import Entry, all_entries
 from junebug_turn.release import release
 
 if TYPE_CHECKING:

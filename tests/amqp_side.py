@@ -13,10 +13,11 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from demo.rabbitmq import RabbitNode
-from junebug_turn.amqp import Broker, Connector
+from junebug_turn.amqp.broker import Broker
+from junebug_turn.amqp.connector import Connector
 from junebug_turn.amqp.retries import RetryWindows
 from junebug_turn.messages import Event, Message
-from junebug_turn.options import AmqpOptions
+from junebug_turn.options.daemon import AmqpOptions
 
 
 async def until(condition: Callable[[], Any], limit: float = 15.0) -> None:

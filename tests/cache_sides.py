@@ -16,7 +16,8 @@ from twisted.internet.threads import blockingCallFromThread, deferToThread
 from twisted.python.threadable import isInIOThread
 
 from demo.redis import RedisServer
-from junebug_turn.caches import Cache, make_cache
+from junebug_turn.caches import make_cache
+from junebug_turn.caches.interface import Cache
 
 reactor: Any = _reactor
 T = TypeVar("T")

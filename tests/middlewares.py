@@ -8,7 +8,7 @@ import attrs
 from attrs import frozen
 
 from junebug_turn.messages import Event, Message
-from junebug_turn.middlewares import BaseMiddleware, BaseMiddlewareConfig
+from junebug_turn.middlewares.base import BaseMiddleware, BaseMiddlewareConfig
 
 
 @frozen(kw_only=True)

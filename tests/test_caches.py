@@ -18,7 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 
-from junebug_turn.caches import Cache, Outbound, make_cache
+from junebug_turn.caches import make_cache
+from junebug_turn.caches.interface import Cache, Outbound
 from junebug_turn.caches.memory import MemoryCache
 from junebug_turn.caches.packing import MAX_EVENTS
 from junebug_turn.caches.store import SWEEP_INTERVAL, SWEEP_SIZE, ExpiringStore, pack_key, unpack_key

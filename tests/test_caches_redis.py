@@ -16,7 +16,8 @@ from twisted.internet.ssl import trustRootFromCertificates
 
 from demo.rabbitmq import free_port
 from demo.redis import RedisServer
-from junebug_turn.caches import Cache, Outbound, make_cache
+from junebug_turn.caches import make_cache
+from junebug_turn.caches.interface import Cache, Outbound
 from junebug_turn.caches.redis import RedisCache
 from junebug_turn.caches.redis_address import RedisAddress
 from junebug_turn.caches.redis_pool import SIZE

@@ -17,7 +17,8 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred, gatherResults
 
-from junebug_turn.caches import Cache, Outbound, make_cache, packing
+from junebug_turn.caches import make_cache, packing
+from junebug_turn.caches.interface import Cache, Outbound
 from junebug_turn.caches.sqlite import COUNT_INTERVAL, SWEEP_INTERVAL, SWEEP_SIZE
 from junebug_turn.caches.sqlite_entries import pack_key
 from junebug_turn.caches.sqlite_file import SqliteFile

@@ -17,7 +17,7 @@ from twisted.internet import reactor as _reactor
 
 from demo.rabbitmq import RabbitNode, free_port
 from junebug_turn.config import explain, load
-from junebug_turn.options import all_entries
+from junebug_turn.options.entries import all_entries
 from junebug_turn.reach import reach
 from tests.authority import Authority
 from tests.configurations import JUNEBUG, TURN, written

@@ -16,7 +16,8 @@ from twisted.internet.tcp import Client
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.web.client import BrowserLikePolicyForHTTPS
 
-from junebug_turn.delivery import Deliverer, Destination
+from junebug_turn.delivery import Deliverer
+from junebug_turn.destination import Destination
 from junebug_turn.errors import DeliveryExhausted, DeliveryFailed, DeliveryRefused
 from junebug_turn.retry import CHAIN_LIMIT, MAX_RETRY_AFTER, RetryPolicy
 from junebug_turn.webhook import Webhook

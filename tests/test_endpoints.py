@@ -18,11 +18,12 @@ from junebug_turn.addresses import ALL_HOSTS, HostRules, ascii_name, is_local_na
 from junebug_turn.amqp.link import connect
 from junebug_turn.caches import make_cache
 from junebug_turn.config import explain
-from junebug_turn.delivery import Deliverer, Destination
+from junebug_turn.delivery import Deliverer
+from junebug_turn.destination import Destination
 from junebug_turn.endpoints import NameEndpoint
 from junebug_turn.errors import DeliveryExhausted, DeliveryRefused
 from junebug_turn.messages import Event, Message
-from junebug_turn.options import AmqpOptions
+from junebug_turn.options.daemon import AmqpOptions
 from junebug_turn.reach import reach
 from junebug_turn.retry import RetryPolicy
 from junebug_turn.tls import ClientTls

@@ -13,7 +13,7 @@ import yaml
 from junebug_turn.config import load
 from junebug_turn.errors import ConfigError
 from junebug_turn.filed import MAX_SIZE
-from junebug_turn.options import Entry, all_entries
+from junebug_turn.options.entries import Entry, all_entries
 from tests.configurations import FLAGS, JUNEBUG, TURN, faults, only, written
 
 Put = Callable[..., str]

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from junebug_turn.config import AmqpOptions, endpoint_description, load
+from junebug_turn.config import load
+from junebug_turn.kinds import endpoint_description
 from junebug_turn.messages import TRANSPORT_TYPES
+from junebug_turn.options.daemon import AmqpOptions
 from tests.configurations import FLAGS, JUNEBUG, TURN, faults, only, written
 
 

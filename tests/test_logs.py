@@ -17,7 +17,8 @@ from twisted.python import log as legacy
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
-from junebug_turn.logs import Lines, about, note
+from junebug_turn.logs import Lines
+from junebug_turn.logs.context import about, note
 from junebug_turn.logs.form import json_line, mask, text_line, text_of
 from junebug_turn.logs.limit import MAX_CAUSES, WINDOW, Limiter
 

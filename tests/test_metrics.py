@@ -14,8 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from junebug_turn.caches.interface import CacheStats, PartStats
 from junebug_turn.errors import DeliveryRefused
-from junebug_turn.logs import about
-from junebug_turn.metrics import OTHER, Metrics, State
+from junebug_turn.logs.context import about
+from junebug_turn.metrics import Metrics
+from junebug_turn.metrics.now import OTHER, State
 
 ETC = Path(__file__).parent.parent / "etc"
 DASHBOARD, ALERTS = ETC / "grafana-dashboard.json", ETC / "prometheus-alerts.yaml"

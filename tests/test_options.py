@@ -11,7 +11,8 @@ import yaml
 from attrs import NOTHING
 
 from junebug_turn.config import load
-from junebug_turn.options import Entry, JunebugOptions, TurnOptions, all_entries
+from junebug_turn.options.applications import JunebugOptions, TurnOptions
+from junebug_turn.options.entries import Entry, all_entries
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "etc" / "junebug-turn.yaml"

@@ -16,7 +16,8 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from junebug_turn.errors import ConfigError, DeliveryRefused
-from junebug_turn.logs import Lines, about
+from junebug_turn.logs import Lines
+from junebug_turn.logs.context import about
 from junebug_turn.sentry import FLUSH_TIMEOUT, Reporter, make_reporter
 from tests.leaks import LEAKS
 from tests.receiver import HANG, Received, Receiver

@@ -9,7 +9,7 @@ import pytest
 
 from junebug_turn.config import load
 from junebug_turn.errors import ConfigError
-from junebug_turn.options import Entry, all_entries
+from junebug_turn.options.entries import Entry, all_entries
 from tests.configurations import FLAGS, JUNEBUG, TURN, faults, written
 
 

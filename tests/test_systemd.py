@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
-from junebug_turn.options import DaemonOptions
+from junebug_turn.options.daemon import DaemonOptions
 from junebug_turn.systemd import Notifier, Supervision, status_text
 
 ROOT = Path(__file__).parent.parent

@@ -17,8 +17,8 @@ from twisted.python import usage
 
 from junebug_turn.config import Settings
 from junebug_turn.errors import ConfigError
-from junebug_turn.logs import debugging
-from junebug_turn.options import all_entries
+from junebug_turn.logs.level import debugging
+from junebug_turn.options.entries import all_entries
 from junebug_turn.tap import Options, makeService
 
 ROOT = Path(__file__).parent.parent

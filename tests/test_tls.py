@@ -12,7 +12,8 @@ from twisted.internet import reactor as _reactor
 
 from junebug_turn.addresses import ALL_HOSTS
 from junebug_turn.config import load
-from junebug_turn.delivery import Deliverer, Destination
+from junebug_turn.delivery import Deliverer
+from junebug_turn.destination import Destination
 from junebug_turn.errors import ConfigError, DeliveryExhausted
 from junebug_turn.retry import RetryPolicy
 from junebug_turn.service import make_service

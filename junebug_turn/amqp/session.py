@@ -15,7 +15,7 @@ from junebug_turn.amqp.link import CLOSE_TIMEOUT, connect, refusal
 from junebug_turn.amqp.protocol import AmqpProtocol
 from junebug_turn.amqp.publisher import Publisher
 from junebug_turn.errors import AmqpConnectionError
-from junebug_turn.options import AmqpOptions
+from junebug_turn.options.daemon import AmqpOptions
 
 BATCH = 50  # messages that are fetched, and published, at once
 PUBLISH_TIMEOUT = 30  # seconds

@@ -7,11 +7,9 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
-from junebug_turn.caches.interface import Cache, Outbound
+from junebug_turn.caches.interface import Cache
 from junebug_turn.classpath import find_class
 from junebug_turn.errors import ConfigError
-
-__all__ = ["Cache", "Outbound", "make_cache"]
 
 _MEMORY = "junebug_turn.caches.memory.MemoryCache"
 _JUNEBUG = "vumi2.applications.junebug_message_api.junebug_state_cache"

@@ -17,7 +17,7 @@ from junebug_turn.http.channel import ApiChannel
 from junebug_turn.http.connections import Connections
 from junebug_turn.http.request import ApiRequest
 from junebug_turn.limits import LimitOptions
-from junebug_turn.logs import debugging
+from junebug_turn.logs.level import debugging
 from junebug_turn.metrics import Metrics
 
 

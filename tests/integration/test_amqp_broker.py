@@ -19,7 +19,8 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import globalLogPublisher
 
 from demo.rabbitmq import RabbitNode
-from junebug_turn.amqp import Broker, consumer
+from junebug_turn.amqp import consumer
+from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.protocol import AmqpProtocol
 from junebug_turn.errors import AmqpConnectionError, DeliveryRefused, Unroutable
 from junebug_turn.messages import Event, Message

@@ -20,7 +20,8 @@ from twisted.logger import globalLogPublisher
 from twisted.protocols.portforward import ProxyFactory
 
 from demo.rabbitmq import RabbitNode
-from junebug_turn.amqp import Broker, link
+from junebug_turn.amqp import link
+from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.kept import backoff
 from junebug_turn.errors import AmqpConnectionError
 from tests.amqp_side import Side, count, message, options, send, until
