@@ -31,7 +31,7 @@ from demo.redis import RedisServer, ensure_installed
 from junebug_turn.caches import make_cache
 from junebug_turn.caches.interface import Cache
 from junebug_turn.caches.memory import MemoryCache
-from junebug_turn.messages import Message, new_id
+from junebug_turn.messages.vumi import Message, new_id
 
 AT_ONCE = 50
 TEXT = "Hello world, this is an SMS of about a hundred letters, as people write to a helpline, again"

@@ -7,7 +7,7 @@ from base64 import b64encode
 from hmac import digest
 from typing import Any
 
-from junebug_turn.messages import Event, Message
+from junebug_turn.messages.vumi import Event, Message
 
 TEXT = "Thank you for registering. Reply with 1 to hear more, or with STOP to hear no more. Message no. {}"
 SECRET = "bench"

@@ -17,7 +17,7 @@ from pika.exceptions import AMQPError, NackError, UnroutableError
 
 from demo.rabbitmq import HOST, RabbitNode
 from faults.ledger import Account
-from junebug_turn.messages import Event, Message
+from junebug_turn.messages.vumi import Event, Message
 
 PAUSE = 0.02  # seconds between two messages of a thread
 CLIENT_TIMEOUT = 30.0  # seconds

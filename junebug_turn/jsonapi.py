@@ -12,7 +12,8 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from werkzeug import exceptions as routing
 
-from junebug_turn import errors, strictjson
+from junebug_turn import errors
+from junebug_turn.messages import strictjson
 
 _T = TypeVar("_T")
 

@@ -15,7 +15,7 @@ from junebug_turn.amqp.retries import History, original_headers, parked_queue
 from junebug_turn.amqp.session import Session
 from junebug_turn.amqp.topology import Queue
 from junebug_turn.errors import UnreadableMessage, Unroutable
-from junebug_turn.messages import Event, Message
+from junebug_turn.messages.vumi import Event, Message
 
 KINDS = ("inbound", "event")
 

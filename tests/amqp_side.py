@@ -16,7 +16,7 @@ from demo.rabbitmq import RabbitNode
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.connector import Connector
 from junebug_turn.amqp.retries import RetryWindows
-from junebug_turn.messages import Event, Message
+from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.options.daemon import AmqpOptions
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 from attrs import frozen
 
-from junebug_turn.messages import Event, Message
+from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.middlewares.base import BaseMiddleware, BaseMiddlewareConfig
 
 

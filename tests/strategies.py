@@ -6,7 +6,13 @@ from datetime import datetime
 
 from hypothesis import strategies as st
 
-from junebug_turn.messages import DELIVERY_REPORT, DELIVERY_STATUSES, EVENT_TYPES, Event, Message
+from junebug_turn.messages.vumi import (
+    DELIVERY_REPORT,
+    DELIVERY_STATUSES,
+    EVENT_TYPES,
+    Event,
+    Message,
+)
 
 texts = st.text(max_size=40)
 json_scalars = (

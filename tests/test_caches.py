@@ -25,7 +25,7 @@ from junebug_turn.caches.packing import MAX_EVENTS
 from junebug_turn.caches.store import SWEEP_INTERVAL, SWEEP_SIZE, ExpiringStore, pack_key, unpack_key
 from junebug_turn.errors import ConfigError
 from junebug_turn.menus import Choice, Menu
-from junebug_turn.messages import Event, Message, new_id
+from junebug_turn.messages.vumi import Event, Message, new_id
 from tests import strategies
 from tests.cache_sides import SIDES, MemorySide, RedisSide, Side, SqliteSide, in_thread, result
 

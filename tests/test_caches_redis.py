@@ -23,7 +23,7 @@ from junebug_turn.caches.redis_address import RedisAddress
 from junebug_turn.caches.redis_pool import SIZE
 from junebug_turn.errors import CacheError, ConfigError, UnreadableEntry
 from junebug_turn.menus import Menu
-from junebug_turn.messages import Event
+from junebug_turn.messages.vumi import Event
 from tests.cache_sides import reactor, redis_server
 from tests.daemon import until
 from tests.receiver import self_signed

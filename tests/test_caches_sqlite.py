@@ -24,7 +24,7 @@ from junebug_turn.caches.sqlite_entries import pack_key
 from junebug_turn.caches.sqlite_file import SqliteFile
 from junebug_turn.caches.sqlite_schema import SCHEMA_VERSION
 from junebug_turn.errors import CacheError, ConfigError, UnreadableEntry
-from junebug_turn.messages import Message, new_id
+from junebug_turn.messages.vumi import Message, new_id
 from tests.cache_sides import ThreadedClock, reactor
 from tests.daemon import until
 from tests.test_caches import event, message

@@ -14,7 +14,7 @@ import pytest
 from junebug_turn import errors
 from junebug_turn.config import load
 from junebug_turn.menus import Menu
-from junebug_turn.messages import Event, Message
+from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.options.applications import TurnOptions
 from junebug_turn.options.entries import all_entries
 from junebug_turn.turn.messages import (

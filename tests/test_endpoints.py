@@ -22,7 +22,7 @@ from junebug_turn.delivery import Deliverer
 from junebug_turn.destination import Destination
 from junebug_turn.endpoints import NameEndpoint
 from junebug_turn.errors import DeliveryExhausted, DeliveryRefused
-from junebug_turn.messages import Event, Message
+from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.options.daemon import AmqpOptions
 from junebug_turn.reach import reach
 from junebug_turn.retry import RetryPolicy

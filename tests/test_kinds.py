@@ -8,7 +8,7 @@ import pytest
 
 from junebug_turn.config import load
 from junebug_turn.kinds import endpoint_description
-from junebug_turn.messages import TRANSPORT_TYPES
+from junebug_turn.messages.vumi import TRANSPORT_TYPES
 from junebug_turn.options.daemon import AmqpOptions
 from tests.configurations import FLAGS, JUNEBUG, TURN, faults, only, written
 

@@ -13,7 +13,7 @@ from twisted.logger import LogEvent, globalLogPublisher, textFileLogObserver
 
 from junebug_turn.config import load
 from junebug_turn.errors import ConfigError
-from junebug_turn.messages import Event, Message
+from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.middlewares import Chain, make_middlewares
 from junebug_turn.middlewares.logging import LoggingMiddleware
 from junebug_turn.middlewares.unidecoder import Unidecoder

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from junebug_turn import strictjson
 from junebug_turn.errors import InvalidBody, answer_for
 from junebug_turn.menus import Choice, Menu
-from junebug_turn.messages import TRANSPORT_TYPES, Event, Message
+from junebug_turn.messages import strictjson
+from junebug_turn.messages.vumi import TRANSPORT_TYPES, Event, Message
 from junebug_turn.turn.messages import (
     OutboundRequest,
     errors_to_json,

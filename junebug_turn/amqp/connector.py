@@ -28,7 +28,7 @@ from junebug_turn.amqp.topology import Queue
 from junebug_turn.errors import DeliveryExhausted, DeliveryFailed, Passing, UnreadableMessage
 from junebug_turn.logs.context import note
 from junebug_turn.logs.level import debugging
-from junebug_turn.messages import Event, Message
+from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.metrics import Metrics
 
 HOLD_LIMIT = 10 * 60.0

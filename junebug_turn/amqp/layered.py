@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.connector import Connector
-from junebug_turn.messages import Event, Message
+from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.middlewares import Chain
 
 

@@ -10,7 +10,7 @@ from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from junebug_turn.menus import Menu
-from junebug_turn.messages import Event, Message
+from junebug_turn.messages.vumi import Event, Message
 
 Details = Callable[[], Mapping[str, Any]]
 """Makes the JSON of an outbound message as Junebug kept it; called only by a cache that keeps it."""

@@ -13,7 +13,7 @@ from junebug_turn.caches.checks import DAY
 from junebug_turn.caches.interface import Cache, CacheStats, Details, Outbound, PartStats
 from junebug_turn.caches.store import SWEEP_INTERVAL, ExpiringStore, Key, pack_key, unpack_key
 from junebug_turn.menus import Menu
-from junebug_turn.messages import Event, Message
+from junebug_turn.messages.vumi import Event, Message
 
 
 class MemoryCache(Cache):

@@ -18,7 +18,6 @@ from typing import Any, Self
 from twisted.logger import Logger
 from txredisapi import ConnectionError, RedisError, TimeoutError
 
-from junebug_turn import strictjson
 from junebug_turn.caches import checks, packing, redis_scripts
 from junebug_turn.caches.checks import CACHE_TIMEOUT, DAY
 from junebug_turn.caches.interface import Cache, CacheStats, Details, Outbound, PartStats
@@ -27,7 +26,8 @@ from junebug_turn.caches.redis_pool import RedisPool
 from junebug_turn.caches.watch import Watch
 from junebug_turn.errors import CacheError, UnreadableEntry, UnreadableMessage
 from junebug_turn.menus import Menu
-from junebug_turn.messages import Event, Message
+from junebug_turn.messages import strictjson
+from junebug_turn.messages.vumi import Event, Message
 
 _MESSAGE = "message"
 

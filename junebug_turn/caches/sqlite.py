@@ -31,7 +31,7 @@ from junebug_turn.caches.sqlite_file import SqliteFile, Write, check_file
 from junebug_turn.caches.watch import Watch
 from junebug_turn.errors import CacheError, UnreadableEntry
 from junebug_turn.menus import Menu
-from junebug_turn.messages import Event, Message
+from junebug_turn.messages.vumi import Event, Message
 
 SWEEP_INTERVAL = 1.0
 """Seconds between two deletions of what has expired."""

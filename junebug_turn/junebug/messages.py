@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from attrs import Factory, field, frozen
 
 from junebug_turn.errors import ApiUsageError, InvalidBody
-from junebug_turn.messages import (
+from junebug_turn.messages.vumi import (
     ACK,
     CLOSE,
     DELIVERED,

@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.logger import LogEvent, formatEvent
 
-from junebug_turn import strictjson
+from junebug_turn.messages import strictjson
 
 _SHOWN_DIGITS = 4
 _NUMBER = re.compile(r"\+\d{7,15}(?!\d)")

@@ -7,7 +7,7 @@ from typing import Any
 
 from junebug_turn.classpath import find_class
 from junebug_turn.errors import ConfigError
-from junebug_turn.messages import Event, Message
+from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.middlewares.base import BaseMiddleware, BaseMiddlewareConfig
 
 __all__ = ["BaseMiddleware", "BaseMiddlewareConfig", "Chain", "make_middlewares"]

@@ -9,7 +9,7 @@ import attrs
 from attrs import frozen
 
 from junebug_turn.errors import ConfigError
-from junebug_turn.messages import Event, Message
+from junebug_turn.messages.vumi import Event, Message
 
 
 @frozen(kw_only=True)

@@ -8,7 +8,7 @@ from attrs import frozen
 from twisted.logger import Logger, LogLevel
 
 from junebug_turn.errors import ConfigError
-from junebug_turn.messages import Event, Message
+from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.middlewares.base import BaseMiddleware, BaseMiddlewareConfig
 
 _LEVELS = {

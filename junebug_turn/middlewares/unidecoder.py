@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 from text_unidecode import unidecode
 
-from junebug_turn.messages import Message
+from junebug_turn.messages.vumi import Message
 from junebug_turn.middlewares.base import BaseMiddleware
 
 

@@ -11,7 +11,7 @@ from junebug_turn import guardkinds, kinds
 from junebug_turn.addresses import HostRules
 from junebug_turn.guardkinds import Credentials
 from junebug_turn.kinds import DAY, optional
-from junebug_turn.messages import TRANSPORT_TYPES
+from junebug_turn.messages.vumi import TRANSPORT_TYPES
 from junebug_turn.option import mapping_option, option
 
 

@@ -13,7 +13,16 @@ from attrs import frozen
 
 from junebug_turn.errors import Answer, InvalidBody
 from junebug_turn.menus import Choice
-from junebug_turn.messages import CLOSE, DELIVERED, DELIVERY_REPORT, FAILED, NACK, RESUME, Event, Message
+from junebug_turn.messages.vumi import (
+    CLOSE,
+    DELIVERED,
+    DELIVERY_REPORT,
+    FAILED,
+    NACK,
+    RESUME,
+    Event,
+    Message,
+)
 from junebug_turn.turn.interactive import render
 
 

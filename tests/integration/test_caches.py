@@ -21,7 +21,7 @@ from twisted.web.client import HTTPConnectionPool
 from demo.rabbitmq import RabbitNode, free_port
 from demo.redis import RedisServer
 from junebug_turn.amqp import consumer
-from junebug_turn.messages import Event, Message
+from junebug_turn.messages.vumi import Event, Message
 from tests.cache_sides import reactor, redis_server
 from tests.daemon import running
 from tests.integration.test_outage import Process

@@ -12,7 +12,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from twisted.internet import reactor as _reactor
 
 from demo.rabbitmq import RabbitNode
-from junebug_turn.messages import Event, Message
+from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.webhook import Webhook, signing_key
 from tests.daemon import Running, running, until
 from tests.receiver import HANG, Answer, Receiver

@@ -11,7 +11,7 @@ import pytest_twisted
 from pika.adapters.blocking_connection import BlockingChannel
 
 from demo.rabbitmq import RabbitNode
-from junebug_turn.messages import Event
+from junebug_turn.messages.vumi import Event
 from junebug_turn.turn.signature import HEADER, sign
 from tests.daemon import Answered, Running, reactor, running
 from tests.integration.conftest import RunDaemon

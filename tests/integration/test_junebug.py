@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from twisted.internet.threads import deferToThread
 
-from junebug_turn.messages import Event, Message
+from junebug_turn.messages.vumi import Event, Message
 from tests.daemon import Answered, Running, in_reactor, until
 from tests.integration.conftest import RunDaemon
 from tests.receiver import HANG, Answer, Receiver
 from tests.strategies import json_objects, json_values
-from tests.test_messages import MESSAGE_KEYS
+from tests.unit.messages.test_vumi import MESSAGE_KEYS
 
 PATH = "/channels/some-channel"
 

@@ -12,7 +12,7 @@ import pytest_twisted
 from twisted.logger import globalLogPublisher
 
 from junebug_turn.logs import Lines
-from junebug_turn.messages import Event, Message
+from junebug_turn.messages.vumi import Event, Message
 from tests.daemon import until
 from tests.integration.conftest import RunDaemon
 from tests.receiver import Receiver

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from demo.rabbitmq import RabbitNode
-from junebug_turn.messages import Event, Message
+from junebug_turn.messages.vumi import Event, Message
 from tests.daemon import Running, until
 from tests.integration.conftest import RunDaemon
 from tests.leaks import LEAKS

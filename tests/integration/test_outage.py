@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
 from demo.rabbitmq import RabbitNode
-from junebug_turn.messages import Message
+from junebug_turn.messages.vumi import Message
 from tests.conftest import pika_connection
 from tests.daemon import Answered, Running, running, until
 from tests.integration.conftest import RunDaemon

@@ -25,7 +25,7 @@ from junebug_turn import cli
 from junebug_turn.amqp.session import Session
 from junebug_turn.config import load
 from junebug_turn.errors import DeliveryRefused
-from junebug_turn.messages import Event, Message
+from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.terminal import Terminal, age
 from tests.amqp_side import Side, count, message, until
 from tests.conftest import pika_connection

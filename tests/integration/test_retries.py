@@ -21,7 +21,7 @@ from junebug_turn.amqp import connector, consumer
 from junebug_turn.amqp.channel import Delivery
 from junebug_turn.amqp.retries import DELAYS, RetryWindows
 from junebug_turn.errors import AmqpConnectionError, DeliveryExhausted
-from junebug_turn.messages import Event, Message
+from junebug_turn.messages.vumi import Event, Message
 from tests.amqp_side import Side, count, message, parked, send, until
 from tests.conftest import pika_connection
 

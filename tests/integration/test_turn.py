@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.logger import capturedLogs
 
-from junebug_turn.messages import Event, Message
+from junebug_turn.messages.vumi import Event, Message
 from tests.daemon import Answered, Running, in_reactor, until
 from tests.integration.conftest import RunDaemon
 from tests.receiver import HANG, Receiver

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from junebug_turn import strictjson
+from junebug_turn.messages import strictjson
 from tests.strategies import json_values
 
 

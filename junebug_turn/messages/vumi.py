@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Self
 import attrs
 from attrs import Factory, frozen
 
-from junebug_turn import strictjson
 from junebug_turn.errors import MessageTooLong, UnreadableMessage
+from junebug_turn.messages import strictjson
 
 MESSAGE_VERSION = "20110921"
 TIMESTAMP_FORMAT = "%Y-%m-%d %H:%M:%S.%f"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 
 from junebug_turn.errors import UnreadableMessage
-from junebug_turn.messages import Event, Message, format_timestamp, parse_timestamp
+from junebug_turn.messages.vumi import Event, Message, format_timestamp, parse_timestamp
 from tests.strategies import events, json_objects, json_values, messages, timestamps
 
 MESSAGE_KEYS = {
