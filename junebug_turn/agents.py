@@ -9,8 +9,8 @@ from attrs import frozen
 from twisted.web.client import HostnameCachingHTTPSPolicy, HTTPConnectionPool
 from twisted.web.iweb import IPolicyForHTTPS
 
-from junebug_turn.addresses import HostRules
-from junebug_turn.guarded import Endpoints
+from junebug_turn.net.addresses import HostRules
+from junebug_turn.net.guarded import Endpoints
 from junebug_turn.webclient import ReusingAgent
 
 IDLE_TIMEOUT = 60

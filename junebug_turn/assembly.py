@@ -28,10 +28,10 @@ from junebug_turn.listening import check_reuse_port
 from junebug_turn.metrics import Metrics
 from junebug_turn.middlewares import Chain, make_middlewares
 from junebug_turn.middlewares.base import BaseMiddleware
+from junebug_turn.net.tls import TlsFiles
 from junebug_turn.options.applications import ApplicationOptions, JunebugOptions, TurnOptions
 from junebug_turn.release import release
 from junebug_turn.retry import RetryPolicy
-from junebug_turn.tls import TlsFiles
 from junebug_turn.turn.api import TurnApi
 from junebug_turn.turn.application import TurnApplication
 from junebug_turn.vitals import Vitals

@@ -13,8 +13,8 @@ from attrs import Factory, field, frozen
 from hyperlink import EncodedURL
 from twisted.web.http_headers import Headers
 
-from junebug_turn.addresses import HostRules, ascii_name
 from junebug_turn.errors import DeliveryRefused
+from junebug_turn.net.addresses import HostRules, ascii_name
 from junebug_turn.release import release
 
 MAX_KEPT = 1000

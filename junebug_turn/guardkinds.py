@@ -8,8 +8,8 @@ from typing import Any
 
 from attrs import Factory, field, frozen
 
-from junebug_turn.addresses import HostRules
 from junebug_turn.kinds import FILLED, Kind
+from junebug_turn.net.addresses import HostRules
 
 
 @frozen

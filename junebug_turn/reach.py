@@ -22,9 +22,9 @@ from junebug_turn.amqp.channel import describe
 from junebug_turn.amqp.link import Link
 from junebug_turn.config import Settings
 from junebug_turn.destination import Destination
-from junebug_turn.endpoints import NameEndpoint
 from junebug_turn.errors import DeliveryRefused
-from junebug_turn.tls import ClientTls, TlsFiles
+from junebug_turn.net.endpoints import NameEndpoint
+from junebug_turn.net.tls import ClientTls, TlsFiles
 
 
 @frozen

@@ -17,7 +17,7 @@ from junebug_turn.assembly import Parts, assemble
 from junebug_turn.config import Settings
 from junebug_turn.http.site import ApiSite
 from junebug_turn.listening import RenewableContext, listen_together, server_endpoint
-from junebug_turn.transports import accept_promptly
+from junebug_turn.net.tcp import accept_promptly
 
 COUNT_INTERVAL = 15.0
 """Seconds between questions to the broker for the lengths of its queues."""

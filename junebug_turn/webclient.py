@@ -19,7 +19,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer, IResponse
 from zope.interface import implementer
 
-from junebug_turn.guarded import ForbiddenAddress
+from junebug_turn.net.guarded import ForbiddenAddress
 
 MAX_ANSWER_BODY = 64 * 1024
 """Bytes of an answer's body that are read (and thrown away); a longer one costs its connection instead."""

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the ground up; "caches" stands for a package with all its modules, which may import each other.  The longest
 # name that fits a module is its own.
 FLOORS = (
-    ("errors", "messages.strictjson", "addresses", "told", "webhook", "garbage", "release", "transports"),
+    ("errors", "messages.strictjson", "net.addresses", "told", "webhook", "garbage", "release", "net.tcp"),
     ("classpath",),
     ("messages.vumi",),
     ("logs", "messages"),
@@ -24,8 +24,8 @@ FLOORS = (
     ("options",),
     ("structure",),
     ("config",),
-    ("endpoints",),
-    ("guarded", "tls", "listening", "hangup"),
+    ("net.endpoints",),
+    ("net.guarded", "net.tls", "listening", "hangup"),
     ("webclient",),
     ("retry", "caches", "apiauth", "middlewares", "circuit", "once", "agents"),
     ("circuits", "posting", "metrics"),

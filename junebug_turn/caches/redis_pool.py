@@ -18,8 +18,8 @@ from twisted.logger import Logger
 from txredisapi import RedisFactory
 
 from junebug_turn.caches.redis_address import RedisAddress
-from junebug_turn.endpoints import NameEndpoint
-from junebug_turn.tls import ClientTls
+from junebug_turn.net.endpoints import NameEndpoint
+from junebug_turn.net.tls import ClientTls
 
 SIZE = 3  # connections: one that hangs holds up a part of the commands only
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from junebug_turn.addresses import ALL_HOSTS
 from junebug_turn.amqp.connector import Connector
 from junebug_turn.caches.interface import Cache
 from junebug_turn.delivery import Deliverer
@@ -16,6 +15,7 @@ from junebug_turn.forwarding import Forwarder
 from junebug_turn.junebug.messages import OutboundRequest, event_to_json, message_to_json, status_to_json
 from junebug_turn.logs.context import about
 from junebug_turn.messages.vumi import Event, Message, check_length
+from junebug_turn.net.addresses import ALL_HOSTS
 from junebug_turn.options.applications import JunebugOptions
 from junebug_turn.retry import RetryPolicy
 

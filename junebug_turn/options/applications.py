@@ -8,10 +8,10 @@ from typing import Any, ClassVar, TypeAlias
 from attrs import frozen
 
 from junebug_turn import guardkinds, kinds
-from junebug_turn.addresses import HostRules
 from junebug_turn.guardkinds import Credentials
 from junebug_turn.kinds import DAY, optional
 from junebug_turn.messages.vumi import TRANSPORT_TYPES
+from junebug_turn.net.addresses import HostRules
 from junebug_turn.option import mapping_option, option
 
 

@@ -18,7 +18,7 @@ from tests.integration.conftest import RunDaemon
 from tests.integration.test_junebug import inbound
 from tests.middlewares import Mark
 from tests.receiver import Receiver
-from tests.test_guarded import Names
+from tests.unit.net.test_guarded import Names
 
 SECRET = "hmac-secret"
 TOKEN = "a-token-of-the-api"

@@ -20,7 +20,7 @@ from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.turn.signature import HEADER, sign
 from tests.conftest import pika_connection
 from tests.hostile import HMAC, JUNEBUG, TURN, Bodies, Client, HostileDaemon
-from tests.test_addresses import METADATA, OTHERS
+from tests.unit.net.test_addresses import METADATA, OTHERS
 
 MEGABYTE = 1024 * 1024
 HEAD = b"POST /jb/messages HTTP/1.1\r\nHost: h\r\n"

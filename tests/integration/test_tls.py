@@ -18,11 +18,11 @@ from twisted.internet.threads import deferToThread
 
 from demo.rabbitmq import RabbitNode, free_port
 from junebug_turn.hangup import Hangup
-from tests.authority import Authority
 from tests.daemon import Running, reactor, running, until
 from tests.integration.conftest import RunDaemon
 from tests.integration.test_junebug import inbound
 from tests.receiver import Receiver
+from tests.support.certificates import Authority
 
 _TLS_CONFIGURATION = """\
 listeners.ssl.1 = 127.0.0.1:{port}

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from junebug_turn.addresses import ALL_HOSTS, HostRules, as_address, is_forbidden, plain
 from junebug_turn.config import load
 from junebug_turn.destination import Destination
 from junebug_turn.errors import DeliveryRefused
+from junebug_turn.net.addresses import ALL_HOSTS, HostRules, as_address, is_forbidden, plain
 from tests.configurations import FLAGS, faults, only
 
 METADATA = [

@@ -13,8 +13,8 @@ from twisted.internet.ssl import Certificate, KeyPair, optionsForClientTLS, trus
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
-from junebug_turn.addresses import is_local_name
 from junebug_turn.errors import ConfigError
+from junebug_turn.net.addresses import is_local_name
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 

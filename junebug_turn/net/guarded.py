@@ -26,8 +26,8 @@ from twisted.web.client import URI
 from twisted.web.iweb import IAgentEndpointFactory, IPolicyForHTTPS
 from zope.interface import implementer
 
-from junebug_turn.addresses import HostRules
-from junebug_turn.endpoints import NameEndpoint
+from junebug_turn.net.addresses import HostRules
+from junebug_turn.net.endpoints import NameEndpoint
 
 CONNECT_TIMEOUT = 30.0
 """Seconds; each attempt of a delivery has a shorter limit of its own."""

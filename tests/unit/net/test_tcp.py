@@ -21,8 +21,8 @@ from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from junebug_turn.endpoints import NameEndpoint
-from junebug_turn.transports import accept_promptly
+from junebug_turn.net.endpoints import NameEndpoint
+from junebug_turn.net.tcp import accept_promptly
 from tests.daemon import reactor, until
 
 LARGE = b"0123456789abcdef" * 500_000  # more than the buffers of a socket

@@ -8,8 +8,8 @@ from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IConnector, IHostnameResolver, IReactorPluggableNameResolver
 from zope.interface import implementer
 
-from junebug_turn.addresses import is_local_name
-from junebug_turn.transports import PromptConnector
+from junebug_turn.net.addresses import is_local_name
+from junebug_turn.net.tcp import PromptConnector
 
 
 @implementer(IReactorPluggableNameResolver)
