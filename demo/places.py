@@ -13,7 +13,7 @@ from attrs import frozen
 
 from demo import webhook
 from demo.rabbitmq import ROOT
-from junebug_turn import config
+from junebug_turn.config import sources
 from junebug_turn.options.applications import JunebugOptions, TurnOptions
 from junebug_turn.options.daemon import AmqpOptions
 
@@ -53,7 +53,7 @@ class Places:
         :raises ConfigError: the file has a fault
         :raises RunError: it is not one for the demo
         """
-        settings = config.load({"config": path}, os.environ)
+        settings = sources.load({"config": path}, os.environ)
         applications = settings.applications
         junebug = next((each for each in applications if isinstance(each, JunebugOptions)), None)
         turn = next((each for each in applications if isinstance(each, TurnOptions)), None)

@@ -18,7 +18,7 @@ import urllib.request
 from typing import Any
 
 from demo.rabbitmq import ROOT
-from junebug_turn import config
+from junebug_turn.config import sources
 from junebug_turn.errors import ConfigError
 from junebug_turn.options.applications import TurnOptions
 
@@ -77,7 +77,7 @@ def destination(options: argparse.Namespace) -> tuple[str, str]:
     """
     if options.url is not None and options.secret is not None:
         return options.url, options.secret
-    for application in config.load({"config": options.config}, os.environ).applications:
+    for application in sources.load({"config": options.config}, os.environ).applications:
         if isinstance(application, TurnOptions):
             url = f"http://{application.http_bind}{application.path}/messages"
             return options.url or url, options.secret or application.turn_hmac_secret

@@ -14,8 +14,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
 
+from junebug_turn.config.guard_types import Credentials
 from junebug_turn.errors import RateLimited, Unauthorized
-from junebug_turn.guardkinds import Credentials
 
 _REALM = 'realm="junebug-turn"'
 

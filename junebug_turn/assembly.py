@@ -13,7 +13,8 @@ from junebug_turn.amqp.layered import LayeredConnector
 from junebug_turn.amqp.retries import RetryWindows
 from junebug_turn.caches import make_cache
 from junebug_turn.caches.interface import Cache
-from junebug_turn.config import Settings
+from junebug_turn.config.sources import Settings
+from junebug_turn.config.types import endpoint_description
 from junebug_turn.delivery import Deliverer
 from junebug_turn.destination import Destination
 from junebug_turn.errors import ConfigError, DeliveryRefused
@@ -23,7 +24,6 @@ from junebug_turn.http.metrics import MetricsPage
 from junebug_turn.http.site import ApiSite, Mount, Root
 from junebug_turn.junebug.api import JunebugApi
 from junebug_turn.junebug.application import JunebugApplication
-from junebug_turn.kinds import endpoint_description
 from junebug_turn.listening import check_reuse_port
 from junebug_turn.metrics import Metrics
 from junebug_turn.middlewares import Chain, make_middlewares

@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred
 
-from junebug_turn.config import Explained, Settings, explain
+from junebug_turn.config.sources import Explained, Settings, explain
 from junebug_turn.errors import ConfigError
 from junebug_turn.options.entries import all_entries
 from junebug_turn.reach import Reached, reach

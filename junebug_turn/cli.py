@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from junebug_turn import checkconfig
 from junebug_turn.amqp.session import Session
-from junebug_turn.config import Settings, load
+from junebug_turn.config.sources import Settings, load
 from junebug_turn.errors import ConfigError, JunebugTurnError
 from junebug_turn.options.entries import all_entries
 from junebug_turn.parked import KINDS, Parked, ParkedMessages, Place, Selection

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from junebug_turn.assembly import Parts, assemble
-from junebug_turn.config import Settings
+from junebug_turn.config.sources import Settings
 from junebug_turn.http.site import ApiSite
 from junebug_turn.listening import RenewableContext, listen_together, server_endpoint
 from junebug_turn.net.tcp import accept_promptly

@@ -17,7 +17,7 @@ from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.components import Componentized
 
-from junebug_turn.config import load
+from junebug_turn.config.sources import load
 from junebug_turn.errors import ConfigError
 from junebug_turn.logs.level import hear_debug
 from junebug_turn.options.entries import Entry, all_entries

@@ -18,7 +18,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import blockingCallFromThread
 
 from demo.rabbitmq import RabbitNode
-from junebug_turn.config import Settings, explain
+from junebug_turn.config.sources import Settings, explain
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.service import Daemon, make_service
 from tests.leaks import LEAKS

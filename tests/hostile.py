@@ -16,7 +16,7 @@ from typing import Any, Self
 import yaml
 
 from demo.rabbitmq import RabbitNode, free_port
-from junebug_turn.config import explain
+from junebug_turn.config.sources import explain
 from junebug_turn.turn.signature import HEADER, sign
 from tests.leaks import LEAKS
 

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from twisted.logger import LogEvent, formatEventAsClassicLogText
 
-from junebug_turn.told import OPEN, Told, plain
+from junebug_turn.config.report import OPEN, Told, plain
 
 SHORTEST = 8
 """Characters; what is shorter may stand anywhere."""

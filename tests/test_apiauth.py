@@ -14,10 +14,10 @@ from twisted.web.http_headers import Headers
 
 from junebug_turn import apiauth
 from junebug_turn.apiauth import Authenticator, RateLimit
-from junebug_turn.config import load
+from junebug_turn.config.guard_types import Credentials
+from junebug_turn.config.sources import load
 from junebug_turn.errors import RateLimited, Unauthorized
-from junebug_turn.guardkinds import Credentials
-from tests.configurations import FLAGS, faults, only
+from tests.support.configurations import FLAGS, faults, only
 
 CREDENTIALS = Credentials(("new-token", "old-token"), {"rapidpro": "pa:ss wörd", "other": "second"})
 

@@ -16,12 +16,12 @@ import yaml
 from twisted.internet import reactor as _reactor
 
 from demo.rabbitmq import RabbitNode, free_port
-from junebug_turn.config import explain, load
+from junebug_turn.config.sources import explain, load
 from junebug_turn.options.entries import all_entries
 from junebug_turn.reach import reach
-from tests.configurations import JUNEBUG, TURN, written
 from tests.receiver import Receiver
 from tests.support.certificates import Authority
+from tests.support.configurations import JUNEBUG, TURN, written
 
 reactor: Any = _reactor
 ROOT = Path(__file__).resolve().parent.parent

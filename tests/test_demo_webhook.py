@@ -20,7 +20,7 @@ from demo.webhook import arguments, body_of, signature
 from junebug_turn.menus import Choice
 from junebug_turn.turn.messages import OutboundRequest
 from junebug_turn.turn.signature import sign
-from tests.configurations import JUNEBUG, TURN, written
+from tests.support.configurations import JUNEBUG, TURN, written
 
 
 class Channel(HTTPServer):

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
-from junebug_turn.config import load
-from tests.configurations import only
+from junebug_turn.config.sources import load
+from tests.support.configurations import only
 
 ROOT = Path(__file__).parent.parent
 

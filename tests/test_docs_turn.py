@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from junebug_turn import errors
-from junebug_turn.config import load
+from junebug_turn.config.sources import load
 from junebug_turn.menus import Menu
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.options.applications import TurnOptions
@@ -24,7 +24,7 @@ from junebug_turn.turn.messages import (
     inbound_to_json,
     nested_status,
 )
-from tests.configurations import only, written
+from tests.support.configurations import only, written
 from tests.test_options import default_shown
 
 PAGE = (Path(__file__).parent.parent / "docs" / "turn.md").read_text("utf-8")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from junebug_turn.config import explain
-from tests.configurations import JUNEBUG
+from junebug_turn.config.sources import explain
 from tests.leaks import Leaks
+from tests.support.configurations import JUNEBUG
 
 
 def leaks() -> Leaks:

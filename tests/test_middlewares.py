@@ -11,14 +11,14 @@ from hypothesis import given
 from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, globalLogPublisher, textFileLogObserver
 
-from junebug_turn.config import load
+from junebug_turn.config.sources import load
 from junebug_turn.errors import ConfigError
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.middlewares import Chain, make_middlewares
 from junebug_turn.middlewares.logging import LoggingMiddleware
 from junebug_turn.middlewares.unidecoder import Unidecoder
-from tests.configurations import FLAGS, faults
 from tests.strategies import messages
+from tests.support.configurations import FLAGS, faults
 
 ALL = {"inbound_enabled": True, "outbound_enabled": True, "event_enabled": True}
 MARK = "tests.middlewares.Mark"

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from attrs import NOTHING
 
-from junebug_turn.config import load
+from junebug_turn.config.sources import load
 from junebug_turn.options.applications import JunebugOptions, TurnOptions
 from junebug_turn.options.entries import Entry, all_entries
 

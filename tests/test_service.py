@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from twisted.internet.testing import MemoryReactorClock
 
-from junebug_turn.config import load
+from junebug_turn.config.sources import load
 from junebug_turn.errors import BodyTooLarge, ConfigError, answer_for
 from junebug_turn.service import Daemon, make_service
 

@@ -15,7 +15,7 @@ from twisted.application.service import Application, IService, Service
 from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 
-from junebug_turn.config import Settings
+from junebug_turn.config.sources import Settings
 from junebug_turn.errors import ConfigError
 from junebug_turn.logs.level import debugging
 from junebug_turn.options.entries import all_entries

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 
 from junebug_turn.caches.interface import Cache
-from junebug_turn.classpath import find_class
+from junebug_turn.config.classpath import find_class
 from junebug_turn.errors import ConfigError
 
 _MEMORY = "junebug_turn.caches.memory.MemoryCache"

@@ -7,32 +7,32 @@ from typing import Any
 
 from attrs import frozen
 
-from junebug_turn import guardkinds, kinds
-from junebug_turn.kinds import optional
+from junebug_turn.config import guard_types, types
+from junebug_turn.config.option import group_option, option
+from junebug_turn.config.types import optional
 from junebug_turn.limits import LimitOptions
-from junebug_turn.option import group_option, option
 
 
 @frozen(kw_only=True)
 class AmqpOptions:
     """Where the broker is."""
 
-    hostname: str = option(kinds.HOST, "The broker's host name or address.", "127.0.0.1")
-    port: int = option(kinds.whole(1, 65535), "The broker's port; 5671 is usual with TLS.", 5672)
-    username: str = option(kinds.FILLED, "The user name at the broker.", "guest")
-    password: str = option(kinds.TEXT, "The password at the broker.", "guest", secret=True)
-    vhost: str = option(kinds.VHOST, "The virtual host at the broker.", "/")
-    tls: bool = option(kinds.BOOLEAN, "Whether to speak TLS with the broker and verify it.", False)
+    hostname: str = option(types.HOST, "The broker's host name or address.", "127.0.0.1")
+    port: int = option(types.whole(1, 65535), "The broker's port; 5671 is usual with TLS.", 5672)
+    username: str = option(types.FILLED, "The user name at the broker.", "guest")
+    password: str = option(types.TEXT, "The password at the broker.", "guest", secret=True)
+    vhost: str = option(types.VHOST, "The virtual host at the broker.", "/")
+    tls: bool = option(types.BOOLEAN, "Whether to speak TLS with the broker and verify it.", False)
     ca_file: str | None = option(
-        optional(kinds.FILLED),
+        optional(types.FILLED),
         "The file with the authorities that may sign the broker's certificate; else those of the platform.",
         None,
     )
     client_cert_file: str | None = option(
-        optional(kinds.FILLED), "The file with the certificate that the broker is shown.", None
+        optional(types.FILLED), "The file with the certificate that the broker is shown.", None
     )
     client_key_file: str | None = option(
-        optional(kinds.FILLED), "The file with its key, unless it stands in client_cert_file.", None
+        optional(types.FILLED), "The file with its key, unless it stands in client_cert_file.", None
     )
 
 
@@ -43,52 +43,52 @@ class DaemonOptions:
     amqp: AmqpOptions = group_option(AmqpOptions, "Where the broker is.")
     limits: LimitOptions = group_option(LimitOptions, "What the HTTP servers take.")
     middlewares: tuple[Mapping[str, Any], ...] | None = option(
-        optional(guardkinds.MIDDLEWARES),
+        optional(guard_types.MIDDLEWARES),
         "What messages and events pass through, in this order; each has a class_path, enable_for_connectors and "
         "options of its own.",
         None,
         secret=True,
     )
     worker_concurrency: int = option(
-        kinds.whole(1, 65535),
+        types.whole(1, 65535),
         "How many messages of a queue are handled at once (the prefetch of each queue).",
         20,
     )
     ca_file: str | None = option(
-        optional(kinds.FILLED),
+        optional(types.FILLED),
         "The file with the authorities that may sign the certificates of HTTPS destinations; else those of the "
         "platform.",
         None,
     )
     client_cert_file: str | None = option(
-        optional(kinds.FILLED),
+        optional(types.FILLED),
         "The file with the certificate that configured HTTPS destinations are shown.",
         None,
     )
     client_key_file: str | None = option(
-        optional(kinds.FILLED), "The file with its key, unless it stands in client_cert_file.", None
+        optional(types.FILLED), "The file with its key, unless it stands in client_cert_file.", None
     )
     sentry_dsn: str | None = option(
-        optional(kinds.URL), "The Sentry DSN that bugs are reported to.", None, secret=True
+        optional(types.URL), "The Sentry DSN that bugs are reported to.", None, secret=True
     )
     log_level: str = option(
-        kinds.LOG_LEVEL, "The lowest level that is logged, in any case; WARNING is WARN.", "INFO"
+        types.LOG_LEVEL, "The lowest level that is logged, in any case; WARNING is WARN.", "INFO"
     )
     log_format: str = option(
-        kinds.choice("text", "json"), "The form of log lines: text, or one JSON object a line.", "text"
+        types.choice("text", "json"), "The form of log lines: text, or one JSON object a line.", "text"
     )
     log_addresses: str = option(
-        kinds.choice("masked", "full"),
+        types.choice("masked", "full"),
         "Whether log lines have people's addresses in full or only their last four digits.",
         "masked",
     )
     metrics_bind: str | None = option(
-        optional(kinds.BIND),
+        optional(types.BIND),
         "The address where /metrics is, and nothing else; without one it is at every http_bind.",
         None,
     )
     shutdown_timeout: float = option(
-        kinds.seconds(3600, zero=True),
+        types.seconds(3600, zero=True),
         "How long requests and deliveries under way have to finish when the daemon is stopped.",
         30.0,
     )

@@ -8,9 +8,9 @@ from typing import Any
 import attrs
 from attrs import frozen
 
-from junebug_turn import kinds
-from junebug_turn.kinds import optional
-from junebug_turn.option import Option
+from junebug_turn.config import types
+from junebug_turn.config.option import Option
+from junebug_turn.config.types import optional
 from junebug_turn.options.applications import APPLICATIONS
 from junebug_turn.options.daemon import DaemonOptions
 
@@ -30,15 +30,15 @@ _CLASS_PATHS = [
 SELECTORS: dict[str, Option] = {
     "amqp_url": Option(
         "The broker as a URL, amqp://user:password@host:port/vhost or amqps://...; it beats all of amqp.",
-        optional(kinds.AMQP_URL),
+        optional(types.AMQP_URL),
         secret=True,
     ),
     "application": Option(
         "Which application runs; required, unless every one of applications says it.",
-        kinds.chosen(_CLASS_PATHS, ("junebug", "turn")),
+        types.chosen(_CLASS_PATHS, ("junebug", "turn")),
     ),
     "applications": Option(
-        "Several applications, each with its own options over those of the top level.", kinds.MAPPINGS
+        "Several applications, each with its own options over those of the top level.", types.MAPPINGS
     ),
 }
 
@@ -80,7 +80,7 @@ def entries(cls: type[Any], owner: str, parents: tuple[str, ...] = ()) -> Iterat
         default = field.default
         if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
             default = default.factory()
-        if option.kind is kinds.GROUP:
+        if option.kind is types.GROUP:
             yield from entries(type(default), owner, (*parents, field.name))
         else:
             yield Entry((*parents, field.name), option, default, (owner,))

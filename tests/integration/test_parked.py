@@ -23,7 +23,7 @@ from twisted.internet.threads import deferToThread
 from demo.rabbitmq import RabbitNode
 from junebug_turn import cli
 from junebug_turn.amqp.session import Session
-from junebug_turn.config import load
+from junebug_turn.config.sources import load
 from junebug_turn.errors import DeliveryRefused
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.terminal import Terminal, age

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from junebug_turn.config import load
+from junebug_turn.config.sources import load
 from junebug_turn.destination import Destination
 from junebug_turn.errors import DeliveryRefused
 from junebug_turn.net.addresses import ALL_HOSTS, HostRules, as_address, is_forbidden, plain
-from tests.configurations import FLAGS, faults, only
+from tests.support.configurations import FLAGS, faults, only
 
 METADATA = [
     "169.254.169.254",

@@ -16,7 +16,7 @@ from twisted.web.client import URI
 from demo.rabbitmq import RabbitNode
 from junebug_turn.amqp.link import connect
 from junebug_turn.caches import make_cache
-from junebug_turn.config import explain
+from junebug_turn.config.sources import explain
 from junebug_turn.delivery import Deliverer
 from junebug_turn.destination import Destination
 from junebug_turn.errors import DeliveryExhausted, DeliveryRefused

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from junebug_turn.config import load
-from junebug_turn.kinds import endpoint_description
+from junebug_turn.config.sources import load
+from junebug_turn.config.types import endpoint_description
 from junebug_turn.messages.vumi import TRANSPORT_TYPES
 from junebug_turn.options.daemon import AmqpOptions
-from tests.configurations import FLAGS, JUNEBUG, TURN, faults, only, written
+from tests.support.configurations import FLAGS, JUNEBUG, TURN, faults, only, written
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from junebug_turn.config import load
+from junebug_turn.config.secret_files import MAX_SIZE
+from junebug_turn.config.sources import load
 from junebug_turn.errors import ConfigError
-from junebug_turn.filed import MAX_SIZE
 from junebug_turn.options.entries import Entry, all_entries
-from tests.configurations import FLAGS, JUNEBUG, TURN, faults, only, written
+from tests.support.configurations import FLAGS, JUNEBUG, TURN, faults, only, written
 
 Put = Callable[..., str]
 

@@ -7,8 +7,8 @@ from typing import Any
 import attrs
 from attrs import NOTHING, frozen
 
-from junebug_turn import kinds
-from junebug_turn.kinds import Kind
+from junebug_turn.config import types
+from junebug_turn.config.types import Kind
 
 
 @frozen
@@ -27,9 +27,9 @@ def option(kind: Kind, help: str, default: Any = NOTHING, *, secret: bool = Fals
 
 def mapping_option(help: str) -> Any:
     """A field for the options of something else.  It may hold a URL with a password."""
-    return attrs.field(factory=dict, repr=False, metadata={"option": Option(help, kinds.MAPPING, True)})
+    return attrs.field(factory=dict, repr=False, metadata={"option": Option(help, types.MAPPING, True)})
 
 
 def group_option(cls: type[Any], help: str) -> Any:
     """A field for an option class of its own."""
-    return attrs.field(factory=cls, metadata={"option": Option(help, kinds.GROUP)})
+    return attrs.field(factory=cls, metadata={"option": Option(help, types.GROUP)})

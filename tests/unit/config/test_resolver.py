@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from junebug_turn.config import load
+from junebug_turn.config.sources import load
 from junebug_turn.errors import ConfigError
 from junebug_turn.options.entries import Entry, all_entries
-from tests.configurations import FLAGS, JUNEBUG, TURN, faults, written
+from tests.support.configurations import FLAGS, JUNEBUG, TURN, faults, written
 
 
 @pytest.fixture

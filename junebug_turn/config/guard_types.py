@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import Factory, field, frozen
 
-from junebug_turn.kinds import FILLED, Kind
+from junebug_turn.config.types import FILLED, Kind
 from junebug_turn.net.addresses import HostRules
 
 

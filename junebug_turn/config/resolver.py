@@ -13,19 +13,19 @@ from typing import Any, TypeAlias
 import attrs
 from attrs import NOTHING, frozen
 
-from junebug_turn import filed, kinds
-from junebug_turn.kinds import endpoint_description
-from junebug_turn.option import Option
+from junebug_turn.config import secret_files, types
+from junebug_turn.config.option import Option
+from junebug_turn.config.report import DEFAULT, Told
+from junebug_turn.config.types import endpoint_description
 from junebug_turn.options.applications import APPLICATIONS, ApplicationOptions
 from junebug_turn.options.daemon import AmqpOptions, DaemonOptions
 from junebug_turn.options.entries import SELECTORS, all_entries
-from junebug_turn.told import DEFAULT, Told
 
 ENTRIES = all_entries()
 GROUPS = frozenset(entry.path[0] for entry in ENTRIES if len(entry.path) > 1)
 _KEYS = {entry.path[0] for entry in ENTRIES}
 _DAEMON_KEYS = {entry.path[0] for entry in ENTRIES if "daemon" in entry.owners}
-_MAPPINGS = GROUPS | {entry.name for entry in ENTRIES if entry.option.kind is kinds.MAPPING}
+_MAPPINGS = GROUPS | {entry.name for entry in ENTRIES if entry.option.kind is types.MAPPING}
 
 
 @frozen
@@ -47,7 +47,7 @@ def given(values: Mapping[Any, Any], source: str, *, ambient: bool = False) -> L
     """A layer of ``values`` that all come from ``source``, or from the files that ``<option>_file`` names there."""
     layer = _filed(values, _KEYS - GROUPS, source, ambient)
     for key, value in values.items():
-        if filed.option_of(key, _KEYS - GROUPS) is not None or key in layer:
+        if secret_files.option_of(key, _KEYS - GROUPS) is not None or key in layer:
             continue
         if key in _MAPPINGS:
             # A mapping all of whose keys are commented out is null to YAML.
@@ -58,7 +58,7 @@ def given(values: Mapping[Any, Any], source: str, *, ambient: bool = False) -> L
                 value = {
                     name: Given(inner, source, ambient)
                     for name, inner in value.items()
-                    if filed.option_of(name, names) is None
+                    if secret_files.option_of(name, names) is None
                 } | files
         layer[key] = Given(value, source, ambient)
     return layer
@@ -68,13 +68,13 @@ def _filed(values: Mapping[Any, Any], known: Collection[Any], source: str, ambie
     """Those of ``values`` that name a file which has the value of one of the ``known`` options."""
     layer: Layer = {}
     for key, path in values.items():
-        option = filed.option_of(key, known)
+        option = secret_files.option_of(key, known)
         if option is None:
             continue
-        value = filed.read(path)
+        value = secret_files.read(path)
         if option in values:
-            value = filed.Filed(fault=f"can't be given beside {option}")
-        layer[option] = Given(value, f"{key}{filed.show_path(path)}, {source}", ambient)
+            value = secret_files.Filed(fault=f"can't be given beside {option}")
+        layer[option] = Given(value, f"{key}{secret_files.show_path(path)}, {source}", ambient)
     return layer
 
 
@@ -204,11 +204,11 @@ class Reader:
             if field.name not in layer:
                 if field.default is NOTHING:
                     self._missing(field.name, owner, place)
-                if option.kind is kinds.GROUP:
+                if option.kind is types.GROUP:
                     self._group(field.name, type(field.default.factory()), Given({}, DEFAULT))
                 else:
                     self._tell(field.name, option, _default(field), None)
-            elif option.kind is kinds.GROUP:
+            elif option.kind is types.GROUP:
                 values[field.name] = self._group(field.name, type(field.default.factory()), layer[field.name])
             else:
                 value = self._accept(field.name, option, layer[field.name])
@@ -236,7 +236,7 @@ class Reader:
     def _accept(self, key: str, option: Option, found: Given) -> Any:
         """The value as the option's kind has it; ``NOTHING``, and a fault, where it isn't one."""
         value = found.value
-        if isinstance(value, filed.Filed):
+        if isinstance(value, secret_files.Filed):
             if value.text is None:
                 self.faults.append(f"{key}: the file {value.fault} ({found.source})")
                 return NOTHING
@@ -247,7 +247,7 @@ class Reader:
                 except ValueError as error:
                     self.faults.append(f"{key}: {error} ({found.source})")
                     return NOTHING
-        elif option.kind is kinds.MAPPING and isinstance(value, dict):
+        elif option.kind is types.MAPPING and isinstance(value, dict):
             value = {name: inner.value for name, inner in value.items()}
         try:
             return option.kind.read(value)

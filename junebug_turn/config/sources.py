@@ -10,13 +10,13 @@ from typing import Any
 import yaml
 from attrs import frozen
 
-from junebug_turn import kinds
+from junebug_turn.config import types
+from junebug_turn.config.report import Told
+from junebug_turn.config.resolver import ENTRIES, GROUPS, Layer, Reader, given, overlay, show_name
+from junebug_turn.config.secret_files import SUFFIX, option_of
 from junebug_turn.errors import ConfigError
-from junebug_turn.filed import SUFFIX, option_of
 from junebug_turn.options.applications import ApplicationOptions
 from junebug_turn.options.daemon import DaemonOptions
-from junebug_turn.structure import ENTRIES, GROUPS, Layer, Reader, given, overlay, show_name
-from junebug_turn.told import Told
 
 
 @frozen
@@ -123,7 +123,7 @@ class _Layers:
             yield entry.path, variable, entry.option.kind.from_yaml, ""
             *parents, key = entry.path
             yield (*parents, key + SUFFIX), variable + SUFFIX.upper(), False, variable
-            if entry.option.kind is kinds.MAPPING:
+            if entry.option.kind is types.MAPPING:
                 for name in sorted(self._environ):
                     if name.startswith(f"{variable}_") and name != variable + SUFFIX.upper():
                         yield (*entry.path, name.removeprefix(f"{variable}_").lower()), name, True, ""
