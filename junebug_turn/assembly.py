@@ -25,13 +25,13 @@ from junebug_turn.http.site import ApiSite, Mount, Root
 from junebug_turn.junebug.api import JunebugApi
 from junebug_turn.junebug.application import JunebugApplication
 from junebug_turn.listening import check_reuse_port
-from junebug_turn.metrics import Metrics
 from junebug_turn.middlewares import Chain, make_middlewares
 from junebug_turn.middlewares.base import BaseMiddleware
 from junebug_turn.net.tls import TlsFiles
 from junebug_turn.options.applications import ApplicationOptions, JunebugOptions, TurnOptions
 from junebug_turn.release import release
 from junebug_turn.retry import RetryPolicy
+from junebug_turn.telemetry.metrics import Metrics
 from junebug_turn.turn.api import TurnApi
 from junebug_turn.turn.application import TurnApplication
 from junebug_turn.vitals import Vitals

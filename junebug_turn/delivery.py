@@ -20,10 +20,10 @@ from junebug_turn.circuit import CircuitOpen
 from junebug_turn.circuits import Circuits, Way
 from junebug_turn.destination import Destination
 from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryFailed, DeliveryRefused
-from junebug_turn.metrics import Metrics
 from junebug_turn.net.tls import ClientTls
 from junebug_turn.posting import Fault, Post, Poster, make_client
 from junebug_turn.retry import CHAIN_LIMIT, RetryPolicy
+from junebug_turn.telemetry.metrics import Metrics
 from junebug_turn.webhook import Webhook
 
 

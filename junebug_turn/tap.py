@@ -19,13 +19,13 @@ from twisted.python.components import Componentized
 
 from junebug_turn.config.sources import load
 from junebug_turn.errors import ConfigError
-from junebug_turn.logs.level import hear_debug
 from junebug_turn.options.entries import Entry, all_entries
 from junebug_turn.release import release
+from junebug_turn.telemetry.logging.level import hear_debug
 
 if TYPE_CHECKING:
-    from junebug_turn.logs import Lines
-    from junebug_turn.sentry import Reporter
+    from junebug_turn.telemetry.logging.observer import Lines
+    from junebug_turn.telemetry.sentry import Reporter
 
 COUNT_INTERVAL = 5.0
 """Seconds between looks for counts of lines that are due."""
@@ -145,10 +145,10 @@ def makeService(options: Options) -> IService:
 
         from junebug_turn.garbage import settle
         from junebug_turn.hangup import Hangup
-        from junebug_turn.logs import Lines
-        from junebug_turn.sentry import make_reporter
         from junebug_turn.service import make_service
         from junebug_turn.systemd import Supervision
+        from junebug_turn.telemetry.logging.observer import Lines
+        from junebug_turn.telemetry.sentry import make_reporter
 
         reporter = make_reporter(settings.daemon.sentry_dsn)
         daemon = make_service(reactor, settings)

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.caches.interface import Cache
 from junebug_turn.delivery import Deliverer
-from junebug_turn.metrics.now import State
+from junebug_turn.telemetry.gauges import State
 
 
 class Vitals:

@@ -18,7 +18,7 @@ import yaml
 from demo.rabbitmq import RabbitNode, free_port
 from junebug_turn.config.sources import explain
 from junebug_turn.turn.signature import HEADER, sign
-from tests.leaks import LEAKS
+from tests.support.leaks import LEAKS
 
 ROOT = Path(__file__).resolve().parent.parent
 HMAC = "the-hmac-secret-of-turn"

@@ -17,9 +17,9 @@ from twisted.python import usage
 
 from junebug_turn.config.sources import Settings
 from junebug_turn.errors import ConfigError
-from junebug_turn.logs.level import debugging
 from junebug_turn.options.entries import all_entries
 from junebug_turn.tap import Options, makeService
+from junebug_turn.telemetry.logging.level import debugging
 
 ROOT = Path(__file__).parent.parent
 COMPLETE = {

@@ -26,10 +26,10 @@ from junebug_turn.amqp.retries import (
 )
 from junebug_turn.amqp.topology import Queue
 from junebug_turn.errors import DeliveryExhausted, DeliveryFailed, Passing, UnreadableMessage
-from junebug_turn.logs.context import note
-from junebug_turn.logs.level import debugging
 from junebug_turn.messages.vumi import Event, Message
-from junebug_turn.metrics import Metrics
+from junebug_turn.telemetry.context import note
+from junebug_turn.telemetry.logging.level import debugging
+from junebug_turn.telemetry.metrics import Metrics
 
 HOLD_LIMIT = 10 * 60.0
 """Seconds after which a message that waited for those before it goes back, to come again at once: RabbitMQ closes

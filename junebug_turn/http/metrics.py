@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.web.iweb import IRequest
 
 from junebug_turn.http.page import Page
-from junebug_turn.metrics import CONTENT_TYPE, Metrics
+from junebug_turn.telemetry.metrics import CONTENT_TYPE, Metrics
 
 
 class MetricsPage(Page):

@@ -17,8 +17,8 @@ from junebug_turn.http.channel import ApiChannel
 from junebug_turn.http.connections import Connections
 from junebug_turn.http.request import ApiRequest
 from junebug_turn.limits import LimitOptions
-from junebug_turn.logs.level import debugging
-from junebug_turn.metrics import Metrics
+from junebug_turn.telemetry.logging.level import debugging
+from junebug_turn.telemetry.metrics import Metrics
 
 
 @frozen

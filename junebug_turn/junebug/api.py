@@ -22,9 +22,9 @@ from junebug_turn.junebug.application import JunebugApplication
 from junebug_turn.junebug.idempotency import HEADER, WINDOW, read_key
 from junebug_turn.junebug.messages import OutboundRequest, message_to_json
 from junebug_turn.messages.strictjson import MAX_DEPTH
-from junebug_turn.metrics import Metrics
 from junebug_turn.once import Once
 from junebug_turn.routing import Router
+from junebug_turn.telemetry.metrics import Metrics
 
 
 class JunebugApi:

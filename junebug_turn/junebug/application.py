@@ -13,11 +13,11 @@ from junebug_turn.destination import Destination
 from junebug_turn.errors import CacheError, DeliveryRefused, InvalidBody, MessageNotFound
 from junebug_turn.forwarding import Forwarder
 from junebug_turn.junebug.messages import OutboundRequest, event_to_json, message_to_json, status_to_json
-from junebug_turn.logs.context import about
 from junebug_turn.messages.vumi import Event, Message, check_length
 from junebug_turn.net.addresses import ALL_HOSTS
 from junebug_turn.options.applications import JunebugOptions
 from junebug_turn.retry import RetryPolicy
+from junebug_turn.telemetry.context import about
 
 
 class JunebugApplication:

@@ -18,9 +18,9 @@ from junebug_turn.apiauth import Authenticator, Guarded, RateLimit
 from junebug_turn.errors import INTERNAL, RateLimited, answer_for
 from junebug_turn.jsonapi import line_of_json, read_json, translate, within, write_body, write_json
 from junebug_turn.messages.strictjson import MAX_DEPTH
-from junebug_turn.metrics import Metrics
 from junebug_turn.once import Once
 from junebug_turn.routing import Router
+from junebug_turn.telemetry.metrics import Metrics
 from junebug_turn.turn.application import TurnApplication
 from junebug_turn.turn.messages import OutboundRequest, errors_to_json
 from junebug_turn.turn.signature import HEADER, verify

@@ -11,8 +11,8 @@ import pytest
 import pytest_twisted
 from twisted.logger import globalLogPublisher
 
-from junebug_turn.logs import Lines
 from junebug_turn.messages.vumi import Event, Message
+from junebug_turn.telemetry.logging.observer import Lines
 from tests.daemon import until
 from tests.integration.conftest import RunDaemon
 from tests.receiver import Receiver

@@ -17,10 +17,10 @@ from twisted.python import log as legacy
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
-from junebug_turn.logs import Lines
-from junebug_turn.logs.context import about, note
-from junebug_turn.logs.form import json_line, mask, text_line, text_of
-from junebug_turn.logs.limit import MAX_CAUSES, WINDOW, Limiter
+from junebug_turn.telemetry.context import about, note
+from junebug_turn.telemetry.logging.formats import json_line, mask, text_line, text_of
+from junebug_turn.telemetry.logging.observer import Lines
+from junebug_turn.telemetry.logging.repeats import MAX_CAUSES, WINDOW, Limiter
 
 
 class Log:

@@ -13,8 +13,8 @@ from sentry_sdk.utils import BadDsn, event_from_exception
 from twisted.logger import LogEvent
 
 from junebug_turn.errors import ConfigError
-from junebug_turn.logs.form import mask_numbers
 from junebug_turn.release import release
+from junebug_turn.telemetry.logging.formats import mask_numbers
 
 FLUSH_TIMEOUT = 2.0
 """Seconds that the end of the daemon waits for what is not sent yet."""

@@ -14,11 +14,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from junebug_turn.caches.interface import CacheStats, PartStats
 from junebug_turn.errors import DeliveryRefused
-from junebug_turn.logs.context import about
-from junebug_turn.metrics import Metrics
-from junebug_turn.metrics.now import OTHER, State
+from junebug_turn.telemetry.context import about
+from junebug_turn.telemetry.gauges import OTHER, State
+from junebug_turn.telemetry.metrics import Metrics
 
-ETC = Path(__file__).parent.parent / "etc"
+ETC = Path(__file__).parents[3] / "etc"
 DASHBOARD, ALERTS = ETC / "grafana-dashboard.json", ETC / "prometheus-alerts.yaml"
 # What Prometheus itself adds.
 THEIRS = {"up"}

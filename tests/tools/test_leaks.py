@@ -6,8 +6,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from junebug_turn.config.sources import explain
-from tests.leaks import Leaks
 from tests.support.configurations import JUNEBUG
+from tests.support.leaks import Leaks
 
 
 def leaks() -> Leaks:

@@ -16,11 +16,11 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from junebug_turn.errors import ConfigError, DeliveryRefused
-from junebug_turn.logs import Lines
-from junebug_turn.logs.context import about
-from junebug_turn.sentry import FLUSH_TIMEOUT, Reporter, make_reporter
-from tests.leaks import LEAKS
+from junebug_turn.telemetry.context import about
+from junebug_turn.telemetry.logging.observer import Lines
+from junebug_turn.telemetry.sentry import FLUSH_TIMEOUT, Reporter, make_reporter
 from tests.receiver import HANG, Received, Receiver
+from tests.support.leaks import LEAKS
 
 reactor: Any = _reactor
 KEY = "0123456789abcdef0123456789abcdef"

@@ -23,8 +23,8 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from junebug_turn.errors import DeliveryFailed
-from junebug_turn.logs.context import current
-from junebug_turn.metrics.now import PREFIX, Now, State
+from junebug_turn.telemetry.context import current
+from junebug_turn.telemetry.gauges import PREFIX, Now, State
 
 # Half as many series, for what nobody looks at; the library has this for the whole process only.
 disable_created_metrics()

@@ -16,9 +16,9 @@ from twisted.logger import (
 from twisted.python.logfile import LogFile
 from zope.interface import implementer
 
-from junebug_turn.logs.context import with_context
-from junebug_turn.logs.form import json_line, text_line
-from junebug_turn.logs.limit import Limiter
+from junebug_turn.telemetry.context import with_context
+from junebug_turn.telemetry.logging.formats import json_line, text_line
+from junebug_turn.telemetry.logging.repeats import Limiter
 
 # Level names of Python's logging, which existing configuration files carry, and Twisted's own.
 _LEVELS = {
