@@ -15,8 +15,9 @@ from junebug_turn.caches import make_cache
 from junebug_turn.caches.interface import Cache
 from junebug_turn.config.sources import Settings
 from junebug_turn.config.types import endpoint_description
-from junebug_turn.delivery import Deliverer
-from junebug_turn.destination import Destination
+from junebug_turn.delivery.deliverer import Deliverer
+from junebug_turn.delivery.destination import Destination
+from junebug_turn.delivery.retry import RetryPolicy
 from junebug_turn.errors import ConfigError, DeliveryRefused
 from junebug_turn.http.connections import Connections
 from junebug_turn.http.health import Health
@@ -30,7 +31,6 @@ from junebug_turn.middlewares.base import BaseMiddleware
 from junebug_turn.net.tls import TlsFiles
 from junebug_turn.options.applications import ApplicationOptions, JunebugOptions, TurnOptions
 from junebug_turn.release import release
-from junebug_turn.retry import RetryPolicy
 from junebug_turn.telemetry.metrics import Metrics
 from junebug_turn.turn.api import TurnApi
 from junebug_turn.turn.application import TurnApplication

@@ -21,7 +21,7 @@ from zope.interface import implementer
 from junebug_turn.amqp.channel import describe
 from junebug_turn.amqp.link import Link
 from junebug_turn.config.sources import Settings
-from junebug_turn.destination import Destination
+from junebug_turn.delivery.destination import Destination
 from junebug_turn.errors import DeliveryRefused
 from junebug_turn.net.endpoints import NameEndpoint
 from junebug_turn.net.tls import ClientTls, TlsFiles

@@ -9,7 +9,7 @@ from twisted.logger import Logger
 
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.caches.interface import Cache
-from junebug_turn.delivery import Deliverer
+from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.telemetry.gauges import State
 
 

@@ -16,8 +16,8 @@ from pika.adapters.blocking_connection import BlockingChannel, BlockingConnectio
 from twisted.logger import globalLogPublisher
 
 from demo.rabbitmq import NodeError, RabbitNode
-from tests.receiver import Receiver
 from tests.support.leaks import LEAKS
+from tests.support.receiver import Receiver
 
 hypothesis.settings.register_profile("default", deadline=2000, print_blob=True)
 # A shared machine pauses as it likes: there a deadline tells of the neighbours, not of the code.

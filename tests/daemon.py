@@ -21,8 +21,8 @@ from demo.rabbitmq import RabbitNode
 from junebug_turn.config.sources import Settings, explain
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.service import Daemon, make_service
-from tests.receiver import Receiver
 from tests.support.leaks import LEAKS
+from tests.support.receiver import Receiver
 
 reactor: Any = _reactor
 

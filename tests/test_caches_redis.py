@@ -26,7 +26,7 @@ from junebug_turn.menus import Menu
 from junebug_turn.messages.vumi import Event
 from tests.cache_sides import reactor, redis_server
 from tests.daemon import until
-from tests.receiver import self_signed
+from tests.support.receiver import self_signed
 from tests.test_caches import event, message
 
 pytestmark = pytest.mark.usefixtures("empty")

@@ -19,9 +19,9 @@ from demo.rabbitmq import RabbitNode, free_port
 from junebug_turn.config.sources import explain, load
 from junebug_turn.options.entries import all_entries
 from junebug_turn.reach import reach
-from tests.receiver import Receiver
 from tests.support.certificates import Authority
 from tests.support.configurations import JUNEBUG, TURN, written
+from tests.support.receiver import Receiver
 
 reactor: Any = _reactor
 ROOT = Path(__file__).resolve().parent.parent

@@ -17,7 +17,7 @@ from attrs import frozen
 from twisted.internet.interfaces import IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
 
-from junebug_turn.webhook import signing_key
+from junebug_turn.delivery.signature import signing_key
 
 DAY = 86400
 

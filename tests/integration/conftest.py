@@ -11,7 +11,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from demo.rabbitmq import RabbitNode
 from tests.daemon import Running, running
-from tests.receiver import Receiver
+from tests.support.receiver import Receiver
 
 RunDaemon = Callable[..., AbstractAsyncContextManager[Running]]
 

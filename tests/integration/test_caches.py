@@ -25,7 +25,7 @@ from junebug_turn.messages.vumi import Event, Message
 from tests.cache_sides import reactor, redis_server
 from tests.daemon import running
 from tests.integration.test_outage import Process
-from tests.receiver import Receiver
+from tests.support.receiver import Receiver
 
 PATH = "/channels/c"
 

@@ -12,11 +12,11 @@ from pika.adapters.blocking_connection import BlockingChannel
 from twisted.internet import reactor as _reactor
 
 from demo.rabbitmq import RabbitNode
+from junebug_turn.delivery.signature import Webhook, signing_key
 from junebug_turn.messages.vumi import Event, Message
-from junebug_turn.webhook import Webhook, signing_key
 from tests.daemon import Running, running, until
-from tests.receiver import HANG, Answer, Receiver
-from tests.test_delivery import free_port
+from tests.support.receiver import HANG, Answer, Receiver
+from tests.unit.delivery.test_deliverer import free_port
 
 reactor: Any = _reactor
 

@@ -17,7 +17,7 @@ from tests.daemon import Answered, Running, reactor, running
 from tests.integration.conftest import RunDaemon
 from tests.integration.test_junebug import inbound
 from tests.middlewares import Mark
-from tests.receiver import Receiver
+from tests.support.receiver import Receiver
 from tests.unit.net.test_guarded import Names
 
 SECRET = "hmac-secret"

@@ -18,7 +18,7 @@ from demo.rabbitmq import RabbitNode
 from junebug_turn.junebug.idempotency import WINDOW
 from tests.daemon import Answered, Running, until
 from tests.integration.conftest import RunDaemon
-from tests.receiver import Receiver
+from tests.support.receiver import Receiver
 
 BODY = {"to": "+27123", "content": "héllo"}
 

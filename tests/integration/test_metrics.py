@@ -15,8 +15,8 @@ from demo.rabbitmq import RabbitNode
 from junebug_turn.messages.vumi import Event, Message
 from tests.daemon import Running, until
 from tests.integration.conftest import RunDaemon
-from tests.receiver import Receiver
 from tests.support.leaks import LEAKS
+from tests.support.receiver import Receiver
 
 PATH = "/channels/c"
 NUMBER = "+27820000001"

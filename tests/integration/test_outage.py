@@ -26,7 +26,7 @@ from junebug_turn.messages.vumi import Message
 from tests.conftest import pika_connection
 from tests.daemon import Answered, Running, running, until
 from tests.integration.conftest import RunDaemon
-from tests.receiver import HANG, Receiver
+from tests.support.receiver import HANG, Receiver
 
 PATH = "/channels/c"
 BODY = {"to": "+27123", "from": "8110", "content": "c"}

@@ -21,8 +21,8 @@ from junebug_turn.hangup import Hangup
 from tests.daemon import Running, reactor, running, until
 from tests.integration.conftest import RunDaemon
 from tests.integration.test_junebug import inbound
-from tests.receiver import Receiver
 from tests.support.certificates import Authority
+from tests.support.receiver import Receiver
 
 _TLS_CONFIGURATION = """\
 listeners.ssl.1 = 127.0.0.1:{port}

@@ -69,7 +69,7 @@ def fields_of(event: LogEvent, full: bool) -> dict[str, Any]:
 
 
 def text_line(event: LogEvent, full: bool) -> str:
-    """``2026-11-21T09:19:52.868Z [junebug_turn.delivery#info] text (message_id=...)`` and a newline.
+    """``2026-11-21T09:19:52.868Z [junebug_turn.delivery.deliverer#info] text (message_id=...)`` and a newline.
 
     What the event is about stands in brackets where the text doesn't have it.  A traceback follows, indented.
     """

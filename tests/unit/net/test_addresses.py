@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from junebug_turn.config.sources import load
-from junebug_turn.destination import Destination
+from junebug_turn.delivery.destination import Destination
 from junebug_turn.errors import DeliveryRefused
 from junebug_turn.net.addresses import ALL_HOSTS, HostRules, as_address, is_forbidden, plain
 from tests.support.configurations import FLAGS, faults, only

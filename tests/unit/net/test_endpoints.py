@@ -17,8 +17,9 @@ from demo.rabbitmq import RabbitNode
 from junebug_turn.amqp.link import connect
 from junebug_turn.caches import make_cache
 from junebug_turn.config.sources import explain
-from junebug_turn.delivery import Deliverer
-from junebug_turn.destination import Destination
+from junebug_turn.delivery.deliverer import Deliverer
+from junebug_turn.delivery.destination import Destination
+from junebug_turn.delivery.retry import RetryPolicy
 from junebug_turn.errors import DeliveryExhausted, DeliveryRefused
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.net.addresses import ALL_HOSTS, HostRules, ascii_name, is_local_name
@@ -26,10 +27,9 @@ from junebug_turn.net.endpoints import NameEndpoint
 from junebug_turn.net.tls import ClientTls
 from junebug_turn.options.daemon import AmqpOptions
 from junebug_turn.reach import reach
-from junebug_turn.retry import RetryPolicy
 from tests.cache_sides import redis_server
 from tests.daemon import reactor, running, settings
-from tests.receiver import Receiver, self_signed
+from tests.support.receiver import Receiver, self_signed
 from tests.unit.net.test_guarded import Names
 
 

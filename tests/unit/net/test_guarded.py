@@ -14,12 +14,12 @@ from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.web.client import BrowserLikePolicyForHTTPS
 from zope.interface import implementer
 
-from junebug_turn.delivery import Deliverer
-from junebug_turn.destination import Destination
+from junebug_turn.delivery.deliverer import Deliverer
+from junebug_turn.delivery.destination import Destination
+from junebug_turn.delivery.retry import RetryPolicy
 from junebug_turn.errors import DeliveryExhausted, DeliveryRefused
 from junebug_turn.net.addresses import ALL_HOSTS, HostRules
-from junebug_turn.retry import RetryPolicy
-from tests.receiver import Receiver, self_signed
+from tests.support.receiver import Receiver, self_signed
 
 reactor: Any = _reactor
 

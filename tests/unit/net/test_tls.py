@@ -11,16 +11,16 @@ import pytest_twisted
 from twisted.internet import reactor as _reactor
 
 from junebug_turn.config.sources import load
-from junebug_turn.delivery import Deliverer
-from junebug_turn.destination import Destination
+from junebug_turn.delivery.deliverer import Deliverer
+from junebug_turn.delivery.destination import Destination
+from junebug_turn.delivery.retry import RetryPolicy
 from junebug_turn.errors import ConfigError, DeliveryExhausted
 from junebug_turn.net.addresses import ALL_HOSTS
 from junebug_turn.net.tls import TlsFiles
-from junebug_turn.retry import RetryPolicy
 from junebug_turn.service import make_service
-from tests.receiver import Receiver
 from tests.support.certificates import Authority
 from tests.support.configurations import FLAGS, TURN
+from tests.support.receiver import Receiver
 
 reactor: Any = _reactor
 POLICY = RetryPolicy(0, 0, 0)

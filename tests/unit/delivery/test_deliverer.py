@@ -16,13 +16,23 @@ from twisted.internet.tcp import Client
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.web.client import BrowserLikePolicyForHTTPS
 
-from junebug_turn.delivery import Deliverer
-from junebug_turn.destination import Destination
+from junebug_turn.delivery.deliverer import Deliverer
+from junebug_turn.delivery.destination import Destination
+from junebug_turn.delivery.retry import CHAIN_LIMIT, MAX_RETRY_AFTER, RetryPolicy
+from junebug_turn.delivery.signature import Webhook
 from junebug_turn.errors import DeliveryExhausted, DeliveryFailed, DeliveryRefused
-from junebug_turn.retry import CHAIN_LIMIT, MAX_RETRY_AFTER, RetryPolicy
-from junebug_turn.webhook import Webhook
-from tests.deliveries import BODY, TIMEOUT, Bench, benched
-from tests.receiver import CLOSE, CUT, HANG, HANG_IN_BODY, RESET, TRICKLE, Answer, Receiver, self_signed
+from tests.support.delivery_harness import BODY, TIMEOUT, Bench, benched
+from tests.support.receiver import (
+    CLOSE,
+    CUT,
+    HANG,
+    HANG_IN_BODY,
+    RESET,
+    TRICKLE,
+    Answer,
+    Receiver,
+    self_signed,
+)
 
 reactor: Any = _reactor
 
@@ -436,7 +446,9 @@ async def test_log(bench: Bench, logged: list[LogEvent]) -> None:
     with pytest.raises(DeliveryFailed) as caught:
         await bench.run(bench.start(url))
     lines = [
-        formatEvent(event) for event in logged if event["log_namespace"] == "junebug_turn.delivery.Deliverer"
+        formatEvent(event)
+        for event in logged
+        if event["log_namespace"] == "junebug_turn.delivery.deliverer.Deliverer"
     ]
     assert lines == [
         f"Delivery to http://127.0.0.1:{bench.receiver.port} failed: HTTP status 503; attempt 1, next in 0.5 s",

@@ -11,10 +11,10 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from junebug_turn.delivery import Deliverer
-from junebug_turn.destination import Destination
-from junebug_turn.retry import MAX_RETRY_AFTER, RetryPolicy
-from tests.receiver import Receiver
+from junebug_turn.delivery.deliverer import Deliverer
+from junebug_turn.delivery.destination import Destination
+from junebug_turn.delivery.retry import MAX_RETRY_AFTER, RetryPolicy
+from tests.support.receiver import Receiver
 
 reactor: Any = _reactor
 

@@ -9,13 +9,13 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import CancelledError
 
-from junebug_turn.circuit import FAILURES
+from junebug_turn.delivery.circuit import FAILURES
+from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy
+from junebug_turn.delivery.signature import Webhook
 from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryRefused
-from junebug_turn.retry import CHAIN_LIMIT, RetryPolicy
-from junebug_turn.webhook import Webhook
-from tests.deliveries import BODY, Bench, benched
-from tests.receiver import HANG, RESET, Answer
-from tests.test_delivery import free_port
+from tests.support.delivery_harness import BODY, Bench, benched
+from tests.support.receiver import HANG, RESET, Answer
+from tests.unit.delivery.test_deliverer import free_port
 
 ONCE = RetryPolicy(max_retries=0)
 PATIENCE = 600.0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from junebug_turn.retry import MAX_RETRY_AFTER, RetryPolicy, is_passing, retry_after
+from junebug_turn.delivery.retry import MAX_RETRY_AFTER, RetryPolicy, is_passing, retry_after
 
 NOON = datetime(1994, 11, 6, 12, 0, 0, tzinfo=UTC).timestamp()
 

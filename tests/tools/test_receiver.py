@@ -11,7 +11,17 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
-from tests.receiver import CLOSE, CUT, HANG, HANG_IN_BODY, RESET, TRICKLE, Answer, Receiver, self_signed
+from tests.support.receiver import (
+    CLOSE,
+    CUT,
+    HANG,
+    HANG_IN_BODY,
+    RESET,
+    TRICKLE,
+    Answer,
+    Receiver,
+    self_signed,
+)
 
 REQUEST = b"POST /p?q=1 HTTP/1.1\r\nHost: h\r\nX-A: b\r\nContent-Length: 2\r\n\r\n[]"
 

@@ -9,9 +9,9 @@ from attrs import frozen
 from twisted.web.client import HostnameCachingHTTPSPolicy, HTTPConnectionPool
 from twisted.web.iweb import IPolicyForHTTPS
 
+from junebug_turn.delivery.http_client import ReusingAgent
 from junebug_turn.net.addresses import HostRules
 from junebug_turn.net.guarded import Endpoints
-from junebug_turn.webclient import ReusingAgent
 
 IDLE_TIMEOUT = 60
 """Seconds that a connection is kept for the next delivery."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from junebug_turn.circuit import Circuit
+from junebug_turn.delivery.circuit import Circuit
 
 MAX_CIRCUITS = 10_000
 """Places that are remembered because they failed, unless deliveries wait for more."""

@@ -11,8 +11,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from junebug_turn.circuit import FAILURES, MAX_BACKOFF, PROBATION, Circuit, CircuitOpen
-from junebug_turn.circuits import FORGET_AFTER, Circuits
+from junebug_turn.delivery.circuit import FAILURES, MAX_BACKOFF, PROBATION, Circuit, CircuitOpen
+from junebug_turn.delivery.circuits import FORGET_AFTER, Circuits
 
 ORIGIN = "http://host:80"
 SUSPECT_LIMIT = 4

@@ -15,16 +15,16 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web.iweb import IPolicyForHTTPS
 
-from junebug_turn.agents import Clients
-from junebug_turn.circuit import CircuitOpen
-from junebug_turn.circuits import Circuits, Way
-from junebug_turn.destination import Destination
+from junebug_turn.delivery.attempt import Fault, Post, Poster, make_client
+from junebug_turn.delivery.circuit import CircuitOpen
+from junebug_turn.delivery.circuits import Circuits, Way
+from junebug_turn.delivery.destination import Destination
+from junebug_turn.delivery.pools import Clients
+from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy
+from junebug_turn.delivery.signature import Webhook
 from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryFailed, DeliveryRefused
 from junebug_turn.net.tls import ClientTls
-from junebug_turn.posting import Fault, Post, Poster, make_client
-from junebug_turn.retry import CHAIN_LIMIT, RetryPolicy
 from junebug_turn.telemetry.metrics import Metrics
-from junebug_turn.webhook import Webhook
 
 
 class Deliverer:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from junebug_turn.destination import Destination
+from junebug_turn.delivery.destination import Destination
 from junebug_turn.errors import DeliveryRefused
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from junebug_turn.webhook import Webhook, signature, signing_key
+from junebug_turn.delivery.signature import Webhook, signature, signing_key
 
 keys = st.binary(min_size=1, max_size=64)
 bodies = st.binary(max_size=200)
@@ -85,7 +85,7 @@ def test_without_key() -> None:
 
 def test_documented_verification() -> None:
     """The code that the documentation gives to receivers knows a genuine request from a forged or an old one."""
-    page = (Path(__file__).parent.parent / "docs" / "deliveries.md").read_text("utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "deliveries.md").read_text("utf-8")
     code = page.partition("```python\n")[2].partition("```")[0]
     names: dict[str, Any] = {}
     exec(code, names)

@@ -9,10 +9,10 @@ from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.web.http_headers import Headers
 
-from junebug_turn.destination import Destination
-from junebug_turn.retry import is_misconfiguration, is_passing, retry_after
-from junebug_turn.webclient import WholeBody, failure_reason, read_away
-from junebug_turn.webhook import Webhook
+from junebug_turn.delivery.destination import Destination
+from junebug_turn.delivery.http_client import WholeBody, failure_reason, read_away
+from junebug_turn.delivery.retry import is_misconfiguration, is_passing, retry_after
+from junebug_turn.delivery.signature import Webhook
 
 
 @frozen
