@@ -11,8 +11,6 @@ from attrs import frozen
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.layered import LayeredConnector
 from junebug_turn.amqp.retries import RetryWindows
-from junebug_turn.caches import make_cache
-from junebug_turn.caches.interface import Cache
 from junebug_turn.config.sources import Settings
 from junebug_turn.config.types import endpoint_description
 from junebug_turn.delivery.deliverer import Deliverer
@@ -31,6 +29,8 @@ from junebug_turn.middlewares.base import BaseMiddleware
 from junebug_turn.net.tls import TlsFiles
 from junebug_turn.options.applications import ApplicationOptions, JunebugOptions, TurnOptions
 from junebug_turn.release import release
+from junebug_turn.state.factory import make_cache
+from junebug_turn.state.message_store import Cache
 from junebug_turn.telemetry.metrics import Metrics
 from junebug_turn.turn.api import TurnApi
 from junebug_turn.turn.application import TurnApplication

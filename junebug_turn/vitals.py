@@ -8,8 +8,8 @@ from typing import Any
 from twisted.logger import Logger
 
 from junebug_turn.amqp.broker import Broker
-from junebug_turn.caches.interface import Cache
 from junebug_turn.delivery.deliverer import Deliverer
+from junebug_turn.state.message_store import Cache
 from junebug_turn.telemetry.gauges import State
 
 

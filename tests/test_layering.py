@@ -36,7 +36,7 @@ FLOORS = (
     ("net.endpoints",),
     ("net.guarded", "net.tls", "listening", "hangup"),
     ("delivery.http_client",),
-    ("delivery.retry", "caches", "apiauth", "middlewares", "delivery.circuit", "once", "delivery.pools"),
+    ("delivery.retry", "state", "apiauth", "middlewares", "delivery.circuit", "once", "delivery.pools"),
     ("delivery.circuits", "delivery.attempt", "telemetry.metrics", "telemetry.gauges"),
     ("amqp", "delivery.deliverer"),
     ("forwarding",),
@@ -61,7 +61,7 @@ KNOWN_TO = {
         "telemetry.gauges",
     ),
     "text_unidecode": ("middlewares.unidecoder",),
-    "txredisapi": ("caches",),
+    "txredisapi": ("state",),
 }
 
 

@@ -7,7 +7,6 @@ from typing import Any
 from twisted.logger import Logger
 
 from junebug_turn.amqp.connector import Connector
-from junebug_turn.caches.interface import Cache
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.retry import RetryPolicy
@@ -17,6 +16,7 @@ from junebug_turn.junebug.messages import OutboundRequest, event_to_json, messag
 from junebug_turn.messages.vumi import Event, Message, check_length
 from junebug_turn.net.addresses import ALL_HOSTS
 from junebug_turn.options.applications import JunebugOptions
+from junebug_turn.state.message_store import Cache
 from junebug_turn.telemetry.context import about
 
 

@@ -9,7 +9,7 @@ from attrs import field, frozen
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from junebug_turn.caches.interface import CacheStats
+from junebug_turn.state.message_store import CacheStats
 
 PREFIX = "junebug_turn"
 OTHER = "other"

@@ -6,7 +6,6 @@ import attrs
 from twisted.logger import Logger
 
 from junebug_turn.amqp.connector import Connector
-from junebug_turn.caches.interface import Cache
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.retry import RetryPolicy
@@ -15,6 +14,7 @@ from junebug_turn.forwarding import Forwarder
 from junebug_turn.menus import Choice, Menu
 from junebug_turn.messages.vumi import CLOSE, Event, Message, check_length
 from junebug_turn.options.applications import TurnOptions
+from junebug_turn.state.message_store import Cache
 from junebug_turn.telemetry.context import about
 from junebug_turn.turn.messages import OutboundRequest, flat_status, inbound_to_json, nested_status
 

@@ -15,7 +15,6 @@ from twisted.web.client import URI
 
 from demo.rabbitmq import RabbitNode
 from junebug_turn.amqp.link import connect
-from junebug_turn.caches import make_cache
 from junebug_turn.config.sources import explain
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
@@ -27,9 +26,10 @@ from junebug_turn.net.endpoints import NameEndpoint
 from junebug_turn.net.tls import ClientTls
 from junebug_turn.options.daemon import AmqpOptions
 from junebug_turn.reach import reach
-from tests.cache_sides import redis_server
+from junebug_turn.state.factory import make_cache
 from tests.daemon import reactor, running, settings
 from tests.support.receiver import Receiver, self_signed
+from tests.support.store_harness import redis_server
 from tests.unit.net.test_guarded import Names
 
 

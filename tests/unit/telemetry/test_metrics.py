@@ -12,8 +12,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from junebug_turn.caches.interface import CacheStats, PartStats
 from junebug_turn.errors import DeliveryRefused
+from junebug_turn.state.message_store import CacheStats, PartStats
 from junebug_turn.telemetry.context import about
 from junebug_turn.telemetry.gauges import OTHER, State
 from junebug_turn.telemetry.metrics import Metrics

@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import frozen
 
-from junebug_turn.caches import packing, store
+from junebug_turn.state import expiring, packing
 
 INBOUND, LAST, OUTBOUND, EVENTS, MENU = "i", "l", "o", "e", "m"
 
@@ -66,7 +66,7 @@ _ID, _NAME = b"\0", b"\1"
 
 def pack_key(name: str) -> bytes:
     """``name`` as a key: that of an id, as nearly all are, is half as long."""
-    key = store.pack_key(name)
+    key = expiring.pack_key(name)
     if isinstance(key, bytes):
         return _ID + key
     # A name from JSON can have half a surrogate pair, which is no UTF-8.
@@ -75,7 +75,7 @@ def pack_key(name: str) -> bytes:
 
 def unpack_key(key: bytes) -> str:
     """The name that ``pack_key`` made ``key`` of."""
-    return store.unpack_key(key[1:] if key[:1] == _ID else key[1:].decode("utf-8", "surrogatepass"))
+    return expiring.unpack_key(key[1:] if key[:1] == _ID else key[1:].decode("utf-8", "surrogatepass"))
 
 
 def count_entries(cursor: Any, connector: str, now: float, kinds: Sequence[str]) -> list[int]:

@@ -18,16 +18,30 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 
-from junebug_turn.caches import make_cache
-from junebug_turn.caches.interface import Cache, Outbound
-from junebug_turn.caches.memory import MemoryCache
-from junebug_turn.caches.packing import MAX_EVENTS
-from junebug_turn.caches.store import SWEEP_INTERVAL, SWEEP_SIZE, ExpiringStore, pack_key, unpack_key
 from junebug_turn.errors import ConfigError
 from junebug_turn.menus import Choice, Menu
 from junebug_turn.messages.vumi import Event, Message, new_id
+from junebug_turn.state.expiring import (
+    SWEEP_INTERVAL,
+    SWEEP_SIZE,
+    ExpiringStore,
+    pack_key,
+    unpack_key,
+)
+from junebug_turn.state.factory import make_cache
+from junebug_turn.state.memory import MemoryCache
+from junebug_turn.state.message_store import Cache, Outbound
+from junebug_turn.state.packing import MAX_EVENTS
 from tests import strategies
-from tests.cache_sides import SIDES, MemorySide, RedisSide, Side, SqliteSide, in_thread, result
+from tests.support.store_harness import (
+    SIDES,
+    MemorySide,
+    RedisSide,
+    Side,
+    SqliteSide,
+    in_thread,
+    result,
+)
 
 DAY = 24 * 60 * 60
 
@@ -659,7 +673,7 @@ def test_uuid_keys_are_short() -> None:
         "vumi2.message_caches.MemoryMessageCache",
         "vumi2.applications.junebug_message_api.junebug_state_cache.InMemorySmppCache",
         "vumi2.applications.junebug_message_api.junebug_state_cache.MemoryJunebugStateCache",
-        "junebug_turn.caches.memory.MemoryCache",
+        "junebug_turn.state.memory.MemoryCache",
     ],
 )
 def test_class_paths(class_path: str, clock: Clock) -> None:
@@ -690,7 +704,7 @@ def test_own_class(clock: Clock) -> None:
         ".x",
         "x.",
         "no.such.Module",
-        "junebug_turn.caches.Nothing",
+        "junebug_turn.state.factory.Nothing",
         f"{__name__}.not_a_class",
         "os.path.join",
         "str",

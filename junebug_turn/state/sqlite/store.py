@@ -12,10 +12,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from junebug_turn.caches import checks, packing
-from junebug_turn.caches.checks import CACHE_TIMEOUT, DAY
-from junebug_turn.caches.interface import Cache, CacheStats, Details, Outbound, PartStats
-from junebug_turn.caches.sqlite_entries import (
+from junebug_turn.errors import CacheError, UnreadableEntry
+from junebug_turn.menus import Menu
+from junebug_turn.messages.vumi import Event, Message
+from junebug_turn.state import checks, packing
+from junebug_turn.state.checks import CACHE_TIMEOUT, DAY
+from junebug_turn.state.failures import Watch
+from junebug_turn.state.message_store import Cache, CacheStats, Details, Outbound, PartStats
+from junebug_turn.state.sqlite.entries import (
     DAMAGED,
     EVENTS,
     INBOUND,
@@ -27,11 +31,7 @@ from junebug_turn.caches.sqlite_entries import (
     pack_key,
     unpack_key,
 )
-from junebug_turn.caches.sqlite_file import SqliteFile, Write, check_file
-from junebug_turn.caches.watch import Watch
-from junebug_turn.errors import CacheError, UnreadableEntry
-from junebug_turn.menus import Menu
-from junebug_turn.messages.vumi import Event, Message
+from junebug_turn.state.sqlite.file import SqliteFile, Write, check_file
 
 SWEEP_INTERVAL = 1.0
 """Seconds between two deletions of what has expired."""

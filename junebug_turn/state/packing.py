@@ -6,10 +6,10 @@ from operator import attrgetter
 
 import attrs
 
-from junebug_turn.caches.interface import Outbound
 from junebug_turn.menus import Choice, Menu
 from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import Event, Message, format_timestamp, parse_timestamp
+from junebug_turn.state.message_store import Outbound
 
 MAX_EVENTS = 50
 """Events that are kept of one message, the last ones: a peer that sends without end fills no memory."""

@@ -16,18 +16,18 @@ from twisted.internet.ssl import trustRootFromCertificates
 
 from demo.rabbitmq import free_port
 from demo.redis import RedisServer
-from junebug_turn.caches import make_cache
-from junebug_turn.caches.interface import Cache, Outbound
-from junebug_turn.caches.redis import RedisCache
-from junebug_turn.caches.redis_address import RedisAddress
-from junebug_turn.caches.redis_pool import SIZE
 from junebug_turn.errors import CacheError, ConfigError, UnreadableEntry
 from junebug_turn.menus import Menu
 from junebug_turn.messages.vumi import Event
-from tests.cache_sides import reactor, redis_server
+from junebug_turn.state.factory import make_cache
+from junebug_turn.state.message_store import Cache, Outbound
+from junebug_turn.state.redis.address import RedisAddress
+from junebug_turn.state.redis.pool import SIZE
+from junebug_turn.state.redis.store import RedisCache
 from tests.daemon import until
 from tests.support.receiver import self_signed
-from tests.test_caches import event, message
+from tests.support.store_harness import reactor, redis_server
+from tests.unit.state.test_message_store import event, message
 
 pytestmark = pytest.mark.usefixtures("empty")
 

@@ -15,9 +15,9 @@ from twisted.enterprise.adbapi import ConnectionPool
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from junebug_turn.caches.sqlite_batches import Batches
-from junebug_turn.caches.sqlite_schema import SCHEMA_VERSION, migrate, version_of
 from junebug_turn.errors import ConfigError
+from junebug_turn.state.sqlite.batches import Batches
+from junebug_turn.state.sqlite.schema import SCHEMA_VERSION, migrate, version_of
 
 Row = tuple[str, str, bytes, bytes, float]
 """An entry: connector, kind, key, value and the time at which it expires."""

@@ -8,12 +8,12 @@ from typing import Any, Self
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
-from junebug_turn.caches import checks, packing
-from junebug_turn.caches.checks import DAY
-from junebug_turn.caches.interface import Cache, CacheStats, Details, Outbound, PartStats
-from junebug_turn.caches.store import SWEEP_INTERVAL, ExpiringStore, Key, pack_key, unpack_key
 from junebug_turn.menus import Menu
 from junebug_turn.messages.vumi import Event, Message
+from junebug_turn.state import checks, packing
+from junebug_turn.state.checks import DAY
+from junebug_turn.state.expiring import SWEEP_INTERVAL, ExpiringStore, Key, pack_key, unpack_key
+from junebug_turn.state.message_store import Cache, CacheStats, Details, Outbound, PartStats
 
 
 class MemoryCache(Cache):

@@ -17,9 +17,9 @@ from twisted.internet.endpoints import UNIXClientEndpoint, wrapClientTLS
 from twisted.logger import Logger
 from txredisapi import RedisFactory
 
-from junebug_turn.caches.redis_address import RedisAddress
 from junebug_turn.net.endpoints import NameEndpoint
 from junebug_turn.net.tls import ClientTls
+from junebug_turn.state.redis.address import RedisAddress
 
 SIZE = 3  # connections: one that hangs holds up a part of the commands only
 

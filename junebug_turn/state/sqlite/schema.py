@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlite3 import Connection, DatabaseError
 
-from junebug_turn.caches.sqlite_entries import pack_key
+from junebug_turn.state.sqlite.entries import pack_key
 
 SCHEMA_VERSION = 2
 

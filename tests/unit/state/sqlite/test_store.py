@@ -17,19 +17,20 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred, gatherResults
 
-from junebug_turn.caches import make_cache, packing
-from junebug_turn.caches.interface import Cache, Outbound
-from junebug_turn.caches.sqlite import COUNT_INTERVAL, SWEEP_INTERVAL, SWEEP_SIZE
-from junebug_turn.caches.sqlite_entries import pack_key
-from junebug_turn.caches.sqlite_file import SqliteFile
-from junebug_turn.caches.sqlite_schema import SCHEMA_VERSION
 from junebug_turn.errors import CacheError, ConfigError, UnreadableEntry
 from junebug_turn.messages.vumi import Message, new_id
-from tests.cache_sides import ThreadedClock, reactor
+from junebug_turn.state import packing
+from junebug_turn.state.factory import make_cache
+from junebug_turn.state.message_store import Cache, Outbound
+from junebug_turn.state.sqlite.entries import pack_key
+from junebug_turn.state.sqlite.file import SqliteFile
+from junebug_turn.state.sqlite.schema import SCHEMA_VERSION
+from junebug_turn.state.sqlite.store import COUNT_INTERVAL, SWEEP_INTERVAL, SWEEP_SIZE
 from tests.daemon import until
-from tests.test_caches import event, message
+from tests.support.store_harness import ThreadedClock, reactor
+from tests.unit.state.test_message_store import event, message
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[4]
 
 
 @pytest.fixture
@@ -140,7 +141,7 @@ async def test_expired_go_in_small_steps(make: Any, path: Path) -> None:
 _WRITER = """
 import sys
 from twisted.internet import defer, reactor, task
-from junebug_turn.caches import make_cache
+from junebug_turn.state.factory import make_cache
 from junebug_turn.messages import Message, new_id
 
 async def main(reactor):

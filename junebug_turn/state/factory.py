@@ -7,18 +7,18 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
-from junebug_turn.caches.interface import Cache
 from junebug_turn.config.classpath import find_class
 from junebug_turn.errors import ConfigError
+from junebug_turn.state.message_store import Cache
 
-_MEMORY = "junebug_turn.caches.memory.MemoryCache"
+_MEMORY = "junebug_turn.state.memory.MemoryCache"
 _JUNEBUG = "vumi2.applications.junebug_message_api.junebug_state_cache"
 
 # Short names, and the class paths that existing configuration files carry.
 _ALIASES = {
     "memory": _MEMORY,
-    "redis": "junebug_turn.caches.redis.RedisCache",
-    "sqlite": "junebug_turn.caches.sqlite.SqliteCache",
+    "redis": "junebug_turn.state.redis.store.RedisCache",
+    "sqlite": "junebug_turn.state.sqlite.store.SqliteCache",
     "MemoryMessageCache": _MEMORY,
     "vumi2.message_caches.MemoryMessageCache": _MEMORY,
     f"{_JUNEBUG}.InMemorySmppCache": _MEMORY,

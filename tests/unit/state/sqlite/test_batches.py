@@ -13,9 +13,9 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.python.failure import Failure
 
-from junebug_turn.caches.sqlite_batches import Batches
-from tests.cache_sides import ThreadedClock
+from junebug_turn.state.sqlite.batches import Batches
 from tests.daemon import until
+from tests.support.store_harness import ThreadedClock
 
 TIMEOUT = 2.0
 

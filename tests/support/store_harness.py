@@ -16,8 +16,8 @@ from twisted.internet.threads import blockingCallFromThread, deferToThread
 from twisted.python.threadable import isInIOThread
 
 from demo.redis import RedisServer
-from junebug_turn.caches import make_cache
-from junebug_turn.caches.interface import Cache
+from junebug_turn.state.factory import make_cache
+from junebug_turn.state.message_store import Cache
 
 reactor: Any = _reactor
 T = TypeVar("T")

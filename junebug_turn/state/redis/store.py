@@ -18,16 +18,17 @@ from typing import Any, Self
 from twisted.logger import Logger
 from txredisapi import ConnectionError, RedisError, TimeoutError
 
-from junebug_turn.caches import checks, packing, redis_scripts
-from junebug_turn.caches.checks import CACHE_TIMEOUT, DAY
-from junebug_turn.caches.interface import Cache, CacheStats, Details, Outbound, PartStats
-from junebug_turn.caches.redis_address import RedisAddress
-from junebug_turn.caches.redis_pool import RedisPool
-from junebug_turn.caches.watch import Watch
 from junebug_turn.errors import CacheError, UnreadableEntry, UnreadableMessage
 from junebug_turn.menus import Menu
 from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import Event, Message
+from junebug_turn.state import checks, packing
+from junebug_turn.state.checks import CACHE_TIMEOUT, DAY
+from junebug_turn.state.failures import Watch
+from junebug_turn.state.message_store import Cache, CacheStats, Details, Outbound, PartStats
+from junebug_turn.state.redis import scripts
+from junebug_turn.state.redis.address import RedisAddress
+from junebug_turn.state.redis.pool import RedisPool
 
 _MESSAGE = "message"
 
@@ -115,7 +116,7 @@ class RedisCache(Cache):
         key, packed = self._inbound + message.message_id, message.to_json()
         if self._by_address:
             await self._eval(
-                redis_scripts.STORE_INBOUND,
+                scripts.STORE_INBOUND,
                 key,
                 packed,
                 self._inbound_ttl,
@@ -124,21 +125,21 @@ class RedisCache(Cache):
                 self._last,
             )
         else:
-            await self._eval(redis_scripts.STORE_FIELD, key, _MESSAGE, packed, self._inbound_ttl)
+            await self._eval(scripts.STORE_FIELD, key, _MESSAGE, packed, self._inbound_ttl)
 
     async def fetch_inbound(self, message_id: str) -> Message | None:
         key = self._inbound + message_id
         if self._by_address:
             return await self._fetch_message(
-                redis_scripts.FETCH_INBOUND, key, self._inbound_ttl, message_id, self._last
+                scripts.FETCH_INBOUND, key, self._inbound_ttl, message_id, self._last
             )
-        return await self._fetch_message(redis_scripts.FETCH_FIELD, key, _MESSAGE, self._inbound_ttl)
+        return await self._fetch_message(scripts.FETCH_FIELD, key, _MESSAGE, self._inbound_ttl)
 
     async def fetch_last_inbound(self, from_addr: str) -> Message | None:
         if not self._by_address:
             return None
         return await self._fetch_message(
-            redis_scripts.FETCH_LAST_INBOUND,
+            scripts.FETCH_LAST_INBOUND,
             self._last + from_addr,
             self._inbound_ttl,
             self._inbound,
@@ -168,7 +169,7 @@ class RedisCache(Cache):
             "event_auth_token": outbound.event_auth_token,
         }
         await self._eval(
-            redis_scripts.STORE_FIELD,
+            scripts.STORE_FIELD,
             self._outbound + message.message_id,
             _MESSAGE,
             strictjson.dumps(kept),
@@ -177,7 +178,7 @@ class RedisCache(Cache):
 
     async def fetch_outbound(self, message_id: str) -> Outbound | None:
         key = self._outbound + message_id
-        command = self._eval(redis_scripts.FETCH_FIELD, key, _MESSAGE, self._outbound_ttl)
+        command = self._eval(scripts.FETCH_FIELD, key, _MESSAGE, self._outbound_ttl)
         packed = self._parts["outbound"].asked(await self._read(command))
         # An event of an unknown message makes the key too: only this field tells that the message is known.
         if packed is None:
@@ -193,7 +194,7 @@ class RedisCache(Cache):
         # Such an id would take the place of the message itself.
         field = event.event_id if event.event_id != _MESSAGE else f"event:{_MESSAGE}"
         await self._eval(
-            redis_scripts.STORE_FIELD,
+            scripts.STORE_FIELD,
             self._outbound + event.user_message_id,
             field,
             event.to_json(),
@@ -202,7 +203,7 @@ class RedisCache(Cache):
 
     async def fetch_events(self, message_id: str) -> list[Event]:
         key = self._outbound + message_id
-        fields = await self._read(self._eval(redis_scripts.FETCH_FIELDS, key, self._outbound_ttl))
+        fields = await self._read(self._eval(scripts.FETCH_FIELDS, key, self._outbound_ttl))
         events = []
         for name, value in zip(fields[::2], fields[1::2], strict=True):
             if name == _MESSAGE.encode():
