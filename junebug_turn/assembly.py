@@ -17,13 +17,13 @@ from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.retry import RetryPolicy
 from junebug_turn.errors import ConfigError, DeliveryRefused
-from junebug_turn.http.connections import Connections
-from junebug_turn.http.health import Health
-from junebug_turn.http.metrics import MetricsPage
-from junebug_turn.http.site import ApiSite, Mount, Root
+from junebug_turn.http.admin.health import Health
+from junebug_turn.http.admin.metrics import MetricsPage
+from junebug_turn.http.connection_limits import Connections
+from junebug_turn.http.listening import check_reuse_port
+from junebug_turn.http.server import ApiSite, Mount, Root
 from junebug_turn.junebug.api import JunebugApi
 from junebug_turn.junebug.application import JunebugApplication
-from junebug_turn.listening import check_reuse_port
 from junebug_turn.middlewares import Chain, make_middlewares
 from junebug_turn.middlewares.base import BaseMiddleware
 from junebug_turn.net.tls import TlsFiles

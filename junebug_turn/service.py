@@ -15,8 +15,8 @@ from twisted.python.failure import Failure
 
 from junebug_turn.assembly import Parts, assemble
 from junebug_turn.config.sources import Settings
-from junebug_turn.http.site import ApiSite
-from junebug_turn.listening import RenewableContext, listen_together, server_endpoint
+from junebug_turn.http.listening import RenewableContext, listen_together, server_endpoint
+from junebug_turn.http.server import ApiSite
 from junebug_turn.net.tcp import accept_promptly
 
 COUNT_INTERVAL = 15.0

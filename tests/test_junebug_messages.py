@@ -14,7 +14,7 @@ from junebug_turn.errors import ApiUsageError, InvalidBody
 from junebug_turn.junebug.messages import OutboundRequest, event_to_json, message_to_json
 from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import SESSION_EVENTS, TRANSPORT_TYPES, Event, Message
-from tests.strategies import events, json_objects, json_values, messages
+from tests.support.strategies import events, json_objects, json_values, messages
 
 INBOUND = Message(
     to_addr="8110",

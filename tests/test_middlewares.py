@@ -17,8 +17,8 @@ from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.middlewares import Chain, make_middlewares
 from junebug_turn.middlewares.logging import LoggingMiddleware
 from junebug_turn.middlewares.unidecoder import Unidecoder
-from tests.strategies import messages
 from tests.support.configurations import FLAGS, faults
+from tests.support.strategies import messages
 
 ALL = {"inbound_enabled": True, "outbound_enabled": True, "event_enabled": True}
 MARK = "tests.middlewares.Mark"

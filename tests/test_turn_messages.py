@@ -21,7 +21,7 @@ from junebug_turn.turn.messages import (
     inbound_to_json,
     nested_status,
 )
-from tests.strategies import events, json_objects, json_values, messages
+from tests.support.strategies import events, json_objects, json_values, messages
 
 DOCUMENTED_REQUEST = """
 {

@@ -13,7 +13,7 @@ from twisted.web.http import datetimeToString
 from twisted.web.resource import IResource
 
 from junebug_turn.errors import INTERNAL, BodyTooLarge, answer_for
-from junebug_turn.jsonapi import translate, write_json
+from junebug_turn.http.json import translate, write_json
 
 
 def segments_of(path: bytes) -> list[bytes]:

@@ -15,15 +15,22 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 from twisted.web.server import Request
 
-from junebug_turn.apiauth import Authenticator, Guarded, RateLimit
 from junebug_turn.errors import INTERNAL, Answer, answer_for
-from junebug_turn.jsonapi import line_of_json, read_json, translate, within, write_body, write_json
+from junebug_turn.http.authentication import Authenticator, Guarded, RateLimit
+from junebug_turn.http.deduplication import Once
+from junebug_turn.http.json import (
+    line_of_json,
+    read_json,
+    translate,
+    within,
+    write_body,
+    write_json,
+)
+from junebug_turn.http.routing import Router
 from junebug_turn.junebug.application import JunebugApplication
 from junebug_turn.junebug.idempotency import HEADER, WINDOW, read_key
 from junebug_turn.junebug.messages import OutboundRequest, message_to_json
 from junebug_turn.messages.strictjson import MAX_DEPTH
-from junebug_turn.once import Once
-from junebug_turn.routing import Router
 from junebug_turn.telemetry.metrics import Metrics
 
 

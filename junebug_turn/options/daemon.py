@@ -10,7 +10,7 @@ from attrs import frozen
 from junebug_turn.config import guard_types, types
 from junebug_turn.config.option import group_option, option
 from junebug_turn.config.types import optional
-from junebug_turn.limits import LimitOptions
+from junebug_turn.http.options import LimitOptions
 
 
 @frozen(kw_only=True)

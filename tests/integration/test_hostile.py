@@ -19,7 +19,7 @@ from demo.rabbitmq import RabbitNode, free_port
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.turn.signature import HEADER, sign
 from tests.conftest import pika_connection
-from tests.hostile import HMAC, JUNEBUG, TURN, Bodies, Client, HostileDaemon
+from tests.support.hostile import HMAC, JUNEBUG, TURN, Bodies, Client, HostileDaemon
 from tests.unit.net.test_addresses import METADATA, OTHERS
 
 MEGABYTE = 1024 * 1024

@@ -15,8 +15,8 @@ from twisted.internet.threads import deferToThread
 from junebug_turn.messages.vumi import Event, Message
 from tests.daemon import Answered, Running, in_reactor, until
 from tests.integration.conftest import RunDaemon
-from tests.strategies import json_objects, json_values
 from tests.support.receiver import HANG, Answer, Receiver
+from tests.support.strategies import json_objects, json_values
 from tests.unit.messages.test_vumi import MESSAGE_KEYS
 
 PATH = "/channels/some-channel"

@@ -21,8 +21,8 @@ from twisted.logger import capturedLogs
 from junebug_turn.messages.vumi import Event, Message
 from tests.daemon import Answered, Running, in_reactor, until
 from tests.integration.conftest import RunDaemon
-from tests.strategies import json_objects, json_values
 from tests.support.receiver import HANG, Receiver
+from tests.support.strategies import json_objects, json_values
 from tests.test_turn_messages import BUTTONS, DOCUMENTED_REQUEST
 
 SECRET = "h00k s3cret"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from junebug_turn.messages import strictjson
-from tests.strategies import json_values
+from tests.support.strategies import json_values
 
 
 @given(json_values)

@@ -12,7 +12,7 @@ from hypothesis import given
 
 from junebug_turn.errors import UnreadableMessage
 from junebug_turn.messages.vumi import Event, Message, format_timestamp, parse_timestamp
-from tests.strategies import events, json_objects, json_values, messages, timestamps
+from tests.support.strategies import events, json_objects, json_values, messages, timestamps
 
 MESSAGE_KEYS = {
     "to_addr",

@@ -32,7 +32,7 @@ from junebug_turn.state.factory import make_cache
 from junebug_turn.state.memory import MemoryCache
 from junebug_turn.state.message_store import Cache, Outbound
 from junebug_turn.state.packing import MAX_EVENTS
-from tests import strategies
+from tests.support import strategies
 from tests.support.store_harness import (
     SIDES,
     MemorySide,

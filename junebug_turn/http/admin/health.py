@@ -8,8 +8,8 @@ from typing import Any
 
 from twisted.web.iweb import IRequest
 
-from junebug_turn.http.page import Page
-from junebug_turn.jsonapi import write_json
+from junebug_turn.http.admin.page import Page
+from junebug_turn.http.json import write_json
 
 
 class Health(Page):

@@ -14,9 +14,9 @@ from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 
-from junebug_turn.http.connections import MAX_LINGERING, Connections, client_of
-from junebug_turn.http.site import ApiSite, Mount, Root
-from junebug_turn.limits import LimitOptions
+from junebug_turn.http.connection_limits import MAX_LINGERING, Connections, client_of
+from junebug_turn.http.options import LimitOptions
+from junebug_turn.http.server import ApiSite, Mount, Root
 from junebug_turn.telemetry.metrics import Metrics
 
 HEAD = b"POST /top HTTP/1.1\r\nHost: h\r\n"

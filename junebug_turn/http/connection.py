@@ -17,9 +17,9 @@ from junebug_turn.errors import (
     TooManyConnections,
     answer_for,
 )
-from junebug_turn.http.connections import MAX_LINGERING
+from junebug_turn.http.connection_limits import MAX_LINGERING
+from junebug_turn.http.json import line_of_json
 from junebug_turn.http.request import segments_of
-from junebug_turn.jsonapi import line_of_json
 
 LINGER = 5
 """Seconds that a client that was refused while it was sending may take to read the answer."""

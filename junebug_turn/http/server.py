@@ -13,10 +13,10 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Site
 
 from junebug_turn.errors import Answer, ChannelNotFound, NotFound, ShuttingDown
-from junebug_turn.http.channel import ApiChannel
-from junebug_turn.http.connections import Connections
+from junebug_turn.http.connection import ApiChannel
+from junebug_turn.http.connection_limits import Connections
+from junebug_turn.http.options import LimitOptions
 from junebug_turn.http.request import ApiRequest
-from junebug_turn.limits import LimitOptions
 from junebug_turn.telemetry.logging.level import debugging
 from junebug_turn.telemetry.metrics import Metrics
 

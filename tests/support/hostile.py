@@ -20,7 +20,7 @@ from junebug_turn.config.sources import explain
 from junebug_turn.turn.signature import HEADER, sign
 from tests.support.leaks import LEAKS
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 HMAC = "the-hmac-secret-of-turn"
 JUNEBUG, TURN = "/jb/messages", "/turn/messages"
 

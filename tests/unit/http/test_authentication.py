@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.web.http_headers import Headers
 
-from junebug_turn import apiauth
-from junebug_turn.apiauth import Authenticator, RateLimit
 from junebug_turn.config.guard_types import Credentials
 from junebug_turn.config.sources import load
 from junebug_turn.errors import RateLimited, Unauthorized
+from junebug_turn.http import authentication
+from junebug_turn.http.authentication import Authenticator, RateLimit
 from tests.support.configurations import FLAGS, faults, only
 
 CREDENTIALS = Credentials(("new-token", "old-token"), {"rapidpro": "pa:ss wörd", "other": "second"})
@@ -109,7 +109,7 @@ def test_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
         compared.append((len(one), len(other)))
         return compare_digest(one, other)
 
-    monkeypatch.setattr(apiauth.hmac, "compare_digest", compare)  # type: ignore[attr-defined]
+    monkeypatch.setattr(authentication.hmac, "compare_digest", compare)  # type: ignore[attr-defined]
     check(b"Token new-token")
     check(basic("rapidpro:pa:ss wörd"))
     refusal(b"Token x")

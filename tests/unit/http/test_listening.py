@@ -14,7 +14,7 @@ from twisted.internet.protocol import Factory, Protocol
 from junebug_turn.config.sources import load
 from junebug_turn.config.types import endpoint_description
 from junebug_turn.errors import ConfigError
-from junebug_turn.listening import check_reuse_port, server_endpoint
+from junebug_turn.http.listening import check_reuse_port, server_endpoint
 from junebug_turn.service import make_service
 
 JUNEBUG = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.web.iweb import IRequest
 
-from junebug_turn.http.page import Page
+from junebug_turn.http.admin.page import Page
 from junebug_turn.telemetry.metrics import CONTENT_TYPE, Metrics
 
 

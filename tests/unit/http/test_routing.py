@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request, Site
 from werkzeug.exceptions import HTTPException
 
-from junebug_turn.routing import Router
+from junebug_turn.http.routing import Router
 from tests.daemon import until
 
 reactor: Any = _reactor

@@ -9,7 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from junebug_turn.errors import IdempotencyKeyReused
-from junebug_turn.once import Once
+from junebug_turn.http.deduplication import Once
 
 
 class Work:

@@ -18,9 +18,9 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from junebug_turn.http.health import Health
-from junebug_turn.http.site import ApiSite, Mount, Root
-from junebug_turn.limits import LimitOptions
+from junebug_turn.http.admin.health import Health
+from junebug_turn.http.options import LimitOptions
+from junebug_turn.http.server import ApiSite, Mount, Root
 
 reactor: Any = _reactor
 
