@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from junebug_turn import checkconfig
-from junebug_turn.amqp.session import Session
+from junebug_turn.amqp.queue_browser import Session
 from junebug_turn.config.sources import Settings, load
 from junebug_turn.errors import ConfigError, JunebugTurnError
 from junebug_turn.options.entries import all_entries

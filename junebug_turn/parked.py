@@ -11,8 +11,8 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
 from junebug_turn.amqp.channel import Delivery
+from junebug_turn.amqp.queue_browser import Session
 from junebug_turn.amqp.retries import History, original_headers, parked_queue
-from junebug_turn.amqp.session import Session
 from junebug_turn.amqp.topology import Queue
 from junebug_turn.errors import UnreadableMessage, Unroutable
 from junebug_turn.messages.vumi import Event, Message

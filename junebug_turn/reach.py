@@ -19,7 +19,7 @@ from twisted.web.client import URI
 from zope.interface import implementer
 
 from junebug_turn.amqp.channel import describe
-from junebug_turn.amqp.link import Link
+from junebug_turn.amqp.reconnecting import Link
 from junebug_turn.config.sources import Settings
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.errors import DeliveryRefused

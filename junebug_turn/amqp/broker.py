@@ -10,8 +10,8 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, gatherResults
 
 from junebug_turn.amqp.consumer import Consumer, Handler
-from junebug_turn.amqp.link import Link
 from junebug_turn.amqp.publisher import Publisher
+from junebug_turn.amqp.reconnecting import Link
 from junebug_turn.amqp.topology import EXCHANGE, Queue, count
 from junebug_turn.options.daemon import AmqpOptions
 

@@ -18,7 +18,7 @@ from txamqp.queue import TimeoutDeferredQueue
 from junebug_turn.amqp import frames
 
 if TYPE_CHECKING:
-    from junebug_turn.amqp.protocol import AmqpProtocol
+    from junebug_turn.amqp.connection import AmqpProtocol
 
 
 class Listener:

@@ -11,8 +11,8 @@ from twisted.logger import Logger
 from txamqp.client import Closed
 
 from junebug_turn.amqp.channel import Channel, Delivery
-from junebug_turn.amqp.kept import KeptChannel
-from junebug_turn.amqp.protocol import AmqpProtocol
+from junebug_turn.amqp.connection import AmqpProtocol
+from junebug_turn.amqp.persistent_channel import KeptChannel
 from junebug_turn.amqp.topology import Queue, declare
 from junebug_turn.errors import Passing
 

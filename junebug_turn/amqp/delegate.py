@@ -10,7 +10,7 @@ from zope.interface import implementer
 
 if TYPE_CHECKING:
     from junebug_turn.amqp.channel import Channel
-    from junebug_turn.amqp.protocol import AmqpProtocol
+    from junebug_turn.amqp.connection import AmqpProtocol
 
 
 class Delegate(TwistedDelegate):  # type: ignore[misc]

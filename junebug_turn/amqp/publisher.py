@@ -16,8 +16,8 @@ from txamqp.client import Closed
 
 from junebug_turn.amqp import frames
 from junebug_turn.amqp.channel import Channel
-from junebug_turn.amqp.kept import KeptChannel
-from junebug_turn.amqp.protocol import AmqpProtocol
+from junebug_turn.amqp.connection import AmqpProtocol
+from junebug_turn.amqp.persistent_channel import KeptChannel
 from junebug_turn.amqp.topology import Queue, declare
 from junebug_turn.errors import AmqpConnectionError, Unroutable
 

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from txamqp.client import ChannelClosed
 
 from junebug_turn.amqp.channel import Channel, describe, reply_code
-from junebug_turn.amqp.protocol import AmqpProtocol
+from junebug_turn.amqp.connection import AmqpProtocol
 
 EXCHANGE = "vumi"
 PRECONDITION_FAILED = 406

@@ -21,7 +21,7 @@ from twisted.logger import globalLogPublisher
 from demo.rabbitmq import RabbitNode
 from junebug_turn.amqp import consumer
 from junebug_turn.amqp.broker import Broker
-from junebug_turn.amqp.protocol import AmqpProtocol
+from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.errors import AmqpConnectionError, DeliveryRefused, Unroutable
 from junebug_turn.messages.vumi import Event, Message
 from tests.amqp_side import Side, count, message, options, parked, send, until

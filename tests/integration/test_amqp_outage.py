@@ -20,9 +20,9 @@ from twisted.logger import globalLogPublisher
 from twisted.protocols.portforward import ProxyFactory
 
 from demo.rabbitmq import RabbitNode
-from junebug_turn.amqp import link
+from junebug_turn.amqp import reconnecting
 from junebug_turn.amqp.broker import Broker
-from junebug_turn.amqp.kept import backoff
+from junebug_turn.amqp.persistent_channel import backoff
 from junebug_turn.errors import AmqpConnectionError
 from tests.amqp_side import Side, count, message, options, send, until
 from tests.conftest import pika_connection
@@ -156,7 +156,7 @@ async def test_stopping_while_blocked(
     rabbitmq: RabbitNode, connector_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A broker that reads nothing does not keep the service from stopping; what waited fails."""
-    monkeypatch.setattr(link, "CLOSE_TIMEOUT", 0.3)
+    monkeypatch.setattr(reconnecting, "CLOSE_TIMEOUT", 0.3)
     side = await Side(rabbitmq, connector_name).start()
     await deferToThread(rabbitmq.ctl, "set_vm_memory_high_watermark", "absolute", "1MB")
     try:
@@ -202,7 +202,7 @@ async def test_a_broker_that_does_not_answer(
     rabbitmq: RabbitNode, logged: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A port that takes connections and says nothing is left when the time for connecting is over."""
-    monkeypatch.setattr(link, "CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr(reconnecting, "CONNECT_TIMEOUT", 0.2)
     port = reactor.listenTCP(0, Factory.forProtocol(_Mute), interface="127.0.0.1")
     broker = Broker(reactor, options(rabbitmq, port=port.getHost().port))
     broker.startService()

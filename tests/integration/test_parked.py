@@ -22,7 +22,7 @@ from twisted.internet.threads import deferToThread
 
 from demo.rabbitmq import RabbitNode
 from junebug_turn import cli
-from junebug_turn.amqp.session import Session
+from junebug_turn.amqp.queue_browser import Session
 from junebug_turn.config.sources import load
 from junebug_turn.errors import DeliveryRefused
 from junebug_turn.messages.vumi import Event, Message

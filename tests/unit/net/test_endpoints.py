@@ -14,7 +14,7 @@ from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.web.client import URI
 
 from demo.rabbitmq import RabbitNode
-from junebug_turn.amqp.link import connect
+from junebug_turn.amqp.reconnecting import connect
 from junebug_turn.config.sources import explain
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination

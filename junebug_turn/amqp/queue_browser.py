@@ -11,9 +11,9 @@ from twisted.python.failure import Failure
 from txamqp.client import ChannelClosed, Closed
 
 from junebug_turn.amqp.channel import Channel, Delivery, describe, reply_code
-from junebug_turn.amqp.link import CLOSE_TIMEOUT, connect, refusal
-from junebug_turn.amqp.protocol import AmqpProtocol
+from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.publisher import Publisher
+from junebug_turn.amqp.reconnecting import CLOSE_TIMEOUT, connect, refusal
 from junebug_turn.errors import AmqpConnectionError
 from junebug_turn.options.daemon import AmqpOptions
 

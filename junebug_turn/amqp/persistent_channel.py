@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from txamqp.client import Closed
 
 from junebug_turn.amqp.channel import Channel, Listener, describe
-from junebug_turn.amqp.protocol import AmqpProtocol
+from junebug_turn.amqp.connection import AmqpProtocol
 
 MIN_DELAY, MAX_DELAY = 0.1, 10.0  # seconds between two attempts
 

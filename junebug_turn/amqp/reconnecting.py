@@ -15,8 +15,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from junebug_turn.amqp.channel import describe
-from junebug_turn.amqp.kept import Pauses
-from junebug_turn.amqp.protocol import AmqpProtocol
+from junebug_turn.amqp.connection import AmqpProtocol
+from junebug_turn.amqp.persistent_channel import Pauses
 from junebug_turn.net.endpoints import NameEndpoint
 from junebug_turn.net.tls import TlsFiles
 from junebug_turn.options.daemon import AmqpOptions

@@ -11,7 +11,7 @@ from twisted.internet.error import ConnectionLost
 
 from junebug_turn.amqp.publisher import MAX_ABANDONED, MAX_WAITING, Publisher
 from junebug_turn.errors import AmqpConnectionError, Unroutable
-from tests.amqp_peer import Peer
+from tests.support.broker_peer import Peer
 
 
 class Bench:

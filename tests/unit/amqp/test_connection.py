@@ -17,8 +17,8 @@ from zope.interface import implementer
 
 from junebug_turn.amqp import frames
 from junebug_turn.amqp.channel import Delivery, Listener, describe
-from junebug_turn.amqp.protocol import AmqpProtocol
-from tests.amqp_peer import HEADER, Peer
+from junebug_turn.amqp.connection import AmqpProtocol
+from tests.support.broker_peer import HEADER, Peer
 
 
 class Ear(Listener):
