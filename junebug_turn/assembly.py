@@ -9,10 +9,10 @@ from typing import Any
 from attrs import frozen
 
 from junebug_turn.amqp.broker import Broker
-from junebug_turn.amqp.layered import LayeredConnector
-from junebug_turn.amqp.retries import RetryWindows
 from junebug_turn.config.sources import Settings
 from junebug_turn.config.types import endpoint_description
+from junebug_turn.connectors.layered import LayeredConnector
+from junebug_turn.connectors.retry_queues import RetryWindows
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.retry import RetryPolicy

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 from twisted.logger import Logger
 
-from junebug_turn.amqp.connector import Connector
+from junebug_turn.connectors.connector import Connector
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.retry import RetryPolicy

@@ -24,7 +24,7 @@ from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.errors import AmqpConnectionError, DeliveryRefused, Unroutable
 from junebug_turn.messages.vumi import Event, Message
-from tests.amqp_side import Side, count, message, options, parked, send, until
+from tests.support.connector_harness import Side, count, message, options, parked, send, until
 
 LARGE = "ü€😀" * (1024 * 1024 // 9)
 

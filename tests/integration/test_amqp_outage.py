@@ -24,8 +24,8 @@ from junebug_turn.amqp import reconnecting
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.persistent_channel import backoff
 from junebug_turn.errors import AmqpConnectionError
-from tests.amqp_side import Side, count, message, options, send, until
 from tests.conftest import pika_connection
+from tests.support.connector_harness import Side, count, message, options, send, until
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from junebug_turn.turn.signature import HEADER, sign
 from tests.daemon import Answered, Running, reactor, running
 from tests.integration.conftest import RunDaemon
 from tests.integration.test_junebug import inbound
-from tests.middlewares import Mark
+from tests.support.middlewares import Mark
 from tests.support.receiver import Receiver
 from tests.unit.net.test_guarded import Names
 
@@ -248,7 +248,10 @@ async def test_middlewares(rabbitmq: RabbitNode, pika_channel: BlockingChannel, 
         "mo_message_url": receiver.url("/inbound"),
         "default_event_url": receiver.url("/events"),
         "default_from_addr": "8110",
-        "middlewares": [middleware("tests.middlewares.Fails"), middleware("tests.middlewares.Mark")],
+        "middlewares": [
+            middleware("tests.support.middlewares.Fails"),
+            middleware("tests.support.middlewares.Mark"),
+        ],
     }
     async with running(rabbitmq, CONNECTOR, pika_channel, receiver, "junebug", **options) as side:
         (mark,) = Mark.made

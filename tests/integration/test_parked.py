@@ -27,8 +27,8 @@ from junebug_turn.config.sources import load
 from junebug_turn.errors import DeliveryRefused
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.terminal import Terminal, age
-from tests.amqp_side import Side, count, message, until
 from tests.conftest import pika_connection
+from tests.support.connector_harness import Side, count, message, until
 
 ROOT = Path(__file__).parent.parent.parent
 

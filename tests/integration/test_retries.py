@@ -17,13 +17,14 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from demo.rabbitmq import RabbitNode
-from junebug_turn.amqp import connector, consumer
+from junebug_turn.amqp import consumer
 from junebug_turn.amqp.channel import Delivery
-from junebug_turn.amqp.retries import DELAYS, RetryWindows
+from junebug_turn.connectors import connector
+from junebug_turn.connectors.retry_queues import DELAYS, RetryWindows
 from junebug_turn.errors import AmqpConnectionError, DeliveryExhausted
 from junebug_turn.messages.vumi import Event, Message
-from tests.amqp_side import Side, count, message, parked, send, until
 from tests.conftest import pika_connection
+from tests.support.connector_harness import Side, count, message, parked, send, until
 
 QUICK = RetryWindows(delays=(0.2, 0.4))
 

@@ -10,8 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from junebug_turn.amqp.codec import decode_table, encode_table
-from junebug_turn.amqp.retries import DELAYS, History, RetryWindows, delay_queues, original_headers
 from junebug_turn.amqp.topology import Queue
+from junebug_turn.connectors.retry_queues import (
+    DELAYS,
+    History,
+    RetryWindows,
+    delay_queues,
+    original_headers,
+)
 from junebug_turn.errors import DeliveryExhausted
 
 HOUR = 3600.0

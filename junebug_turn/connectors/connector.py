@@ -15,8 +15,9 @@ from twisted.python.failure import Failure
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.channel import Delivery
 from junebug_turn.amqp.consumer import Handler
-from junebug_turn.amqp.lanes import Lanes
-from junebug_turn.amqp.retries import (
+from junebug_turn.amqp.topology import Queue
+from junebug_turn.connectors.ordering import Lanes
+from junebug_turn.connectors.retry_queues import (
     SESSION_PAUSE,
     History,
     RetryWindows,
@@ -24,7 +25,6 @@ from junebug_turn.amqp.retries import (
     original_headers,
     parked_queue,
 )
-from junebug_turn.amqp.topology import Queue
 from junebug_turn.errors import DeliveryExhausted, DeliveryFailed, Passing, UnreadableMessage
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.telemetry.context import note

@@ -12,8 +12,8 @@ from twisted.python.failure import Failure
 
 from junebug_turn.amqp.channel import Delivery
 from junebug_turn.amqp.queue_browser import Session
-from junebug_turn.amqp.retries import History, original_headers, parked_queue
 from junebug_turn.amqp.topology import Queue
+from junebug_turn.connectors.retry_queues import History, original_headers, parked_queue
 from junebug_turn.errors import UnreadableMessage, Unroutable
 from junebug_turn.messages.vumi import Event, Message
 

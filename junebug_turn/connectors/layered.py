@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from junebug_turn.amqp.broker import Broker
-from junebug_turn.amqp.connector import Connector
+from junebug_turn.connectors.connector import Connector
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.middlewares import Chain
 

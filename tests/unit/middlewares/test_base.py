@@ -21,7 +21,7 @@ from tests.support.configurations import FLAGS, faults
 from tests.support.strategies import messages
 
 ALL = {"inbound_enabled": True, "outbound_enabled": True, "event_enabled": True}
-MARK = "tests.middlewares.Mark"
+MARK = "tests.support.middlewares.Mark"
 
 
 def made(*entries: dict[str, Any]) -> Chain:
@@ -68,7 +68,7 @@ def test_enabled() -> None:
 
 def test_forgotten_return() -> None:
     """One that returns nothing raises: the message isn't lost."""
-    failure = result(made({"class_path": "tests.middlewares.Forgets", **ALL}).inbound(message()))
+    failure = result(made({"class_path": "tests.support.middlewares.Forgets", **ALL}).inbound(message()))
     assert failure.check(TypeError)
     assert "Forgets returned no Message" in str(failure.value)
 
@@ -82,10 +82,10 @@ def test_forgotten_return() -> None:
         ),
         ({"class_path": "Class"}, "middlewares[1].class_path: 'Class' can't be imported"),
         (
-            {"class_path": "tests.middlewares.NotOne"},
-            "middlewares[1].class_path: 'tests.middlewares.NotOne' is not",
+            {"class_path": "tests.support.middlewares.NotOne"},
+            "middlewares[1].class_path: 'tests.support.middlewares.NotOne' is not",
         ),
-        ({"class_path": "tests.middlewares.Nothing"}, "middlewares[1].class_path: "),
+        ({"class_path": "tests.support.middlewares.Nothing"}, "middlewares[1].class_path: "),
         ({"class_path": MARK, "colour": 1}, "middlewares[1].colour: unknown option of MarkConfig"),
         ({"class_path": MARK, "mark": 1}, "middlewares[1].mark: must be text"),
         ({"class_path": MARK, "times": True}, "middlewares[1].times: must be a whole number"),

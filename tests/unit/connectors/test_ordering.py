@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 
-from junebug_turn.amqp.lanes import Lanes
+from junebug_turn.connectors.ordering import Lanes
 
 
 async def rest(turn: Deferred[None]) -> None:

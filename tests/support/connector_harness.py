@@ -14,8 +14,8 @@ from twisted.internet.task import deferLater
 
 from demo.rabbitmq import RabbitNode
 from junebug_turn.amqp.broker import Broker
-from junebug_turn.amqp.connector import Connector
-from junebug_turn.amqp.retries import RetryWindows
+from junebug_turn.connectors.connector import Connector
+from junebug_turn.connectors.retry_queues import RetryWindows
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.options.daemon import AmqpOptions
 
