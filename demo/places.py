@@ -13,8 +13,8 @@ from attrs import frozen
 
 from demo import webhook
 from demo.rabbitmq import ROOT
+from junebug_turn.applications.base import JunebugOptions, TurnOptions
 from junebug_turn.config import sources
-from junebug_turn.options.applications import JunebugOptions, TurnOptions
 from junebug_turn.options.daemon import AmqpOptions
 
 PHONE_NUMBER = "+27820000001"

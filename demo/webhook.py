@@ -18,9 +18,9 @@ import urllib.request
 from typing import Any
 
 from demo.rabbitmq import ROOT
+from junebug_turn.applications.base import TurnOptions
 from junebug_turn.config import sources
 from junebug_turn.errors import ConfigError
-from junebug_turn.options.applications import TurnOptions
 
 PHONE_NUMBER = "+27820000002"
 TIMEOUT = 30.0  # seconds

@@ -9,6 +9,11 @@ from typing import Any
 from attrs import frozen
 
 from junebug_turn.amqp.broker import Broker
+from junebug_turn.applications.base import ApplicationOptions, JunebugOptions, TurnOptions
+from junebug_turn.applications.junebug.api import JunebugApi
+from junebug_turn.applications.junebug.application import JunebugApplication
+from junebug_turn.applications.turn.api import TurnApi
+from junebug_turn.applications.turn.application import TurnApplication
 from junebug_turn.config.sources import Settings
 from junebug_turn.config.types import endpoint_description
 from junebug_turn.connectors.layered import LayeredConnector
@@ -22,18 +27,13 @@ from junebug_turn.http.admin.metrics import MetricsPage
 from junebug_turn.http.connection_limits import Connections
 from junebug_turn.http.listening import check_reuse_port
 from junebug_turn.http.server import ApiSite, Mount, Root
-from junebug_turn.junebug.api import JunebugApi
-from junebug_turn.junebug.application import JunebugApplication
 from junebug_turn.middlewares import Chain, make_middlewares
 from junebug_turn.middlewares.base import BaseMiddleware
 from junebug_turn.net.tls import TlsFiles
-from junebug_turn.options.applications import ApplicationOptions, JunebugOptions, TurnOptions
 from junebug_turn.release import release
 from junebug_turn.state.factory import make_cache
 from junebug_turn.state.message_store import Cache
 from junebug_turn.telemetry.metrics import Metrics
-from junebug_turn.turn.api import TurnApi
-from junebug_turn.turn.application import TurnApplication
 from junebug_turn.vitals import Vitals
 
 

@@ -17,9 +17,9 @@ import pytest
 
 from demo.rabbitmq import ROOT, free_port
 from demo.webhook import arguments, body_of, signature
+from junebug_turn.applications.turn.messages import OutboundRequest
+from junebug_turn.applications.turn.signature import sign
 from junebug_turn.menus import Choice
-from junebug_turn.turn.messages import OutboundRequest
-from junebug_turn.turn.signature import sign
 from tests.support.configurations import JUNEBUG, TURN, written
 
 

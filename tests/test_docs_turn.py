@@ -12,18 +12,18 @@ import attrs
 import pytest
 
 from junebug_turn import errors
-from junebug_turn.config.sources import load
-from junebug_turn.menus import Menu
-from junebug_turn.messages.vumi import Event, Message
-from junebug_turn.options.applications import TurnOptions
-from junebug_turn.options.entries import all_entries
-from junebug_turn.turn.messages import (
+from junebug_turn.applications.base import TurnOptions
+from junebug_turn.applications.turn.messages import (
     OutboundRequest,
     errors_to_json,
     flat_status,
     inbound_to_json,
     nested_status,
 )
+from junebug_turn.config.sources import load
+from junebug_turn.menus import Menu
+from junebug_turn.messages.vumi import Event, Message
+from junebug_turn.options.entries import all_entries
 from tests.support.configurations import only, written
 from tests.test_options import default_shown
 

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from attrs import NOTHING
 
+from junebug_turn.applications.base import JunebugOptions, TurnOptions
 from junebug_turn.config.sources import load
-from junebug_turn.options.applications import JunebugOptions, TurnOptions
 from junebug_turn.options.entries import Entry, all_entries
 
 ROOT = Path(__file__).parent.parent

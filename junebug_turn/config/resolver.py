@@ -13,11 +13,11 @@ from typing import Any, TypeAlias
 import attrs
 from attrs import NOTHING, frozen
 
+from junebug_turn.applications.base import APPLICATIONS, ApplicationOptions
 from junebug_turn.config import secret_files, types
 from junebug_turn.config.option import Option
 from junebug_turn.config.report import DEFAULT, Told
 from junebug_turn.config.types import endpoint_description
-from junebug_turn.options.applications import APPLICATIONS, ApplicationOptions
 from junebug_turn.options.daemon import AmqpOptions, DaemonOptions
 from junebug_turn.options.entries import SELECTORS, all_entries
 

@@ -10,12 +10,12 @@ from typing import Any
 import yaml
 from attrs import frozen
 
+from junebug_turn.applications.base import ApplicationOptions
 from junebug_turn.config import types
 from junebug_turn.config.report import Told
 from junebug_turn.config.resolver import ENTRIES, GROUPS, Layer, Reader, given, overlay, show_name
 from junebug_turn.config.secret_files import SUFFIX, option_of
 from junebug_turn.errors import ConfigError
-from junebug_turn.options.applications import ApplicationOptions
 from junebug_turn.options.daemon import DaemonOptions
 
 

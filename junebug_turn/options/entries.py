@@ -8,10 +8,10 @@ from typing import Any
 import attrs
 from attrs import frozen
 
+from junebug_turn.applications.base import APPLICATIONS
 from junebug_turn.config import types
 from junebug_turn.config.option import Option
 from junebug_turn.config.types import optional
-from junebug_turn.options.applications import APPLICATIONS
 from junebug_turn.options.daemon import DaemonOptions
 
 _VUMI2 = "vumi2.applications."

@@ -11,8 +11,8 @@ import pytest_twisted
 from pika.adapters.blocking_connection import BlockingChannel
 
 from demo.rabbitmq import RabbitNode
+from junebug_turn.applications.turn.signature import HEADER, sign
 from junebug_turn.messages.vumi import Event
-from junebug_turn.turn.signature import HEADER, sign
 from tests.daemon import Answered, Running, reactor, running
 from tests.integration.conftest import RunDaemon
 from tests.integration.test_junebug import inbound

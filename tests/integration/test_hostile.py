@@ -16,8 +16,8 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 from demo.rabbitmq import RabbitNode, free_port
+from junebug_turn.applications.turn.signature import HEADER, sign
 from junebug_turn.messages.vumi import Event, Message
-from junebug_turn.turn.signature import HEADER, sign
 from tests.conftest import pika_connection
 from tests.support.hostile import HMAC, JUNEBUG, TURN, Bodies, Client, HostileDaemon
 from tests.unit.net.test_addresses import METADATA, OTHERS

@@ -15,7 +15,7 @@ from twisted.internet.threads import deferToThread
 from twisted.web.client import ResponseNeverReceived
 
 from demo.rabbitmq import RabbitNode
-from junebug_turn.junebug.idempotency import WINDOW
+from junebug_turn.applications.junebug.idempotency import WINDOW
 from tests.daemon import Answered, Running, until
 from tests.integration.conftest import RunDaemon
 from tests.support.receiver import Receiver
@@ -81,7 +81,7 @@ async def test_repeat(junebug: Running) -> None:
 async def test_window(run_daemon: RunDaemon, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key is known for 24 hours; then it is a new one."""
     assert WINDOW == 24 * 3600
-    monkeypatch.setattr("junebug_turn.junebug.api.WINDOW", 0.5)
+    monkeypatch.setattr("junebug_turn.applications.junebug.api.WINDOW", 0.5)
     options = {"mo_message_url": receiver.url("/inbound"), "default_from_addr": "8110"}
     async with run_daemon("junebug", **options) as side:
         await post(side, "k")

@@ -23,7 +23,7 @@ from tests.daemon import Answered, Running, in_reactor, until
 from tests.integration.conftest import RunDaemon
 from tests.support.receiver import HANG, Receiver
 from tests.support.strategies import json_objects, json_values
-from tests.test_turn_messages import BUTTONS, DOCUMENTED_REQUEST
+from tests.unit.applications.turn.test_messages import BUTTONS, DOCUMENTED_REQUEST
 
 SECRET = "h00k s3cret"
 PATH = "/turn"

@@ -16,8 +16,8 @@ from typing import Any, Self
 import yaml
 
 from demo.rabbitmq import RabbitNode, free_port
+from junebug_turn.applications.turn.signature import HEADER, sign
 from junebug_turn.config.sources import explain
-from junebug_turn.turn.signature import HEADER, sign
 from tests.support.leaks import LEAKS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,9 +10,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from junebug_turn.applications.base import JunebugOptions, TurnOptions
 from junebug_turn.config.sources import Settings, load
 from junebug_turn.errors import ConfigError
-from junebug_turn.options.applications import JunebugOptions, TurnOptions
 from junebug_turn.options.daemon import AmqpOptions, DaemonOptions
 from junebug_turn.options.entries import Entry, all_entries
 from tests.support.configurations import FLAGS, JUNEBUG, TURN, faults, only, written

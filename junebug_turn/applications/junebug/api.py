@@ -15,6 +15,9 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 from twisted.web.server import Request
 
+from junebug_turn.applications.junebug.application import JunebugApplication
+from junebug_turn.applications.junebug.idempotency import HEADER, WINDOW, read_key
+from junebug_turn.applications.junebug.messages import OutboundRequest, message_to_json
 from junebug_turn.errors import INTERNAL, Answer, answer_for
 from junebug_turn.http.authentication import Authenticator, Guarded, RateLimit
 from junebug_turn.http.deduplication import Once
@@ -27,9 +30,6 @@ from junebug_turn.http.json import (
     write_json,
 )
 from junebug_turn.http.routing import Router
-from junebug_turn.junebug.application import JunebugApplication
-from junebug_turn.junebug.idempotency import HEADER, WINDOW, read_key
-from junebug_turn.junebug.messages import OutboundRequest, message_to_json
 from junebug_turn.messages.strictjson import MAX_DEPTH
 from junebug_turn.telemetry.metrics import Metrics
 

@@ -10,8 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from junebug_turn.applications.junebug.messages import (
+    OutboundRequest,
+    event_to_json,
+    message_to_json,
+)
 from junebug_turn.errors import ApiUsageError, InvalidBody
-from junebug_turn.junebug.messages import OutboundRequest, event_to_json, message_to_json
 from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import SESSION_EVENTS, TRANSPORT_TYPES, Event, Message
 from tests.support.strategies import events, json_objects, json_values, messages

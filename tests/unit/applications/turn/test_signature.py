@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from junebug_turn.applications.turn.signature import sign, verify
 from junebug_turn.errors import Unauthorized
-from junebug_turn.turn.signature import sign, verify
 
 SECRET = b"s3cret"
 

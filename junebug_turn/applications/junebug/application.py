@@ -6,16 +6,21 @@ from typing import Any
 
 from twisted.logger import Logger
 
+from junebug_turn.applications.base import JunebugOptions
+from junebug_turn.applications.forwarding import Forwarder
+from junebug_turn.applications.junebug.messages import (
+    OutboundRequest,
+    event_to_json,
+    message_to_json,
+    status_to_json,
+)
 from junebug_turn.connectors.connector import Connector
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.retry import RetryPolicy
 from junebug_turn.errors import CacheError, DeliveryRefused, InvalidBody, MessageNotFound
-from junebug_turn.forwarding import Forwarder
-from junebug_turn.junebug.messages import OutboundRequest, event_to_json, message_to_json, status_to_json
 from junebug_turn.messages.vumi import Event, Message, check_length
 from junebug_turn.net.addresses import ALL_HOSTS
-from junebug_turn.options.applications import JunebugOptions
 from junebug_turn.state.message_store import Cache
 from junebug_turn.telemetry.context import about
 

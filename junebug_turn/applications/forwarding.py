@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from junebug_turn.applications.base import ApplicationOptions
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.retry import RetryPolicy, inbound_patience
 from junebug_turn.delivery.signature import Webhook, signing_key
 from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import Event, Message
-from junebug_turn.options.applications import ApplicationOptions
 
 
 class Forwarder:

@@ -11,6 +11,7 @@ from typing import Any
 
 from attrs import frozen
 
+from junebug_turn.applications.turn.interactive import render
 from junebug_turn.errors import Answer, InvalidBody
 from junebug_turn.menus import Choice
 from junebug_turn.messages.vumi import (
@@ -23,7 +24,6 @@ from junebug_turn.messages.vumi import (
     Event,
     Message,
 )
-from junebug_turn.turn.interactive import render
 
 
 @frozen(kw_only=True)

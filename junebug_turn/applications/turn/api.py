@@ -14,6 +14,9 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 from twisted.web.server import Request
 
+from junebug_turn.applications.turn.application import TurnApplication
+from junebug_turn.applications.turn.messages import OutboundRequest, errors_to_json
+from junebug_turn.applications.turn.signature import HEADER, verify
 from junebug_turn.errors import INTERNAL, RateLimited, answer_for
 from junebug_turn.http.authentication import Authenticator, Guarded, RateLimit
 from junebug_turn.http.deduplication import Once
@@ -28,9 +31,6 @@ from junebug_turn.http.json import (
 from junebug_turn.http.routing import Router
 from junebug_turn.messages.strictjson import MAX_DEPTH
 from junebug_turn.telemetry.metrics import Metrics
-from junebug_turn.turn.application import TurnApplication
-from junebug_turn.turn.messages import OutboundRequest, errors_to_json
-from junebug_turn.turn.signature import HEADER, verify
 
 MAX_UNANSWERED = 10_000
 """Webhooks whose requests went away without an answer that are remembered at most."""

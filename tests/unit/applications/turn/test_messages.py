@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from junebug_turn.errors import InvalidBody, answer_for
-from junebug_turn.menus import Choice, Menu
-from junebug_turn.messages import strictjson
-from junebug_turn.messages.vumi import TRANSPORT_TYPES, Event, Message
-from junebug_turn.turn.messages import (
+from junebug_turn.applications.turn.messages import (
     OutboundRequest,
     errors_to_json,
     flat_status,
     inbound_to_json,
     nested_status,
 )
+from junebug_turn.errors import InvalidBody, answer_for
+from junebug_turn.menus import Choice, Menu
+from junebug_turn.messages import strictjson
+from junebug_turn.messages.vumi import TRANSPORT_TYPES, Event, Message
 from tests.support.strategies import events, json_objects, json_values, messages
 
 DOCUMENTED_REQUEST = """

@@ -5,18 +5,23 @@ from __future__ import annotations
 import attrs
 from twisted.logger import Logger
 
+from junebug_turn.applications.base import TurnOptions
+from junebug_turn.applications.forwarding import Forwarder
+from junebug_turn.applications.turn.messages import (
+    OutboundRequest,
+    flat_status,
+    inbound_to_json,
+    nested_status,
+)
 from junebug_turn.connectors.connector import Connector
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.retry import RetryPolicy
 from junebug_turn.errors import CacheError, MessageNotFound
-from junebug_turn.forwarding import Forwarder
 from junebug_turn.menus import Choice, Menu
 from junebug_turn.messages.vumi import CLOSE, Event, Message, check_length
-from junebug_turn.options.applications import TurnOptions
 from junebug_turn.state.message_store import Cache
 from junebug_turn.telemetry.context import about
-from junebug_turn.turn.messages import OutboundRequest, flat_status, inbound_to_json, nested_status
 
 _MESSAGES, _STATUSES = "/messages", "/statuses"
 
