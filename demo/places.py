@@ -15,7 +15,7 @@ from demo import webhook
 from demo.rabbitmq import ROOT
 from junebug_turn.applications.base import JunebugOptions, TurnOptions
 from junebug_turn.config import sources
-from junebug_turn.options.daemon import AmqpOptions
+from junebug_turn.daemon.options import AmqpOptions
 
 PHONE_NUMBER = "+27820000001"
 TURN_PHONE_NUMBER = webhook.PHONE_NUMBER

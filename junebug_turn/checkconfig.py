@@ -17,8 +17,8 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from junebug_turn.config.sources import Explained, Settings, explain
+from junebug_turn.daemon.entries import all_entries
 from junebug_turn.errors import ConfigError
-from junebug_turn.options.entries import all_entries
 from junebug_turn.reach import Reached, reach
 
 GOOD, UNUSABLE, UNREACHABLE = 0, 1, 3
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _faults_of_the_parts(reactor: Any, settings: Settings) -> list[str]:
     """What only shows when the daemon is put together: files, classes of caches and of middlewares."""
-    from junebug_turn.service import make_service
+    from junebug_turn.daemon.service import make_service
 
     try:
         make_service(reactor, settings)

@@ -16,8 +16,8 @@ from junebug_turn import checkconfig
 from junebug_turn.amqp.queue_browser import Session
 from junebug_turn.config.sources import Settings, load
 from junebug_turn.connectors.parked import KINDS, Parked, ParkedMessages, Place, Selection
+from junebug_turn.daemon.entries import all_entries
 from junebug_turn.errors import ConfigError, JunebugTurnError
-from junebug_turn.options.entries import all_entries
 from junebug_turn.terminal import COLUMNS, Terminal, age, ask, plain, row
 
 INTERRUPTED = 130

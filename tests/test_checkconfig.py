@@ -17,7 +17,7 @@ from twisted.internet import reactor as _reactor
 
 from demo.rabbitmq import RabbitNode, free_port
 from junebug_turn.config.sources import explain, load
-from junebug_turn.options.entries import all_entries
+from junebug_turn.daemon.entries import all_entries
 from junebug_turn.reach import reach
 from tests.support.certificates import Authority
 from tests.support.configurations import JUNEBUG, TURN, written

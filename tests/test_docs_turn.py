@@ -21,11 +21,11 @@ from junebug_turn.applications.turn.messages import (
     nested_status,
 )
 from junebug_turn.config.sources import load
+from junebug_turn.daemon.entries import all_entries
 from junebug_turn.menus import Menu
 from junebug_turn.messages.vumi import Event, Message
-from junebug_turn.options.entries import all_entries
 from tests.support.configurations import only, written
-from tests.test_options import default_shown
+from tests.unit.daemon.test_options import default_shown
 
 PAGE = (Path(__file__).parent.parent / "docs" / "turn.md").read_text("utf-8")
 PHONE = "+27820000002"

@@ -13,7 +13,7 @@ from junebug_turn.amqp.consumer import Consumer, Handler
 from junebug_turn.amqp.publisher import Publisher
 from junebug_turn.amqp.reconnecting import Link
 from junebug_turn.amqp.topology import EXCHANGE, Queue, count
-from junebug_turn.options.daemon import AmqpOptions
+from junebug_turn.daemon.options import AmqpOptions
 
 
 class Broker(Service):

@@ -17,9 +17,9 @@ from twisted.python.failure import Failure
 from junebug_turn.amqp.channel import describe
 from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.persistent_channel import Pauses
+from junebug_turn.daemon.options import AmqpOptions
 from junebug_turn.net.endpoints import NameEndpoint
 from junebug_turn.net.tls import TlsFiles
-from junebug_turn.options.daemon import AmqpOptions
 
 CONNECT_TIMEOUT = 10  # seconds, for the connection and the login together
 CLOSE_TIMEOUT = 5  # seconds

@@ -18,8 +18,8 @@ from junebug_turn.config import secret_files, types
 from junebug_turn.config.option import Option
 from junebug_turn.config.report import DEFAULT, Told
 from junebug_turn.config.types import endpoint_description
-from junebug_turn.options.daemon import AmqpOptions, DaemonOptions
-from junebug_turn.options.entries import SELECTORS, all_entries
+from junebug_turn.daemon.entries import SELECTORS, all_entries
+from junebug_turn.daemon.options import AmqpOptions, DaemonOptions
 
 ENTRIES = all_entries()
 GROUPS = frozenset(entry.path[0] for entry in ENTRIES if len(entry.path) > 1)

@@ -15,8 +15,8 @@ from junebug_turn.config import types
 from junebug_turn.config.report import Told
 from junebug_turn.config.resolver import ENTRIES, GROUPS, Layer, Reader, given, overlay, show_name
 from junebug_turn.config.secret_files import SUFFIX, option_of
+from junebug_turn.daemon.options import DaemonOptions
 from junebug_turn.errors import ConfigError
-from junebug_turn.options.daemon import DaemonOptions
 
 
 @frozen

@@ -10,7 +10,7 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 from demo.rabbitmq import RabbitNode
-from tests.daemon import Running, running
+from tests.support.daemon import Running, running
 from tests.support.receiver import Receiver
 
 RunDaemon = Callable[..., AbstractAsyncContextManager[Running]]

@@ -22,8 +22,8 @@ from demo.rabbitmq import RabbitNode, free_port
 from demo.redis import RedisServer
 from junebug_turn.amqp import consumer
 from junebug_turn.messages.vumi import Event, Message
-from tests.daemon import running
 from tests.integration.test_outage import Process
+from tests.support.daemon import running
 from tests.support.receiver import Receiver
 from tests.support.store_harness import reactor, redis_server
 

@@ -13,9 +13,9 @@ from pika.adapters.blocking_connection import BlockingChannel
 from demo.rabbitmq import RabbitNode
 from junebug_turn.applications.turn.signature import HEADER, sign
 from junebug_turn.messages.vumi import Event
-from tests.daemon import Answered, Running, reactor, running
 from tests.integration.conftest import RunDaemon
 from tests.integration.test_junebug import inbound
+from tests.support.daemon import Answered, Running, reactor, running
 from tests.support.middlewares import Mark
 from tests.support.receiver import Receiver
 from tests.unit.net.test_guarded import Names

@@ -16,8 +16,8 @@ from twisted.web.client import ResponseNeverReceived
 
 from demo.rabbitmq import RabbitNode
 from junebug_turn.applications.junebug.idempotency import WINDOW
-from tests.daemon import Answered, Running, until
 from tests.integration.conftest import RunDaemon
+from tests.support.daemon import Answered, Running, until
 from tests.support.receiver import Receiver
 
 BODY = {"to": "+27123", "content": "héllo"}

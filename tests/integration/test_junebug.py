@@ -13,8 +13,8 @@ from hypothesis import settings as hypothesis_settings
 from twisted.internet.threads import deferToThread
 
 from junebug_turn.messages.vumi import Event, Message
-from tests.daemon import Answered, Running, in_reactor, until
 from tests.integration.conftest import RunDaemon
+from tests.support.daemon import Answered, Running, in_reactor, until
 from tests.support.receiver import HANG, Answer, Receiver
 from tests.support.strategies import json_objects, json_values
 from tests.unit.messages.test_vumi import MESSAGE_KEYS

@@ -13,8 +13,8 @@ from twisted.logger import globalLogPublisher
 
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.telemetry.logging.observer import Lines
-from tests.daemon import until
 from tests.integration.conftest import RunDaemon
+from tests.support.daemon import until
 from tests.support.receiver import Receiver
 
 SECRET_TEXT = "my diagnosis"

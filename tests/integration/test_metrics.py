@@ -13,8 +13,8 @@ from twisted.internet.threads import deferToThread
 
 from demo.rabbitmq import RabbitNode
 from junebug_turn.messages.vumi import Event, Message
-from tests.daemon import Running, until
 from tests.integration.conftest import RunDaemon
+from tests.support.daemon import Running, until
 from tests.support.leaks import LEAKS
 from tests.support.receiver import Receiver
 

@@ -24,8 +24,8 @@ from twisted.internet.threads import deferToThread
 from demo.rabbitmq import RabbitNode
 from junebug_turn.messages.vumi import Message
 from tests.conftest import pika_connection
-from tests.daemon import Answered, Running, running, until
 from tests.integration.conftest import RunDaemon
+from tests.support.daemon import Answered, Running, running, until
 from tests.support.receiver import HANG, Receiver
 
 PATH = "/channels/c"

@@ -17,11 +17,11 @@ import pytest_twisted
 from twisted.internet.threads import deferToThread
 
 from demo.rabbitmq import RabbitNode, free_port
-from junebug_turn.hangup import Hangup
-from tests.daemon import Running, reactor, running, until
+from junebug_turn.daemon.hangup import Hangup
 from tests.integration.conftest import RunDaemon
 from tests.integration.test_junebug import inbound
 from tests.support.certificates import Authority
+from tests.support.daemon import Running, reactor, running, until
 from tests.support.receiver import Receiver
 
 _TLS_CONFIGURATION = """\

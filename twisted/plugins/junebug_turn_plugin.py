@@ -4,7 +4,7 @@ from twisted.application.service import ServiceMaker
 
 junebug_turn = ServiceMaker(
     "junebug-turn",
-    "junebug_turn.tap",
+    "junebug_turn.daemon.tap",
     "The Junebug Message API and the Turn Channels API over the AMQP queues of vumi.",
     "junebug-turn",
 )

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from junebug_turn.config.sources import load
+from junebug_turn.daemon.entries import Entry, all_entries
 from junebug_turn.errors import ConfigError
-from junebug_turn.options.entries import Entry, all_entries
 from tests.support.configurations import FLAGS, JUNEBUG, TURN, faults, written
 
 

@@ -12,8 +12,8 @@ import yaml
 
 from junebug_turn.config.secret_files import MAX_SIZE
 from junebug_turn.config.sources import load
+from junebug_turn.daemon.entries import Entry, all_entries
 from junebug_turn.errors import ConfigError
-from junebug_turn.options.entries import Entry, all_entries
 from tests.support.configurations import FLAGS, JUNEBUG, TURN, faults, only, written
 
 Put = Callable[..., str]

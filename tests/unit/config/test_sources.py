@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from junebug_turn.applications.base import JunebugOptions, TurnOptions
 from junebug_turn.config.sources import Settings, load
+from junebug_turn.daemon.entries import Entry, all_entries
+from junebug_turn.daemon.options import AmqpOptions, DaemonOptions
 from junebug_turn.errors import ConfigError
-from junebug_turn.options.daemon import AmqpOptions, DaemonOptions
-from junebug_turn.options.entries import Entry, all_entries
 from tests.support.configurations import FLAGS, JUNEBUG, TURN, faults, only, written
 
 

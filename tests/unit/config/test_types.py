@@ -8,8 +8,8 @@ import pytest
 
 from junebug_turn.config.sources import load
 from junebug_turn.config.types import endpoint_description
+from junebug_turn.daemon.options import AmqpOptions
 from junebug_turn.messages.vumi import TRANSPORT_TYPES
-from junebug_turn.options.daemon import AmqpOptions
 from tests.support.configurations import FLAGS, JUNEBUG, TURN, faults, only, written
 
 

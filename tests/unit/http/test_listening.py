@@ -13,9 +13,9 @@ from twisted.internet.protocol import Factory, Protocol
 
 from junebug_turn.config.sources import load
 from junebug_turn.config.types import endpoint_description
+from junebug_turn.daemon.service import make_service
 from junebug_turn.errors import ConfigError
 from junebug_turn.http.listening import check_reuse_port, server_endpoint
-from junebug_turn.service import make_service
 
 JUNEBUG = {
     "application": "junebug",

@@ -17,7 +17,7 @@ from twisted.web.server import Request, Site
 from werkzeug.exceptions import HTTPException
 
 from junebug_turn.http.routing import Router
-from tests.daemon import until
+from tests.support.daemon import until
 
 reactor: Any = _reactor
 

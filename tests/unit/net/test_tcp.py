@@ -23,7 +23,7 @@ from zope.interface import implementer
 
 from junebug_turn.net.endpoints import NameEndpoint
 from junebug_turn.net.tcp import accept_promptly
-from tests.daemon import reactor, until
+from tests.support.daemon import reactor, until
 
 LARGE = b"0123456789abcdef" * 500_000  # more than the buffers of a socket
 

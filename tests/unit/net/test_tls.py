@@ -11,13 +11,13 @@ import pytest_twisted
 from twisted.internet import reactor as _reactor
 
 from junebug_turn.config.sources import load
+from junebug_turn.daemon.service import make_service
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.retry import RetryPolicy
 from junebug_turn.errors import ConfigError, DeliveryExhausted
 from junebug_turn.net.addresses import ALL_HOSTS
 from junebug_turn.net.tls import TlsFiles
-from junebug_turn.service import make_service
 from tests.support.certificates import Authority
 from tests.support.configurations import FLAGS, TURN
 from tests.support.receiver import Receiver

@@ -14,7 +14,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.python.failure import Failure
 
 from junebug_turn.state.sqlite.batches import Batches
-from tests.daemon import until
+from tests.support.daemon import until
 from tests.support.store_harness import ThreadedClock
 
 TIMEOUT = 2.0

@@ -26,7 +26,7 @@ from junebug_turn.state.sqlite.entries import pack_key
 from junebug_turn.state.sqlite.file import SqliteFile
 from junebug_turn.state.sqlite.schema import SCHEMA_VERSION
 from junebug_turn.state.sqlite.store import COUNT_INTERVAL, SWEEP_INTERVAL, SWEEP_SIZE
-from tests.daemon import until
+from tests.support.daemon import until
 from tests.support.store_harness import ThreadedClock, reactor
 from tests.unit.state.test_message_store import event, message
 

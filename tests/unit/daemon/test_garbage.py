@@ -8,7 +8,7 @@ from pathlib import Path
 
 PROGRAM = """
 import gc, weakref
-from junebug_turn.garbage import YOUNG, settle
+from junebug_turn.daemon.garbage import YOUNG, settle
 settle()
 assert gc.get_freeze_count() > 1000
 assert gc.get_threshold()[0] == YOUNG
@@ -26,4 +26,4 @@ assert gone() is None
 
 def test_settle() -> None:
     """What is there is left alone from then on, and new cycles are still collected by themselves."""
-    subprocess.run([sys.executable, "-c", PROGRAM], check=True, cwd=Path(__file__).parent.parent)
+    subprocess.run([sys.executable, "-c", PROGRAM], check=True, cwd=Path(__file__).parents[3])

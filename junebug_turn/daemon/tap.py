@@ -18,8 +18,8 @@ from twisted.python import usage
 from twisted.python.components import Componentized
 
 from junebug_turn.config.sources import load
+from junebug_turn.daemon.entries import Entry, all_entries
 from junebug_turn.errors import ConfigError
-from junebug_turn.options.entries import Entry, all_entries
 from junebug_turn.release import release
 from junebug_turn.telemetry.logging.level import hear_debug
 
@@ -143,10 +143,10 @@ def makeService(options: Options) -> IService:
         # Here, since --help and a faulty configuration need none of these, and twistd chooses the reactor.
         from twisted.internet import reactor
 
-        from junebug_turn.garbage import settle
-        from junebug_turn.hangup import Hangup
-        from junebug_turn.service import make_service
-        from junebug_turn.systemd import Supervision
+        from junebug_turn.daemon.garbage import settle
+        from junebug_turn.daemon.hangup import Hangup
+        from junebug_turn.daemon.service import make_service
+        from junebug_turn.daemon.systemd import Supervision
         from junebug_turn.telemetry.logging.observer import Lines
         from junebug_turn.telemetry.sentry import make_reporter
 

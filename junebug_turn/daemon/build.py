@@ -18,6 +18,7 @@ from junebug_turn.config.sources import Settings
 from junebug_turn.config.types import endpoint_description
 from junebug_turn.connectors.layered import LayeredConnector
 from junebug_turn.connectors.retry_queues import RetryWindows
+from junebug_turn.daemon.health import Vitals
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.retry import RetryPolicy
@@ -34,7 +35,6 @@ from junebug_turn.release import release
 from junebug_turn.state.factory import make_cache
 from junebug_turn.state.message_store import Cache
 from junebug_turn.telemetry.metrics import Metrics
-from junebug_turn.vitals import Vitals
 
 
 @frozen(kw_only=True)

@@ -9,8 +9,8 @@ import pytest
 from twisted.internet.testing import MemoryReactorClock
 
 from junebug_turn.config.sources import load
+from junebug_turn.daemon.service import Daemon, make_service
 from junebug_turn.errors import BodyTooLarge, ConfigError, answer_for
-from junebug_turn.service import Daemon, make_service
 
 JUNEBUG = {
     "application": "junebug",

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
-from junebug_turn.options.daemon import DaemonOptions
-from junebug_turn.systemd import Notifier, Supervision, status_text
+from junebug_turn.daemon.options import DaemonOptions
+from junebug_turn.daemon.systemd import Notifier, Supervision, status_text
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 UNIT = ROOT / "etc" / "junebug-turn.service"
 
 

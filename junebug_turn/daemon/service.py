@@ -13,8 +13,8 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from junebug_turn.assembly import Parts, assemble
 from junebug_turn.config.sources import Settings
+from junebug_turn.daemon.build import Parts, assemble
 from junebug_turn.http.listening import RenewableContext, listen_together, server_endpoint
 from junebug_turn.http.server import ApiSite
 from junebug_turn.net.tcp import accept_promptly

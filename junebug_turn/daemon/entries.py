@@ -12,7 +12,7 @@ from junebug_turn.applications.base import APPLICATIONS
 from junebug_turn.config import types
 from junebug_turn.config.option import Option
 from junebug_turn.config.types import optional
-from junebug_turn.options.daemon import DaemonOptions
+from junebug_turn.daemon.options import DaemonOptions
 
 _VUMI2 = "vumi2.applications."
 _CLASS_PATHS = [

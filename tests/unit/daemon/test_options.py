@@ -12,9 +12,9 @@ from attrs import NOTHING
 
 from junebug_turn.applications.base import JunebugOptions, TurnOptions
 from junebug_turn.config.sources import load
-from junebug_turn.options.entries import Entry, all_entries
+from junebug_turn.daemon.entries import Entry, all_entries
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "etc" / "junebug-turn.yaml"
 OWNERS = [("daemon",), ("junebug", "turn"), ("junebug",), ("turn",)]
 

@@ -16,12 +16,12 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 
 from junebug_turn.config.sources import Settings
+from junebug_turn.daemon.entries import all_entries
+from junebug_turn.daemon.tap import Options, makeService
 from junebug_turn.errors import ConfigError
-from junebug_turn.options.entries import all_entries
-from junebug_turn.tap import Options, makeService
 from junebug_turn.telemetry.logging.level import debugging
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 COMPLETE = {
     "application": "junebug",
     "connector-name": "sms",
@@ -80,11 +80,11 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Recorded]:
         services.append(Recorded(reactor, settings))
         return services[-1]
 
-    module = ModuleType("junebug_turn.service")
+    module = ModuleType("junebug_turn.daemon.service")
     module.make_service = make_service  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "junebug_turn.service", module)
+    monkeypatch.setitem(sys.modules, "junebug_turn.daemon.service", module)
     # This process's collector is not for makeService to change.
-    monkeypatch.setattr("junebug_turn.garbage.settle", lambda: None)
+    monkeypatch.setattr("junebug_turn.daemon.garbage.settle", lambda: None)
     return services
 
 
@@ -178,7 +178,7 @@ class TestMakeService:
         def make_service(reactor: Any, settings: Settings) -> None:
             raise ConfigError("one: wrong", "two: wrong")
 
-        monkeypatch.setattr(sys.modules["junebug_turn.service"], "make_service", make_service)
+        monkeypatch.setattr(sys.modules["junebug_turn.daemon.service"], "make_service", make_service)
         with pytest.raises(SystemExit) as caught:
             makeService(parsed(*complete()))
         assert caught.value.code == "junebug-turn: one: wrong\njunebug-turn: two: wrong"
@@ -246,7 +246,7 @@ class TestTwistd:
 
     def test_help_is_quick(self, tmp_path: Path) -> None:
         """--help doesn't load what only a running daemon needs."""
-        program = "import sys, junebug_turn.tap; print(*sys.modules)"
+        program = "import sys, junebug_turn.daemon.tap; print(*sys.modules)"
         loaded = subprocess.run(
             [sys.executable, "-c", program],
             cwd=tmp_path,

@@ -19,8 +19,8 @@ from twisted.internet.threads import blockingCallFromThread
 
 from demo.rabbitmq import RabbitNode
 from junebug_turn.config.sources import Settings, explain
+from junebug_turn.daemon.service import Daemon, make_service
 from junebug_turn.messages.vumi import Event, Message
-from junebug_turn.service import Daemon, make_service
 from tests.support.leaks import LEAKS
 from tests.support.receiver import Receiver
 
