@@ -21,12 +21,12 @@ from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
 from demo.rabbitmq import RabbitNode
-from junebug_turn import cli
 from junebug_turn.amqp.queue_browser import Session
+from junebug_turn.cli import main
+from junebug_turn.cli.terminal import Terminal, age
 from junebug_turn.config.sources import load
 from junebug_turn.errors import DeliveryRefused
 from junebug_turn.messages.vumi import Event, Message
-from junebug_turn.terminal import Terminal, age
 from tests.conftest import pika_connection
 from tests.support.connector_harness import Side, count, message, until
 
@@ -94,10 +94,10 @@ class Shelf:
     async def run(self, *words: str, **terminal: Any) -> tuple[int, str, str]:
         """The command as a function: its status and what it wrote."""
         out, err = io.StringIO(), terminal.pop("err", io.StringIO())
-        command = cli.Command(
+        command = main.Command(
             reactor,
             load(self.flags, {}),
-            cli.parser().parse_args(self.arguments(*words)),
+            main.parser().parse_args(self.arguments(*words)),
             Terminal(out, err, **terminal),
         )
         status = await command.run()
@@ -106,7 +106,7 @@ class Shelf:
     def start(self, *words: str, **environ: str) -> subprocess.Popen[str]:
         """The command as a process."""
         return subprocess.Popen(
-            [sys.executable, "-m", "junebug_turn.cli", *words],
+            [sys.executable, "-m", "junebug_turn.cli.main", *words],
             cwd=ROOT,
             env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]} | environ,
             stdin=subprocess.DEVNULL,
@@ -308,7 +308,7 @@ def test_replay_interrupted(shelf: Shelf, number: signal.Signals) -> None:
         assert time.monotonic() < end
     process.send_signal(number)
     process.communicate()
-    assert process.returncode == (cli.INTERRUPTED if number == signal.SIGINT else -signal.SIGKILL)
+    assert process.returncode == (main.INTERRUPTED if number == signal.SIGINT else -signal.SIGKILL)
     # The broker gives back what was fetched once it sees the connection's end.
     while shelf.count("inbound") + shelf.count("inbound.parked") < 3000:
         assert time.monotonic() < end
@@ -418,7 +418,7 @@ async def test_a_wrong_password(shelf: Shelf) -> None:
 def test_wrong_lines(words: list[str]) -> None:
     """A command line that is wrong ends with status 2."""
     with pytest.raises(SystemExit) as caught:
-        cli.parser().parse_args(words)
+        main.parser().parse_args(words)
     assert caught.value.code == 2
 
 
@@ -438,7 +438,7 @@ class Screen(io.StringIO):
 @pytest_twisted.ensureDeferred
 async def test_progress(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """At a terminal a line tells how far it is; elsewhere there is none."""
-    monkeypatch.setattr(cli, "PROGRESS_INTERVAL", 0)
+    monkeypatch.setattr(main, "PROGRESS_INTERVAL", 0)
     shelf.park_messages(120)
     _, _, err = await shelf.run("list", "--reason=no-such", err=Screen())
     assert f"{shelf.connector}.inbound.parked: 100 of 120\r" in err

@@ -15,6 +15,7 @@ from twisted.web.client import URI
 
 from demo.rabbitmq import RabbitNode
 from junebug_turn.amqp.reconnecting import connect
+from junebug_turn.cli.connectivity import reach
 from junebug_turn.config.sources import explain
 from junebug_turn.daemon.options import AmqpOptions
 from junebug_turn.delivery.deliverer import Deliverer
@@ -25,7 +26,6 @@ from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.net.addresses import ALL_HOSTS, HostRules, ascii_name, is_local_name
 from junebug_turn.net.endpoints import NameEndpoint
 from junebug_turn.net.tls import ClientTls
-from junebug_turn.reach import reach
 from junebug_turn.state.factory import make_cache
 from tests.support.daemon import reactor, running, settings
 from tests.support.receiver import Receiver, self_signed

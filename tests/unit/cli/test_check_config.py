@@ -16,15 +16,15 @@ import yaml
 from twisted.internet import reactor as _reactor
 
 from demo.rabbitmq import RabbitNode, free_port
+from junebug_turn.cli.connectivity import reach
 from junebug_turn.config.sources import explain, load
 from junebug_turn.daemon.entries import all_entries
-from junebug_turn.reach import reach
 from tests.support.certificates import Authority
 from tests.support.configurations import JUNEBUG, TURN, written
 from tests.support.receiver import Receiver
 
 reactor: Any = _reactor
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 
 SECRETS = (
     "s3cret-amqp",
@@ -55,7 +55,7 @@ SECRET_FILE: dict[str, Any] = {
 
 def command(*args: str, **environ: str) -> tuple[int, str, str]:
     done = subprocess.run(
-        [sys.executable, "-m", "junebug_turn.checkconfig", *args],
+        [sys.executable, "-m", "junebug_turn.cli.check_config", *args],
         cwd=ROOT,
         env={**os.environ, **environ},
         capture_output=True,
@@ -224,7 +224,7 @@ def test_as_a_part_of_the_command(tmp_path: Path) -> None:
     """``junebug-turn check-config`` is this check, and its status is the process's."""
     path = tmp_path / "junebug-turn.yaml"
     path.write_text("application: junebug\nno_such_option: 1\n")
-    command = [sys.executable, "-m", "junebug_turn.cli", "check-config", "--config", str(path)]
+    command = [sys.executable, "-m", "junebug_turn.cli.main", "check-config", "--config", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "no_such_option" in done.stderr + done.stdout

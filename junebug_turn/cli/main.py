@@ -12,13 +12,13 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from junebug_turn import checkconfig
 from junebug_turn.amqp.queue_browser import Session
+from junebug_turn.cli import check_config
+from junebug_turn.cli.terminal import COLUMNS, Terminal, age, ask, plain, row
 from junebug_turn.config.sources import Settings, load
 from junebug_turn.connectors.parked import KINDS, Parked, ParkedMessages, Place, Selection
 from junebug_turn.daemon.entries import all_entries
 from junebug_turn.errors import ConfigError, JunebugTurnError
-from junebug_turn.terminal import COLUMNS, Terminal, age, ask, plain, row
 
 INTERRUPTED = 130
 EVERYTHING = sys.maxsize
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
 
     main = argparse.ArgumentParser("junebug-turn", description="Tools for the daemon.", allow_abbrev=False)
     tools = main.add_subparsers(metavar="TOOL", required=True)
-    checkconfig.add_parser(tools)
+    check_config.add_parser(tools)
     text = "list, show, replay or purge messages that could not be delivered"
     verbs = tools.add_parser("parked", help=text, description=text, allow_abbrev=False).add_subparsers(
         dest="verb", metavar="VERB", required=True

@@ -16,10 +16,10 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred
 
+from junebug_turn.cli.connectivity import Reached, reach
 from junebug_turn.config.sources import Explained, Settings, explain
 from junebug_turn.daemon.entries import all_entries
 from junebug_turn.errors import ConfigError
-from junebug_turn.reach import Reached, reach
 
 GOOD, UNUSABLE, UNREACHABLE = 0, 1, 3
 TIMEOUT = 10.0
