@@ -20,7 +20,6 @@ FLOORS = (
         "config.report",
         "delivery.signature",
         "daemon.garbage",
-        "release",
         "net.tcp",
     ),
     ("config.classpath",),

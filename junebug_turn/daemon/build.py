@@ -8,6 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
+from junebug_turn import version
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.applications.base import ApplicationOptions, JunebugOptions, TurnOptions
 from junebug_turn.applications.junebug.api import JunebugApi
@@ -31,7 +32,6 @@ from junebug_turn.http.server import ApiSite, Mount, Root
 from junebug_turn.middlewares import Chain, make_middlewares
 from junebug_turn.middlewares.base import BaseMiddleware
 from junebug_turn.net.tls import TlsFiles
-from junebug_turn.release import release
 from junebug_turn.state.factory import make_cache
 from junebug_turn.state.message_store import Cache
 from junebug_turn.telemetry.metrics import Metrics
@@ -76,7 +76,7 @@ class _Assembly:
         self._middlewares: list[BaseMiddleware] = []
         self._faults: list[str] = []
         self._metrics = Metrics(
-            version=release() or "unknown",
+            version=version() or "unknown",
             applications={options.connector_name: options.name for options in settings.applications},
             origins=_origins(settings.applications),
             state=lambda: self._vitals.state(),

@@ -17,10 +17,10 @@ from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.components import Componentized
 
+from junebug_turn import version
 from junebug_turn.config.sources import load
 from junebug_turn.daemon.entries import Entry, all_entries
 from junebug_turn.errors import ConfigError
-from junebug_turn.release import release
 from junebug_turn.telemetry.logging.level import hear_debug
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Options(usage.Options):
 
     def opt_version(self) -> None:
         """Print the version and exit."""
-        print(f"junebug-turn {release() or 'not installed'}")
+        print(f"junebug-turn {version() or 'not installed'}")
         raise SystemExit(0)
 
     def given(self) -> dict[str, str]:

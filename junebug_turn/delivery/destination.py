@@ -13,16 +13,16 @@ from attrs import Factory, field, frozen
 from hyperlink import EncodedURL
 from twisted.web.http_headers import Headers
 
+from junebug_turn import version
 from junebug_turn.errors import DeliveryRefused
 from junebug_turn.net.addresses import HostRules, ascii_name
-from junebug_turn.release import release
 
 MAX_KEPT = 1000
 """Destinations that are kept: most messages bring the URL of one that was there before."""
 
 
 def _user_agent() -> bytes:
-    number = release()
+    number = version()
     return b"junebug-turn" if number is None else b"junebug-turn/" + number.encode("ascii")
 
 

@@ -12,8 +12,8 @@ import sentry_sdk
 from sentry_sdk.utils import BadDsn, event_from_exception
 from twisted.logger import LogEvent
 
+from junebug_turn import version
 from junebug_turn.errors import ConfigError
-from junebug_turn.release import release
 from junebug_turn.telemetry.logging.formats import mask_numbers
 
 FLUSH_TIMEOUT = 2.0
@@ -88,4 +88,4 @@ def make_reporter(dsn: str | None) -> Reporter | None:
 
 
 def _release() -> str:
-    return f"junebug-turn@{release() or 'unknown'}"
+    return f"junebug-turn@{version() or 'unknown'}"
