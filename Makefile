@@ -39,7 +39,7 @@ bench-cache: redis ## measure the caches, some minutes
 audit: $(READY) ## known faults in our dependencies, and dangerous patterns in our code
 	$(PYTHON) -m venv build/audit
 	build/audit/bin/pip install -q 'pip-audit == 2.10.1' 'bandit == 1.9.4'
-	$(BIN)/python -m tests.audit build/audit/bin
+	$(BIN)/python -m tests.project.audit build/audit/bin
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check $(SOURCES)

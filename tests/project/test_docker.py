@@ -20,7 +20,7 @@ import yaml
 from junebug_turn.config.sources import load
 from tests.support.configurations import only
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def instructions() -> list[tuple[str, str]]:

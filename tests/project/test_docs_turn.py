@@ -27,7 +27,7 @@ from junebug_turn.messages.vumi import Event, Message
 from tests.support.configurations import only, written
 from tests.unit.daemon.test_options import default_shown
 
-PAGE = (Path(__file__).parent.parent / "docs" / "turn.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "turn.md").read_text("utf-8")
 PHONE = "+27820000002"
 
 
@@ -186,4 +186,4 @@ def test_the_links() -> None:
         if target.startswith("#"):
             assert target[1:] in headings, target
         elif not target.startswith("https://"):
-            assert (Path(__file__).parent.parent / "docs" / target).exists(), target
+            assert (Path(__file__).parents[2] / "docs" / target).exists(), target

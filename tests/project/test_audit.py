@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.audit import verdict
+from tests.project.audit import verdict
 
 GOOD = {"name": "attrs", "version": "1", "vulns": []}
 BAD = {"name": "b", "version": "2", "vulns": [{"id": "PYSEC-1", "fix_versions": ["3"]}]}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 # From the ground up; "caches" stands for a package with all its modules, which may import each other.  The longest
 # name that fits a module is its own.
