@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SOURCES := junebug_turn bench demo faults tests twisted
+SOURCES := junebug_turn tools tests twisted
 
 # Nothing of the caller's environment decides which packages are used.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
@@ -17,7 +17,7 @@ help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1 - /p' $(MAKEFILE_LIST)
 
 run: $(READY) ## start the daemon with a broker, simulated phones and a receiver; Ctrl-C stops them
-	@exec $(BIN)/python -m demo.run
+	@exec $(BIN)/python -m tools.demo.run
 
 # The tests mostly wait: three at a time fill two cores.  A file's tests share what they start.
 test: lint broker redis ## set up, check the code and run every test
@@ -31,10 +31,10 @@ large: broker redis ## the tests of several processes with 5,000 messages, a min
 	LARGE=1 $(BIN)/python -m pytest tests/integration/test_caches.py
 
 faults: broker ## play every fault around the daemon under a load, and count what becomes of all messages
-	@$(BIN)/python -m faults
+	@$(BIN)/python -m tools.faults
 
 bench-cache: redis ## measure the caches, some minutes
-	@$(BIN)/python -m bench.cache
+	@$(BIN)/python -m tools.bench.cache
 
 audit: $(READY) ## known faults in our dependencies, and dangerous patterns in our code
 	$(PYTHON) -m venv build/audit
@@ -61,10 +61,10 @@ lock: ## take the newest versions that setup.cfg allows into requirements.lock
 	rm -rf build/lock build/requirements.lock
 
 bench: $(READY) ## measure the daemon beside its libraries, some minutes: docs/performance.md
-	@$(BIN)/python -m bench
+	@$(BIN)/python -m tools.bench
 
 bench-quick: $(READY) ## the same in less than a minute, and rougher
-	@$(BIN)/python -m bench --quick --json var/bench-quick.json
+	@$(BIN)/python -m tools.bench --quick --json var/bench-quick.json
 
 clean: ## remove everything that the commands made
 	rm -rf $(VENV) build dist var *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -73,16 +73,16 @@ clean: ## remove everything that the commands made
 
 # The tests start private servers: RabbitMQ and Redis must be installed, nothing of them need run.
 broker: $(READY)
-	@$(BIN)/python -m demo.rabbitmq
+	@$(BIN)/python -m tools.servers.rabbitmq
 
 redis: $(READY)
-	@$(BIN)/python -m demo.redis
+	@$(BIN)/python -m tools.servers.redis
 
 $(READY): requirements.lock setup.cfg pyproject.toml
-	@command -v $(PYTHON) >/dev/null || demo/install-system.sh python3 python3-venv
+	@command -v $(PYTHON) >/dev/null || tools/servers/install-system.sh python3 python3-venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is older than Python 3.11: name a newer one, as in 'make PYTHON=python3.12 test'" >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || demo/install-system.sh python3-venv
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || tools/servers/install-system.sh python3-venv
 	@# A set-up that broke off, or whose Python is gone, is made anew.
 	@$(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		$(PYTHON) -m venv --clear $(VENV)

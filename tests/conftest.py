@@ -15,9 +15,9 @@ import pytest_twisted
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 from twisted.logger import globalLogPublisher
 
-from demo.rabbitmq import NodeError, RabbitNode
 from tests.support.leaks import LEAKS
 from tests.support.receiver import Receiver
+from tools.servers.rabbitmq import NodeError, RabbitNode
 
 hypothesis.settings.register_profile("default", deadline=2000, print_blob=True)
 # A shared machine pauses as it likes: there a deadline tells of the neighbours, not of the code.

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from demo.rabbitmq import RabbitNode
 from tests.support.daemon import Running, running
 from tests.support.receiver import Receiver
+from tools.servers.rabbitmq import RabbitNode
 
 RunDaemon = Callable[..., AbstractAsyncContextManager[Running]]
 

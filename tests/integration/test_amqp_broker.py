@@ -18,13 +18,13 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import globalLogPublisher
 
-from demo.rabbitmq import RabbitNode
 from junebug_turn.amqp import consumer
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.errors import AmqpConnectionError, DeliveryRefused, Unroutable
 from junebug_turn.messages.vumi import Event, Message
 from tests.support.connector_harness import Side, count, message, options, parked, send, until
+from tools.servers.rabbitmq import RabbitNode
 
 LARGE = "ü€😀" * (1024 * 1024 // 9)
 

@@ -19,13 +19,13 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import globalLogPublisher
 from twisted.protocols.portforward import ProxyFactory
 
-from demo.rabbitmq import RabbitNode
 from junebug_turn.amqp import reconnecting
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.persistent_channel import backoff
 from junebug_turn.errors import AmqpConnectionError
 from tests.conftest import pika_connection
 from tests.support.connector_harness import Side, count, message, options, send, until
+from tools.servers.rabbitmq import RabbitNode
 
 
 @pytest.fixture

@@ -18,14 +18,14 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.task import deferLater
 from twisted.web.client import HTTPConnectionPool
 
-from demo.rabbitmq import RabbitNode, free_port
-from demo.redis import RedisServer
 from junebug_turn.amqp import consumer
 from junebug_turn.messages.vumi import Event, Message
 from tests.integration.test_outage import Process
 from tests.support.daemon import running
 from tests.support.receiver import Receiver
 from tests.support.store_harness import reactor, redis_server
+from tools.servers.rabbitmq import RabbitNode, free_port
+from tools.servers.redis import RedisServer
 
 PATH = "/channels/c"
 

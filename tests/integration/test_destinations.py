@@ -11,12 +11,12 @@ import pytest_twisted
 from pika.adapters.blocking_connection import BlockingChannel
 from twisted.internet import reactor as _reactor
 
-from demo.rabbitmq import RabbitNode
 from junebug_turn.delivery.signature import Webhook, signing_key
 from junebug_turn.messages.vumi import Event, Message
 from tests.support.daemon import Running, running, until
 from tests.support.receiver import HANG, Answer, Receiver
 from tests.unit.delivery.test_deliverer import free_port
+from tools.servers.rabbitmq import RabbitNode
 
 reactor: Any = _reactor
 

@@ -19,11 +19,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from demo.rabbitmq import RabbitNode
-from faults import plays
-from faults.plays import FAULTS, play
-from faults.receiver import Mode
-from faults.stage import Stage
+from tools.faults import plays
+from tools.faults.plays import FAULTS, play
+from tools.faults.receiver import Mode
+from tools.faults.stage import Stage
+from tools.servers.rabbitmq import RabbitNode
 
 LOAD = 0.6  # seconds
 BUDGET = 6.0  # seconds for all random faults together; what follows is the time until all is settled

@@ -10,7 +10,6 @@ import pytest
 import pytest_twisted
 from pika.adapters.blocking_connection import BlockingChannel
 
-from demo.rabbitmq import RabbitNode
 from junebug_turn.applications.turn.signature import HEADER, sign
 from junebug_turn.messages.vumi import Event
 from tests.integration.conftest import RunDaemon
@@ -19,6 +18,7 @@ from tests.support.daemon import Answered, Running, reactor, running
 from tests.support.middlewares import Mark
 from tests.support.receiver import Receiver
 from tests.unit.net.test_guarded import Names
+from tools.servers.rabbitmq import RabbitNode
 
 SECRET = "hmac-secret"
 TOKEN = "a-token-of-the-api"

@@ -14,11 +14,11 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThread
 from twisted.web.client import ResponseNeverReceived
 
-from demo.rabbitmq import RabbitNode
 from junebug_turn.applications.junebug.idempotency import WINDOW
 from tests.integration.conftest import RunDaemon
 from tests.support.daemon import Answered, Running, until
 from tests.support.receiver import Receiver
+from tools.servers.rabbitmq import RabbitNode
 
 BODY = {"to": "+27123", "content": "héllo"}
 

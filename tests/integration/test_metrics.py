@@ -11,12 +11,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from demo.rabbitmq import RabbitNode
 from junebug_turn.messages.vumi import Event, Message
 from tests.integration.conftest import RunDaemon
 from tests.support.daemon import Running, until
 from tests.support.leaks import LEAKS
 from tests.support.receiver import Receiver
+from tools.servers.rabbitmq import RabbitNode
 
 PATH = "/channels/c"
 NUMBER = "+27820000001"

@@ -21,12 +21,12 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
-from demo.rabbitmq import RabbitNode
 from junebug_turn.messages.vumi import Message
 from tests.conftest import pika_connection
 from tests.integration.conftest import RunDaemon
 from tests.support.daemon import Answered, Running, running, until
 from tests.support.receiver import HANG, Receiver
+from tools.servers.rabbitmq import RabbitNode
 
 PATH = "/channels/c"
 BODY = {"to": "+27123", "from": "8110", "content": "c"}

@@ -20,7 +20,6 @@ from pika.adapters.blocking_connection import BlockingChannel
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
-from demo.rabbitmq import RabbitNode
 from junebug_turn.amqp.queue_browser import Session
 from junebug_turn.cli import main
 from junebug_turn.cli.terminal import Terminal, age
@@ -29,6 +28,7 @@ from junebug_turn.errors import DeliveryRefused
 from junebug_turn.messages.vumi import Event, Message
 from tests.conftest import pika_connection
 from tests.support.connector_harness import Side, count, message, until
+from tools.servers.rabbitmq import RabbitNode
 
 ROOT = Path(__file__).parent.parent.parent
 

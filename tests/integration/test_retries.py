@@ -16,7 +16,6 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from demo.rabbitmq import RabbitNode
 from junebug_turn.amqp import consumer
 from junebug_turn.amqp.channel import Delivery
 from junebug_turn.connectors import connector
@@ -25,6 +24,7 @@ from junebug_turn.errors import AmqpConnectionError, DeliveryExhausted
 from junebug_turn.messages.vumi import Event, Message
 from tests.conftest import pika_connection
 from tests.support.connector_harness import Side, count, message, parked, send, until
+from tools.servers.rabbitmq import RabbitNode
 
 QUICK = RetryWindows(delays=(0.2, 0.4))
 

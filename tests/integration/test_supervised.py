@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from demo.rabbitmq import RabbitNode
+from tools.servers.rabbitmq import RabbitNode
 
 ROOT = Path(__file__).parent.parent.parent
 # systemd sets LISTEN_PID in the process that becomes the daemon.

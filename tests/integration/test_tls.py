@@ -16,13 +16,13 @@ import pytest
 import pytest_twisted
 from twisted.internet.threads import deferToThread
 
-from demo.rabbitmq import RabbitNode, free_port
 from junebug_turn.daemon.hangup import Hangup
 from tests.integration.conftest import RunDaemon
 from tests.integration.test_junebug import inbound
 from tests.support.certificates import Authority
 from tests.support.daemon import Running, reactor, running, until
 from tests.support.receiver import Receiver
+from tools.servers.rabbitmq import RabbitNode, free_port
 
 _TLS_CONFIGURATION = """\
 listeners.ssl.1 = 127.0.0.1:{port}

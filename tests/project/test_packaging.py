@@ -76,7 +76,7 @@ def test_the_sdist_is_complete(built: Path) -> None:
         "requirements.lock",
         "etc/junebug-turn.yaml",
     }
-    assert names >= NEEDED | others | {"tests/conftest.py", "demo/install-system.sh"}
+    assert names >= NEEDED | others | {"tests/conftest.py", "tools/servers/install-system.sh"}
 
 
 def test_an_installed_wheel_is_a_plugin_of_twistd(built: Path, tmp_path: Path) -> None:

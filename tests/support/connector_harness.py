@@ -12,12 +12,12 @@ from pika.exceptions import ChannelClosedByBroker
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
-from demo.rabbitmq import RabbitNode
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.connectors.connector import Connector
 from junebug_turn.connectors.retry_queues import RetryWindows
 from junebug_turn.daemon.options import AmqpOptions
 from junebug_turn.messages.vumi import Event, Message
+from tools.servers.rabbitmq import RabbitNode
 
 
 async def until(condition: Callable[[], Any], limit: float = 15.0) -> None:

@@ -17,12 +17,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import blockingCallFromThread
 
-from demo.rabbitmq import RabbitNode
 from junebug_turn.config.sources import Settings, explain
 from junebug_turn.daemon.service import Daemon, make_service
 from junebug_turn.messages.vumi import Event, Message
 from tests.support.leaks import LEAKS
 from tests.support.receiver import Receiver
+from tools.servers.rabbitmq import RabbitNode
 
 reactor: Any = _reactor
 

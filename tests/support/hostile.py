@@ -15,10 +15,10 @@ from typing import Any, Self
 
 import yaml
 
-from demo.rabbitmq import RabbitNode, free_port
 from junebug_turn.applications.turn.signature import HEADER, sign
 from junebug_turn.config.sources import explain
 from tests.support.leaks import LEAKS
+from tools.servers.rabbitmq import RabbitNode, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 HMAC = "the-hmac-secret-of-turn"

@@ -15,9 +15,9 @@ from twisted.internet.task import Clock
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 from twisted.python.threadable import isInIOThread
 
-from demo.redis import RedisServer
 from junebug_turn.state.factory import make_cache
 from junebug_turn.state.message_store import Cache
+from tools.servers.redis import RedisServer
 
 reactor: Any = _reactor
 T = TypeVar("T")

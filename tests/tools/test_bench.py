@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import load, table
-from bench.messages import inbound_body
-from bench.processes import BenchError, Receiver, get
-from bench.stolen import Stolen, Timed, quietest
+from tools.bench import load, table
+from tools.bench.messages import inbound_body
+from tools.bench.processes import BenchError, Receiver, get
+from tools.bench.stolen import Stolen, Timed, quietest
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_the_stolen_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         taken += 0.05
         return taken
 
-    monkeypatch.setattr("bench.stolen._taken", read)
+    monkeypatch.setattr("tools.bench.stolen._taken", read)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     with Stolen() as stolen:
         start = time.perf_counter()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from demo.rabbitmq import ROOT
+from tools.servers.rabbitmq import ROOT
 
 
 class Running:
@@ -21,7 +21,7 @@ class Running:
 
     def __init__(self, *flags: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "demo.receiver", "--port", "0", *flags],
+            [sys.executable, "-m", "tools.demo.receiver", "--port", "0", *flags],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
@@ -135,7 +135,7 @@ def test_a_taken_port(start: Callable[..., Running]) -> None:
     """A port that is taken is told in one line, with a status of 1."""
     port = str(start().port)
     again = subprocess.run(
-        [sys.executable, "-m", "demo.receiver", "--port", port],
+        [sys.executable, "-m", "tools.demo.receiver", "--port", port],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -145,7 +145,9 @@ def test_a_taken_port(start: Callable[..., Running]) -> None:
     assert again.stderr == f"receiver | can't listen on 127.0.0.1:{port}: Address already in use\n"
 
 
-@pytest.mark.parametrize("module", ["demo.receiver", "demo.phone", "demo.run", "demo.webhook"])
+@pytest.mark.parametrize(
+    "module", ["tools.demo.receiver", "tools.demo.phone", "tools.demo.run", "tools.demo.webhook"]
+)
 def test_help(module: str) -> None:
     """Every program explains itself."""
     done = subprocess.run(

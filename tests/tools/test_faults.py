@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from faults.__main__ import table
-from faults.ledger import Account, Row
-from faults.receiver import Mode, Receiver
+from tools.faults.__main__ import table
+from tools.faults.ledger import Account, Row
+from tools.faults.receiver import Mode, Receiver
 
 
 def account(*accepted: str) -> Account:

@@ -17,8 +17,8 @@ import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from demo.phone import MAX_LINE
-from demo.rabbitmq import ROOT, RabbitNode
+from tools.demo.phone import MAX_LINE
+from tools.servers.rabbitmq import ROOT, RabbitNode
 
 USER_MESSAGE_KEYS = (
     "to_addr from_addr transport_name transport_type message_version message_type timestamp routing_metadata "
@@ -37,7 +37,7 @@ class Phone:
     def __init__(self, node: RabbitNode, channel: BlockingChannel, connector: str, *flags: str) -> None:
         self.connector = connector
         self.channel = channel
-        command = [sys.executable, "-m", "demo.phone", "--port", "0", "--amqp-url", node.url]
+        command = [sys.executable, "-m", "tools.demo.phone", "--port", "0", "--amqp-url", node.url]
         self.process = subprocess.Popen(
             [*command, "--connector", connector, *flags], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
@@ -206,7 +206,7 @@ def test_another_number(start: Callable[..., Phone]) -> None:
 
 def test_its_name(start: Callable[..., Phone]) -> None:
     """With --name its lines tell it from another phone."""
-    command = [sys.executable, "-m", "demo.phone", "--name", "second", "--port", str(start().port)]
+    command = [sys.executable, "-m", "tools.demo.phone", "--name", "second", "--port", str(start().port)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=20)
     assert done.stderr.startswith("second | can't listen on")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from demo.rabbitmq import ROOT, NodeError, RabbitNode, free_port, is_broker
+from tools.servers.rabbitmq import ROOT, NodeError, RabbitNode, free_port, is_broker
 
 
 def _wait_for(condition: Callable[[], object], limit: float = 30.0) -> None:
@@ -89,7 +89,7 @@ def test_everything_listens_on_this_machine_only(rabbitmq: RabbitNode) -> None:
 def test_a_node_ends_with_who_started_it(tmp_path: Path) -> None:
     """A node whose starter is killed ends with its port mapper and guard; its data is there at the next start."""
     script = (
-        "import sys, pathlib, demo.rabbitmq as r\n"
+        "import sys, pathlib, tools.servers.rabbitmq as r\n"
         "n = r.RabbitNode(pathlib.Path(sys.argv[1])); n.start(); n.ctl('add_vhost', 'kept')\n"
         "print('up', flush=True); sys.stdin.read()"
     )
@@ -125,7 +125,7 @@ def test_a_node_that_is_not_ready_in_time(tmp_path: Path) -> None:
 
 def test_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Where RabbitMQ isn't installed the error says what to do."""
-    monkeypatch.setattr("demo.rabbitmq.find_program", lambda name: None)
+    monkeypatch.setattr("tools.servers.rabbitmq.find_program", lambda name: None)
     with pytest.raises(NodeError, match="rabbitmq-server is not installed"):
         RabbitNode(tmp_path).start()
 

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from demo.rabbitmq import ROOT, RabbitNode, free_port, is_broker, is_free
+from tools.servers.rabbitmq import ROOT, RabbitNode, free_port, is_broker, is_free
 
 
 class Run:
-    """``python -m demo.run`` with the file in etc/, but on free ports."""
+    """``python -m tools.demo.run`` with the file in etc/, but on free ports."""
 
     def __init__(self, var: Path, amqp_port: int) -> None:
         self.http, self.receiver, self.amqp = free_port(), free_port(), amqp_port
@@ -38,7 +38,15 @@ class Run:
             text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{free}")
         var.mkdir()
         (var / "config.yaml").write_text(text, "utf-8")
-        command = [sys.executable, "-m", "demo.run", "--config", str(var / "config.yaml"), "--var", str(var)]
+        command = [
+            sys.executable,
+            "-m",
+            "tools.demo.run",
+            "--config",
+            str(var / "config.yaml"),
+            "--var",
+            str(var),
+        ]
         return subprocess.Popen(
             [*command, "--phone-port", str(self.phone), "--turn-phone-port", str(self.turn_phone)],
             cwd=ROOT,

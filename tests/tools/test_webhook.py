@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from demo.rabbitmq import ROOT, free_port
-from demo.webhook import arguments, body_of, signature
 from junebug_turn.applications.turn.messages import OutboundRequest
 from junebug_turn.applications.turn.signature import sign
 from junebug_turn.menus import Choice
 from tests.support.configurations import JUNEBUG, TURN, written
+from tools.demo.webhook import arguments, body_of, signature
+from tools.servers.rabbitmq import ROOT, free_port
 
 
 class Channel(HTTPServer):
@@ -61,7 +61,7 @@ def channel() -> Iterator[Channel]:
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "demo.webhook", *words]
+    command = [sys.executable, "-m", "tools.demo.webhook", *words]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=30)
 
 
@@ -138,7 +138,7 @@ def test_a_menu() -> None:
 def test_the_lines_of_the_pages(page: str) -> None:
     """Each line that a page gives to copy is one that the command understands, and makes a webhook."""
     lines = re.findall(
-        r"\.venv/bin/python -m demo\.webhook(.*)$", (ROOT / page).read_text("utf-8"), re.MULTILINE
+        r"\.venv/bin/python -m tools\.demo\.webhook(.*)$", (ROOT / page).read_text("utf-8"), re.MULTILINE
     )
     assert lines
     for line in lines:

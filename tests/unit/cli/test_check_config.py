@@ -15,13 +15,13 @@ import pytest_twisted
 import yaml
 from twisted.internet import reactor as _reactor
 
-from demo.rabbitmq import RabbitNode, free_port
 from junebug_turn.cli.connectivity import reach
 from junebug_turn.config.sources import explain, load
 from junebug_turn.daemon.entries import all_entries
 from tests.support.certificates import Authority
 from tests.support.configurations import JUNEBUG, TURN, written
 from tests.support.receiver import Receiver
+from tools.servers.rabbitmq import RabbitNode, free_port
 
 reactor: Any = _reactor
 ROOT = Path(__file__).resolve().parents[3]

@@ -13,7 +13,6 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.web.client import URI
 
-from demo.rabbitmq import RabbitNode
 from junebug_turn.amqp.reconnecting import connect
 from junebug_turn.cli.connectivity import reach
 from junebug_turn.config.sources import explain
@@ -31,6 +30,7 @@ from tests.support.daemon import reactor, running, settings
 from tests.support.receiver import Receiver, self_signed
 from tests.support.store_harness import redis_server
 from tests.unit.net.test_guarded import Names
+from tools.servers.rabbitmq import RabbitNode
 
 
 @pytest.fixture

@@ -14,8 +14,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import trustRootFromCertificates
 
-from demo.rabbitmq import free_port
-from demo.redis import RedisServer
 from junebug_turn.errors import CacheError, ConfigError, UnreadableEntry
 from junebug_turn.menus import Menu
 from junebug_turn.messages.vumi import Event
@@ -28,6 +26,8 @@ from tests.support.daemon import until
 from tests.support.receiver import self_signed
 from tests.support.store_harness import reactor, redis_server
 from tests.unit.state.test_message_store import event, message
+from tools.servers.rabbitmq import free_port
+from tools.servers.redis import RedisServer
 
 pytestmark = pytest.mark.usefixtures("empty")
 

@@ -11,11 +11,11 @@ from tempfile import TemporaryDirectory
 
 import attrs
 
-from bench.processes import BenchError
-from demo.rabbitmq import ROOT, NodeError, RabbitNode, ensure_installed
-from faults.ledger import Row
-from faults.plays import FAULTS, play
-from faults.stage import FaultsError, Stage
+from tools.bench.processes import BenchError
+from tools.faults.ledger import Row
+from tools.faults.plays import FAULTS, play
+from tools.faults.stage import FaultsError, Stage
+from tools.servers.rabbitmq import ROOT, NodeError, RabbitNode, ensure_installed
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.stolen import QUIET
+from tools.bench.stolen import QUIET
 
 FLOORS = {
     "klein": "Klein: a route, JSON, 201",

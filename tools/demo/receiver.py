@@ -127,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 def arguments(argv: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m demo.receiver", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tools.demo.receiver", description=__doc__.split("\n")[0])
     parser.add_argument("--host", default="127.0.0.1", help="where it listens (%(default)s)")
     parser.add_argument("--port", type=int, default=8081, help="where it listens (%(default)s)")
     parser.add_argument("--fail", type=int, default=0, metavar="N", help="answer the first N POSTs with 503")

@@ -15,9 +15,9 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 from pika.exceptions import AMQPError, NackError, UnroutableError
 
-from demo.rabbitmq import HOST, RabbitNode
-from faults.ledger import Account
 from junebug_turn.messages.vumi import Event, Message
+from tools.faults.ledger import Account
+from tools.servers.rabbitmq import HOST, RabbitNode
 
 PAUSE = 0.02  # seconds between two messages of a thread
 CLIENT_TIMEOUT = 30.0  # seconds

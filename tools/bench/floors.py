@@ -1,6 +1,6 @@
 """The floors: what the libraries cost by themselves, each alone in a process of its own.
 
-``python -m bench.floors klein PORT`` serves until it is ended; ``publish``, ``consume`` and ``treq`` print, after
+``python -m tools.bench.floors klein PORT`` serves until it is ended; ``publish``, ``consume`` and ``treq`` print, after
 some messages that warm them up, one line of JSON: ``messages``, ``seconds``, ``cpu`` (seconds of this process); and
 ``publish-at-rate`` also ``timed``: when each message was due, and how long from then its confirm took.
 """
@@ -27,8 +27,8 @@ from txamqp.client import TwistedDelegate
 from txamqp.content import Content
 from txamqp.protocol import AMQClient
 
-from bench.messages import inbound_body
 from junebug_turn.amqp import spec
+from tools.bench.messages import inbound_body
 
 reactor: Any = _reactor
 CONNECTIONS = 50  # requests, and publishes, under way at once

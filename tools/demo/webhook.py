@@ -17,10 +17,10 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from demo.rabbitmq import ROOT
 from junebug_turn.applications.base import TurnOptions
 from junebug_turn.config import sources
 from junebug_turn.errors import ConfigError
+from tools.servers.rabbitmq import ROOT
 
 PHONE_NUMBER = "+27820000002"
 TIMEOUT = 30.0  # seconds
@@ -86,7 +86,7 @@ def destination(options: argparse.Namespace) -> tuple[str, str]:
 
 def arguments(argv: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m demo.webhook", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tools.demo.webhook", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("text", nargs="?", default="Hello from Turn!", help="what the phone shows (%(default)s)")
     add("--to", default=PHONE_NUMBER, help="the phone's number (%(default)s)")

@@ -1,8 +1,8 @@
 """A receiver of deliveries that costs as little as it can: it answers 200, and notes when each message came.
 
-``python -m bench.receiver PORT``; also answers ``GET /count`` (how many came), ``GET /log`` (a JSON object of message
-id to ``time.time()``, for those since the last such request) and, so that a queue can fill, ``GET /hold`` (the POSTs
-from now on wait) until ``GET /release``.
+``python -m tools.bench.receiver PORT``; also answers ``GET /count`` (how many came), ``GET /log`` (a JSON object of
+message id to ``time.time()``, for those since the last such request) and, so that a queue can fill, ``GET /hold`` (the
+POSTs from now on wait) until ``GET /release``.
 """
 
 from __future__ import annotations

@@ -11,11 +11,11 @@ from urllib.parse import quote, urlsplit
 
 from attrs import frozen
 
-from demo import webhook
-from demo.rabbitmq import ROOT
 from junebug_turn.applications.base import JunebugOptions, TurnOptions
 from junebug_turn.config import sources
 from junebug_turn.daemon.options import AmqpOptions
+from tools.demo import webhook
+from tools.servers.rabbitmq import ROOT
 
 PHONE_NUMBER = "+27820000001"
 TURN_PHONE_NUMBER = webhook.PHONE_NUMBER
@@ -159,7 +159,7 @@ The same through Turn:
         default = webhook.arguments([]).config
         named = () if self.config == default else ("--config", str(Path(self.config).resolve()))
         # What is run has the words first: --buttons takes all that follow it.
-        command = shlex.join([shown, "-m", "demo.webhook", *words[:1], *named, *words[1:]])
+        command = shlex.join([shown, "-m", "tools.demo.webhook", *words[:1], *named, *words[1:]])
         return f"cd {shlex.quote(str(ROOT))} && {command}"
 
 

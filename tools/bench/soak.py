@@ -7,8 +7,8 @@ import uuid
 from collections.abc import Callable
 from statistics import mean
 
-from bench.measures import Bench
-from bench.messages import inbound_body
+from tools.bench.measures import Bench
+from tools.bench.messages import inbound_body
 
 TIMEOUT = 10  # seconds that an entry is kept
 MESSAGES = 500  # inbound, after each few seconds of outbound requests

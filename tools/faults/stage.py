@@ -15,11 +15,11 @@ from typing import Any, Self
 
 from pika.exceptions import ChannelClosedByBroker
 
-from bench.processes import Measured
-from demo.rabbitmq import HOST, RabbitNode, free_port
-from faults.ledger import Account, Row
-from faults.load import CLIENT_TIMEOUT, Client, Sender, Transport, connect
-from faults.receiver import Receiver
+from tools.bench.processes import Measured
+from tools.faults.ledger import Account, Row
+from tools.faults.load import CLIENT_TIMEOUT, Client, Sender, Transport, connect
+from tools.faults.receiver import Receiver
+from tools.servers.rabbitmq import HOST, RabbitNode, free_port
 
 CONCURRENCY = 20
 """The daemon's ``worker_concurrency``: as many messages of a queue it may hold."""

@@ -300,7 +300,7 @@ def _session(session_event: object) -> str:
 
 def arguments(argv: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m demo.phone", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tools.demo.phone", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("--amqp-url", default="amqp://guest:guest@127.0.0.1:5672/%2F", help="the broker (%(default)s)")
     add("--name", default="phone", help="what its lines begin with (%(default)s)")

@@ -19,11 +19,11 @@ import urllib.request
 from pathlib import Path
 from typing import IO
 
-from demo import rabbitmq
-from demo.guard import Guarded
-from demo.places import PHONE_NUMBER, TURN_PHONE_NUMBER, Address, Places, RunError
-from demo.rabbitmq import ROOT, NodeError, RabbitNode
 from junebug_turn.errors import ConfigError
+from tools.demo.places import PHONE_NUMBER, TURN_PHONE_NUMBER, Address, Places, RunError
+from tools.servers import rabbitmq
+from tools.servers.process_guard import Guarded
+from tools.servers.rabbitmq import ROOT, NodeError, RabbitNode
 
 HEALTH_LIMIT = 60.0  # seconds that the daemon has to be well
 
@@ -127,12 +127,12 @@ class Demo:
         if places.turn:
             # With =, since a token may begin with a dash.
             turn = ("--turn-path", places.turn_path, f"--turn-token={places.turn.auth_token}")
-        self._start("receiver", *_module("demo.receiver"), *_flags(places.receiver), *turn)
+        self._start("receiver", *_module("tools.demo.receiver"), *_flags(places.receiver), *turn)
 
     def _start_phone(self, name: str, connector: str, address: Address, number: str) -> None:
         self._start(
             name,
-            *(*_module("demo.phone"), "--name", name, *_flags(address)),
+            *(*_module("tools.demo.phone"), "--name", name, *_flags(address)),
             *("--amqp-url", self._places.amqp_url, "--connector", connector, "--from-addr", number),
         )
 
@@ -188,7 +188,7 @@ def _watch(demo: Demo) -> None:
 
 def arguments(argv: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m demo.run", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tools.demo.run", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("--config", default=str(ROOT / "etc" / "junebug-turn.yaml"), help="the daemon's file (%(default)s)")
     add("--var", default=str(ROOT / "var"), help="where a private broker has its data (%(default)s)")

@@ -16,9 +16,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from bench.messages import SECRET
-from demo.guard import Guarded
-from demo.rabbitmq import HOST, ROOT, RabbitNode, ensure_installed, free_port
+from tools.bench.messages import SECRET
+from tools.servers.process_guard import Guarded
+from tools.servers.rabbitmq import HOST, ROOT, RabbitNode, ensure_installed, free_port
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 START_LIMIT = 30.0  # seconds
@@ -122,11 +122,11 @@ class Measured:
 
 
 class Receiver(Measured):
-    """``bench.receiver``."""
+    """``tools.bench.receiver``."""
 
     def __init__(self, folder: Path) -> None:
         port = free_port()
-        super().__init__(sys.executable, "-m", "bench.receiver", str(port), log=folder / "receiver.log")
+        super().__init__(sys.executable, "-m", "tools.bench.receiver", str(port), log=folder / "receiver.log")
         self.url = f"http://{HOST}:{port}"
         self.wait_for(f"{self.url}/count")
 
@@ -141,11 +141,13 @@ class Receiver(Measured):
 
 
 class KleinFloor(Measured):
-    """``bench.floors klein``."""
+    """``tools.bench.floors klein``."""
 
     def __init__(self, folder: Path) -> None:
         port = free_port()
-        super().__init__(sys.executable, "-m", "bench.floors", "klein", str(port), log=folder / "klein.log")
+        super().__init__(
+            sys.executable, "-m", "tools.bench.floors", "klein", str(port), log=folder / "klein.log"
+        )
         self.url = f"http://{HOST}:{port}/messages"
         self.wait_for(self.url)
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install Debian packages that a command of ours needs: demo/install-system.sh PACKAGE...
+# Install Debian packages that a command of ours needs: tools/servers/install-system.sh PACKAGE...
 #
 # Only for what is missing, and only with apt-get; elsewhere it says what to install and fails.  A server that comes
 # with a package is not started: its place is the administrator's to decide, and a broker of our own needs no service.
@@ -12,7 +12,7 @@ if ! command -v apt-get >/dev/null 2>&1; then
     say "There is no apt-get here.  Install it with the package manager of this system, for example"
     say "  brew install rabbitmq redis            (macOS)"
     say "  dnf install rabbitmq-server redis      (Fedora)"
-    say "or, for 'make run', start a broker with:  docker compose -f demo/compose.yaml up -d"
+    say "or, for 'make run', start a broker with:  docker compose -f tools/demo/compose.yaml up -d"
     exit 1
 fi
 

@@ -14,11 +14,17 @@ from typing import Any
 
 from attrs import frozen
 
-from bench import load
-from bench.messages import event_body, inbound_body, junebug_request, signature, turn_request
-from bench.processes import BenchError, Daemon, KleinFloor, Measured, Receiver, get
-from bench.stolen import Stolen, Timed, quietest
-from demo.rabbitmq import ROOT, RabbitNode
+from tools.bench import load
+from tools.bench.messages import (
+    event_body,
+    inbound_body,
+    junebug_request,
+    signature,
+    turn_request,
+)
+from tools.bench.processes import BenchError, Daemon, KleinFloor, Measured, Receiver, get
+from tools.bench.stolen import Stolen, Timed, quietest
+from tools.servers.rabbitmq import ROOT, RabbitNode
 
 Figures = dict[str, float]
 FOLDER = ROOT / "var" / "bench"  # the configuration and the log of each process
@@ -138,7 +144,7 @@ class Bench:
             (f"{self.receiver.url}/floor",) if name == "treq" else (str(self.node.port), "bench-floor.queue")
         )
         done = subprocess.run(
-            [sys.executable, "-m", "bench.floors", name, *arguments, str(count), *more],
+            [sys.executable, "-m", "tools.bench.floors", name, *arguments, str(count), *more],
             capture_output=True,
             cwd=ROOT,
             timeout=120,

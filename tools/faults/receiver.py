@@ -11,7 +11,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, Self
 
-from demo.rabbitmq import HOST
+from tools.servers.rabbitmq import HOST
 
 Mode = Literal["ok", "500", "reset", "hang", "trickle", "hold"]
 

@@ -19,10 +19,10 @@ import time
 from pathlib import Path
 from typing import Self
 
-from demo.guard import Guarded
+from tools.servers.process_guard import Guarded
 
 HOST = "127.0.0.1"
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 # Debian's /usr/sbin/rabbitmq-server changes to the user rabbitmq when root calls it, and that user can't
 # write to our folders: the scripts behind it come first.
@@ -60,7 +60,9 @@ def ensure_installed() -> None:
     :raises NodeError: it can't; the installer has said on stderr what to do
     """
     if find_program("rabbitmq-server") is None:
-        subprocess.run([str(ROOT / "demo" / "install-system.sh"), "rabbitmq-server"], check=False)
+        subprocess.run(
+            [str(ROOT / "tools" / "servers" / "install-system.sh"), "rabbitmq-server"], check=False
+        )
         if find_program("rabbitmq-server") is None:
             raise NodeError("rabbitmq-server is not installed")
 
@@ -158,7 +160,7 @@ class RabbitNode:
         if server is None or epmd is None:
             self._remove_own_folder()
             raise NodeError(
-                "rabbitmq-server is not installed: demo/install-system.sh says or does what is needed"
+                "rabbitmq-server is not installed: tools/servers/install-system.sh says or does what is needed"
             )
         if not is_free(self.port):
             raise NodeError(f"{self.host}:{self.port} is taken by another program")

@@ -15,10 +15,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import cache, load, soak, table
-from bench.measures import FOLDER, FULL, QUICK, Bench, Figures, Side
-from bench.processes import BenchError, NoWrk, Receiver, broker
-from demo.rabbitmq import ROOT, NodeError, RabbitNode
+from tools.bench import cache, load, soak, table
+from tools.bench.measures import FOLDER, FULL, QUICK, Bench, Figures, Side
+from tools.bench.processes import BenchError, NoWrk, Receiver, broker
+from tools.servers.rabbitmq import ROOT, NodeError, RabbitNode
 
 APPLICATIONS = ("junebug", "turn")
 CACHE_ROUNDS = 12

@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 
 import pika
 
-from bench.processes import BenchError, NoWrk
-from bench.stolen import Timed
-from demo.rabbitmq import HOST, ROOT, RabbitNode
+from tools.bench.processes import BenchError, NoWrk
+from tools.bench.stolen import Timed
+from tools.servers.rabbitmq import HOST, ROOT, RabbitNode
 
 WRK_CONNECTIONS = 50
 WARM_UP = 0.5  # seconds of a fixed rate, before it is measured
@@ -29,7 +29,7 @@ def ensure_wrk() -> None:
     :raises NoWrk: it can't
     """
     if shutil.which("wrk") is None:
-        subprocess.run([str(ROOT / "demo" / "install-system.sh"), "wrk"], check=False)
+        subprocess.run([str(ROOT / "tools" / "servers" / "install-system.sh"), "wrk"], check=False)
         if shutil.which("wrk") is None:
             raise NoWrk("wrk is not installed, and without it there is no load: see docs/performance.md")
 

@@ -6,9 +6,9 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 
-from faults.ledger import Row
-from faults.receiver import Mode
-from faults.stage import Stage
+from tools.faults.ledger import Row
+from tools.faults.receiver import Mode
+from tools.faults.stage import Stage
 
 Fault = Callable[[Stage, float], None]
 

@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 from typing import Self
 
-from demo.guard import Guarded
-from demo.rabbitmq import HOST, ROOT, NodeError, free_port, is_free
+from tools.servers.process_guard import Guarded
+from tools.servers.rabbitmq import HOST, ROOT, NodeError, free_port, is_free
 
 _PATH = os.pathsep.join(
     [os.environ.get("PATH", ""), "/usr/bin", "/usr/local/bin", "/opt/homebrew/bin", "/usr/sbin"]
@@ -31,7 +31,7 @@ def ensure_installed() -> None:
     :raises NodeError: it can't; the installer has said on stderr what to do
     """
     if shutil.which("redis-server", path=_PATH) is None:
-        subprocess.run([str(ROOT / "demo" / "install-system.sh"), "redis-server"], check=False)
+        subprocess.run([str(ROOT / "tools" / "servers" / "install-system.sh"), "redis-server"], check=False)
         if shutil.which("redis-server", path=_PATH) is None:
             raise NodeError("redis-server is not installed")
 
@@ -71,7 +71,7 @@ class RedisServer:
         program = shutil.which("redis-server", path=_PATH)
         if program is None:
             raise NodeError(
-                "redis-server is not installed: demo/install-system.sh says or does what is needed"
+                "redis-server is not installed: tools/servers/install-system.sh says or does what is needed"
             )
         if not is_free(self.port):
             raise NodeError(f"{self.host}:{self.port} is taken by another program")

@@ -24,14 +24,14 @@ from typing import Any
 from twisted.internet import task
 from twisted.internet.defer import Deferred, gatherResults
 
-from bench.load import ensure_wrk
-from bench.measures import FOLDER, FULL, QUICK, Bench
-from bench.processes import NoWrk, Receiver, broker
-from demo.redis import RedisServer, ensure_installed
 from junebug_turn.messages.vumi import Message, new_id
 from junebug_turn.state.factory import make_cache
 from junebug_turn.state.memory import MemoryCache
 from junebug_turn.state.message_store import Cache
+from tools.bench.load import ensure_wrk
+from tools.bench.measures import FOLDER, FULL, QUICK, Bench
+from tools.bench.processes import NoWrk, Receiver, broker
+from tools.servers.redis import RedisServer, ensure_installed
 
 AT_ONCE = 50
 TEXT = "Hello world, this is an SMS of about a hundred letters, as people write to a helpline, again"
