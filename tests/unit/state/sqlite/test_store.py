@@ -142,7 +142,7 @@ _WRITER = """
 import sys
 from twisted.internet import defer, reactor, task
 from junebug_turn.state.factory import make_cache
-from junebug_turn.messages import Message, new_id
+from junebug_turn.messages.vumi import Message, new_id
 
 async def main(reactor):
     cache = make_cache("sqlite", {"path": sys.argv[1]}, option="state_cache", connector="sms", clock=reactor)

@@ -93,7 +93,7 @@ class TestForm:
         log = made(log_format=log_format)
         log.logger.failure("broken", failure=fault())
         text = log.path.read_text()
-        assert "test_logs.py" in text
+        assert "test_observer.py" in text
         assert "LookupError" in text
         assert "no ***0001 here" in text
         assert "27820000001" not in text
