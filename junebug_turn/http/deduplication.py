@@ -1,9 +1,9 @@
-"""Work that is done once, also when it is asked for again."""
+"""Deduplication of repeated requests: the repeats get the result of the first one."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from attrs import define, frozen
@@ -12,15 +12,22 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from junebug_turn.errors import IdempotencyKeyReused
+from junebug_turn.errors import ApiUsageError, IdempotencyKeyReused
 
-MAX_KEPT = 100_000
-MAX_KEPT_BYTES = 64 * 1024 * 1024
+IDEMPOTENCY_KEY = "Idempotency-Key"
+
+IDEMPOTENCY_WINDOW = 24 * 3600.0
+"""Seconds in which a request with the same ``Idempotency-Key`` is a repeat."""
+
+MAX_KEY_LENGTH = 255
+
+MAX_RESULTS = 100_000
+MAX_BYTES = 64 * 1024 * 1024
 
 WARN_INTERVAL = 60.0
 """Seconds between two warnings that results are forgotten early."""
 
-# What a result costs beside its own bytes: key, content, three objects and their place in the mapping.
+# The memory of a result beside its own bytes: key, content, three objects and their place in the mapping.
 _OVERHEAD = 500
 
 Start: TypeAlias = Callable[[], Deferred[bytes]]
@@ -35,22 +42,22 @@ class _Running:
 
 
 @frozen
-class _Kept:
+class _Stored:
     content: bytes
     result: bytes
     until: float
 
 
-class Once:
-    """Runs the work of a key once.
+class Deduplication:
+    """Deduplication of the requests of one API, by a key of each.
 
-    Whoever comes while the work runs gets its result; so does, for ``window`` seconds, whoever comes later.
-    What failed is not kept: the next one starts anew.
+    The first request with a key starts the work.  A repeat that comes while the work runs, or up to ``window`` seconds
+    after it, gets the same result.  A failure is not stored: the next request starts the work again.
 
     :param window: in seconds; with 0 every request is a new one, and its work is cancelled with it
-    :param max_kept: how many results are kept at most; the oldest go first
-    :param max_bytes: how many bytes they have at most
-    :param on_repeat: called for each request that gets the result of another one's work
+    :param max_results: the limit of stored results; the oldest go first
+    :param max_bytes: the limit of their bytes together
+    :param on_repeat: called for each repeat
     """
 
     log = Logger()
@@ -60,39 +67,39 @@ class Once:
         clock: IReactorTime,
         window: float,
         *,
-        max_kept: int = MAX_KEPT,
-        max_bytes: int = MAX_KEPT_BYTES,
+        max_results: int = MAX_RESULTS,
+        max_bytes: int = MAX_BYTES,
         on_repeat: Callable[[], None] = lambda: None,
     ) -> None:
         self._on_repeat = on_repeat
         self._clock = clock
         self._window = window
-        self._max_kept = max_kept
+        self._max_results = max_results
         self._max_bytes = max_bytes
         self._running: dict[bytes, _Running] = {}
         # All live equally long: the oldest is the first to expire.
-        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._stored: OrderedDict[bytes, _Stored] = OrderedDict()
         self._bytes = 0
         self._warned: float | None = None
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._stored)
 
     def run(
         self, key: bytes, start: Start, *, content: bytes = b"", withdraw: Callable[[], bool] | None = None
     ) -> Deferred[bytes]:
-        """The result for one request: that of ``start()``, unless the key is known.
+        """Return the result for one request: that of ``start()``, unless the key is known.
 
-        Cancelling it ends the request's wait.  The work goes on, unless nobody waits for it any more and
+        Cancelling the Deferred ends the request's wait.  The work goes on, unless no request waits for it any more and
         ``withdraw`` allows to cancel it.
 
-        :param content: must be the same each time that the key comes
+        :param content: must be the same for all requests with the key
         :raises IdempotencyKeyReused: (in the Deferred) it is not
         """
         if not self._window:
             return start()
         self._forget_expired()
-        known = self._running.get(key) or self._kept.get(key)
+        known = self._running.get(key) or self._stored.get(key)
         if known is None:
             known = self._running[key] = _Running(content, None, [], withdraw)
             waiting = self._wait(known)
@@ -102,13 +109,13 @@ class Once:
         if known.content != content:
             return fail(IdempotencyKeyReused("this key was used for a request with another body"))
         self._on_repeat()
-        return succeed(known.result) if isinstance(known, _Kept) else self._wait(known)
+        return succeed(known.result) if isinstance(known, _Stored) else self._wait(known)
 
     def forget(self, key: bytes) -> None:
-        """From now on the key is a new one."""
-        kept = self._kept.pop(key, None)
-        if kept is not None:
-            self._bytes -= _size(kept)
+        """Forget the result of a key: the next request with it is a new one."""
+        stored = self._stored.pop(key, None)
+        if stored is not None:
+            self._bytes -= _size(stored)
 
     def _wait(self, running: _Running) -> Deferred[bytes]:
         def gone(waiting: Deferred[bytes]) -> None:
@@ -124,37 +131,53 @@ class Once:
         running = self._running.pop(key)
         waiting, running.waiting = running.waiting, []
         if not isinstance(result, Failure):
-            self._keep(key, _Kept(running.content, result, self._clock.seconds() + self._window))
+            self._store(key, _Stored(running.content, result, self._clock.seconds() + self._window))
         elif not waiting and not result.check(CancelledError):
             self.log.warn("work whose requests had gone failed: {error}", error=type(result.value).__name__)
         for one in waiting:
             one.callback(result)
 
-    def _keep(self, key: bytes, kept: _Kept) -> None:
-        self._kept[key] = kept
-        self._bytes += _size(kept)
+    def _store(self, key: bytes, stored: _Stored) -> None:
+        self._stored[key] = stored
+        self._bytes += _size(stored)
         full = False
-        while len(self._kept) > self._max_kept or self._bytes > self._max_bytes:
-            self.forget(next(iter(self._kept)))
+        while len(self._stored) > self._max_results or self._bytes > self._max_bytes:
+            self.forget(next(iter(self._stored)))
             full = True
         now = self._clock.seconds()
         if full and (self._warned is None or now - self._warned >= WARN_INTERVAL):
             self._warned = now
             self.log.warn(
-                "Results are forgotten before their {window:g} s are over: {count} are kept, {size} bytes",
+                "Results are forgotten before their {window:g} s are over: {count} are stored, {size} bytes",
                 window=self._window,
-                count=len(self._kept),
+                count=len(self._stored),
                 size=self._bytes,
             )
 
     def _forget_expired(self) -> None:
         now = self._clock.seconds()
-        while self._kept:
-            key = next(iter(self._kept))
-            if self._kept[key].until > now:
+        while self._stored:
+            key = next(iter(self._stored))
+            if self._stored[key].until > now:
                 return
             self.forget(key)
 
 
-def _size(kept: _Kept) -> int:
-    return len(kept.result) + _OVERHEAD
+def _size(stored: _Stored) -> int:
+    return len(stored.result) + _OVERHEAD
+
+
+def read_idempotency_key(headers: Sequence[bytes]) -> bytes | None:
+    """Return the ``Idempotency-Key`` of a request; None for a request without one.
+
+    :param headers: the values of all headers of that name
+    :raises ApiUsageError: the key can't be used
+    """
+    if not headers:
+        return None
+    if len(headers) > 1:
+        raise ApiUsageError(f"the request has more than one {IDEMPOTENCY_KEY} header")
+    key = headers[0]
+    if not 1 <= len(key) <= MAX_KEY_LENGTH or not all(0x20 <= byte <= 0x7E for byte in key):
+        raise ApiUsageError(f"{IDEMPOTENCY_KEY} must have 1 to {MAX_KEY_LENGTH} printable ASCII characters")
+    return key

@@ -14,7 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThread
 from twisted.web.client import ResponseNeverReceived
 
-from junebug_turn.applications.junebug.idempotency import WINDOW
+from junebug_turn.http.deduplication import IDEMPOTENCY_WINDOW
 from tests.integration.conftest import RunDaemon
 from tests.support.daemon import Answered, Running, until
 from tests.support.receiver import Receiver
@@ -80,8 +80,8 @@ async def test_repeat(junebug: Running) -> None:
 @pytest_twisted.ensureDeferred
 async def test_window(run_daemon: RunDaemon, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key is known for 24 hours; then it is a new one."""
-    assert WINDOW == 24 * 3600
-    monkeypatch.setattr("junebug_turn.applications.junebug.api.WINDOW", 0.5)
+    assert IDEMPOTENCY_WINDOW == 24 * 3600
+    monkeypatch.setattr("junebug_turn.applications.junebug.api.IDEMPOTENCY_WINDOW", 0.5)
     options = {"mo_message_url": receiver.url("/inbound"), "default_from_addr": "8110"}
     async with run_daemon("junebug", **options) as side:
         await post(side, "k")

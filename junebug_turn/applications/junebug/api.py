@@ -16,11 +16,15 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 
 from junebug_turn.applications.junebug.application import JunebugApplication
-from junebug_turn.applications.junebug.idempotency import HEADER, WINDOW, read_key
 from junebug_turn.applications.junebug.messages import OutboundRequest, message_to_json
 from junebug_turn.errors import INTERNAL, Answer, answer_for
 from junebug_turn.http.authentication import Authenticator, Guarded, RateLimit
-from junebug_turn.http.deduplication import Once
+from junebug_turn.http.deduplication import (
+    IDEMPOTENCY_KEY,
+    IDEMPOTENCY_WINDOW,
+    Deduplication,
+    read_idempotency_key,
+)
 from junebug_turn.http.json import (
     line_of_json,
     read_json,
@@ -60,7 +64,7 @@ class JunebugApi:
         self._authenticator = Authenticator(application.options.api_auth)
         self._rate = RateLimit(clock, application.options.rate_limit)
         self._publishing = publishing
-        self._once = Once(clock, WINDOW, on_repeat=self._repeated)
+        self._deduplication = Deduplication(clock, IDEMPOTENCY_WINDOW, on_repeat=self._repeated)
 
     def resource(self) -> IResource:
         """What the site mounts at the base path."""
@@ -83,11 +87,11 @@ class JunebugApi:
         """
         content: Any = request.content
         body: bytes = content.read()
-        key = read_key(request.requestHeaders.getRawHeaders(HEADER.encode("ascii"), []))
+        key = read_idempotency_key(request.requestHeaders.getRawHeaders(IDEMPOTENCY_KEY.encode("ascii"), []))
         if key is None:
             sent = self._send(body)
         else:
-            sent = self._once.run(
+            sent = self._deduplication.run(
                 key, lambda: self._send(body), content=sha256(body).digest(), withdraw=self._withdrawal()
             )
         return sent.addCallback(lambda answer: write_body(request, 201, answer))

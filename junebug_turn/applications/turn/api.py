@@ -19,7 +19,7 @@ from junebug_turn.applications.turn.messages import OutboundRequest, errors_to_j
 from junebug_turn.applications.turn.signature import HEADER, verify
 from junebug_turn.errors import INTERNAL, RateLimited, answer_for
 from junebug_turn.http.authentication import Authenticator, Guarded, RateLimit
-from junebug_turn.http.deduplication import Once
+from junebug_turn.http.deduplication import Deduplication
 from junebug_turn.http.json import (
     line_of_json,
     read_json,
@@ -62,8 +62,8 @@ class TurnApi:
         self._secret = application.options.turn_hmac_secret.encode("utf-8")
         self._authenticator = Authenticator(application.options.api_auth)
         self._rate = RateLimit(clock, application.options.rate_limit)
-        self._unanswered = Once(
-            clock, application.options.duplicate_window, max_kept=MAX_UNANSWERED, on_repeat=self._repeated
+        self._unanswered = Deduplication(
+            clock, application.options.duplicate_window, max_results=MAX_UNANSWERED, on_repeat=self._repeated
         )
 
     def resource(self) -> IResource:

@@ -1,4 +1,4 @@
-"""Work that is done once, for webhooks that come again and requests with an Idempotency-Key."""
+"""Deduplication of repeated requests: webhooks that come again, and requests with an Idempotency-Key."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from junebug_turn.errors import IdempotencyKeyReused
-from junebug_turn.http.deduplication import Once
+from junebug_turn.errors import ApiUsageError, IdempotencyKeyReused
+from junebug_turn.http.deduplication import Deduplication, read_idempotency_key
 
 
 class Work:
@@ -32,8 +32,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def once(clock: Clock) -> Once:
-    return Once(clock, 60, max_kept=3)
+def deduplication(clock: Clock) -> Deduplication:
+    return Deduplication(clock, 60, max_results=3)
 
 
 @pytest.fixture
@@ -47,104 +47,104 @@ def result_of(d: Deferred[bytes]) -> Any:
     return results[0] if results else None
 
 
-def test_while_the_first_is_handled(once: Once, work: Work) -> None:
+def test_while_the_first_is_handled(deduplication: Deduplication, work: Work) -> None:
     """What comes again while the first is still being handled is answered with its result."""
-    first, second = once.run(b"k", work), once.run(b"k", work)
+    first, second = deduplication.run(b"k", work), deduplication.run(b"k", work)
     work.finish(b"id")
     assert (result_of(first), result_of(second)) == (b"id", b"id")
     assert len(work.started) == 1
 
 
-def test_after_a_lost_connection(once: Once, work: Work, clock: Clock) -> None:
+def test_after_a_lost_connection(deduplication: Deduplication, work: Work, clock: Clock) -> None:
     """A webhook whose connection went away unanswered is, within the window, answered with its result."""
-    first = once.run(b"k", work)
+    first = deduplication.run(b"k", work)
     first.addErrback(lambda failure: failure.trap(CancelledError) and None)
     first.cancel()
     work.finish(b"id")
     clock.advance(59)
-    assert result_of(once.run(b"k", work)) == b"id"
+    assert result_of(deduplication.run(b"k", work)) == b"id"
     assert len(work.started) == 1
 
 
-def test_after_the_window(once: Once, work: Work, clock: Clock) -> None:
+def test_after_the_window(deduplication: Deduplication, work: Work, clock: Clock) -> None:
     """After the window the same bytes are a new message."""
-    once.run(b"k", work)
+    deduplication.run(b"k", work)
     work.finish(b"id")
     clock.advance(60)
-    once.run(b"k", work)
+    deduplication.run(b"k", work)
     assert len(work.started) == 2
 
 
-def test_after_an_answer(once: Once, work: Work) -> None:
+def test_after_an_answer(deduplication: Deduplication, work: Work) -> None:
     """An identical webhook after an answer that was written is a new message."""
-    once.run(b"k", work)
+    deduplication.run(b"k", work)
     work.finish(b"id")
-    once.forget(b"k")
-    once.run(b"k", work)
+    deduplication.forget(b"k")
+    deduplication.run(b"k", work)
     assert len(work.started) == 2
 
 
-def test_failure_reaches_all(once: Once, work: Work) -> None:
+def test_failure_reaches_all(deduplication: Deduplication, work: Work) -> None:
     """A failure reaches everyone who waits, and the next one starts anew."""
-    waiting = [once.run(b"k", work) for _ in range(2)]
+    waiting = [deduplication.run(b"k", work) for _ in range(2)]
     work.started[-1].errback(RuntimeError("no"))
     for d in waiting:
         assert result_of(d).check(RuntimeError)
-    once.run(b"k", work)
+    deduplication.run(b"k", work)
     assert len(work.started) == 2
 
 
 def test_window_zero(clock: Clock, work: Work) -> None:
     """0 switches it off: every webhook is a message, withdrawn when its request goes away."""
-    once: Once = Once(clock, 0)
-    first = once.run(b"k", work)
-    once.run(b"k", work)
+    deduplication = Deduplication(clock, 0)
+    first = deduplication.run(b"k", work)
+    deduplication.run(b"k", work)
     assert len(work.started) == 2
     first.addErrback(lambda failure: failure.trap(CancelledError) and None)
     first.cancel()
     assert work.started[0].called
 
 
-def test_bounded(once: Once, work: Work) -> None:
+def test_bounded(deduplication: Deduplication, work: Work) -> None:
     """At most max_kept unanswered results are kept; the oldest go first."""
     for key in (b"1", b"2", b"3", b"4"):
-        once.run(key, work)
+        deduplication.run(key, work)
         work.finish(b"id")
-    assert len(once) == 3
-    once.run(b"4", work)
+    assert len(deduplication) == 3
+    deduplication.run(b"4", work)
     assert len(work.started) == 4
-    once.run(b"1", work)
+    deduplication.run(b"1", work)
     assert len(work.started) == 5
 
 
 def test_bounded_bytes(clock: Clock, work: Work) -> None:
     """The results that are kept have at most max_bytes, the oldest go first."""
-    once = Once(clock, 60, max_bytes=100_000)
+    deduplication = Deduplication(clock, 60, max_bytes=100_000)
     for key in (b"1", b"2", b"3"):
-        once.run(key, work)
+        deduplication.run(key, work)
         work.finish(b"x" * 40_000)
-    assert len(once) == 2
-    once.run(b"1", work)
+    assert len(deduplication) == 2
+    deduplication.run(b"1", work)
     assert len(work.started) == 4
     work.finish(b"x" * 100_000)
-    assert len(once) == 0
+    assert len(deduplication) == 0
 
 
-def test_other_content(once: Once, work: Work) -> None:
+def test_other_content(deduplication: Deduplication, work: Work) -> None:
     """A key that comes with another content is refused, while the first runs and when it is over."""
-    first = once.run(b"k", work, content=b"a")
-    other = once.run(b"k", work, content=b"b")
+    first = deduplication.run(b"k", work, content=b"a")
+    other = deduplication.run(b"k", work, content=b"b")
     assert result_of(other).check(IdempotencyKeyReused)
     work.finish(b"id")
-    assert result_of(once.run(b"k", work, content=b"b")).check(IdempotencyKeyReused)
-    assert (result_of(first), result_of(once.run(b"k", work, content=b"a"))) == (b"id", b"id")
+    assert result_of(deduplication.run(b"k", work, content=b"b")).check(IdempotencyKeyReused)
+    assert (result_of(first), result_of(deduplication.run(b"k", work, content=b"a"))) == (b"id", b"id")
     assert len(work.started) == 1
 
 
 @pytest.mark.parametrize("allowed", [True, False])
-def test_withdrawn(once: Once, work: Work, allowed: bool) -> None:
+def test_withdrawn(deduplication: Deduplication, work: Work, allowed: bool) -> None:
     """When nobody waits any more, work that can be withdrawn is, and a repeat starts anew; other work goes on."""
-    waiting = [once.run(b"k", work, withdraw=lambda: allowed) for _ in range(2)]
+    waiting = [deduplication.run(b"k", work, withdraw=lambda: allowed) for _ in range(2)]
     for d in waiting:
         assert not work.started[0].called
         d.addErrback(lambda failure: failure.trap(CancelledError) and None)
@@ -152,6 +152,22 @@ def test_withdrawn(once: Once, work: Work, allowed: bool) -> None:
     assert work.started[0].called == allowed
     if not allowed:
         work.finish(b"id")
-    repeated = once.run(b"k", work)
+    repeated = deduplication.run(b"k", work)
     assert len(work.started) == 1 + allowed
     assert result_of(repeated) == (None if allowed else b"id")
+
+
+def test_idempotency_key() -> None:
+    """The key is that of the only header; a request without one has none."""
+    assert read_idempotency_key([]) is None
+    assert read_idempotency_key([b"a key: ~"]) == b"a key: ~"
+    assert read_idempotency_key([b"x" * 255]) == b"x" * 255
+
+
+@pytest.mark.parametrize(
+    "headers", [[b"a", b"a"], [b""], [b"x" * 256], [b"a\tb"], [b"h\xc3\xa9"], [b"a\x7f"]]
+)
+def test_wrong_idempotency_key(headers: list[bytes]) -> None:
+    """Two headers, and a key that is empty, too long or not printable ASCII, are refused."""
+    with pytest.raises(ApiUsageError, match="Idempotency-Key"):
+        read_idempotency_key(headers)
