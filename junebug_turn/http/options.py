@@ -1,4 +1,4 @@
-"""The options that bound what a stranger can cost the daemon."""
+"""The options of the HTTP servers' limits, which bound the cost of any client."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from junebug_turn.config.option import option
 
 @frozen(kw_only=True)
 class LimitOptions:
-    """What the HTTP servers of the daemon take, from everybody."""
+    """Limits of all HTTP servers of the daemon together, for all clients."""
 
     max_body_size: int = option(
         types.whole(1, 2**30),

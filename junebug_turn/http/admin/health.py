@@ -1,4 +1,4 @@
-"""``GET /health``: one body that both kinds of old clients can read."""
+"""``GET /health``: the state of the daemon, in one body for the clients of both old services."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from junebug_turn.http.json import write_json
 
 
 class Health(Page):
-    """Tells whether messages can flow.
+    """Health page: whether messages can flow.
 
-    :param components: returns, for each component, its state; the key ``ok`` of each says whether it is well
+    :param components: returns the state of each component, in which ``ok`` is true for a component that works
     """
 
     path = "/health"
@@ -25,7 +25,7 @@ class Health(Page):
         self._components = components
 
     def write(self, request: IRequest) -> bytes:
-        """200 when all components are well, else 500."""
+        """Answer 200 when all components are ok, else 500."""
         components = self._components()
         well = all(component["ok"] for component in components.values())
         status = HTTPStatus.OK if well else HTTPStatus.INTERNAL_SERVER_ERROR

@@ -9,7 +9,7 @@ from junebug_turn.telemetry.metrics import CONTENT_TYPE, Metrics
 
 
 class MetricsPage(Page):
-    """The metrics as text."""
+    """Metrics page, in the text format of Prometheus."""
 
     path = "/metrics"
 
@@ -18,7 +18,7 @@ class MetricsPage(Page):
         self._metrics = metrics
 
     def write(self, request: IRequest) -> bytes:
-        """200, whatever is down."""
+        """Answer 200, also when a component doesn't work."""
         body = self._metrics.text()
         request.setHeader(b"content-type", CONTENT_TYPE.encode("ascii"))
         request.setHeader(b"content-length", b"%d" % len(body))

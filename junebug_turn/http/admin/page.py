@@ -1,4 +1,4 @@
-"""A page of the daemon's own, beside the APIs."""
+"""The base of the pages that the daemon itself has, beside the APIs."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from junebug_turn.errors import MethodNotAllowed, NotFound
 
 
 class Page(Resource, ABC):
-    """Answers GET and HEAD at its own path.
+    """A page that answers GET and HEAD at its own path.
 
-    :cvar path: where it is mounted
+    :cvar path: the path of its mount
     """
 
     isLeaf = True
     path: ClassVar[str]
 
     def render(self, request: IRequest) -> bytes:
-        """The page.
+        """Return the page.
 
-        :raises NotFound: the path goes on
-        :raises MethodNotAllowed: it is another method
+        :raises NotFound: the path is one below the page's
+        :raises MethodNotAllowed: the method is another
         """
         if request.postpath not in ([], [b""]):
             raise NotFound(f"there is nothing below {self.path}")
