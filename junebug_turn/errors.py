@@ -1,23 +1,19 @@
-"""What can go wrong, and the one table that says how an HTTP client is told.
+"""The exceptions of this project.
 
-A class says what kind of fault it is; its message is for the person at the other side, so it never carries
-a secret or a traceback.  ``Passing`` faults may work later and carry ``retry_after``; the others are permanent.
+A class is a kind of fault; its message is for the person at the other side, so it never carries a secret or a
+traceback.  ``Passing`` faults may be over later and carry ``retry_after``; the others are permanent.  The HTTP answer
+to each of them stands in ``http/errors.py``.
 """
 
 from __future__ import annotations
 
-from http import HTTPStatus
-from typing import Any
-
-from attrs import frozen
-
 
 class JunebugTurnError(Exception):
-    """Any fault that this project names."""
+    """The base class of all exceptions of this project."""
 
 
 class ConfigError(JunebugTurnError):
-    """The configuration can't be used; ``lines`` has a line for each fault, naming the key and its source."""
+    """A configuration that can't be used; ``lines`` has a line for each fault, naming the key and its source."""
 
     def __init__(self, *lines: str) -> None:
         super().__init__("\n".join(lines))
@@ -29,31 +25,31 @@ class UnreadableMessage(JunebugTurnError):
 
 
 class JsonDecodeError(JunebugTurnError):
-    """A request's body isn't strict JSON in UTF-8; the message says what is wrong and where."""
+    """A request body that isn't strict JSON in UTF-8; the message says what is wrong and where."""
 
 
 class InvalidBody(JunebugTurnError):
-    """A request's JSON has a field that is missing, unknown or of a wrong type; the message names it."""
+    """A field of a request's JSON that is missing, unknown or of a wrong type; the message names it."""
 
 
 class ApiUsageError(JunebugTurnError):
-    """A request's fields are each right, but not together."""
+    """Fields of a request that are right each, but not together."""
 
 
 class MessageTooLong(JunebugTurnError):
-    """The content of a message is longer than ``character_limit``."""
+    """A message content that is longer than ``character_limit``."""
 
 
 class MessageNotFound(JunebugTurnError):
-    """``reply_to`` names an inbound message that isn't (or is no longer) known."""
+    """A ``reply_to`` with an inbound message that isn't (or is no longer) known."""
 
 
 class IdempotencyKeyReused(JunebugTurnError):
-    """An ``Idempotency-Key`` came again with another body."""
+    """A repeated ``Idempotency-Key`` with another body."""
 
 
 class Unauthorized(JunebugTurnError):
-    """A request's signature or credentials are missing or wrong; ``challenge`` says which would do."""
+    """A missing or wrong signature, or missing or wrong credentials; ``challenge`` names the accepted schemes."""
 
     def __init__(self, message: str, challenge: str | None = None) -> None:
         super().__init__(message)
@@ -61,15 +57,15 @@ class Unauthorized(JunebugTurnError):
 
 
 class NotFound(JunebugTurnError):
-    """Nothing is at this path."""
+    """A path without a resource."""
 
 
 class ChannelNotFound(NotFound):
-    """The path is one of a channel, but no channel of that name is configured."""
+    """A path of a channel that is not configured."""
 
 
 class MethodNotAllowed(JunebugTurnError):
-    """The path is there, for other methods: ``allowed`` has their names."""
+    """A method that the path doesn't have; ``allowed`` has the names of those that it has."""
 
     def __init__(self, message: str, allowed: tuple[str, ...]) -> None:
         super().__init__(message)
@@ -77,23 +73,23 @@ class MethodNotAllowed(JunebugTurnError):
 
 
 class BodyTooLarge(JunebugTurnError):
-    """A request's body is over the size limit."""
+    """A request body over the size limit."""
 
 
 class BadRequest(JunebugTurnError):
-    """What came isn't HTTP."""
+    """Bytes that aren't an HTTP request."""
 
 
 class HeadersTooLarge(JunebugTurnError):
-    """A request's headers are too many, or too large."""
+    """Request headers that are too many, or too large."""
 
 
 class RequestTimeout(JunebugTurnError):
-    """A request took too long to arrive."""
+    """A request that took too long to arrive."""
 
 
 class Passing(JunebugTurnError):
-    """A fault that may be over when the client comes again, after ``retry_after`` seconds."""
+    """A fault that may be over when the client tries again, after ``retry_after`` seconds."""
 
     def __init__(self, message: str, retry_after: float = 5) -> None:
         super().__init__(message)
@@ -101,40 +97,40 @@ class Passing(JunebugTurnError):
 
 
 class AmqpConnectionError(Passing):
-    """The broker is away, or did not confirm in time."""
+    """A broker that is not connected, or did not confirm in time."""
 
 
 class ShuttingDown(Passing):
-    """The daemon takes no new requests, since it is about to stop."""
+    """A request to a daemon that is about to stop."""
 
 
 class TooManyConnections(Passing):
-    """As many connections are open as there may be."""
+    """A connection over the limits of open connections."""
 
 
 class RateLimited(Passing):
-    """The client makes more requests than ``rate_limit`` allows."""
+    """A request over ``rate_limit``."""
 
 
 class Unroutable(Passing):
-    """The broker has no queue for the message: it came back."""
+    """A message that the broker returned, since it has no queue for it."""
 
 
 class CacheError(Passing):
-    """A cache can't store or read now: it is away, slow, full or damaged."""
+    """A cache that can't store or read now: not connected, slow, full or damaged."""
 
 
 class UnreadableEntry(JunebugTurnError):
-    """What a cache has under a key is nothing that it could have been given."""
+    """A cache entry that can't have been written by this project."""
 
 
 class DeliveryFailed(JunebugTurnError):
-    """An HTTP delivery was given up.
+    """An HTTP delivery that was given up.
 
     :ivar reason: a word for headers and metrics: ``http_status``, ``timeout``, ``connection``, ``dns``, ``tls``,
         ``bad_url``, ``forbidden_address``, ``circuit_open``
-    :ivar last_status: the last HTTP status, None where there was no answer
-    :ivar attempts: how many were made
+    :ivar last_status: the last HTTP status, None without any answer
+    :ivar attempts: the number of attempts
     :ivar first_failure: when the first one failed, in Unix seconds
     :ivar last_failure: when the last one failed, in Unix seconds
     """
@@ -158,79 +154,12 @@ class DeliveryFailed(JunebugTurnError):
 
 
 class DeliveryRefused(DeliveryFailed):
-    """The destination's answer is permanent: the same request would get it again."""
+    """A permanent refusal by the destination: the same request would get the same answer."""
 
 
 class DeliveryExhausted(DeliveryFailed):
-    """Every attempt met a passing fault."""
+    """A delivery whose attempts all met a passing fault."""
 
 
 class DeliveryDeferred(DeliveryExhausted):
-    """No attempt was made, since the destination is known to be down; the reason is ``circuit_open``."""
-
-
-@frozen
-class Answer:
-    """How an HTTP client is told of a fault."""
-
-    status: int
-    description: str
-    type: str
-    message: str
-    headers: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def code(self) -> str:
-        """The phrase that HTTP has for the status."""
-        return HTTPStatus(self.status).phrase
-
-    def envelope(self) -> dict[str, Any]:
-        """The JSON that Junebug answers with, and this daemon on every path that no other API claims."""
-        return {
-            "status": self.status,
-            "code": self.code,
-            "description": self.description,
-            "result": {"errors": [{"type": self.type, "message": self.message}]},
-        }
-
-
-INTERNAL = Answer(500, "internal server error", "InternalServerError", "internal server error")
-
-# exception -> status, description, type
-_ANSWERS: dict[type[JunebugTurnError], tuple[int, str, str]] = {
-    BadRequest: (400, "bad request", "BadRequest"),
-    JsonDecodeError: (400, "json decode error", "JsonDecodeError"),
-    InvalidBody: (400, "api usage error", "invalid_body"),
-    ApiUsageError: (400, "api usage error", "ApiUsageError"),
-    MessageTooLong: (400, "message too long", "MessageTooLong"),
-    MessageNotFound: (400, "message not found", "MessageNotFound"),
-    Unauthorized: (401, "unauthorized", "Unauthorized"),
-    NotFound: (404, "not found", "NotFound"),
-    ChannelNotFound: (404, "channel not found", "ChannelNotFound"),
-    MethodNotAllowed: (405, "method not allowed", "MethodNotAllowed"),
-    RequestTimeout: (408, "request timeout", "RequestTimeout"),
-    BodyTooLarge: (413, "request body too large", "BodyTooLarge"),
-    IdempotencyKeyReused: (422, "idempotency key reused", "IdempotencyKeyReused"),
-    RateLimited: (429, "too many requests", "RateLimited"),
-    HeadersTooLarge: (431, "request headers too large", "HeadersTooLarge"),
-    TooManyConnections: (503, "too many connections", "TooManyConnections"),
-    AmqpConnectionError: (503, "amqp connection error", "AmqpConnectionError"),
-    ShuttingDown: (503, "shutting down", "ShuttingDown"),
-    Unroutable: (503, "message not routed", "Unroutable"),
-    CacheError: (503, "cache error", "CacheError"),
-}
-
-
-def answer_for(error: BaseException | None) -> Answer:
-    """The answer for ``error``; ``INTERNAL`` (which tells nothing) for whatever is not in the table."""
-    row = _ANSWERS.get(type(error))  # type: ignore[arg-type]
-    if row is None:
-        return INTERNAL
-    headers: tuple[tuple[str, str], ...] = ()
-    if isinstance(error, Passing):
-        headers = (("Retry-After", str(max(1, round(error.retry_after)))),)
-    elif isinstance(error, MethodNotAllowed):
-        headers = (("Allow", ", ".join(error.allowed)),)
-    elif isinstance(error, Unauthorized) and error.challenge:
-        headers = (("WWW-Authenticate", error.challenge),)
-    return Answer(*row, str(error), headers)
+    """A delivery without an attempt, since its destination is known to be down; the reason is ``circuit_open``."""

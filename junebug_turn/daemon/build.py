@@ -26,9 +26,10 @@ from junebug_turn.delivery.retry import RetryPolicy
 from junebug_turn.errors import ConfigError, DeliveryRefused
 from junebug_turn.http.admin.health import Health
 from junebug_turn.http.admin.metrics import MetricsPage
-from junebug_turn.http.connection_limits import Connections
+from junebug_turn.http.connection_limits import ConnectionLimits
 from junebug_turn.http.listening import check_reuse_port
-from junebug_turn.http.server import ApiSite, Mount, Root
+from junebug_turn.http.mounts import Mount
+from junebug_turn.http.server import ApiSite
 from junebug_turn.middlewares import Chain, make_middlewares
 from junebug_turn.middlewares.base import BaseMiddleware
 from junebug_turn.net.tls import TlsFiles
@@ -157,7 +158,7 @@ class _Assembly:
                 metrics=self._metrics,
             )
         connector.consume(application.on_inbound, application.on_event)
-        return Mount(api.resource(), options.connector_name, api.to_json)
+        return Mount(api.resource(), options.connector_name, api.answer)
 
     def _make_cache(self, options: ApplicationOptions) -> Cache:
         if isinstance(options, JunebugOptions):
@@ -177,7 +178,9 @@ class _Assembly:
         """
         daemon = self._settings.daemon
         limits = daemon.limits
-        connections = Connections(self._reactor, limits.max_connections, limits.max_connections_per_client)
+        connections = ConnectionLimits(
+            self._reactor, limits.max_connections, limits.max_connections_per_client
+        )
         page = MetricsPage(self._metrics)
         applications: dict[str, list[ApplicationOptions]] = {}
         for options in self._settings.applications:
@@ -191,7 +194,7 @@ class _Assembly:
             if metrics_bind in (None, description):
                 own[MetricsPage.path] = Mount(page)
             sites[description] = ApiSite(
-                Root(own | {options.path: mounts[options.connector_name] for options in there}),
+                own | {options.path: mounts[options.connector_name] for options in there},
                 self._reactor,
                 limits=limits,
                 connections=connections,

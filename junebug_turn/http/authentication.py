@@ -1,21 +1,18 @@
-"""Who may use an API, and how often: credentials in a request's ``Authorization`` header, and a token bucket."""
+"""Authentication of an API's clients by the ``Authorization`` header."""
 
 from __future__ import annotations
 
 import hmac
 from base64 import b64decode
-from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
-from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
 
 from junebug_turn.config.guard_types import Credentials
-from junebug_turn.errors import RateLimited, Unauthorized
+from junebug_turn.errors import Unauthorized
+from junebug_turn.http.rate_limit import RateLimit
 
 _REALM = 'realm="junebug-turn"'
 
@@ -25,11 +22,11 @@ def _digest(*parts: bytes) -> bytes:
 
 
 class Authenticator:
-    """Checks requests against ``credentials``; without any it lets everybody in.
+    """Authenticator of requests by tokens and users; without ``credentials`` it accepts every request.
 
     Tokens come as ``Authorization: Token ...`` or ``Bearer ...``, users as ``Basic`` (RFC 7617, in UTF-8).  Each
-    check compares digests with all entries: the time it takes tells neither which one was near nor how long
-    one is.
+    check compares digests with all entries, so that its time shows neither which entry was similar nor the length of
+    one.
     """
 
     def __init__(self, credentials: Credentials | None) -> None:
@@ -47,9 +44,9 @@ class Authenticator:
             self._challenge = ", ".join(challenges)
 
     def check(self, headers: Headers) -> None:
-        """Let a request with these headers pass.
+        """Check the headers of a request.
 
-        :raises Unauthorized: it has no credentials, or none that are known
+        :raises Unauthorized: they have no credentials, or none that are known
         """
         if self._credentials is None:
             return
@@ -73,66 +70,37 @@ class Authenticator:
 
 
 def _among(digest: bytes, known: list[bytes]) -> bool:
-    """Whether ``digest`` is one of ``known``, in a time that depends on their number only."""
+    """Return whether ``digest`` is one of ``known``, in a time that depends on their number only."""
     found = False
     for other in known:
         found |= hmac.compare_digest(digest, other)
     return found
 
 
-class RateLimit:
-    """A bucket of tokens that fills at ``rate`` a second, to a second's worth (at least one); a request takes one.
+class Authenticated(Resource):
+    """A resource that only authenticated requests reach; so all its paths, known and unknown, are protected.
 
-    :param rate: None for no limit
-    """
-
-    def __init__(self, clock: IReactorTime, rate: float | None) -> None:
-        self._clock = clock
-        self._rate = rate
-        self._capacity = max(1.0, rate or 0)
-        self._tokens = self._capacity
-        self._at = clock.seconds()
-
-    def take(self) -> None:
-        """Count a request.
-
-        :raises RateLimited: there were too many; it says after how many seconds one more would not be
-        """
-        if self._rate is None:
-            return
-        now = self._clock.seconds()
-        # A clock that was set back gives nothing, and takes nothing.
-        self._tokens = min(self._capacity, self._tokens + max(0.0, now - self._at) * self._rate)
-        self._at = now
-        if self._tokens < 1:
-            raise RateLimited(f"more than {self._rate:g} requests a second", (1 - self._tokens) / self._rate)
-        self._tokens -= 1
-
-
-class Guarded(Resource):
-    """Lets only those requests reach ``inner`` that ``check`` lets pass; all its routes are behind it.
-
-    :param check: gets a request's headers; what it raises refuses the request
-    :param refused: writes the answer for that, in the application's own form
+    :param rate_limit: counts the requests that are authenticated; None where ``inner`` counts them itself
     """
 
     isLeaf = True
 
     def __init__(
-        self,
-        inner: IResource,
-        check: Callable[[Headers], None],
-        refused: Callable[[IRequest, Failure], bytes],
+        self, inner: IResource, authenticator: Authenticator, rate_limit: RateLimit | None = None
     ) -> None:
         super().__init__()
         self._inner = inner
-        self._check = check
-        self._refused = refused
+        self._authenticator = authenticator
+        self._rate_limit = rate_limit
 
     def render(self, request: Any) -> Any:
-        """Let the inner resource answer, or refuse."""
-        try:
-            self._check(request.requestHeaders)
-        except Exception:
-            return self._refused(request, Failure())
+        """Have the inner resource answer.
+
+        :raises Unauthorized: the request has no known credentials
+        :raises RateLimited: there are too many requests
+        """
+        self._authenticator.check(request.requestHeaders)
+        if self._rate_limit is not None:
+            # After the check: requests of strangers take nothing of the clients' rate.
+            self._rate_limit.take()
         return self._inner.render(request)

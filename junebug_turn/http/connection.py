@@ -1,4 +1,4 @@
-"""A client's connection: what it may send, how long it may take, and how it is refused in JSON."""
+"""A client's HTTP connection: the bounds of a request's size and time, and the refusal of incomplete requests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall, ISSLTransport
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
-from twisted.web.http_headers import Headers
 
 from junebug_turn.errors import (
     BadRequest,
@@ -15,28 +14,25 @@ from junebug_turn.errors import (
     JunebugTurnError,
     RequestTimeout,
     TooManyConnections,
-    answer_for,
 )
 from junebug_turn.http.connection_limits import MAX_LINGERING
-from junebug_turn.http.json import line_of_json
-from junebug_turn.http.request import segments_of
 
 LINGER = 5
-"""Seconds that a client that was refused while it was sending may take to read the answer."""
+"""Seconds for a client that was refused while it was sending to read the answer."""
 
 
-class ApiChannel(HTTPChannel):
-    """One connection.  Its times run from the first byte to the last: a client that trickles gains nothing.
+class ApiConnection(HTTPChannel):
+    """One connection.  Its deadlines count from the first byte to the last: a client that trickles gains nothing.
 
     Twisted's own timeout starts again with each byte, and its refusals have no body; both are replaced here.
 
-    :ivar over: a refusal was sent, and what still comes is thrown away
+    :ivar closing: the connection is about to be closed, and all further input is dropped
     """
 
     site: Any
     transport: Any
 
-    over = False
+    closing = False
     _entered = False
     _lingers = False
     _idle = False
@@ -44,10 +40,10 @@ class ApiChannel(HTTPChannel):
     _client: str | None = None
     _deadline: float | None = None
     _timer: IDelayedCall | None = None
-    _rings = 0.0  # when the timer does
+    _timer_due = 0.0
 
     def connectionMade(self) -> None:
-        """Take the connection, if there are not too many."""
+        """Accept the connection, unless there are too many."""
         limits = self.site.limits
         self.maxHeaders = limits.max_headers
         self.totalHeadersSize = self.MAX_LENGTH = limits.max_header_size
@@ -57,7 +53,7 @@ class ApiChannel(HTTPChannel):
             self._client = connections.enter(self.transport.getPeer())
         except TooManyConnections as error:
             if connections.lingering >= MAX_LINGERING:
-                self.over = True
+                self.closing = True
                 self.transport.abortConnection()
                 return
             connections.lingering += 1
@@ -65,11 +61,11 @@ class ApiChannel(HTTPChannel):
             self.refuse(error)
             return
         self._entered = True
-        self._within(limits.header_timeout)
+        self._set_deadline(limits.header_timeout)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        """The connection is over."""
-        self._stop()
+        """Release the place among the open connections."""
+        self._stop_timer()
         if self._entered:
             self.site.connections.leave(self._client)
         if self._lingers:
@@ -77,48 +73,48 @@ class ApiChannel(HTTPChannel):
         super().connectionLost(reason)
 
     def dataReceived(self, data: bytes) -> None:
-        """Read on, unless the connection is refused."""
-        if self.over:
+        """Read input, unless the connection is closing."""
+        if self.closing:
             return
         self._silent = False
         if self._idle:
             self._idle = False
-            self._within(self.site.limits.header_timeout)
+            self._set_deadline(self.site.limits.header_timeout)
         super().dataReceived(data)
 
     def lineReceived(self, line: bytes) -> None:
-        """Read a line of the headers, unless the connection was refused since it came."""
-        if not self.over:
+        """Read a line of the headers, unless the input before it was refused."""
+        if not self.closing:
             super().lineReceived(line)
 
     def rawDataReceived(self, data: bytes) -> None:
-        """Read a part of a body, unless the connection was refused since it came."""
-        if not self.over:
+        """Read a part of a body, unless the input before it was refused."""
+        if not self.closing:
             super().rawDataReceived(data)
 
     def allHeadersReceived(self) -> None:
-        """The headers are complete: the body's time begins."""
-        self._within(self.site.limits.body_timeout)
+        """Start the time of the body, when the headers are complete."""
+        self._set_deadline(self.site.limits.body_timeout)
         super().allHeadersReceived()
 
     def allContentReceived(self) -> None:
-        """The body is complete: the client's time ends, and ours begins."""
-        if not self.over:
+        """End the client's time, when the body is complete, and handle the request."""
+        if not self.closing:
             self._deadline = None
             super().allContentReceived()
 
     def requestDone(self, request: Any) -> None:
-        """A request is answered: wait for the next one."""
+        """Wait for the next request, when one is answered."""
         self._idle = self._silent = True
-        self._within(self.site.limits.idle_timeout)
+        self._set_deadline(self.site.limits.idle_timeout)
         super().requestDone(request)
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        """A line alone is larger than all headers may be."""
+        """Refuse a line that alone is larger than all headers may be."""
         self._refuse_size()
 
     def _respondToBadRequestAndDisconnect(self) -> None:
-        """Twisted's word for "this can't be read", which it says without a body."""
+        """Refuse a request that can't be read; Twisted calls this, and would answer without a body."""
         limits = self.site.limits
         if self._receivedHeaderCount > limits.max_headers:
             self.refuse(HeadersTooLarge(f"there are more than {limits.max_headers} headers"))
@@ -137,75 +133,61 @@ class ApiChannel(HTTPChannel):
         Only our half is closed at first: closing all of it while the client sends would reset it, and the
         answer would be lost.
         """
-        if self.over:
+        if self.closing:
             return
-        self.over = True
-        answer = answer_for(error)
-        # Before the first line's end, or after a request's, it has no path.
-        path = getattr(self, "_path", b"").partition(b"?")[0]
-        mount, _ = self.site.find(segments_of(path))
+        self.closing = True
+        request: Any = self.requests[-1] if self.requests else self.requestFactory(self)
+        # Before the first line's end there is no path.
+        request.refuse(error, getattr(self, "_path", b"").partition(b"?")[0])
         if self._entered:
-            self.site.refused(mount, answer.status)
-        body = line_of_json(mount.to_json(answer))
-        headers = Headers(
-            {
-                b"Content-Type": [b"application/json"],
-                b"Content-Length": [b"%d" % len(body)],
-                b"Connection": [b"close"],
-                b"Server": [b"junebug-turn"],
-            }
-        )
-        for name, text in answer.headers:
-            headers.setRawHeaders(name, [text])
-        self.writeHeaders(b"HTTP/1.1", b"%d" % answer.status, answer.code.encode("ascii"), headers)
-        self.transport.write(body)
+            self.site.count_refusal(request)
         # TLS has no half-closed connections.
         if ISSLTransport.providedBy(self.transport) or not hasattr(self.transport, "loseWriteConnection"):
             self.loseConnection()
         else:
             self.transport.loseWriteConnection()
-        self._within(LINGER)
+        self._set_deadline(LINGER)
 
-    def _within(self, seconds: float) -> None:
-        """Give the client ``seconds`` from now for what comes next.
+    def _set_deadline(self, seconds: float) -> None:
+        """Give the client ``seconds`` from now for its next step.
 
-        A timer for each of them, started and stopped again, cost more than most of what a request needs.  One is
-        left alone until it rings, which it does before any deadline that may be set meanwhile.
+        A timer for each deadline, started and stopped again, cost more than most of a request's other work.  So one
+        timer is left alone until it is due, which is before any deadline that may be set meanwhile.
         """
         now = self.site.reactor.seconds()
         self._deadline = now + seconds
-        if self._timer is None or self._rings > self._deadline:
-            self._stop()
-            self._ring_within(seconds, now)
+        if self._timer is None or self._timer_due > self._deadline:
+            self._stop_timer()
+            self._start_timer(seconds, now)
 
-    def _ring_within(self, seconds: float, now: float) -> None:
+    def _start_timer(self, seconds: float, now: float) -> None:
         limits = self.site.limits
         seconds = min(seconds, limits.header_timeout, limits.body_timeout, limits.idle_timeout)
-        self._rings = now + seconds
-        self._timer = self.site.reactor.callLater(seconds, self._ring)
+        self._timer_due = now + seconds
+        self._timer = self.site.reactor.callLater(seconds, self._timer_fired)
 
-    def _stop(self) -> None:
+    def _stop_timer(self) -> None:
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
 
-    def _ring(self) -> None:
+    def _timer_fired(self) -> None:
         self._timer = None
         if self._deadline is None:
             return
         now = self.site.reactor.seconds()
         if now < self._deadline:
-            self._ring_within(self._deadline - now, now)
+            self._start_timer(self._deadline - now, now)
         else:
-            self._late()
+            self._time_out()
 
-    def _late(self) -> None:
-        if self.over:
+    def _time_out(self) -> None:
+        if self.closing:
             self.transport.abortConnection()
         elif self._silent:
-            # It has not begun to ask: there is nothing to answer.
-            self.over = True
+            # No request has begun, so there is none to answer.
+            self.closing = True
             self.loseConnection()
-            self._within(LINGER)
+            self._set_deadline(LINGER)
         else:
             self.refuse(RequestTimeout("the request took too long to arrive"))

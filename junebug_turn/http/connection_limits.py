@@ -1,4 +1,4 @@
-"""How many connections there are, in all and from each client."""
+"""The limits of open connections, in all and from each client."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from twisted.logger import Logger
 from junebug_turn.errors import TooManyConnections
 
 MAX_LINGERING = 100
-"""Connections over the limit that may wait for their client to read the refusal; others are cut at once."""
+"""Connections over the limit that stay open until their client has read the refusal; others are cut at once."""
 
-SILENCE = 60
-"""Seconds in which refusals are counted, after one was logged."""
+LOG_INTERVAL = 60
+"""Seconds between two log lines about refused connections."""
 
 
-class Connections:
-    """Counts the connections of all servers of the daemon.
+class ConnectionLimits:
+    """Counter of the open connections of all servers of the daemon, with its limits.
 
-    :param most: in all
-    :param most_per_client: from one client
+    :param most: the limit of all connections
+    :param most_per_client: the limit of the connections from one client
+    :ivar open: the connections that were entered and have not left
+    :ivar lingering: the refused connections whose client may still read the refusal
     """
 
     log = Logger()
@@ -40,7 +42,7 @@ class Connections:
     def enter(self, peer: Any) -> str | None:
         """Count a connection from ``peer``, an address of Twisted; the result is for ``leave``.
 
-        :raises TooManyConnections: there are as many as there may be
+        :raises TooManyConnections: a limit is reached
         """
         client = client_of(peer)
         if self.open >= self._most:
@@ -53,7 +55,7 @@ class Connections:
         return client
 
     def leave(self, client: str | None) -> None:
-        """A connection that was counted is over."""
+        """Count a connection as closed; ``client`` is the result of its ``enter``."""
         self.open -= 1
         if client is not None:
             self._clients[client] -= 1
@@ -63,7 +65,7 @@ class Connections:
     def _too_many(self, option: str, most: int) -> TooManyConnections:
         self._refused += 1
         now = self._clock.seconds()
-        if self._logged_at is None or now - self._logged_at >= SILENCE:
+        if self._logged_at is None or now - self._logged_at >= LOG_INTERVAL:
             self.log.warn(
                 "refused {count} connections: there are {most} already, which is limits.{option}",
                 count=self._refused,
@@ -75,9 +77,9 @@ class Connections:
 
 
 def client_of(peer: Any) -> str | None:
-    """What the connections of a client are counted under; None for a socket file, which has no addresses.
+    """Return the key that a client's connections are counted under; None for a socket file, which has no addresses.
 
-    Whoever has one IPv6 address mostly has all of its /64.
+    For IPv6 it is the /64, since a client with one address mostly has all of these.
     """
     try:
         address = ip_address(getattr(peer, "host", ""))

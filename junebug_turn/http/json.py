@@ -1,4 +1,4 @@
-"""What the HTTP APIs have in common, whatever their JSON looks like: bodies in, answers out, errors translated."""
+"""JSON bodies of requests and answers, for all HTTP APIs."""
 
 from __future__ import annotations
 
@@ -10,28 +10,27 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
-from werkzeug import exceptions as routing
 
-from junebug_turn import errors
+from junebug_turn.errors import AmqpConnectionError, JsonDecodeError
 from junebug_turn.messages import strictjson
 
 _T = TypeVar("_T")
 
 
 def read_json(body: bytes, max_depth: int = strictjson.MAX_DEPTH) -> Any:
-    """The JSON value of a request's body.
+    """Return the JSON value of a request's body.
 
-    :param max_depth: how deep arrays and objects can nest
-    :raises errors.JsonDecodeError: it isn't strict JSON
+    :param max_depth: the deepest nesting of arrays and objects that is taken
+    :raises JsonDecodeError: the body isn't strict JSON
     """
     try:
         return strictjson.loads(body, max_depth)
     except ValueError as error:
-        raise errors.JsonDecodeError(str(error)) from None
+        raise JsonDecodeError(str(error)) from None
 
 
 def line_of_json(value: Any) -> bytes:
-    """The body of an answer: one line of JSON."""
+    """Return the body of an answer: one line of JSON."""
     return strictjson.dumps(value) + b"\n"
 
 
@@ -50,32 +49,17 @@ def write_body(request: IRequest, status: int, body: bytes, headers: Iterable[tu
     return body
 
 
-def translate(failure: Failure, path: bytes) -> BaseException | None:
-    """The failure's exception; one that comes from routing as one of ours.
-
-    ``path`` is named to the client, who sent it.
-    """
-    error = failure.value
-    name = path.decode("utf-8", "replace")
-    if isinstance(error, routing.MethodNotAllowed):
-        allowed = tuple(sorted(error.valid_methods or ()))
-        return errors.MethodNotAllowed(f"{name} takes {', '.join(allowed)} only", allowed)
-    if isinstance(error, routing.HTTPException):
-        return errors.NotFound(f"there is nothing at {name}")
-    return error
-
-
 def within(seconds: float, clock: IReactorTime, work: Coroutine[Deferred[Any], Any, _T]) -> Deferred[_T]:
     """Run ``work``, which publishes a message, for at most ``seconds``.
 
-    After these, or when the Deferred is cancelled, what was not handed to the broker yet is withdrawn; the rest
-    goes on without us.
+    After these, or when the Deferred is cancelled, a message that was not handed to the broker yet is withdrawn;
+    publishing one that was goes on.
 
-    :raises errors.AmqpConnectionError: the time is over
+    :raises AmqpConnectionError: the time is over
     """
 
     def failed(failure: Failure) -> Failure:
         failure.trap(DeferredTimeout)
-        raise errors.AmqpConnectionError(f"the broker did not confirm the message within {seconds:g} seconds")
+        raise AmqpConnectionError(f"the broker did not confirm the message within {seconds:g} seconds")
 
     return Deferred.fromCoroutine(work).addTimeout(seconds, clock).addErrback(failed)

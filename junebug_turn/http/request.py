@@ -1,10 +1,9 @@
-"""An HTTP request that is answered in JSON whatever happens, and that never holds more than it may."""
+"""An HTTP request to one of the APIs: the bound of its body, and the answer to each of its errors."""
 
 from __future__ import annotations
 
 from io import BytesIO
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -12,55 +11,55 @@ from twisted.web import server
 from twisted.web.http import datetimeToString
 from twisted.web.resource import IResource
 
-from junebug_turn.errors import INTERNAL, BodyTooLarge, answer_for
-from junebug_turn.http.json import translate, write_json
+from junebug_turn.errors import BodyTooLarge, JunebugTurnError, NotFound
+from junebug_turn.http.errors import INTERNAL, answer_for
+from junebug_turn.http.json import write_json
+from junebug_turn.http.mounts import Mount
 
-
-def segments_of(path: bytes) -> list[bytes]:
-    """The segments of a request's path, which has no query, decoded."""
-    return [unquote_to_bytes(segment) for segment in path[1:].split(b"/")]
+SERVER = "junebug-turn"
 
 
 class ApiRequest(server.Request):
-    """A request of one of the APIs.
+    """A request to one of the APIs.
 
     Forms are not parsed (the APIs take JSON under any Content-Type, and a malformed form would be answered by
     Twisted itself), and a body over ``limits.max_body_size`` is refused while it arrives.
+
+    :ivar mount: the mount of its path, once the request is processed or refused
     """
 
     log = Logger()
     channel: Any
     content: Any
     site: Any
-
-    mount: Any  # what is at its path: a ``Mount``
+    mount: Mount
 
     _received = 0
 
     def gotLength(self, length: int | None) -> None:
-        """The headers are complete: refuse a body that is announced as too large."""
+        """Take the length of the body, when the headers are complete; refuse one that is too large."""
         self.content = BytesIO()
         if length is not None and length > self.channel.site.limits.max_body_size:
-            self._refuse()
+            self._refuse_body()
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Keep a part of the body, unless that makes it too large."""
-        if self.channel.over:
+        """Store a part of the body; refuse a body that becomes too large."""
+        if self.channel.closing:
             return
         self._received += len(data)
         if self._received > self.channel.site.limits.max_body_size:
-            self._refuse()
+            self._refuse_body()
         else:
             self.content.write(data)
 
-    def _refuse(self) -> None:
-        # Whoever waits for "100 Continue" shall not get it.
+    def _refuse_body(self) -> None:
+        # A client that waits for "100 Continue" must not get it.
         self.requestHeaders.removeHeader(b"expect")
         most = self.channel.site.limits.max_body_size
         self.channel.refuse(BodyTooLarge(f"the body is larger than {most} bytes"))
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """The body is complete: process the request."""
+        """Process the request, when its body is complete."""
         self.content.seek(0)
         self.method, self.uri, self.clientproto = command, path, version
         self.path = path.partition(b"?")[0]
@@ -68,30 +67,59 @@ class ApiRequest(server.Request):
         self.process()
 
     def process(self) -> None:
-        """Hand the request to the site's root."""
+        """Have the resource of the path answer."""
         self.site = self.channel.site
-        self.setHeader(b"server", b"junebug-turn")
+        self.setHeader(b"server", SERVER.encode("ascii"))
         self.setHeader(b"date", datetimeToString())
-        self.postpath = segments_of(self.path)
-        self.mount, self.depth = self.site.find(self.postpath)
+        self.mount, self.postpath = self.site.mounts.find(self.path)
         try:
             self.site.admit(self)
-            self.render(self.site.resource)
+            _check_utf8(self.postpath)
+            self.render(self.mount.resource)
         except Exception:
             self.processingFailed(Failure())
 
     def render(self, resrc: IResource) -> None:
-        """Let a resource answer: with bytes now, or later by itself."""
+        """Have a resource answer: with bytes now, or by itself later."""
         body = resrc.render(self)
         if body is not server.NOT_DONE_YET:
             self.write(body)
             self.finish()
 
     def processingFailed(self, reason: Failure) -> Failure:
-        """Answer an exception by the table of errors; one that is not in it is logged, and its answer says nothing."""
-        answer = answer_for(translate(reason, self.path))
-        if answer is INTERNAL:
-            self.log.failure("a request failed", failure=reason)
-        self.write(write_json(self, answer.status, self.mount.to_json(answer), answer.headers))
+        """Answer with an error."""
+        self._write_error(reason)
         self.finish()
         return reason
+
+    def refuse(self, error: JunebugTurnError, path: bytes) -> None:
+        """Answer with an error before the request is complete; the connection must be closed after it.
+
+        :param path: without its query; empty where it isn't known
+        """
+        self.clientproto = b"HTTP/1.1"
+        self.mount, _ = self.channel.site.mounts.find(path)
+        self._write_error(Failure(error), refused=True)
+
+    def _write_error(self, reason: Failure, *, refused: bool = False) -> None:
+        """Write the answer to an exception, in the form of the mount; no other place writes error answers.
+
+        An exception without a row in the table of errors is a bug: it is logged, and its answer has no details.
+        """
+        answer = answer_for(reason.value)
+        if answer is INTERNAL:
+            self.log.failure("a request failed", failure=reason)
+        status, value = self.mount.answer(answer)
+        closing = (("Connection", "close"), ("Server", SERVER)) if refused else ()
+        body = write_json(self, status, value, (*closing, *answer.headers))
+        if refused:
+            # Twisted has no phrase for some of the refusals.
+            self.code_message = answer.phrase.encode("ascii")
+        self.write(body)
+
+
+def _check_utf8(segments: list[bytes]) -> None:
+    try:
+        b"/".join(segments).decode("utf-8")
+    except UnicodeDecodeError:
+        raise NotFound("the path is not UTF-8") from None

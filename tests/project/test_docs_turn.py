@@ -22,6 +22,7 @@ from junebug_turn.applications.turn.messages import (
 )
 from junebug_turn.config.sources import load
 from junebug_turn.daemon.entries import all_entries
+from junebug_turn.http.errors import answer_for
 from junebug_turn.menus import Menu
 from junebug_turn.messages.vumi import Event, Message
 from tests.support.configurations import only, written
@@ -151,14 +152,14 @@ def test_the_example_of_an_error() -> None:
     """The example of an error is the answer to a webhook without to."""
     with pytest.raises(errors.InvalidBody) as caught:
         _request({"turn": {}})
-    assert [errors_to_json(errors.answer_for(caught.value))] == _json("Errors")
+    assert [errors_to_json(answer_for(caught.value))] == _json("Errors")
 
 
 @pytest.mark.parametrize("row", _rows("Errors"), ids=lambda row: row[1])
 def test_the_errors(row: list[str]) -> None:
     """Each type of error has the status of the table; only 5xx are tried again, the passing ones with Retry-After."""
     status, kind, _, turn = row
-    answers = [errors.answer_for(error) for error in _every_error()]
+    answers = [answer_for(error) for error in _every_error()]
     (answer,) = {
         attrs.evolve(found, message="", headers=()) for found in answers if found.type == kind.strip("`")
     }

@@ -26,7 +26,15 @@ FLOORS = (
     ("messages.vumi",),
     ("telemetry.context", "telemetry.logging", "messages"),
     ("telemetry.sentry", "daemon.systemd"),
-    ("config.types", "menus", "http.json", "delivery.destination", "http.routing"),
+    (
+        "config.types",
+        "menus",
+        "http.errors",
+        "http.json",
+        "http.rate_limit",
+        "delivery.destination",
+        "http.routing",
+    ),
     ("config.guard_types", "config.option", "config.secret_files"),
     ("http.options",),
     ("applications.base",),
@@ -58,6 +66,7 @@ FLOORS = (
         "http.server",
         "http.connection",
         "http.connection_limits",
+        "http.mounts",
         "http.request",
         "http.admin",
         "daemon.health",
@@ -71,14 +80,7 @@ FLOORS = (
 
 # A library, and the only modules (or packages of ours) that may know it.
 KNOWN_TO = {
-    "klein": (
-        "http.routing",
-        "http.server",
-        "http.connection",
-        "http.connection_limits",
-        "http.request",
-        "http.admin",
-    ),
+    "klein": ("http.routing",),
     "txamqp": ("amqp",),
     "treq": ("delivery.attempt",),
     "yaml": ("config.sources",),

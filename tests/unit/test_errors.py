@@ -1,61 +1,38 @@
-"""The table from exception to HTTP answer."""
+"""The exceptions."""
 
 from __future__ import annotations
 
-from http import HTTPStatus
+import ast
+from pathlib import Path
 
 import pytest
 
 from junebug_turn import errors
 
-
-@pytest.mark.parametrize(
-    ("error", "status", "code", "description", "kind"),
-    [
-        (errors.JsonDecodeError("m"), 400, "Bad Request", "json decode error", "JsonDecodeError"),
-        (errors.InvalidBody("m"), 400, "Bad Request", "api usage error", "invalid_body"),
-        (errors.ApiUsageError("m"), 400, "Bad Request", "api usage error", "ApiUsageError"),
-        (errors.MessageNotFound("m"), 400, "Bad Request", "message not found", "MessageNotFound"),
-        (errors.ChannelNotFound("m"), 404, "Not Found", "channel not found", "ChannelNotFound"),
-        (errors.CacheError("m"), 503, "Service Unavailable", "cache error", "CacheError"),
-        (
-            errors.IdempotencyKeyReused("m"),
-            422,
-            HTTPStatus(422).phrase,
-            "idempotency key reused",
-            "IdempotencyKeyReused",
-        ),
-        (
-            errors.AmqpConnectionError("m"),
-            503,
-            "Service Unavailable",
-            "amqp connection error",
-            "AmqpConnectionError",
-        ),
-    ],
-)
-def test_envelope(error: Exception, status: int, code: str, description: str, kind: str) -> None:
-    """Every row of the contract's error table has its status, code, description and type."""
-    assert errors.answer_for(error).envelope() == {
-        "status": status,
-        "code": code,
-        "description": description,
-        "result": {"errors": [{"type": kind, "message": "m"}]},
-    }
+CLASSES = [cls for cls in vars(errors).values() if isinstance(cls, type)]
 
 
-def test_a_bug_tells_nothing() -> None:
-    """An exception that is not in the table is a 500 with no detail."""
-    answer = errors.answer_for(KeyError("secret"))
-    assert answer.status == 500
-    assert answer.description == "internal server error"
-    assert "secret" not in str(answer.envelope())
+@pytest.mark.parametrize("cls", CLASSES)
+def test_base(cls: type) -> None:
+    """Every exception of this project can be caught as JunebugTurnError."""
+    assert issubclass(cls, errors.JunebugTurnError)
 
 
-def test_headers() -> None:
-    """A passing fault says when to come again, a wrong method which ones are right."""
-    assert errors.answer_for(errors.Unroutable("m", retry_after=7.2)).headers == (("Retry-After", "7"),)
-    assert errors.answer_for(errors.Unroutable("m", retry_after=0.1)).headers == (("Retry-After", "1"),)
-    assert errors.answer_for(errors.MethodNotAllowed("m", ("GET", "HEAD"))).headers == (
-        ("Allow", "GET, HEAD"),
-    )
+def test_message_of_config_error() -> None:
+    """A configuration's faults are a line each, and all of them the message."""
+    error = errors.ConfigError("one", "two")
+    assert (error.lines, str(error)) == (("one", "two"), "one\ntwo")
+
+
+def test_retry_after() -> None:
+    """A passing fault says after how many seconds to try again: 5, unless its source knows better."""
+    assert errors.CacheError("m").retry_after == 5
+    assert errors.RateLimited("m", retry_after=7.5).retry_after == 7.5
+
+
+def test_no_http() -> None:
+    """The exceptions import nothing: the HTTP answers to them stand in http/errors.py."""
+    tree = ast.parse(Path(errors.__file__).read_text("utf-8"))
+    modules = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert modules == ["__future__"]
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.Import)]

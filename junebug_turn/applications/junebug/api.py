@@ -8,31 +8,22 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
-from twisted.python.failure import Failure
-from twisted.web.http_headers import Headers
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 from twisted.web.server import Request
 
 from junebug_turn.applications.junebug.application import JunebugApplication
 from junebug_turn.applications.junebug.messages import OutboundRequest, message_to_json
-from junebug_turn.errors import INTERNAL, Answer, answer_for
-from junebug_turn.http.authentication import Authenticator, Guarded, RateLimit
+from junebug_turn.http.authentication import Authenticated, Authenticator
 from junebug_turn.http.deduplication import (
     IDEMPOTENCY_KEY,
     IDEMPOTENCY_WINDOW,
     Deduplication,
     read_idempotency_key,
 )
-from junebug_turn.http.json import (
-    line_of_json,
-    read_json,
-    translate,
-    within,
-    write_body,
-    write_json,
-)
+from junebug_turn.http.errors import envelope
+from junebug_turn.http.json import line_of_json, read_json, within, write_body, write_json
+from junebug_turn.http.rate_limit import RateLimit
 from junebug_turn.http.routing import Router
 from junebug_turn.messages.strictjson import MAX_DEPTH
 from junebug_turn.telemetry.metrics import Metrics
@@ -44,8 +35,7 @@ class JunebugApi:
     :param publishing: whether the broker takes messages now
     """
 
-    log = Logger()
-    to_json = staticmethod(Answer.envelope)
+    answer = staticmethod(envelope)
     router = Router()
 
     def __init__(
@@ -68,13 +58,8 @@ class JunebugApi:
 
     def resource(self) -> IResource:
         """What the site mounts at the base path."""
-        resource: IResource = Guarded(self.router.resource(), self._check, self.failed)
+        resource: IResource = Authenticated(self.router.resource(), self._authenticator, self._rate)
         return resource
-
-    def _check(self, headers: Headers) -> None:
-        # In this order: what a stranger sends takes nothing of the rate that clients have.
-        self._authenticator.check(headers)
-        self._rate.take()
 
     # Two routes, so that neither form is redirected to the other.
     @router.route("/messages", methods=["POST"])
@@ -134,11 +119,3 @@ class JunebugApi:
             "result": await self._application.status(message_id),
         }
         return write_json(request, 200, answer)
-
-    @router.handle_errors(Exception)
-    def failed(self, request: IRequest, failure: Failure) -> bytes:
-        """Answer with the envelope that the table of errors has for it."""
-        answer = answer_for(translate(failure, request.path))
-        if answer is INTERNAL:
-            self.log.failure("a request to the Junebug Message API failed", failure=failure)
-        return write_json(request, answer.status, self.to_json(answer), answer.headers)

@@ -5,29 +5,19 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Any
 
-import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
-from twisted.python.failure import Failure
-from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 from twisted.web.server import Request
 
 from junebug_turn.applications.turn.application import TurnApplication
 from junebug_turn.applications.turn.messages import OutboundRequest, errors_to_json
 from junebug_turn.applications.turn.signature import HEADER, verify
-from junebug_turn.errors import INTERNAL, RateLimited, answer_for
-from junebug_turn.http.authentication import Authenticator, Guarded, RateLimit
+from junebug_turn.http.authentication import Authenticated, Authenticator
 from junebug_turn.http.deduplication import Deduplication
-from junebug_turn.http.json import (
-    line_of_json,
-    read_json,
-    translate,
-    within,
-    write_body,
-    write_json,
-)
+from junebug_turn.http.errors import Answer
+from junebug_turn.http.json import line_of_json, read_json, within, write_body
+from junebug_turn.http.rate_limit import RateLimit
 from junebug_turn.http.routing import Router
 from junebug_turn.messages.strictjson import MAX_DEPTH
 from junebug_turn.telemetry.metrics import Metrics
@@ -43,8 +33,6 @@ class TurnApi:
     Once an answer was written the same bytes are a new message: a menu shown twice is ordinary.
     """
 
-    log = Logger()
-    to_json = staticmethod(errors_to_json)
     router = Router()
 
     def __init__(
@@ -68,8 +56,15 @@ class TurnApi:
 
     def resource(self) -> IResource:
         """What the site mounts at the base path."""
-        resource: IResource = Guarded(self.router.resource(), self._authenticator.check, self.failed)
+        resource: IResource = Authenticated(self.router.resource(), self._authenticator)
         return resource
+
+    @staticmethod
+    def answer(error: Answer) -> tuple[int, Any]:
+        """Return the status and the JSON of an error."""
+        # Turn takes any 4xx for the message's end, and comes again after a 5xx.
+        status = 503 if error.status == 429 else error.status
+        return status, errors_to_json(error)
 
     # Two routes, so that neither form is redirected to the other.
     @router.route("/messages", methods=["POST"])
@@ -101,14 +96,3 @@ class TurnApi:
             return line_of_json({"messages": [{"id": message.message_id}]})
 
         return within(options.request_timeout, self._clock, send())
-
-    @router.handle_errors(Exception)
-    def failed(self, request: IRequest, failure: Failure) -> bytes:
-        """Answer with what the table of errors has for it."""
-        answer = answer_for(translate(failure, request.path))
-        if failure.check(RateLimited):
-            # Turn takes any 4xx for the message's end, and comes again after a 5xx.
-            answer = attrs.evolve(answer, status=503)
-        if answer is INTERNAL:
-            self.log.failure("a request to the Turn Channels API failed", failure=failure)
-        return write_json(request, answer.status, self.to_json(answer), answer.headers)

@@ -12,7 +12,8 @@ from typing import Any
 from attrs import frozen
 
 from junebug_turn.applications.turn.interactive import render
-from junebug_turn.errors import Answer, InvalidBody
+from junebug_turn.errors import InvalidBody
+from junebug_turn.http.errors import Answer
 from junebug_turn.menus import Choice
 from junebug_turn.messages.vumi import (
     CLOSE,
@@ -167,7 +168,7 @@ def nested_status(event: Event, recipient: str | None) -> dict[str, Any]:
 
 
 def errors_to_json(answer: Answer) -> dict[str, Any]:
-    """An error as this API tells it."""
+    """Return the JSON of an error answer."""
     return {"errors": [{"type": answer.type, "message": answer.message}]}
 
 

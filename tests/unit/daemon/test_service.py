@@ -10,7 +10,8 @@ from twisted.internet.testing import MemoryReactorClock
 
 from junebug_turn.config.sources import load
 from junebug_turn.daemon.service import Daemon, make_service
-from junebug_turn.errors import BodyTooLarge, ConfigError, answer_for
+from junebug_turn.errors import BodyTooLarge, ConfigError
+from junebug_turn.http.errors import answer_for, envelope
 
 JUNEBUG = {
     "application": "junebug",
@@ -43,16 +44,16 @@ def test_both_on_one_port() -> None:
 
 
 def test_errors_before_routing() -> None:
-    """What is refused before an application is asked is told in the form of the application whose path it has."""
+    """What is refused before an application is asked is answered in the form of the application whose path it has."""
     (site,) = daemon(JUNEBUG, TURN)._sites.values()
     answer = answer_for(BodyTooLarge("x"))
     turn = {"errors": [{"type": "BodyTooLarge", "message": "x"}]}
     for path, told in (
-        ("turn/messages", turn),
-        ("channels/a/messages", answer.envelope()),
-        ("health", answer.envelope()),
+        (b"/turn/messages", (413, turn)),
+        (b"/channels/a/messages", envelope(answer)),
+        (b"/health", envelope(answer)),
     ):
-        assert site.find(path.encode().split(b"/"))[0].to_json(answer) == told
+        assert site.mounts.find(path)[0].answer(answer) == told
 
 
 def test_spellings_of_one_address() -> None:

@@ -1,4 +1,4 @@
-"""Credentials and the rate of requests."""
+"""Authentication by credentials, and the resource that only authenticated requests reach."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.web.http_headers import Headers
+from twisted.web.resource import Resource
+from twisted.web.test.requesthelper import DummyRequest
 
 from junebug_turn.config.guard_types import Credentials
 from junebug_turn.config.sources import load
 from junebug_turn.errors import RateLimited, Unauthorized
 from junebug_turn.http import authentication
-from junebug_turn.http.authentication import Authenticator, RateLimit
+from junebug_turn.http.authentication import Authenticated, Authenticator
+from junebug_turn.http.rate_limit import RateLimit
 from tests.support.configurations import FLAGS, faults, only
 
 CREDENTIALS = Credentials(("new-token", "old-token"), {"rapidpro": "pa:ss wörd", "other": "second"})
@@ -161,40 +164,45 @@ def test_wrong_option(value: str) -> None:
     assert "cret" not in line
 
 
-# The rate
+# The resource
 
 
-def refused(limit: RateLimit) -> float | None:
-    try:
-        limit.take()
-    except RateLimited as error:
-        return error.retry_after
-    return None
+class Inner(Resource):
+    """Counts the requests that reach it."""
+
+    isLeaf = True
+    count = 0
+
+    def render(self, request: Any) -> bytes:
+        self.count += 1
+        return b""
 
 
-def test_rate() -> None:
-    """A second's worth of requests is taken at once, then as many as the rate gives; it says when the next is."""
-    clock: Any = Clock()
-    limit = RateLimit(clock, 4)
-    assert [refused(limit) for _ in range(5)] == [None] * 4 + [0.25]
-    clock.advance(0.25)
-    assert refused(limit) is None
-    assert refused(limit) == 0.25
-    clock.advance(1000)
-    assert [refused(limit) for _ in range(5)] == [None] * 4 + [0.25]
+def request(token: str, *path: bytes) -> Any:
+    request = DummyRequest(list(path))
+    request.requestHeaders.setRawHeaders("Authorization", [f"Token {token}"])
+    return request
 
 
-def test_slow_rate() -> None:
-    """A rate below one a second takes one request at a time."""
-    clock: Any = Clock()
-    limit = RateLimit(clock, 0.1)
-    assert refused(limit) is None
-    assert refused(limit) == pytest.approx(10)
-    clock.advance(10.001)
-    assert refused(limit) is None
+def test_all_paths_are_behind_it() -> None:
+    """Without known credentials no request reaches the inner resource, whatever its path."""
+    inner = Inner()
+    resource = Authenticated(inner, Authenticator(CREDENTIALS))
+    for path in (b"", b"messages", b"nothing"):
+        with pytest.raises(Unauthorized):
+            resource.render(request("unknown", path))
+        resource.render(request("new-token", path))
+    assert inner.count == 3
 
 
-def test_no_rate() -> None:
-    """Without the option every request is taken."""
-    limit = RateLimit(Clock(), None)
-    assert [refused(limit) for _ in range(1000)] == [None] * 1000
+def test_strangers_take_nothing_of_the_rate() -> None:
+    """Only authenticated requests count for the rate limit, and what is over it doesn't reach the inner resource."""
+    inner = Inner()
+    resource = Authenticated(inner, Authenticator(CREDENTIALS), RateLimit(Clock(), 1))
+    for _ in range(3):
+        with pytest.raises(Unauthorized):
+            resource.render(request("unknown"))
+    resource.render(request("new-token"))
+    with pytest.raises(RateLimited):
+        resource.render(request("new-token"))
+    assert inner.count == 1

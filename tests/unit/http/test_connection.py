@@ -1,4 +1,4 @@
-"""What a client may send and how long it may take; in memory, with a clock of the test's own."""
+"""The bounds of a request's size and time; in memory, with a clock of the test's own."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import json
 from typing import Any
 
 import pytest
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
-from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
 
-from junebug_turn.http.connection_limits import MAX_LINGERING, Connections, client_of
-from junebug_turn.http.options import LimitOptions
-from junebug_turn.http.server import ApiSite, Mount, Root
+from junebug_turn.http.mounts import Mount
+from junebug_turn.http.server import ApiSite
 from junebug_turn.telemetry.metrics import Metrics
+from tests.support.http_harness import Client, make_site
 
 HEAD = b"POST /top HTTP/1.1\r\nHost: h\r\n"
 
@@ -33,48 +31,6 @@ class Length(Resource):
         return body
 
 
-class Client:
-    """A connection to a site in memory."""
-
-    def __init__(self, site: ApiSite, host: str = "192.0.2.1") -> None:
-        peer = IPv6Address("TCP", host, 1) if ":" in host else IPv4Address("TCP", host, 1)
-        self.transport = StringTransport(peerAddress=peer)
-        self.channel: Any = site.buildProtocol(peer)
-        self.channel.makeConnection(self.transport)
-
-    def send(self, data: bytes) -> None:
-        self.channel.dataReceived(data)
-
-    def trickle(self, clock: Clock, data: bytes, seconds: float) -> None:
-        """Send ``data`` byte by byte, ``seconds`` apart, while the server takes it."""
-        for number in range(len(data)):
-            if self.ended:
-                return
-            self.send(data[number : number + 1])
-            clock.advance(seconds)
-
-    @property
-    def ended(self) -> bool:
-        return bool(self.transport.disconnecting or self.transport.disconnected)
-
-    @property
-    def received(self) -> bytes:
-        return bytes(self.transport.value())
-
-    def refusal(self) -> tuple[int, str]:
-        """Status and type of the answer, which must be JSON."""
-        head, _, body = self.received.partition(b"\r\n\r\n")
-        assert b"Content-Type: application/json" in head
-        assert b"Connection: close" in head
-        assert self.ended
-        answer = json.loads(body)
-        assert answer["status"] == int(head.split(b" ")[1])
-        return answer["status"], answer["result"]["errors"][0]["type"]
-
-    def lose(self) -> None:
-        self.channel.connectionLost(Failure(ConnectionDone()))
-
-
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
@@ -83,11 +39,9 @@ def clock() -> Clock:
 def site(clock: Any, *, metrics: Metrics | None = None, **limits: Any) -> ApiSite:
     mounts = {
         "/top": Mount(Length(), "top"),
-        "/own": Mount(Length(), "own", lambda answer: {"own": answer.type}),
+        "/own": Mount(Length(), "own", lambda answer: (answer.status, {"own": answer.type})),
     }
-    made = ApiSite(Root(mounts), clock, limits=LimitOptions(**limits), metrics=metrics)
-    made.startFactory()
-    return made
+    return make_site(mounts, clock, metrics=metrics, **limits)
 
 
 def test_slow_headers(clock: Clock) -> None:
@@ -164,8 +118,7 @@ def test_our_own_time_is_not_the_client_s(clock: Clock) -> None:
         def render(self, request: Any) -> int:
             return 1
 
-    made = ApiSite(Root({"/top": Mount(Never())}), clock)  # type: ignore[arg-type]
-    client = Client(made)
+    client = Client(make_site({"/top": Mount(Never())}, clock))
     client.send(HEAD + b"Content-Length: 0\r\n\r\n")
     clock.advance(10_000)
     assert not client.ended
@@ -201,6 +154,29 @@ def test_times_that_grow_shorter(clock: Clock) -> None:
     assert b"408" not in client.received
     clock.advance(1)
     assert b"408" in client.received
+
+
+def test_next_request_while_one_is_handled(clock: Clock) -> None:
+    """A pipelined request that is handled for long has no deadline, also when more input comes meanwhile."""
+    handled: list[Any] = []
+
+    class Later(Resource):
+        isLeaf = True
+
+        def render(self, request: Any) -> int:
+            handled.append(request)
+            return NOT_DONE_YET
+
+    client = Client(make_site({"/top": Mount(Later())}, clock))
+    client.send((HEAD + b"Content-Length: 0\r\n\r\n") * 2)
+    handled[0].finish()
+    assert len(handled) == 2
+    client.send(HEAD)
+    clock.advance(10_000)
+    assert not client.ended
+    handled[1].finish()
+    assert client.received.count(b"HTTP/1.1 200 OK") == 2
+    assert b"408" not in client.received
 
 
 def test_pipelined_requests(clock: Clock) -> None:
@@ -299,72 +275,3 @@ def test_refusals_are_counted(clock: Clock) -> None:
 
     for connector in ("own", ""):
         assert [count(status, connector) for status in ("413", "408", "431")] == [2, 1, 1]
-
-
-def test_connections_in_all(clock: Clock) -> None:
-    """A connection over max_connections gets a 503 with Retry-After at once; one that ends makes room."""
-    made = site(clock, max_connections=2)
-    first, second, third = (Client(made, f"192.0.2.{n}") for n in range(3))
-    assert not first.ended
-    assert not second.ended
-    assert third.refusal() == (503, "TooManyConnections")
-    assert b"Retry-After: 5" in third.received
-    third.lose()
-    first.lose()
-    assert not Client(made, "192.0.2.9").ended
-    assert made.connections.open == 2
-
-
-def test_connections_of_one_client(clock: Clock) -> None:
-    """One client has max_connections_per_client; for IPv6 its /64 counts, and mapped addresses are IPv4 ones."""
-    made = site(clock, max_connections_per_client=1)
-    assert not Client(made, "192.0.2.1").ended
-    assert Client(made, "192.0.2.1").ended
-    assert Client(made, "::ffff:192.0.2.1").ended
-    assert not Client(made, "192.0.2.2").ended
-    assert not Client(made, "2001:db8::1").ended
-    assert Client(made, "2001:db8::ffff:1").ended
-    assert not Client(made, "2001:db8:0:1::1").ended
-
-
-def test_clients_behind_a_socket_file(clock: Clock) -> None:
-    """Connections to a socket file have no address and only count in all."""
-    assert client_of(UNIXAddress(None)) is None
-    connections = Connections(clock, 2, 1)  # type: ignore[arg-type]
-    connections.leave(connections.enter(UNIXAddress(None)))
-    assert connections.enter(UNIXAddress(None)) is None
-    assert connections.enter(UNIXAddress(None)) is None
-    assert connections.open == 2
-
-
-def test_refused_connections_don_t_pile_up(clock: Clock) -> None:
-    """Only so many refused connections may wait to be read; further ones are cut without an answer."""
-    made = site(clock, max_connections=1)
-    clients = [Client(made, f"192.0.2.{n}") for n in range(MAX_LINGERING + 2)]
-    assert clients[MAX_LINGERING].received
-    assert clients[MAX_LINGERING + 1].received == b""
-    assert clients[MAX_LINGERING + 1].transport.disconnected
-    for client in clients:
-        client.lose()
-    assert (made.connections.open, made.connections.lingering) == (0, 0)
-
-
-def test_refused_connections_are_logged_once(clock: Clock) -> None:
-    """Refused connections are told once a minute, with their number."""
-    events: list[LogEvent] = []
-    globalLogPublisher.addObserver(events.append)
-    try:
-        made = site(clock, max_connections=1)
-        for _ in range(11):
-            Client(made)
-        clock.advance(60)
-        Client(made)
-    finally:
-        globalLogPublisher.removeObserver(events.append)
-    lines = [event for event in events if event.get("option") == "max_connections"]
-    assert [event["count"] for event in lines] == [1, 10]
-
-
-def test_no_http2(clock: Clock) -> None:
-    """Over TLS only HTTP/1.1 can be negotiated."""
-    assert site(clock).acceptableProtocols() == [b"http/1.1"]

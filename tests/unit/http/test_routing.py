@@ -12,18 +12,15 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs
-from twisted.python.failure import Failure
-from twisted.web.server import Request, Site
-from werkzeug.exceptions import HTTPException
+from twisted.web.server import Request
 
+from junebug_turn.errors import CacheError
+from junebug_turn.http.mounts import Mount
 from junebug_turn.http.routing import Router
 from tests.support.daemon import until
+from tests.support.http_harness import make_site
 
 reactor: Any = _reactor
-
-
-class Fault(Exception):
-    """What an endpoint or a handler raises."""
 
 
 class Api:
@@ -54,32 +51,28 @@ class Api:
 
     @router.route("/fails", methods=["GET"])
     def fails(self, request: Request) -> bytes:
-        raise Fault(self.name)
+        raise CacheError("at once")
 
-    @router.route("/fails-twice", methods=["GET"])
-    async def fails_twice(self, request: Request) -> bytes:
+    @router.route("/fails-later", methods=["GET"])
+    async def fails_later(self, request: Request) -> bytes:
         await deferLater(reactor, 0)
-        raise ValueError("no handler is for this")
+        raise CacheError("later")
 
-    @router.handle_errors(HTTPException)
-    def http_error(self, request: Request, failure: Failure) -> bytes:
-        request.setResponseCode(failure.value.code)
-        return b"http error"
-
-    @router.handle_errors(Fault)
-    async def fault(self, request: Request, failure: Failure) -> bytes:
-        await deferLater(reactor, 0)
-        request.setResponseCode(503)
-        return f"fault of {failure.value}".encode()
+    @router.route("/bug", methods=["GET"])
+    async def bug(self, request: Request) -> bytes:
+        raise ValueError("secret")
 
 
 class Server:
     def __init__(self) -> None:
         self.api, self.other = Api("one"), Api("other")
         self.ports = [
-            reactor.listenTCP(0, Site(api.router.resource()), interface="127.0.0.1")
+            reactor.listenTCP(0, make_site({"": self.mount(api)}, reactor), interface="127.0.0.1")
             for api in (self.api, self.other)
         ]
+
+    def mount(self, api: Api) -> Mount:
+        return Mount(api.router.resource(), answer=lambda error: (error.status, [api.name, error.message]))
 
     async def request(self, method: str, path: str, at: int = 0) -> tuple[int, str]:
         url = f"http://127.0.0.1:{self.ports[at].getHost().port}{path}"
@@ -108,9 +101,11 @@ async def test_nothing_there(server: Server) -> None:
     """A path or a method without a route is refused each time, also next to one that was found."""
     for _ in range(2):
         assert (await server.request("POST", "/messages"))[0] == 200
-        assert await server.request("GET", "/messages") == (405, "http error")
-        assert await server.request("POST", "/nothing") == (404, "http error")
-        assert await server.request("POST", "/%ff") == (404, "http error")
+        assert await server.request("GET", "/messages") == (405, '["one","/messages takes POST only"]\n')
+        assert await server.request("POST", "/nothing") == (404, '["one","there is nothing at /nothing"]\n')
+        # No redirect to the route without the slash.
+        assert (await server.request("POST", "/messages/"))[0] == 404
+        assert (await server.request("POST", "/%ff"))[0] == 404
 
 
 @pytest_twisted.ensureDeferred
@@ -118,23 +113,22 @@ async def test_parts_of_a_path(server: Server) -> None:
     """A route with a variable part gets that of each request, and none of them is kept."""
     for item in ("a", "b", "a"):
         assert await server.request("GET", f"/items/{item}") == (200, f"one item {item}")
-    resource = server.ports[0].factory.resource
+    mount, _ = server.ports[0].factory.mounts.find(b"/")
     assert await server.request("POST", "/messages") == (200, "one messages")
-    assert list(resource._found) == [(b"POST", b"messages")]
+    assert list(mount.resource._found) == [(b"POST", b"messages")]
 
 
 @pytest_twisted.ensureDeferred
 async def test_failures(server: Server) -> None:
-    """An endpoint's failure is answered by the handler for it; without one it is the request's own affair."""
-    assert await server.request("GET", "/fails") == (503, "fault of one")
-    status, text = await server.request("GET", "/fails-twice")
-    assert status == 500
-    assert "no handler" not in text
+    """An exception of an endpoint, at once or later, is answered by the request, in the form of its mount."""
+    assert await server.request("GET", "/fails") == (503, '["one","at once"]\n')
+    assert await server.request("GET", "/fails-later", at=1) == (503, '["other","later"]\n')
+    assert await server.request("GET", "/bug") == (500, '["one","internal server error"]\n')
 
 
 @pytest_twisted.ensureDeferred
 async def test_client_goes_away(server: Server) -> None:
-    """What is done for a client that goes away is cancelled, and nobody hears of it."""
+    """The work for a client that goes away is cancelled, and nothing is logged."""
     with capturedLogs() as logs:
         asked = ensureDeferred(server.request("GET", "/slow")).addErrback(lambda failure: failure.type)
         await until(lambda: server.api.waiting)
@@ -154,8 +148,14 @@ async def test_nothing_left_for_the_collector(server: Server) -> None:
         for _ in range(20):
             await server.request("POST", "/messages")
             await server.request("GET", "/items/a")
+            await server.request("GET", "/fails")
+            await server.request("GET", "/nothing")
         gc.collect()
-        left = [found for found in gc.garbage if isinstance(found, Request)]
+        requests = [found for found in gc.garbage if isinstance(found, Request)]
+        # Others are of earlier tests.
+        left = [
+            found for found in requests if found.path in (b"/messages", b"/items/a", b"/fails", b"/nothing")
+        ]
     finally:
         gc.set_debug(0)
         gc.garbage.clear()

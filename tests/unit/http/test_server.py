@@ -1,4 +1,4 @@
-"""The HTTP server: routing, errors, limits, draining; over real sockets."""
+"""The HTTP server: draining, the access log and the refusal of a client that sends; over real sockets."""
 
 from __future__ import annotations
 
@@ -12,52 +12,39 @@ import pytest_twisted
 import treq
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from junebug_turn.http.admin.health import Health
-from junebug_turn.http.options import LimitOptions
-from junebug_turn.http.server import ApiSite, Mount, Root
+from junebug_turn.http.mounts import Mount
+from tests.support.http_harness import make_site
 
 reactor: Any = _reactor
 
-MAX_BODY = 100_000
 
-
-class Echo(Resource):
-    """Answers with where it was found and the body's length; ``/bug`` raises, ``/hold`` waits to be let go."""
+class Held(Resource):
+    """Answers at once, but at ``/hold`` waits to be let go."""
 
     isLeaf = True
 
-    def __init__(self, name: str) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.name = name
         self.held: list[IRequest] = []
 
     def render(self, request: IRequest) -> Any:
-        if request.postpath == [b"bug"]:
-            raise RuntimeError("secret detail")
         if request.postpath == [b"hold"]:
             self.held.append(request)
             return NOT_DONE_YET
-        rest = b"/".join(request.postpath).decode()
-        return json.dumps([self.name, rest, len(request.content.read())]).encode()
+        return b"{}"
 
 
 class Server:
     def __init__(self) -> None:
-        self.demo, self.top = Echo("demo"), Echo("top")
-        self.components = {"amqp": {"ok": True, "connected": True}}
-        resources = {
-            "/channels/demo": self.demo,
-            "/health": Health(lambda: self.components),
-            "/top": self.top,
-        }
-        mounts = {path: Mount(resource) for path, resource in resources.items()}
-        self.site = ApiSite(Root(mounts), reactor, limits=LimitOptions(max_body_size=MAX_BODY))
+        self.top = Held()
+        self.site = make_site({"/top": Mount(self.top)}, reactor, max_body_size=100_000)
         self.port = reactor.listenTCP(0, self.site, interface="127.0.0.1")
         self.number = self.port.getHost().port
         self.url = f"http://127.0.0.1:{self.number}"
@@ -97,120 +84,6 @@ def assert_envelope(answer: tuple[int, Any, dict[str, str]], status: int, descri
     assert headers["content-type"] == "application/json"
     (error,) = body["result"]["errors"]
     assert set(error) == {"type", "message"}
-
-
-@pytest_twisted.ensureDeferred
-async def test_longest_prefix(server: Server) -> None:
-    """A request goes to what is mounted at the longest prefix of its path."""
-    assert (await server.request("POST", "/channels/demo/messages", data=b"abc"))[1] == [
-        "demo",
-        "messages",
-        3,
-    ]
-    assert (await server.request("POST", "/channels/demo/messages/"))[1] == ["demo", "messages/", 0]
-    assert (await server.request("POST", "/top"))[1] == ["top", "", 0]
-
-
-@pytest.mark.parametrize(
-    ("path", "description"),
-    [
-        ("/", "not found"),
-        ("/nothing", "not found"),
-        ("/channels", "not found"),
-        ("/channels/other/messages", "channel not found"),
-        ("/channels/demo2/messages", "channel not found"),
-        ("/%ff%fe", "not found"),
-        ("/channels/%ff/messages", "not found"),
-        ("/health/more", "not found"),
-        ("//channels/demo/messages", "not found"),
-    ],
-)
-@pytest_twisted.ensureDeferred
-async def test_unknown_paths(server: Server, path: str, description: str) -> None:
-    """A channel that isn't configured and any other unknown path is a 404 in the envelope, never HTML."""
-    assert_envelope(await server.request("POST", path), 404, description)
-
-
-@pytest_twisted.ensureDeferred
-async def test_a_bug_is_a_500_that_tells_nothing(server: Server) -> None:
-    """An exception that nobody foresaw is answered by the envelope, without detail, and the server goes on."""
-    answer = await server.request("POST", "/top/bug")
-    assert_envelope(answer, 500, "internal server error")
-    assert "secret" not in json.dumps(answer[1])
-    assert (await server.request("POST", "/top"))[0] == 200
-
-
-@pytest_twisted.ensureDeferred
-async def test_any_content_type(server: Server) -> None:
-    """A body is taken under any Content-Type, also where Twisted would refuse it as a malformed form."""
-    for content_type in (
-        "application/json",
-        "text/plain",
-        "application/x-www-form-urlencoded",
-        "multipart/form-data",
-        "?",
-    ):
-        answer = await server.request("POST", "/top/x", data=b"{}", headers={"Content-Type": content_type})
-        assert answer[1] == ["top", "x", 2]
-
-
-@pytest_twisted.ensureDeferred
-async def test_health(server: Server) -> None:
-    """/health is one body that both old forms can read: 200 when all is well, 500 when something is not."""
-    status, body, _ = await server.request("GET", "/health")
-    assert status == 200
-    assert body == {
-        "health": "ok",
-        "components": {"amqp": {"ok": True, "connected": True}},
-        "status": 200,
-        "code": "OK",
-        "description": "health ok",
-        "result": {"amqp": {"ok": True, "connected": True}},
-    }
-    server.components["amqp"]["ok"] = False
-    status, body, _ = await server.request("GET", "/health")
-    assert (status, body["status"], body["health"], body["description"]) == (500, 500, "down", "health down")
-    assert (await server.request("HEAD", "/health"))[0] == 500
-
-
-@pytest_twisted.ensureDeferred
-async def test_health_takes_get_only(server: Server) -> None:
-    """A wrong method is a 405 in the envelope that says which are right."""
-    answer = await server.request("POST", "/health")
-    assert_envelope(answer, 405, "method not allowed")
-    assert answer[2]["allow"] == "GET, HEAD"
-
-
-@pytest_twisted.ensureDeferred
-async def test_body_at_the_limit(server: Server) -> None:
-    """A body of just the limit is taken."""
-    assert (await server.request("POST", "/top", data=b"x" * MAX_BODY))[1] == ["top", "", MAX_BODY]
-
-
-@pytest_twisted.ensureDeferred
-async def test_announced_body_over_the_limit(server: Server) -> None:
-    """A body that is announced as over the limit is refused before it is sent."""
-    head = b"POST /top HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (10**9)
-    answer = await server.raw(head)
-    assert answer.startswith(b"HTTP/1.1 413 ")
-    assert json.loads(answer.partition(b"\r\n\r\n")[2])["result"]["errors"][0]["type"] == "BodyTooLarge"
-
-
-@pytest_twisted.ensureDeferred
-async def test_client_that_sends_on_reads_its_refusal(server: Server) -> None:
-    """A client that sends its large body without waiting can still read the 413."""
-    head = b"POST /top HTTP/1.1\r\nHost: h\r\nContent-Length: 3000000\r\n\r\n"
-    answer = await server.raw(head, b"x" * 3_000_000)
-    assert answer.startswith(b"HTTP/1.1 413 ")
-
-
-@pytest_twisted.ensureDeferred
-async def test_chunked_body_over_the_limit(server: Server) -> None:
-    """A body that doesn't say its length is refused as soon as it passes the limit."""
-    head = b"POST /top HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
-    chunk = b"%x\r\n%s\r\n" % (50_000, b"x" * 50_000)
-    answer = await server.raw(head, chunk, chunk, b"1\r\nx\r\n")
-    assert answer.startswith(b"HTTP/1.1 413 ")
 
 
 async def _until(condition: Any) -> None:
@@ -258,13 +131,26 @@ async def test_drain_when_idle(server: Server) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_access_log(server: Server) -> None:
-    """An answered request is told of at debug, by method, path and status, without its query."""
+    """An answered request is logged at debug, by method, path and status, without its query."""
     events: list[Any] = []
     globalLogPublisher.addObserver(events.append)
     try:
-        await server.request("POST", "/channels/demo/messages?token=s3cret", data=b"abc")
+        await server.request("POST", "/top/messages?token=s3cret", data=b"abc")
     finally:
         globalLogPublisher.removeObserver(events.append)
     (event,) = [event for event in events if "status" in event]
     assert event["log_level"] is LogLevel.debug
-    assert formatEvent(event).endswith(" POST /channels/demo/messages: 200")
+    assert formatEvent(event).endswith(" POST /top/messages: 200")
+
+
+@pytest_twisted.ensureDeferred
+async def test_client_that_sends_on_reads_its_refusal(server: Server) -> None:
+    """A client that sends its large body without waiting can still read the 413."""
+    head = b"POST /top HTTP/1.1\r\nHost: h\r\nContent-Length: 3000000\r\n\r\n"
+    answer = await server.raw(head, b"x" * 3_000_000)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+def test_no_http2() -> None:
+    """Over TLS only HTTP/1.1 can be negotiated."""
+    assert make_site({}, Clock()).acceptableProtocols() == [b"http/1.1"]

@@ -17,7 +17,8 @@ from junebug_turn.applications.turn.messages import (
     inbound_to_json,
     nested_status,
 )
-from junebug_turn.errors import InvalidBody, answer_for
+from junebug_turn.errors import InvalidBody
+from junebug_turn.http.errors import answer_for
 from junebug_turn.menus import Choice, Menu
 from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import TRANSPORT_TYPES, Event, Message

@@ -1,0 +1,66 @@
+"""The paths of an HTTP server: the resource that is mounted at each, and the form of its error answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from attrs import frozen
+from twisted.web.resource import IResource, Resource
+
+from junebug_turn.errors import ChannelNotFound, NotFound
+from junebug_turn.http.errors import Answer, envelope
+
+
+@frozen
+class Mount:
+    """A resource that has a path, with all paths below it.
+
+    :ivar connector: the connector of its application, for the metrics; empty for a resource of the daemon
+    :ivar answer: returns the HTTP status and the JSON of an error, in the form of the resource's API
+    """
+
+    resource: IResource
+    connector: str = ""
+    answer: Callable[[Answer], tuple[int, Any]] = envelope
+
+
+class Mounts:
+    """The mounts of one server.
+
+    :param mounts: path, as ``/channels/demo`` or the empty string -> mount
+    """
+
+    def __init__(self, mounts: Mapping[str, Mount]) -> None:
+        self._mounts = {tuple(path.encode("utf-8").split(b"/")[1:]): mounts[path] for path in mounts}
+        self._lengths = sorted({len(segments) for segments in self._mounts}, reverse=True)
+        self._unknown = Mount(_UnknownPath())
+
+    def find(self, path: bytes) -> tuple[Mount, list[bytes]]:
+        """Return the mount with the longest prefix of a path, and the segments of the path below it.
+
+        :param path: the path of a request, percent-encoded, without its query
+        """
+        segments = [unquote_to_bytes(segment) for segment in path[1:].split(b"/")]
+        for length in self._lengths:
+            mount = self._mounts.get(tuple(segments[:length]))
+            if mount is not None:
+                return mount, segments[length:]
+        return self._unknown, segments
+
+
+class _UnknownPath(Resource):
+    """The resource of all paths without a mount."""
+
+    isLeaf = True
+
+    def render(self, request: Any) -> Any:
+        """Answer 404.
+
+        :raises NotFound: always
+        """
+        first, *others = (segment.decode("utf-8") for segment in request.postpath)
+        if first == "channels" and others:
+            raise ChannelNotFound(f"there is no channel {others[0]} here")
+        raise NotFound(f"there is nothing at /{'/'.join((first, *others))}")

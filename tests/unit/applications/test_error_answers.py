@@ -1,0 +1,232 @@
+"""The errors of each face: whatever their source, they have the form of the face whose path was asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from attrs import define
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
+from twisted.web.server import Request
+
+from junebug_turn.applications.turn.signature import HEADER, sign
+from junebug_turn.config.guard_types import Credentials
+from junebug_turn.config.sources import load
+from junebug_turn.daemon.build import assemble
+from junebug_turn.http.authentication import Authenticated, Authenticator
+from junebug_turn.http.json import read_json
+from junebug_turn.http.mounts import Mount
+from junebug_turn.http.rate_limit import RateLimit
+from junebug_turn.http.routing import Router
+from junebug_turn.http.server import ApiSite
+from tests.support.http_harness import Client, Response, make_site
+
+TOKEN, SECRET = "a-token", "hm4c"
+LIMITS = {"max_body_size": 1000, "header_timeout": 20, "body_timeout": 60}
+OPTIONS = {"http_bind": "127.0.0.1:8080", "api_auth": {"tokens": [TOKEN]}, "rate_limit": 0.01}
+JUNEBUG = {
+    "application": "junebug",
+    "connector_name": "sms",
+    "base_url_path": "/channels/sms",
+    "mo_message_url": "http://rapidpro/inbound",
+    "default_from_addr": "8110",
+    **OPTIONS,
+}
+TURN = {
+    "application": "turn",
+    "connector_name": "ussd",
+    "vumi_api_path": "/turn",
+    "default_from_addr": "8110",
+    "auth_token": "t0ken",
+    "turn_hmac_secret": SECRET,
+    **OPTIONS,
+}
+
+
+@define
+class Face:
+    """An API on a server in memory.
+
+    :ivar body: a request that its ``/messages`` takes
+    :ivar check: asserts that the JSON of an error has the face's form; returns the error's type
+    :ivar break_down: has the next request that is taken meet a bug
+    :ivar statuses: where the face has another status for an error than the others
+    """
+
+    site: ApiSite
+    clock: Clock
+    path: str
+    body: bytes
+    check: Callable[[int, Any], str]
+    break_down: Callable[[], None]
+    statuses: dict[int, int]
+
+    def ask(self, method: str, path: str, body: bytes = b"", token: str = TOKEN) -> Response:
+        client = Client(self.site)
+        signed = {HEADER.replace("-", "_"): sign(SECRET.encode(), body).decode()}
+        client.request(method, self.path + path, body, Authorization=f"Token {token}", **signed)
+        return client.response()
+
+
+class OwnApi:
+    """An API of this test's own."""
+
+    router = Router()
+    broken = False
+
+    @router.route("/messages", methods=["POST"])
+    async def messages(self, request: Request) -> bytes:
+        content: Any = request.content
+        read_json(content.read())
+        if self.broken:
+            raise RuntimeError("secret detail")
+        return b"{}"
+
+
+def own() -> Face:
+    api, clock = OwnApi(), Clock()
+    timer: Any = clock
+    resource = Authenticated(
+        api.router.resource(), Authenticator(Credentials((TOKEN,), {})), RateLimit(timer, 0.01)
+    )
+    mount = Mount(resource, "own", lambda error: (error.status, {"own": error.type, "text": error.message}))
+
+    def check(status: int, value: Any) -> str:
+        assert list(value) == ["own", "text"]
+        return str(value["own"])
+
+    site = make_site({"/own": mount}, clock, **LIMITS)
+    return Face(site, clock, "/own", b"{}", check, lambda: setattr(api, "broken", True), {})
+
+
+def _assembled(connector: str, path: str, body: Any, check: Any, statuses: dict[int, int]) -> Face:
+    reactor = MemoryReactorClock()
+    limits = {f"limits_{name}": str(value) for name, value in LIMITS.items()}
+    flags = {"applications": json.dumps([JUNEBUG, TURN]), **limits}
+    parts = assemble(reactor, load(flags, {}))
+    (site,) = parts.sites.values()
+
+    async def fail(*args: Any) -> None:
+        raise RuntimeError("secret detail")
+
+    def break_down() -> None:
+        parts.caches[connector].store_outbound = fail  # type: ignore[method-assign]
+
+    return Face(site, reactor, path, json.dumps(body).encode(), check, break_down, statuses)
+
+
+def junebug() -> Face:
+    def check(status: int, value: Any) -> str:
+        assert list(value) == ["status", "code", "description", "result"]
+        assert value["status"] == status
+        (error,) = value["result"]["errors"]
+        assert list(error) == ["type", "message"]
+        return str(error["type"])
+
+    return _assembled("sms", "/channels/sms", {"to": "+27123", "content": "c"}, check, {})
+
+
+def turn() -> Face:
+    def check(status: int, value: Any) -> str:
+        assert list(value) == ["errors"]
+        (error,) = value["errors"]
+        assert list(error) == ["type", "message"]
+        return str(error["type"])
+
+    body = {"to": "+27123", "turn": {"type": "text", "text": {"body": "c"}}}
+    return _assembled("ussd", "/turn", body, check, {429: 503})
+
+
+@pytest.fixture(params=[junebug, turn, own], ids=["junebug", "turn", "own"])
+def face(request: pytest.FixtureRequest) -> Face:
+    made: Face = request.param()
+    return made
+
+
+def unknown_path(face: Face) -> Response:
+    return face.ask("POST", "/nothing")
+
+
+def wrong_method(face: Face) -> Response:
+    return face.ask("PUT", "/messages")
+
+
+def unauthorized(face: Face) -> Response:
+    return face.ask("POST", "/messages", face.body, token="another")
+
+
+def not_utf8(face: Face) -> Response:
+    return face.ask("POST", "/%ff")
+
+
+def body_not_json(face: Face) -> Response:
+    return face.ask("POST", "/messages", b"{")
+
+
+def body_too_large(face: Face) -> Response:
+    return face.ask("POST", "/messages", b"x" * 1001)
+
+
+def headers_too_large(face: Face) -> Response:
+    client = Client(face.site)
+    client.send(f"POST {face.path} HTTP/1.1\r\nX: {'y' * 20_000}\r\n".encode())
+    return client.response()
+
+
+def not_http(face: Face) -> Response:
+    client = Client(face.site)
+    client.send(f"POST {face.path} HTTP/1.1\r\nno colon\r\n\r\n".encode())
+    return client.response()
+
+
+def too_slow(face: Face) -> Response:
+    client = Client(face.site)
+    client.send(f"POST {face.path}/messages HTTP/1.1\r\nContent-Length: 9\r\n\r\n".encode())
+    face.clock.pump([1] * 60)
+    return client.response()
+
+
+def too_often(face: Face) -> Response:
+    face.ask("POST", "/messages", b"{")
+    return face.ask("POST", "/messages", b"{")
+
+
+def bug(face: Face) -> Response:
+    face.break_down()
+    return face.ask("POST", "/messages", face.body)
+
+
+def shutting_down(face: Face) -> Response:
+    face.site.drain()
+    return face.ask("POST", "/messages", face.body)
+
+
+@pytest.mark.parametrize(
+    ("source", "status", "kind"),
+    [
+        (unknown_path, 404, "NotFound"),
+        (not_utf8, 404, "NotFound"),
+        (wrong_method, 405, "MethodNotAllowed"),
+        (unauthorized, 401, "Unauthorized"),
+        (body_not_json, 400, "JsonDecodeError"),
+        (body_too_large, 413, "BodyTooLarge"),
+        (headers_too_large, 431, "HeadersTooLarge"),
+        (not_http, 400, "BadRequest"),
+        (too_slow, 408, "RequestTimeout"),
+        (too_often, 429, "RateLimited"),
+        (bug, 500, "InternalServerError"),
+        (shutting_down, 503, "ShuttingDown"),
+    ],
+)
+def test_form(face: Face, source: Callable[[Face], Response], status: int, kind: str) -> None:
+    """An error of any source has the form of the face that was asked, with the same type and headers in all faces."""
+    response = source(face)
+    assert response.status == face.statuses.get(status, status)
+    assert face.check(response.status, response.body) == kind
+    assert ("retry-after" in response.headers) == (status in (429, 503))
+    assert ("www-authenticate" in response.headers) == (status == 401)
+    assert ("allow" in response.headers) == (status == 405)
+    assert "secret" not in json.dumps(response.body)

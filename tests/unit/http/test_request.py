@@ -1,0 +1,132 @@
+"""Requests: their bodies, and the answers to exceptions; in memory."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
+from junebug_turn.errors import InvalidBody
+from junebug_turn.http.mounts import Mount
+from tests.support.http_harness import Client, make_site
+
+MAX_BODY = 1000
+
+
+class Length(Resource):
+    """Answers with the body's length; raises the exception that it has."""
+
+    isLeaf = True
+    error: Exception | None = None
+
+    def render(self, request: Any) -> Any:
+        if self.error is not None:
+            raise self.error
+        body = json.dumps(len(request.content.read())).encode()
+        request.setHeader("content-type", "application/json")
+        request.setHeader("content-length", str(len(body)))
+        return body
+
+
+@pytest.fixture
+def resource() -> Length:
+    return Length()
+
+
+@pytest.fixture
+def client(resource: Length) -> Client:
+    return Client(make_site({"/top": Mount(resource)}, Clock(), max_body_size=MAX_BODY))
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["application/json", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "?"],
+)
+def test_any_content_type(client: Client, content_type: str) -> None:
+    """A body is taken under any Content-Type, also where Twisted would refuse it as a malformed form."""
+    client.request("POST", "/top", b"{}", content_type=content_type)
+    assert client.response().body == 2
+
+
+def test_body_at_the_limit(client: Client) -> None:
+    """A body of just the limit is taken."""
+    client.request("POST", "/top", b"x" * MAX_BODY)
+    assert client.response().body == MAX_BODY
+
+
+def test_announced_body_over_the_limit(client: Client) -> None:
+    """A body that is announced as over the limit is refused before it is sent."""
+    client.send(b"POST /top HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 1001\r\n\r\n")
+    assert client.refusal() == (413, "BodyTooLarge")
+    assert client.response().line == "HTTP/1.1 413 Request Entity Too Large"
+
+
+def test_chunked_body_over_the_limit(client: Client) -> None:
+    """A body that doesn't say its length is refused as soon as it passes the limit."""
+    client.send(b"POST /top HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(2):
+        client.send(b"%x\r\n%s\r\n" % (MAX_BODY // 2, b"x" * (MAX_BODY // 2)))
+    assert client.received == b""
+    client.send(b"1\r\nx\r\n")
+    assert client.refusal() == (413, "BodyTooLarge")
+
+
+def test_bug(client: Client, resource: Length) -> None:
+    """A bug is logged once with its traceback, its answer has no details, and the server goes on."""
+    resource.error = RuntimeError("secret detail")
+    with capturedLogs() as events:
+        client.request("POST", "/top")
+    response = client.response()
+    assert (response.status, response.body["description"]) == (500, "internal server error")
+    assert "secret" not in client.received.decode()
+    (event,) = [event for event in events if event["log_level"] is LogLevel.critical]
+    assert event["log_failure"].value is resource.error
+    assert "in render" in event["log_failure"].getTraceback()
+    resource.error = None
+    client.transport.clear()
+    client.request("POST", "/top", b"abc")
+    assert client.response().body == 3
+
+
+def test_known_errors_are_not_logged(client: Client, resource: Length) -> None:
+    """An exception of the table of errors is the client's affair: it is answered, and not logged."""
+    resource.error = InvalidBody("u'to' is wrong")
+    with capturedLogs() as events:
+        client.request("POST", "/top")
+    assert client.response().body["result"] == {
+        "errors": [{"type": "invalid_body", "message": "u'to' is wrong"}]
+    }
+    assert not [event for event in events if event["log_level"] > LogLevel.info]
+
+
+def test_answer_to_head(client: Client, resource: Length) -> None:
+    """The answer to HEAD has the error's status and headers, and no body."""
+    resource.error = InvalidBody("x")
+    client.send(b"HEAD /top HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert client.received.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert client.received.endswith(b"\r\n\r\n")
+
+
+def test_failure_after_render(client: Client, monkeypatch: pytest.MonkeyPatch, resource: Length) -> None:
+    """An exception that a resource meets later has the same answer, written by the same method."""
+    requests: list[Any] = []
+
+    def later(request: Any) -> Any:
+        requests.append(request)
+        return NOT_DONE_YET
+
+    monkeypatch.setattr(resource, "render", later)
+    client.request("POST", "/top")
+    assert client.received == b""
+    try:
+        raise InvalidBody("later")
+    except InvalidBody:
+        from twisted.python.failure import Failure
+
+        requests[0].processingFailed(Failure())
+    assert (client.response().status, client.ended) == (400, False)
