@@ -73,10 +73,10 @@ clean: ## remove everything that the commands made
 
 # The tests start private servers: RabbitMQ and Redis must be installed, nothing of them need run.
 broker: $(READY)
-	@$(BIN)/python -m tools.servers.rabbitmq
+	@$(BIN)/python -m tools.servers.installed rabbitmq-server
 
 redis: $(READY)
-	@$(BIN)/python -m tools.servers.redis
+	@$(BIN)/python -m tools.servers.installed redis-server
 
 $(READY): requirements.lock setup.cfg pyproject.toml
 	@command -v $(PYTHON) >/dev/null || tools/servers/install-system.sh python3 python3-venv

@@ -16,8 +16,9 @@ from pika.adapters.blocking_connection import BlockingChannel, BlockingConnectio
 from twisted.logger import globalLogPublisher
 
 from tests.support.leaks import LEAKS
-from tests.support.receiver import Receiver
-from tools.servers.rabbitmq import NodeError, RabbitNode
+from tools.servers.process import ProcessError
+from tools.servers.rabbitmq import RabbitNode
+from tools.servers.receiver import Receiver
 
 hypothesis.settings.register_profile("default", deadline=2000, print_blob=True)
 # A shared machine pauses as it likes: there a deadline tells of the neighbours, not of the code.
@@ -47,7 +48,7 @@ def _no_leaks() -> Iterator[None]:
 def _started(node: RabbitNode) -> RabbitNode:
     try:
         node.start()
-    except NodeError as error:
+    except ProcessError as error:
         pytest.fail(str(error), pytrace=False)
     return node
 
@@ -60,7 +61,7 @@ def rabbitmq() -> Iterator[RabbitNode]:
     """
     node = _started(RabbitNode())
     yield node
-    node.stop()
+    node.close()
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def private_rabbitmq() -> Iterator[Callable[[], RabbitNode]]:
 
     yield make
     for node in nodes:
-        node.stop()
+        node.close()
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 from tests.support.daemon import Running, running
-from tests.support.receiver import Receiver
 from tools.servers.rabbitmq import RabbitNode
+from tools.servers.receiver import Receiver
 
 RunDaemon = Callable[..., AbstractAsyncContextManager[Running]]
 

@@ -22,9 +22,10 @@ from junebug_turn.amqp import consumer
 from junebug_turn.messages.vumi import Event, Message
 from tests.integration.test_outage import Process
 from tests.support.daemon import running
-from tests.support.receiver import Receiver
 from tests.support.store_harness import reactor, redis_server
-from tools.servers.rabbitmq import RabbitNode, free_port
+from tools.servers.process import free_port
+from tools.servers.rabbitmq import RabbitNode
+from tools.servers.receiver import Receiver
 from tools.servers.redis import RedisServer
 
 PATH = "/channels/c"

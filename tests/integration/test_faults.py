@@ -19,10 +19,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tools.faults import plays
-from tools.faults.plays import FAULTS, play
-from tools.faults.receiver import Mode
-from tools.faults.stage import Stage
+from tools.faults.destination import Mode
+from tools.faults.environment import Environment
+from tools.faults.faults import ALARM, FAULTS, NO_ALARM, SETTLING, play
 from tools.servers.rabbitmq import RabbitNode
 
 LOAD = 0.6  # seconds
@@ -30,40 +29,42 @@ BUDGET = 6.0  # seconds for all random faults together; what follows is the time
 
 
 @pytest.fixture(scope="module")
-def stage(rabbitmq: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def environment(rabbitmq: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
     """One daemon for all tests here."""
-    with Stage(tmp_path_factory.mktemp("faults"), rabbitmq, f"faults-{uuid.uuid4().hex[:8]}") as stage:
-        yield stage
-    stage.delete_queues()
+    with Environment(
+        tmp_path_factory.mktemp("faults"), rabbitmq, f"faults-{uuid.uuid4().hex[:8]}"
+    ) as environment:
+        yield environment
+    environment.delete_queues()
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_nothing_is_lost(stage: Stage, fault: str) -> None:
+def test_nothing_is_lost(environment: Environment, fault: str) -> None:
     """Each 201 is in the outbound queue once; every inbound message and event has reached the destination at least
     once, or is parked, or delayed."""
-    rows, wrong = play(stage, fault, LOAD)
+    rows, wrong = play(environment, fault, LOAD)
     assert not wrong
     assert all(row.accepted for row in rows), rows
     assert not any(row.lost for row in rows), rows
 
 
-def test_a_loss_is_seen(stage: Stage) -> None:
+def test_a_loss_is_seen(environment: Environment) -> None:
     """A message that somebody else took from its queue, or put there twice, is in the counts."""
-    load = stage.begin()
+    load = environment.begin()
     try:
-        stage.receiver.mode = "hold"
-        inbound, outbound = load.accounts["inbound"], load.accounts["outbound"]
+        environment.destination.mode = "hold"
+        inbound, outbound = load.counts["inbound"], load.counts["outbound"]
         # The daemon holds as many, and one more is in the queue.
         _until(lambda: len(inbound.accepted) > 20 and len(outbound.accepted) > 3)
         load.stop()
-        stolen = {body["message_id"] for body in stage.take("inbound")}
-        gone, twice, *rest = stage.take("outbound")
+        stolen = {body["message_id"] for body in environment.take("inbound")}
+        gone, twice, *rest = environment.take("outbound")
         for body in (twice, twice, *rest):
             outbound.arrive(body["content"])
-        stage.receiver.mode = "ok"
+        environment.destination.mode = "ok"
         rows = {row.kind: row for row in load.finish("stolen", 0)}
     finally:
-        stage.receiver.mode = "ok"
+        environment.destination.mode = "ok"
         load.stop()
     assert rows["inbound"].lost >= len(stolen & inbound.accepted) > 0
     assert gone["content"] not in outbound.arrived
@@ -80,14 +81,14 @@ def _until(condition: Callable[[], bool], limit: float = 10) -> None:
 class Sequence(RuleBasedStateMachine):
     """A load that runs while one fault comes to the other; what is broken stays so until a later step repairs it."""
 
-    def __init__(self, stage: Stage, deadline: float) -> None:
+    def __init__(self, environment: Environment, deadline: float) -> None:
         super().__init__()
-        self.stage = stage
+        self.environment = environment
         self.deadline = deadline
         self.broker_up = True
         self.daemon_up = True
         self.alarm = False
-        self.load = None if self.over else stage.begin()
+        self.load = None if self.over else environment.begin()
 
     @property
     def over(self) -> bool:
@@ -107,76 +108,76 @@ class Sequence(RuleBasedStateMachine):
     @rule(mode=st.sampled_from(["ok", "500", "reset", "hang", "trickle", "hold"]))
     def destination(self, mode: Mode) -> None:
         if not self.over:
-            self.stage.receiver.mode = mode
+            self.environment.destination.mode = mode
 
     @precondition(lambda self: self.broker_up)
     @rule()
     def stop_broker(self) -> None:
         self.broker_up = False
         if not self.over:
-            self.stage.node.stop_app()
+            self.environment.node.stop_app()
 
     @precondition(lambda self: not self.broker_up)
     @rule()
     def start_broker(self) -> None:
         self.broker_up = True
-        self.stage.node.start_app()
+        self.environment.node.start_app()
 
     @precondition(lambda self: self.broker_up)
     @rule()
     def close_connections(self) -> None:
         if not self.over:
-            self.stage.node.close_connections()
+            self.environment.node.close_connections()
 
     @precondition(lambda self: self.broker_up and not self.alarm)
     @rule()
     def raise_alarm(self) -> None:
         self.alarm = True
         if not self.over:
-            self.stage.node.ctl("set_vm_memory_high_watermark", plays.ALARM)
+            self.environment.node.ctl("set_vm_memory_high_watermark", ALARM)
 
     @precondition(lambda self: self.daemon_up)
     @rule(how=st.sampled_from([signal.SIGKILL, signal.SIGTERM]))
     def end_daemon(self, how: signal.Signals) -> None:
         self.daemon_up = False
         if not self.over:
-            self.stage.daemon.end(how)
+            self.environment.daemon.end(how)
 
     @precondition(lambda self: not self.daemon_up)
     @rule()
     def start_daemon(self) -> None:
         self.daemon_up = True
-        if self.stage.daemon.ended:
-            self.stage.start_daemon()
+        if self.environment.daemon.status is not None:
+            self.environment.start_daemon()
 
     @precondition(lambda self: self.broker_up)
     @rule(kind=st.sampled_from(["outbound", "inbound", "event"]))
     def delete_queue(self, kind: str) -> None:
         if self.load is not None and not self.over:
-            self.stage.delete_queue(self.load.accounts[kind])
+            self.environment.delete_queue(self.load.counts[kind])
 
     def teardown(self) -> None:
         if self.load is None:
             return
         self.load.stop()
-        self.stage.receiver.mode = "ok"
+        self.environment.destination.mode = "ok"
         if not self.broker_up:
             self.start_broker()
         if self.alarm:
-            self.stage.node.ctl("set_vm_memory_high_watermark", plays.NO_ALARM)
+            self.environment.node.ctl("set_vm_memory_high_watermark", NO_ALARM)
         if not self.daemon_up:
             self.start_daemon()
-        rows = self.load.finish("random", plays.SETTLING)
+        rows = self.load.finish("random", SETTLING)
         assert not self.load.faults, self.load.faults
         assert not any(row.lost for row in rows), rows
         assert not rows[0].repeated, rows
 
 
-def test_random_faults(stage: Stage) -> None:
+def test_random_faults(environment: Environment) -> None:
     """After any sequence of faults, of which several may last at once, nothing is lost."""
     deadline = time.monotonic() + BUDGET
     run_state_machine_as_test(
-        lambda: Sequence(stage, deadline),
+        lambda: Sequence(environment, deadline),
         settings=settings(
             max_examples=4,
             stateful_step_count=8,

@@ -16,9 +16,9 @@ from tests.integration.conftest import RunDaemon
 from tests.integration.test_junebug import inbound
 from tests.support.daemon import Answered, Running, reactor, running
 from tests.support.middlewares import Mark
-from tests.support.receiver import Receiver
 from tests.unit.net.test_guarded import Names
 from tools.servers.rabbitmq import RabbitNode
+from tools.servers.receiver import Receiver
 
 SECRET = "hmac-secret"
 TOKEN = "a-token-of-the-api"

@@ -20,7 +20,8 @@ from junebug_turn.messages.vumi import Event, Message
 from tests.conftest import pika_connection
 from tests.support.hostile import HMAC, JUNEBUG, TURN, Bodies, Client, HostileDaemon
 from tests.unit.net.test_addresses import METADATA, OTHERS
-from tools.servers.rabbitmq import RabbitNode, free_port
+from tools.servers.process import free_port
+from tools.servers.rabbitmq import RabbitNode
 
 MEGABYTE = 1024 * 1024
 HEAD = b"POST /jb/messages HTTP/1.1\r\nHost: h\r\n"

@@ -17,8 +17,8 @@ from twisted.web.client import ResponseNeverReceived
 from junebug_turn.http.deduplication import IDEMPOTENCY_WINDOW
 from tests.integration.conftest import RunDaemon
 from tests.support.daemon import Answered, Running, until
-from tests.support.receiver import Receiver
 from tools.servers.rabbitmq import RabbitNode
+from tools.servers.receiver import Receiver
 
 BODY = {"to": "+27123", "content": "héllo"}
 

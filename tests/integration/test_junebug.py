@@ -15,9 +15,9 @@ from twisted.internet.threads import deferToThread
 from junebug_turn.messages.vumi import Event, Message
 from tests.integration.conftest import RunDaemon
 from tests.support.daemon import Answered, Running, in_reactor, until
-from tests.support.receiver import HANG, Answer, Receiver
 from tests.support.strategies import json_objects, json_values
 from tests.unit.messages.test_vumi import MESSAGE_KEYS
+from tools.servers.receiver import HANG, Answer, Receiver
 
 PATH = "/channels/some-channel"
 

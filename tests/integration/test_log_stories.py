@@ -15,7 +15,7 @@ from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.telemetry.logging.observer import Lines
 from tests.integration.conftest import RunDaemon
 from tests.support.daemon import until
-from tests.support.receiver import Receiver
+from tools.servers.receiver import Receiver
 
 SECRET_TEXT = "my diagnosis"
 

@@ -15,8 +15,8 @@ from junebug_turn.messages.vumi import Event, Message
 from tests.integration.conftest import RunDaemon
 from tests.support.daemon import Running, until
 from tests.support.leaks import LEAKS
-from tests.support.receiver import Receiver
 from tools.servers.rabbitmq import RabbitNode
+from tools.servers.receiver import Receiver
 
 PATH = "/channels/c"
 NUMBER = "+27820000001"

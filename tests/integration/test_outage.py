@@ -25,8 +25,8 @@ from junebug_turn.messages.vumi import Message
 from tests.conftest import pika_connection
 from tests.integration.conftest import RunDaemon
 from tests.support.daemon import Answered, Running, running, until
-from tests.support.receiver import HANG, Receiver
 from tools.servers.rabbitmq import RabbitNode
+from tools.servers.receiver import HANG, Receiver
 
 PATH = "/channels/c"
 BODY = {"to": "+27123", "from": "8110", "content": "c"}

@@ -21,8 +21,9 @@ from tests.integration.conftest import RunDaemon
 from tests.integration.test_junebug import inbound
 from tests.support.certificates import Authority
 from tests.support.daemon import Running, reactor, running, until
-from tests.support.receiver import Receiver
-from tools.servers.rabbitmq import RabbitNode, free_port
+from tools.servers.process import free_port
+from tools.servers.rabbitmq import RabbitNode
+from tools.servers.receiver import Receiver
 
 _TLS_CONFIGURATION = """\
 listeners.ssl.1 = 127.0.0.1:{port}

@@ -21,9 +21,9 @@ from twisted.logger import capturedLogs
 from junebug_turn.messages.vumi import Event, Message
 from tests.integration.conftest import RunDaemon
 from tests.support.daemon import Answered, Running, in_reactor, until
-from tests.support.receiver import HANG, Receiver
 from tests.support.strategies import json_objects, json_values
 from tests.unit.applications.turn.test_messages import BUTTONS, DOCUMENTED_REQUEST
+from tools.servers.receiver import HANG, Receiver
 
 SECRET = "h00k s3cret"
 PATH = "/turn"

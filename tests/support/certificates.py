@@ -1,4 +1,4 @@
-"""A certificate authority that a test makes on the spot."""
+"""Certificates that a test makes on the spot: of an authority, and self-signed ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from twisted.internet.ssl import Certificate, CertificateOptions, KeyPair, trustRootFromCertificates
+from twisted.internet.ssl import (
+    Certificate,
+    CertificateOptions,
+    KeyPair,
+    PrivateCertificate,
+    trustRootFromCertificates,
+)
 
 _DAY = datetime.timedelta(days=1)
 
@@ -36,25 +42,17 @@ class Authority:
     def issue(self, name: str) -> tuple[Path, Path]:
         """The files with a certificate for ``name``, a host's name or address, and with its key."""
         key = ec.generate_private_key(ec.SECP256R1())
-        try:
-            subject: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(name))
-        except ValueError:
-            subject = x509.DNSName(name)
         usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         certificate = (
             self._builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([subject]), critical=False)
+            .add_extension(x509.SubjectAlternativeName([_subject(name)]), critical=False)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         cert_file, key_file = self._folder / f"{name}-cert.pem", self._folder / f"{name}-key.pem"
         cert_file.write_bytes(_pem(certificate))
-        key_file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
+        key_file.write_bytes(_key_pem(key))
         return cert_file, key_file
 
     def server(self, name: str, *, ask_clients: bool = False) -> CertificateOptions:
@@ -94,3 +92,36 @@ def _ca_usage() -> x509.KeyUsage:
 
 def _pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _subject(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def self_signed(host: str) -> PrivateCertificate:
+    """Make a self-signed certificate for ``host``, a name or an address; valid for a day."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "junebug-turn test")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([_subject(host)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return PrivateCertificate.loadPEM(_pem(certificate) + _key_pem(key))

@@ -21,8 +21,8 @@ from junebug_turn.config.sources import Settings, explain
 from junebug_turn.daemon.service import Daemon, make_service
 from junebug_turn.messages.vumi import Event, Message
 from tests.support.leaks import LEAKS
-from tests.support.receiver import Receiver
 from tools.servers.rabbitmq import RabbitNode
+from tools.servers.receiver import Receiver
 
 reactor: Any = _reactor
 

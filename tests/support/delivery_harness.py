@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.retry import MAX_RETRY_AFTER, RetryPolicy
-from tests.support.receiver import Receiver
+from tools.servers.receiver import Receiver
 
 reactor: Any = _reactor
 

@@ -18,7 +18,8 @@ import yaml
 from junebug_turn.applications.turn.signature import HEADER, sign
 from junebug_turn.config.sources import explain
 from tests.support.leaks import LEAKS
-from tools.servers.rabbitmq import RabbitNode, free_port
+from tools.servers.process import free_port
+from tools.servers.rabbitmq import RabbitNode
 
 ROOT = Path(__file__).resolve().parents[2]
 HMAC = "the-hmac-secret-of-turn"

@@ -1,4 +1,7 @@
-"""What was logged and answered in the whole test run, searched for the secrets that the daemons were given."""
+"""Search of all that is logged and answered in a test run for the secrets that the daemons were given.
+
+Tested by tests/tools/test_leaks.py.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ from twisted.logger import LogEvent, formatEventAsClassicLogText
 from junebug_turn.config.report import OPEN, Told, plain
 
 SHORTEST = 8
-"""Characters; what is shorter may stand anywhere."""
+"""Characters; a shorter secret is not searched for."""
 
 
 class Leaks:
-    """Knows the secrets, and searches each text that it is shown for them.
+    """The known secrets, and the search of texts for them.
 
-    :ivar found: what was found, for a person; nobody wants any
+    :ivar found: the secrets found, with where; a test run must end with none
     :ivar searched: how many texts were searched
     """
 
@@ -27,11 +30,11 @@ class Leaks:
         self.searched = 0
 
     def secret(self, *values: str) -> None:
-        """These must not stand anywhere from now on."""
+        """Search for these from now on."""
         self._secrets.update(value for value in values if len(value) >= SHORTEST)
 
     def secrets_of(self, told: Iterable[Told]) -> None:
-        """The secrets of a configuration must not stand anywhere from now on."""
+        """Search for the secrets of a configuration from now on."""
         for each in told:
             if each.secret:
                 self._collect(plain(each.value))

@@ -1,1 +1,1 @@
-"""``make bench``: what a message costs, beside what the libraries under it cost; see docs/performance.md."""
+"""Benchmark, ``make bench``: the cost of a message, beside that of the libraries under it; see docs/performance.md."""

@@ -1,4 +1,7 @@
-"""``make bench`` and ``make bench-quick``: measure everything, print the table, write it as JSON."""
+"""The benchmark, ``make bench`` and ``make bench-quick``: measure, print the table, write the figures as JSON.
+
+Tested whole by ``make bench-quick``.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ from typing import Any
 from tools.bench import cache, load, soak, table
 from tools.bench.measures import FOLDER, FULL, QUICK, Bench, Figures, Side
 from tools.bench.processes import BenchError, NoWrk, Receiver, broker
-from tools.servers.rabbitmq import ROOT, NodeError, RabbitNode
+from tools.servers.process import ROOT, ProcessError
+from tools.servers.rabbitmq import RabbitNode
 
 APPLICATIONS = ("junebug", "turn")
 CACHE_ROUNDS = 12
@@ -26,7 +30,7 @@ LIBRARIES = ("Twisted", "klein", "Werkzeug", "treq", "txAMQP", "attrs")
 
 
 def measure(bench: Bench, quick: bool) -> dict[str, Figures]:
-    """All figures: the median of each over the rounds, so that floors and daemon share what disturbs them."""
+    """Measure all figures: the median of each over the rounds, so that floors and daemon share what disturbs them."""
     rounds: list[dict[str, Figures]] = []
     for number in range(bench.size.rounds):
         say(f"round {number + 1} of {bench.size.rounds}")
@@ -49,7 +53,7 @@ def measure(bench: Bench, quick: bool) -> dict[str, Figures]:
 
 
 def one_round(bench: Bench) -> dict[str, Figures]:
-    """The floors, and the daemon with the memory cache."""
+    """Measure the floors, and the daemon with the memory cache."""
     results: dict[str, Figures] = {"klein": bench.klein(), "klein at rate": bench.klein_at_rate()}
     for name in ("publish", "consume", "treq"):
         results[name] = bench.floor(name)
@@ -76,7 +80,7 @@ def _grown(side: Side, work: Callable[[], Figures], results: dict[str, Figures],
 
 
 def other_cache(bench: Bench, kind: str, options: dict[str, Any]) -> dict[str, Figures]:
-    """The daemon with another cache."""
+    """Measure the daemon with another cache."""
     results: dict[str, Figures] = {}
     for application in APPLICATIONS:
         with bench.daemon(application, kind, cache_config=options) as side:
@@ -88,7 +92,7 @@ def other_cache(bench: Bench, kind: str, options: dict[str, Any]) -> dict[str, F
 
 
 def processes(bench: Bench) -> dict[str, Figures]:
-    """One and two daemon processes on the same queues; each has an address of its own."""
+    """Measure one and two daemon processes on the same queues; each has an address of its own."""
     results: dict[str, Figures] = {}
     for count in (1, 2):
         with ExitStack() as stack:
@@ -104,7 +108,7 @@ def processes(bench: Bench) -> dict[str, Figures]:
 
 
 def machine(node: RabbitNode) -> dict[str, str]:
-    """What it ran on."""
+    """Describe the machine and the versions of the libraries."""
     model = platform.processor() or platform.machine()
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -117,7 +121,7 @@ def machine(node: RabbitNode) -> dict[str, str]:
 
 
 def say(text: str) -> None:
-    """A line for who waits."""
+    """Print a line of progress."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -145,7 +149,7 @@ def main() -> None:
             sys.exit(str(missing))
         say(f"no benchmark: {missing}")
         return
-    except (BenchError, NodeError) as error:
+    except (BenchError, ProcessError) as error:
         sys.exit(str(error))
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(report, indent=1) + "\n", "utf-8")

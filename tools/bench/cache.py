@@ -1,10 +1,11 @@
-"""``make bench-cache``: what the caches take and cost.
+"""Benchmark of the caches, ``make bench-cache``: their memory, speed and cost in the daemon.
 
 1. In memory: bytes for each entry at a million of a typical SMS, and the time of a lookup at 1,000 and at 1,000,000.
 2. Each cache by itself: stores and fetches in a second, 50 at a time.
 3. Each cache in the daemon: outbound messages in a second over HTTP, against memory, in turns.
 
 With ``--quick`` less of each.  3. needs ``wrk``.  Everything runs on this machine: 3. compares, and tells no capacity.
+Tested by ``make bench`` in part: it measures 3. as well.
 """
 
 from __future__ import annotations
@@ -31,14 +32,15 @@ from junebug_turn.state.message_store import Cache
 from tools.bench.load import ensure_wrk
 from tools.bench.measures import FOLDER, FULL, QUICK, Bench
 from tools.bench.processes import NoWrk, Receiver, broker
-from tools.servers.redis import RedisServer, ensure_installed
+from tools.servers import redis
+from tools.servers.installed import ensure_installed
 
 AT_ONCE = 50
 TEXT = "Hello world, this is an SMS of about a hundred letters, as people write to a helpline, again"
 
 
 def sms(number: int) -> Message:
-    """A typical inbound SMS: each string is its own, as when it came from a queue."""
+    """Make a typical inbound SMS: each string is its own, as when it came from a queue."""
     body = Message(
         to_addr="+27820001001",
         from_addr=f"+2783{number:07}",
@@ -54,13 +56,13 @@ def sms(number: int) -> Message:
 
 
 def resident() -> int:
-    """Bytes of memory that this process has now."""
+    """Measure this process's memory, in bytes."""
     with open("/proc/self/statm", encoding="ascii") as statm:
         return int(statm.read().split()[1]) * resource.getpagesize()
 
 
 async def memory(entries: int) -> None:
-    """Part 1."""
+    """Measure part 1."""
     for by_address in (False, True):
         gc.collect()
         before = resident()
@@ -86,7 +88,7 @@ async def memory(entries: int) -> None:
 
 
 async def _lookup(cache: Cache, ids: list[str]) -> float:
-    """Seconds for one lookup, in the best of several rounds: the others tell of what else the machine did."""
+    """Measure the seconds of a lookup, in the best of several rounds: the machine's other work disturbs the rest."""
     chosen = random.Random(1).sample(ids, 1000)
     rounds = []
     for _ in range(21):
@@ -99,15 +101,15 @@ async def _lookup(cache: Cache, ids: list[str]) -> float:
 
 @contextmanager
 def configs() -> Iterator[dict[str, dict[str, Any]]]:
-    """The options of each kind of cache, with a Redis that is ours."""
-    ensure_installed()
+    """The options of each kind of cache, with a private Redis."""
+    ensure_installed(redis.PROGRAM)
     # On a disk: /tmp may be in memory.
-    with RedisServer() as server, tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+    with redis.RedisServer() as server, tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         yield {"memory": {}, "sqlite": {"path": f"{folder}/cache.db"}, "redis": {"url": server.url}}
 
 
 async def alone(reactor: Any, kinds: dict[str, dict[str, Any]], count: int) -> None:
-    """Part 2."""
+    """Measure part 2."""
     for kind, config in kinds.items():
         cache = make_cache(kind, config, option="state_cache", connector="alone", clock=reactor)
         await cache.start()
@@ -132,9 +134,9 @@ async def alone(reactor: Any, kinds: dict[str, dict[str, Any]], count: int) -> N
 
 
 def in_daemon(bench: Bench, kinds: dict[str, dict[str, Any]], rounds: int) -> dict[str, tuple[float, float]]:
-    """Part 3: a daemon for each kind, all at the same time, loaded a second each in turns.
+    """Measure part 3: a daemon for each kind, all at the same time, loaded a second each in turns.
 
-    What else the machine does changes from second to second, so each is compared with memory in its own round.
+    The other work of the machine changes from second to second, so each is compared with memory in its own round.
 
     :returns: for each kind the median of its messages in a second, and of their part of memory's
     """
@@ -160,7 +162,7 @@ def in_daemon(bench: Bench, kinds: dict[str, dict[str, Any]], rounds: int) -> di
 
 
 def main() -> None:
-    """All parts."""
+    """Measure all parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="less of each")
     quick = parser.parse_args().quick

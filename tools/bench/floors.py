@@ -1,8 +1,9 @@
-"""The floors: what the libraries cost by themselves, each alone in a process of its own.
+"""Floors of the benchmark: the cost of each library by itself, in a process of its own.
 
 ``python -m tools.bench.floors klein PORT`` serves until it is ended; ``publish``, ``consume`` and ``treq`` print, after
 some messages that warm them up, one line of JSON: ``messages``, ``seconds``, ``cpu`` (seconds of this process); and
 ``publish-at-rate`` also ``timed``: when each message was due, and how long from then its confirm took.
+Tested whole by ``make bench-quick``.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def klein(port: int) -> None:
 
 
 async def measure(count: int, width: int, one: Callable[[int], Awaitable[Any]]) -> None:
-    """Do ``one`` so many times, ``width`` at once, and print what that took."""
+    """Do ``one`` so many times, ``width`` at once, and print the time and processor time of that."""
 
     async def some(numbers: range) -> None:
         for number in numbers:
@@ -82,7 +83,7 @@ def report(count: int, since: float, cpu: float, **more: Any) -> None:
 
 
 class Confirms(TwistedDelegate):  # type: ignore[misc]
-    """What txamqp lacks for confirms: it takes the broker's basic.ack for an error."""
+    """Publisher confirms, which txamqp lacks: it takes the broker's basic.ack for an error."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,7 +98,7 @@ class Confirms(TwistedDelegate):  # type: ignore[misc]
 
 
 async def amqp(port: int) -> tuple[AMQClient, Any]:
-    """A client that is logged in, and a channel of it."""
+    """Log in; the client, and a channel of it."""
     client = AMQClient(Confirms(), "/", spec.load(), heartbeat=0)
     await connectProtocol(HostnameEndpoint(reactor, "127.0.0.1", port), client)
     await client.authenticate("guest", "guest", mechanism="PLAIN")
@@ -107,7 +108,7 @@ async def amqp(port: int) -> tuple[AMQClient, Any]:
 
 
 async def publisher(port: int, queue: str) -> Callable[[int], Awaitable[None]]:
-    """Publishes a persistent message and waits for its confirm."""
+    """Make a function that publishes a persistent message and waits for its confirm."""
     client, channel = await amqp(port)
     await channel.queue_declare(queue=queue, durable=True)
     await channel.confirm_select()
@@ -170,7 +171,7 @@ async def consume(port: int, queue: str, count: int) -> None:
 
 
 async def treq(url: str, count: int) -> None:
-    """POST to the receiver over connections that are kept."""
+    """POST to the receiver over persistent connections."""
     pool = HTTPConnectionPool(reactor)
     pool.maxPersistentPerHost = CONNECTIONS
     client = HTTPClient(Agent(reactor, pool=pool))

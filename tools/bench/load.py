@@ -1,11 +1,10 @@
-"""The load: wrk over HTTP, a client with a fixed rate, and what a transport puts into its queues."""
+"""Load of the benchmark: wrk, an HTTP client with a fixed rate, and a transport that publishes and consumes."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import json
-import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
@@ -17,21 +16,23 @@ import pika
 
 from tools.bench.processes import BenchError, NoWrk
 from tools.bench.stolen import Timed
-from tools.servers.rabbitmq import HOST, ROOT, RabbitNode
+from tools.servers.installed import ensure_installed
+from tools.servers.process import HOST, ProcessError
+from tools.servers.rabbitmq import RabbitNode
 
 WRK_CONNECTIONS = 50
 WARM_UP = 0.5  # seconds of a fixed rate, before it is measured
 
 
 def ensure_wrk() -> None:
-    """Have wrk installed where it is missing and that can be done.
+    """Have wrk installed if it is missing.
 
     :raises NoWrk: it can't
     """
-    if shutil.which("wrk") is None:
-        subprocess.run([str(ROOT / "tools" / "servers" / "install-system.sh"), "wrk"], check=False)
-        if shutil.which("wrk") is None:
-            raise NoWrk("wrk is not installed, and without it there is no load: see docs/performance.md")
+    try:
+        ensure_installed("wrk")
+    except ProcessError as error:
+        raise NoWrk(f"{error}, and without it there is no load: see docs/performance.md") from None
 
 
 def wrk(*urls: str, requests: Path, seconds: int, connections: int = WRK_CONNECTIONS) -> list[dict[str, Any]]:
@@ -129,7 +130,7 @@ async def _at_rate(url: str, bodies: Sequence[bytes], rate: float, seconds: floa
         signed = b"X-Turn-Hook-Signature: " + signature + b"\r\n" if signature else b""
         if not await client.ask(head.encode() + signed + b"Content-Length: %d\r\n\r\n" % len(body) + body):
             failed += 1
-        # From when it should have been sent: what a slow answer delays counts too.
+        # From the time at which it was due: a request that a slow answer delayed counts too.
         timed.append(Timed(due, time.perf_counter() - due))
 
     tasks = []

@@ -1,4 +1,7 @@
-"""One measure after the other, each a dictionary of figures; times in milliseconds, memory in bytes."""
+"""Measures of the benchmark, each a dictionary of figures; times in milliseconds, memory in bytes.
+
+Tested whole by ``make bench-quick``.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ from tools.bench.messages import (
 )
 from tools.bench.processes import BenchError, Daemon, KleinFloor, Measured, Receiver, get
 from tools.bench.stolen import Stolen, Timed, quietest
-from tools.servers.rabbitmq import ROOT, RabbitNode
+from tools.servers.process import ROOT
+from tools.servers.rabbitmq import RabbitNode
 
 Figures = dict[str, float]
 FOLDER = ROOT / "var" / "bench"  # the configuration and the log of each process
@@ -33,7 +37,7 @@ REQUESTS = 2000  # different ones, sent in turn
 
 @frozen
 class Size:
-    """How much is measured: seconds of each load, messages in a queue, rounds.
+    """Size of a benchmark: seconds of each load, messages in a queue, rounds.
 
     :ivar patience: how many times ``seconds`` may be spent to find as many quiet ones, for a latency
     """
@@ -53,7 +57,7 @@ MESSAGE_RATE = 200.0  # inbound messages a second of the fixed load
 
 
 class Bench:
-    """Everything around what is measured."""
+    """The environment of all measures: a broker, a receiver, and the requests."""
 
     def __init__(self, folder: Path, node: RabbitNode, receiver: Receiver, size: Size) -> None:
         self.folder = folder
@@ -193,7 +197,7 @@ class Bench:
         time.sleep(0.2)
         since, cpu = time.time(), sum(daemon.cpu for daemon in daemons)
         get(f"{receiver.url}/release")
-        ended = receiver.wait_until(before + len(bodies))
+        ended = receiver.wait_for_count(before + len(bodies))
         return _rates(len(bodies), ended - since, sum(daemon.cpu for daemon in daemons) - cpu)
 
     @contextmanager
@@ -219,7 +223,7 @@ class Side:
         self._ids: list[str] = []
 
     def warm_up(self) -> None:
-        """Some of everything, so that nothing is done for the first time while we measure."""
+        """Do some of each kind of work, so that none is done for the first time while we measure."""
         self.rate(1)
         self.drained("inbound", [inbound_body(uuid.uuid4().hex, n) for n in range(200)])
 
@@ -268,7 +272,7 @@ class Side:
         before = get(f"{receiver.url}/count")
         get(f"{receiver.url}/log")
         sent = self.transport.publish_at_rate(queue, [body for _, body in slow], MESSAGE_RATE)
-        receiver.wait_until(before + len(slow))
+        receiver.wait_for_count(before + len(slow))
         came = get(f"{receiver.url}/log")
         return figures | _latencies(
             [came[message_id] - at for (message_id, _), at in zip(slow, sent, strict=True)]

@@ -1,4 +1,7 @@
-"""The messages of the benchmark: one size and shape, so that all figures are of the same work."""
+"""Messages of the benchmark, of one size and shape, so that all figures are of the same work.
+
+Tested by tests/tools/bench/test_receiver.py.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ def number(n: int) -> str:
 
 
 def inbound_body(message_id: str, n: int = 0) -> bytes:
-    """What a transport puts into the queue for a message of a phone."""
+    """Build an inbound message, as a transport publishes it."""
     return Message(
         to_addr="8110",
         from_addr=number(n),
@@ -32,7 +35,7 @@ def inbound_body(message_id: str, n: int = 0) -> bytes:
 
 
 def event_body(message_id: str) -> bytes:
-    """What a transport puts into the queue when the network has taken a message."""
+    """Build an ack, as a transport publishes it when the network has taken a message."""
     return Event(user_message_id=message_id, event_type="ack", sent_message_id=f"smsc-{message_id}").to_json()
 
 
@@ -56,5 +59,5 @@ def turn_request(n: int) -> bytes:
 
 
 def signature(body: bytes) -> bytes:
-    """What Turn signs ``body`` with."""
+    """Sign ``body`` as Turn does."""
     return b64encode(digest(SECRET.encode(), body, "sha256"))

@@ -1,27 +1,29 @@
-"""The processes that are measured, and what the kernel says of them."""
+"""The processes of the benchmark, with the processor time and the memory that they use.
+
+Tested by tests/tools/bench/test_receiver.py, and whole by ``make bench-quick``.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from tools.bench.messages import SECRET
-from tools.servers.process_guard import Guarded
-from tools.servers.rabbitmq import HOST, ROOT, RabbitNode, ensure_installed, free_port
+from tools.servers import rabbitmq
+from tools.servers.installed import ensure_installed
+from tools.servers.process import HOST, Process, daemon_command, free_port
+from tools.servers.rabbitmq import RabbitNode
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-START_LIMIT = 30.0  # seconds
 MEMORY = Path("/dev/shm")
 MEMORY_NEEDED = 2**30  # bytes
 
@@ -31,16 +33,16 @@ class BenchError(Exception):
 
 
 class NoWrk(BenchError):
-    """There is no wrk, and none can be had."""
+    """wrk is not installed and can't be."""
 
 
 @contextmanager
 def broker() -> Iterator[RabbitNode]:
-    """A private node, with its files in memory where there is room.
+    """Run a private node, with its files in memory where there is room.
 
     A disk that others use too stands still for tenths of a second at times, and all confirms with it.
     """
-    ensure_installed()
+    ensure_installed(rabbitmq.PROGRAM)
     with ExitStack() as stack:
         folder = None
         if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_NEEDED:
@@ -49,44 +51,13 @@ def broker() -> Iterator[RabbitNode]:
 
 
 def get(url: str) -> Any:
-    """The JSON at ``url``."""
+    """GET the JSON at ``url``."""
     with urllib.request.urlopen(url, timeout=10) as answer:
         return json.load(answer)
 
 
-class Measured:
-    """A process that lives as long as the ``with`` block, and never longer than this one."""
-
-    def __init__(self, *command: str, log: Path) -> None:
-        self._log = log
-        with open(log, "wb") as output:
-            self._guarded = Guarded(list(command), stdout=output, stderr=subprocess.STDOUT, cwd=ROOT)
-        self.pid = self._find()
-
-    def _find(self) -> int:
-        guard = self._guarded.process.pid
-        children = Path(f"/proc/{guard}/task/{guard}/children")
-        deadline = time.monotonic() + START_LIMIT
-        while not (pids := children.read_text().split()):
-            self.check()
-            if time.monotonic() > deadline:
-                raise BenchError("a process does not start")
-            time.sleep(0.005)
-        return int(pids[0])
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._guarded.stop()
-
-    def check(self) -> None:
-        """Look whether it still runs.
-
-        :raises BenchError: it has ended; the text has the end of what it wrote
-        """
-        if self._guarded.status is not None:
-            raise BenchError(f"a process ended:\n{self._log.read_text('utf-8', 'replace')[-2000:]}")
+class Measured(Process):
+    """A process with its processor time and memory, as the kernel counts them."""
 
     @property
     def cpu(self) -> float:
@@ -102,35 +73,18 @@ class Measured:
                 return int(line.split()[1]) * 1024
         raise BenchError("the kernel does not tell the memory of a process")
 
-    def wait_for(self, url: str) -> None:
-        """Wait until ``url`` answers 200."""
-        deadline = time.monotonic() + START_LIMIT
-        while True:
-            try:
-                with urllib.request.urlopen(url, timeout=2) as answer:
-                    if answer.status == 200:
-                        return
-            except urllib.error.HTTPError as error:
-                if error.code in (404, 405):
-                    return
-            except OSError:
-                pass
-            self.check()
-            if time.monotonic() > deadline:
-                raise BenchError(f"{url} does not answer 200:\n{self._log.read_text()[-2000:]}")
-            time.sleep(0.01)
-
 
 class Receiver(Measured):
-    """``tools.bench.receiver``."""
+    """The cheap receiver, ``tools.bench.receiver``."""
 
     def __init__(self, folder: Path) -> None:
         port = free_port()
-        super().__init__(sys.executable, "-m", "tools.bench.receiver", str(port), log=folder / "receiver.log")
+        command = [sys.executable, "-m", "tools.bench.receiver", str(port)]
+        super().__init__("receiver", command, log=folder / "receiver.log")
         self.url = f"http://{HOST}:{port}"
         self.wait_for(f"{self.url}/count")
 
-    def wait_until(self, count: int, limit: float = 120.0) -> float:
+    def wait_for_count(self, count: int, limit: float = 120.0) -> float:
         """Wait until so many have come; returns ``time.time()``."""
         deadline = time.monotonic() + limit
         while get(f"{self.url}/count") < count:
@@ -141,13 +95,12 @@ class Receiver(Measured):
 
 
 class KleinFloor(Measured):
-    """``tools.bench.floors klein``."""
+    """The floor of a request, ``tools.bench.floors klein``."""
 
     def __init__(self, folder: Path) -> None:
         port = free_port()
-        super().__init__(
-            sys.executable, "-m", "tools.bench.floors", "klein", str(port), log=folder / "klein.log"
-        )
+        command = [sys.executable, "-m", "tools.bench.floors", "klein", str(port)]
+        super().__init__("floor", command, log=folder / "klein.log")
         self.url = f"http://{HOST}:{port}/messages"
         self.wait_for(self.url)
 
@@ -198,11 +151,7 @@ class Daemon(Measured):
             }
         path = folder / f"daemon-{port}.json"  # JSON is YAML
         path.write_text(json.dumps(options), "utf-8")
-        twistd = str(Path(sys.executable).with_name("twistd"))
         begun = time.monotonic()
-        super().__init__(
-            *(sys.executable, twistd, "-n", "--pidfile=", "junebug-turn", "--config", str(path)),
-            log=folder / f"daemon-{port}.log",
-        )
+        super().__init__("daemon", daemon_command(path), log=folder / f"daemon-{port}.log")
         self.wait_for(f"http://{HOST}:{port}/health")
         self.start_up = time.monotonic() - begun

@@ -1,4 +1,6 @@
-"""A receiver of deliveries that costs as little as it can: it answers 200, and notes when each message came.
+"""Cheap receiver of the benchmark: it answers 200, and notes when each message came.
+
+It parses as little HTTP as it can, so that the figures are those of the daemon.
 
 ``python -m tools.bench.receiver PORT``; also answers ``GET /count`` (how many came), ``GET /log`` (a JSON object of
 message id to ``time.time()``, for those since the last such request) and, so that a queue can fill, ``GET /hold`` (the
@@ -26,7 +28,7 @@ _OK = _answer(b"{}")
 
 
 class _Received:
-    """What came, over all connections."""
+    """The messages that came, over all connections."""
 
     def __init__(self) -> None:
         self.count = 0

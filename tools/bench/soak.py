@@ -1,4 +1,4 @@
-"""Memory under a steady load with entries that expire."""
+"""Soak measure: the daemon's memory under a steady load with entries that expire."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from statistics import mean
 from tools.bench.measures import Bench
 from tools.bench.messages import inbound_body
 
-TIMEOUT = 10  # seconds that an entry is kept
+TIMEOUT = 10  # seconds that an entry lives
 MESSAGES = 500  # inbound, after each few seconds of outbound requests
 
 
 def run(bench: Bench, seconds: float, say: Callable[[str], None]) -> str:
-    """Load the daemon for so long; a line about its memory in the first third, once it was full, and the last."""
+    """Load the daemon for so long; write a line about its memory in the first third, once it was full, and the last."""
     samples: list[tuple[float, int]] = []
     with bench.daemon("junebug", "memory", cache_config={"timeout": TIMEOUT}) as side:
         side.warm_up()

@@ -1,4 +1,4 @@
-"""The processor time that a virtual machine's host gave to others, which makes every latency worse."""
+"""Stolen processor time: that which a virtual machine's host gave to others, and which makes every latency worse."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def _taken() -> float:
 
 
 class Stolen:
-    """Watches, in a thread, what is taken."""
+    """Watch, in a thread, over the stolen processor time."""
 
     def __init__(self) -> None:
-        self._readings: list[tuple[float, float]] = []  # when, and what was taken by then
+        self._readings: list[tuple[float, float]] = []  # the time, and the seconds stolen by then
         self._over = Event()
         self._thread = Thread(target=self._watch, daemon=True)
 
@@ -85,7 +85,7 @@ class Quietest:
 
 
 def quietest(runs: Iterable[Sequence[Timed]], part: Callable[[float, float], float], wanted: int) -> Quietest:
-    """All quiet seconds of some runs, or the ``wanted`` quietest where these are fewer."""
+    """Choose all quiet seconds of some runs, or the ``wanted`` quietest where these are fewer."""
     ranked = sorted(
         (part(start, start + 1), latencies) for run in runs for start, latencies in _seconds(run).items()
     )

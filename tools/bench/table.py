@@ -1,4 +1,4 @@
-"""The figures as a table for a person."""
+"""Table of the benchmark's figures, with their targets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FLOORS = {
     "publish at rate": "txamqp: publish at rate",
 }
 _OUTBOUND, _INBOUND = ("klein", "publish"), ("consume", "treq")
-# what, its floors, how many times their sum it may be
+# the figure, its floors, and how many times their sum it may be
 TARGETS = {
     "junebug outbound": (_OUTBOUND, 1.3),
     "turn outbound": (_OUTBOUND, 1.3),

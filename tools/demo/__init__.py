@@ -1,1 +1,1 @@
-"""What developers run beside the daemon: a private broker, a phone, a receiver.  Not in the wheel."""
+"""Demo, ``make run``: the daemon with a private broker, simulated phones and a receiver."""

@@ -1,4 +1,4 @@
-"""An HTTP receiver that stands in for RapidPro and for Turn: it prints what is POSTed to it and answers 200.
+"""Receiver of the demo: it stands in for RapidPro and for Turn, prints each POST and answers it with 200.
 
 ``GET /last`` gives the last inbound message that came, ``GET /last/message_id`` one field of it as plain text.
 With ``--turn-token`` it is Turn's API below ``/turn``: ``/turn/messages`` and ``/turn/statuses`` want that Bearer
@@ -10,123 +10,102 @@ from __future__ import annotations
 import argparse
 import hmac
 import json
-import signal
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from twisted.internet.error import CannotListenError
+
+from tools.servers.receiver import Answer, Received, Receiver
 
 MAX_BODY = 16 * 1024 * 1024  # bytes
 TURN_ENDPOINTS = ("messages", "statuses")
 ERRORS = {
+    400: "not JSON",
     401: "not the Bearer token of this channel",
     404: "Turn's API has only messages and statuses",
-    503: "told to fail",
+    413: "more than 16 MiB",
+    503: "asked to fail",
 }
 
 
 def say(text: str) -> None:
-    """One line for whoever looks on."""
+    """Print a line for the person at the terminal."""
     print(f"receiver | {text}", flush=True)
 
 
-class Receiver(ThreadingHTTPServer):
-    """The server and what it remembers.
+def _json(status: int, body: object) -> Answer:
+    return Answer(status, {"Content-Type": "application/json"}, json.dumps(body).encode())
 
-    :param fail: how many POSTs are answered 503 before the first 200
+
+def _error(status: int) -> Answer:
+    return _json(status, {"error": ERRORS[status]})
+
+
+class DemoReceiver(Receiver):
+    """The receiver; its script and its default are for the POSTs that it would accept.
+
     :param turn_path: the path below which it is Turn
     :param turn_token: the Bearer token that is wanted there; without one there is no Turn
     """
 
-    daemon_threads = True
-
     def __init__(
-        self, host: str, port: int, *, fail: int = 0, turn_path: str = "/turn", turn_token: str | None = None
+        self, reactor: Any, host: str, *, turn_path: str = "/turn", turn_token: str | None = None
     ) -> None:
-        super().__init__((host, port), _Handler)
-        self._lock = threading.Lock()
-        self._fail = fail
+        super().__init__(reactor, interface=host)
+        self.default = _json(200, {})
         self._turn_path = turn_path.rstrip("/")
         self._turn_token = turn_token
         self._last: dict[str, Any] | None = None
 
-    @property
-    def last(self) -> dict[str, Any] | None:
-        """The last inbound message: the last object that isn't an event, and was answered 200."""
-        return self._last
-
-    def received(self, path: str, authorization: str, body: object) -> int:
-        """Take in a POST's JSON; the status to answer."""
-        is_turn = self._turn_token is not None and f"{path}/".startswith(f"{self._turn_path}/")
-        if is_turn:
-            if path.removeprefix(f"{self._turn_path}/") not in TURN_ENDPOINTS:
-                return 404
-            if not hmac.compare_digest(authorization.encode(), f"Bearer {self._turn_token}".encode()):
-                return 401
-        with self._lock:
-            if self._fail > 0:
-                self._fail -= 1
-                return 503
-            if isinstance(body, dict) and "event_type" not in body and not is_turn:
-                self._last = body
-            return 200
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Receiver
-    protocol_version = "HTTP/1.1"
-    timeout = 60  # seconds that a client may be silent
-
-    def do_POST(self) -> None:
-        length = self.headers.get("Content-Length", "")
-        if not length.isdecimal() or int(length) > MAX_BODY:
-            self.close_connection = True
-            self._answer(
-                411 if not length else 413, {"error": "a Content-Length is needed, of 16 MiB at most"}
-            )
-            return
-        text = self.rfile.read(int(length)).decode("utf-8", "replace")
+    def answer_to(self, request: Received) -> Answer:
+        """Print a POST and answer it; answer a GET with the last inbound message."""
+        # It may run for days.
+        self.requests.clear()
+        if request.method != "POST":
+            return self._answer_get(request.path)
+        if len(request.body) > MAX_BODY:
+            return _error(413)
+        text = request.body.decode("utf-8", "replace")
         try:
             body = json.loads(text)
         except ValueError:
-            say(f"POST {self.path} -> 400, not JSON: {text[:200]!r}")
-            self._answer(400, {"error": "not JSON"})
-            return
-        authorization = self.headers.get("Authorization") or ""
-        status = self.server.received(self.path, authorization, body)
+            say(f"POST {request.path} -> 400, not JSON: {text[:200]!r}")
+            return _error(400)
+        authorization = request.headers.get("authorization", "")
+        answer = self._answer_post(request, authorization, body)
         scheme = authorization.partition(" ")[0]
         signed = f" ({scheme} authorization)" if scheme else ""
-        say(f"POST {self.path}{signed} -> {status}\n{json.dumps(body, indent=2, ensure_ascii=False)}")
-        self._answer(status, {} if status == 200 else {"error": ERRORS[status]})
+        shown = json.dumps(body, indent=2, ensure_ascii=False)
+        say(f"POST {request.path}{signed} -> {answer.status}\n{shown}")
+        return answer
 
-    def do_GET(self) -> None:
-        last = self.server.last
-        path, _, field = self.path.strip("/").partition("/")
-        if path != "last":
-            self._answer(404, {"error": "only POST, and GET /last or /last/FIELD"})
-        elif last is None:
-            self._answer(404, {"error": "no inbound message came yet"})
-        elif field:
-            self._send(200, "text/plain; charset=utf-8", str(last.get(field, "")).encode())
-        else:
-            self._answer(200, last)
+    def _answer_post(self, request: Received, authorization: str, body: object) -> Answer:
+        is_turn = self._turn_token is not None and f"{request.path}/".startswith(f"{self._turn_path}/")
+        if is_turn:
+            if request.path.removeprefix(f"{self._turn_path}/") not in TURN_ENDPOINTS:
+                return _error(404)
+            if not hmac.compare_digest(authorization.encode(), f"Bearer {self._turn_token}".encode()):
+                return _error(401)
+        answer = super().answer_to(request)
+        # The last object that isn't an event, and was answered 200.
+        if answer.status == 200 and isinstance(body, dict) and "event_type" not in body and not is_turn:
+            self._last = body
+        return answer
 
-    def _answer(self, status: int, body: object) -> None:
-        self._send(status, "application/json", json.dumps(body).encode())
-
-    def _send(self, status: int, content_type: str, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing: each POST has its line already."""
+    def _answer_get(self, path: str) -> Answer:
+        first, _, field = path.strip("/").partition("/")
+        if first != "last":
+            return _json(404, {"error": "only POST, and GET /last or /last/FIELD"})
+        if self._last is None:
+            return _json(404, {"error": "no inbound message came yet"})
+        if field:
+            text = str(self._last.get(field, "")).encode()
+            return Answer(200, {"Content-Type": "text/plain; charset=utf-8"}, text)
+        return _json(200, self._last)
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.demo.receiver", description=__doc__.split("\n")[0])
     parser.add_argument("--host", default="127.0.0.1", help="where it listens (%(default)s)")
     parser.add_argument("--port", type=int, default=8081, help="where it listens (%(default)s)")
@@ -138,27 +117,17 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> None:
     """Serve until SIGINT or SIGTERM."""
+    from twisted.internet import reactor
+
     options = arguments(argv)
+    receiver = DemoReceiver(reactor, options.host, turn_path=options.turn_path, turn_token=options.turn_token)
+    receiver.script(*[_error(503)] * options.fail)
     try:
-        receiver = Receiver(
-            options.host,
-            options.port,
-            fail=options.fail,
-            turn_path=options.turn_path,
-            turn_token=options.turn_token,
-        )
-    except OSError as error:
-        sys.exit(f"receiver | can't listen on {options.host}:{options.port}: {error.strerror}")
-
-    def stop(*_: object) -> None:
-        # shutdown() waits for the loop that this handler interrupts.
-        threading.Thread(target=receiver.shutdown).start()
-
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
-    say(f"listening on {options.host}:{receiver.server_port}")
-    with receiver:
-        receiver.serve_forever(poll_interval=0.2)
+        receiver.start(options.port)
+    except CannotListenError as error:
+        sys.exit(f"receiver | can't listen on {options.host}:{options.port}: {error.socketError.strerror}")
+    say(f"listening on {options.host}:{receiver.port}")
+    reactor.run()
 
 
 if __name__ == "__main__":

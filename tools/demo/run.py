@@ -1,4 +1,4 @@
-"""``make run``: the daemon with everything around it, on this machine, until Ctrl-C.
+"""The demo, ``make run``: the daemon with a broker, phones and a receiver, on this machine, until Ctrl-C.
 
 Starts a private RabbitMQ node if no broker answers where the configuration says, the daemon, a simulated phone and
 a receiver; says what listens where and what to try.  Stops all that it started, and only that; when one of them
@@ -8,104 +8,90 @@ ends by itself it says so, stops the others and fails.
 from __future__ import annotations
 
 import argparse
-import os
 import signal
-import subprocess
 import sys
-import threading
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
-from typing import IO
 
 from junebug_turn.errors import ConfigError
-from tools.demo.places import PHONE_NUMBER, TURN_PHONE_NUMBER, Address, Places, RunError
+from tools.demo.addresses import PHONE_NUMBER, TURN_PHONE_NUMBER, Address, Addresses, RunError
 from tools.servers import rabbitmq
-from tools.servers.process_guard import Guarded
-from tools.servers.rabbitmq import ROOT, NodeError, RabbitNode
+from tools.servers.installed import ensure_installed
+from tools.servers.process import ROOT, Process, ProcessError, answers, daemon_command, is_free
+from tools.servers.rabbitmq import RabbitNode
 
 HEALTH_LIMIT = 60.0  # seconds that the daemon has to be well
 
 
 class Stopped(Exception):
-    """The person at the terminal wants an end."""
+    """The demo is asked to stop, by Ctrl-C or SIGTERM."""
 
 
 def say(text: str) -> None:
-    """A line of this program's own."""
+    """Print a line of this program's own."""
     print(f"run | {text}", flush=True)
 
 
 class Demo:
-    """All that runs, from ``start()`` to ``stop()``.
+    """The processes of the demo, from ``start()`` to ``stop()``.
 
-    :param places: where it listens
+    :param addresses: where they listen
     :param var: where a private broker has its data
     """
 
-    def __init__(self, places: Places, var: Path) -> None:
-        self._places = places
+    def __init__(self, addresses: Addresses, var: Path) -> None:
+        self._addresses = addresses
         self._var = var
-        self._children: dict[str, Guarded] = {}
-        self._pumps: list[threading.Thread] = []
+        self._processes: dict[str, Process] = {}
         self._node: RabbitNode | None = None
 
     def start(self) -> None:
-        """Start everything and wait until the daemon is well.
+        """Start all processes and wait until the daemon is well.
 
         :raises RunError: something can't run
         """
-        for what, (host, port) in self._places.listeners:
-            if not rabbitmq.is_free(port, host):
+        for what, (host, port) in self._addresses.listeners:
+            if not is_free(port, host):
                 raise RunError(f"{host}:{port}, which {what} needs, is taken: is it running already?")
         self._start_broker()
-        places = self._places
+        addresses = self._addresses
         self._start_receiver()
-        self._start_phone("phone", places.junebug.connector_name, places.phone, PHONE_NUMBER)
-        if places.turn:
-            connector = places.turn.connector_name
-            self._start_phone("turn phone", connector, places.turn_phone, TURN_PHONE_NUMBER)
-        twistd = str(Path(sys.executable).with_name("twistd"))
-        self._start(
-            "daemon",
-            *(sys.executable, twistd, "-n", "--pidfile=", "junebug-turn", "--config", places.config),
-            prefix="daemon | ",
-        )
+        self._start_phone("phone", addresses.junebug.connector_name, addresses.phone, PHONE_NUMBER)
+        if addresses.turn:
+            connector = addresses.turn.connector_name
+            self._start_phone("turn phone", connector, addresses.turn_phone, TURN_PHONE_NUMBER)
+        self._start("daemon", *daemon_command(addresses.config), prefix="daemon | ")
         self._wait_until_healthy()
 
     def check(self) -> None:
         """Look whether all still run.
 
-        :raises RunError: one has ended
+        :raises ProcessError: one has ended
         """
-        for name, child in self._children.items():
-            if child.status is not None:
-                raise RunError(f"the {name} ended with status {child.status}; stopping everything")
-        if self._node is not None and self._node.status is not None:
-            raise RunError(f"RabbitMQ ended with status {self._node.status}\n{self._node.log_tail()}")
+        for process in self._processes.values():
+            process.check()
+        if self._node is not None:
+            self._node.check()
 
     def stop(self) -> None:
-        """Stop what was started: the daemon while all that it needs to finish is there, then the rest."""
-        daemon = self._children.pop("daemon", None)
+        """Stop all that was started: the daemon while it has all that it needs to finish, then the others."""
+        daemon = self._processes.pop("daemon", None)
         if daemon is not None:
             daemon.stop()
-        for child in self._children.values():
-            child.begin_stop()
-        for child in self._children.values():
-            child.process.wait()
+        for process in self._processes.values():
+            process.begin_stop()
+        for process in self._processes.values():
+            process.stop()
         if self._node is not None:
-            self._node.stop()
-        for pump in self._pumps:
-            pump.join(1)
+            self._node.close()
 
     def instructions(self) -> str:
-        """What listens where, and the lines to copy."""
+        """Write what listens where, and the lines to copy."""
         owner = f"started for this run, data in {self._var}" if self._node else "was running already"
-        return self._places.instructions(owner)
+        return self._addresses.instructions(owner)
 
     def _start_broker(self) -> None:
-        amqp = self._places.amqp
+        amqp = self._addresses.amqp
         host, port = amqp.hostname, amqp.port
         if rabbitmq.is_broker(host, port) or amqp.tls:
             say(f"using the broker at {host}:{port}")
@@ -114,7 +100,7 @@ class Demo:
             raise RunError(f"no broker answers at {host}:{port}, and only on this machine one can be started")
         if (amqp.username, amqp.password, amqp.vhost) != ("guest", "guest", "/"):
             raise RunError(f"no broker answers at {host}:{port}; one of our own has only guest, guest and /")
-        rabbitmq.ensure_installed()
+        ensure_installed(rabbitmq.PROGRAM)
         # An installation may have brought up a broker of its own there.
         if not rabbitmq.is_broker(host, port):
             say(f"no broker at {host}:{port}: starting a private one")
@@ -122,53 +108,34 @@ class Demo:
             self._node.start()
 
     def _start_receiver(self) -> None:
-        places = self._places
+        addresses = self._addresses
         turn: tuple[str, ...] = ()
-        if places.turn:
+        if addresses.turn:
             # With =, since a token may begin with a dash.
-            turn = ("--turn-path", places.turn_path, f"--turn-token={places.turn.auth_token}")
-        self._start("receiver", *_module("tools.demo.receiver"), *_flags(places.receiver), *turn)
+            turn = ("--turn-path", addresses.turn_path, f"--turn-token={addresses.turn.auth_token}")
+        self._start("receiver", *_module("tools.demo.receiver"), *_flags(addresses.receiver), *turn)
 
     def _start_phone(self, name: str, connector: str, address: Address, number: str) -> None:
         self._start(
             name,
             *(*_module("tools.demo.phone"), "--name", name, *_flags(address)),
-            *("--amqp-url", self._places.amqp_url, "--connector", connector, "--from-addr", number),
+            *("--amqp-url", self._addresses.amqp_url, "--connector", connector, "--from-addr", number),
         )
 
     def _start(self, name: str, *command: str, prefix: str = "") -> None:
-        # A pipe makes Python hold back what it prints.
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        child = Guarded(
-            list(command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT, env=environment
-        )
-        assert child.process.stdout is not None
-        pump = threading.Thread(target=_pump, args=(child.process.stdout, prefix), daemon=True)
-        pump.start()
-        self._children[name] = child
-        self._pumps.append(pump)
+        def show(line: str) -> None:
+            # In one piece: other threads write here too.
+            sys.stdout.write(f"{prefix}{line}\n")
+            sys.stdout.flush()
+
+        self._processes[name] = Process(name, command, on_line=show)
 
     def _wait_until_healthy(self) -> None:
-        deadline = time.monotonic() + HEALTH_LIMIT
-        while not _is_healthy(self._places.health_url):
+        def is_healthy() -> bool:
             self.check()
-            if time.monotonic() > deadline:
-                raise RunError(f"the daemon isn't well after {HEALTH_LIMIT:g} seconds")
-            time.sleep(0.2)
+            return answers(self._addresses.health_url)
 
-
-def _pump(source: IO[bytes], prefix: str) -> None:
-    for line in source:
-        sys.stdout.write(prefix + line.decode("utf-8", "replace"))
-        sys.stdout.flush()
-
-
-def _is_healthy(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+        self._processes["daemon"].wait_until(is_healthy, "isn't well", HEALTH_LIMIT)
 
 
 def _module(name: str) -> tuple[str, ...]:
@@ -187,7 +154,7 @@ def _watch(demo: Demo) -> None:
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.demo.run", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("--config", default=str(ROOT / "etc" / "junebug-turn.yaml"), help="the daemon's file (%(default)s)")
@@ -203,7 +170,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def main(argv: list[str]) -> int:
-    """Run the demo; 0 when it was told to stop, else 1."""
+    """Run the demo; 0 when it was asked to stop, else 1."""
     options = arguments(argv)
 
     def stop(*_: object) -> None:
@@ -217,14 +184,14 @@ def main(argv: list[str]) -> int:
     demo: Demo | None = None
     status = 0
     try:
-        places = Places.of(options.config, options.phone_port, options.turn_phone_port)
-        demo = Demo(places, Path(options.var))
+        addresses = Addresses.of(options.config, options.phone_port, options.turn_phone_port)
+        demo = Demo(addresses, Path(options.var))
         demo.start()
         print(demo.instructions(), flush=True)
         _watch(demo)
     except Stopped:
         say("stopping")
-    except (RunError, NodeError, ConfigError) as error:
+    except (RunError, ProcessError, ConfigError) as error:
         say(str(error))
         status = 1
     finally:

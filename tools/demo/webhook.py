@@ -1,4 +1,4 @@
-"""Send an outbound message as Turn does: a webhook of its Channels API, signed, and print the answer.
+"""Turn's side of the demo: a command that sends a signed webhook of the Channels API and prints the answer.
 
 The address and the secret are those of the Turn application in the daemon's configuration file.  It shares no code
 with the daemon for what it sends: the form and the signature are Turn's.
@@ -20,14 +20,14 @@ from typing import Any
 from junebug_turn.applications.base import TurnOptions
 from junebug_turn.config import sources
 from junebug_turn.errors import ConfigError
-from tools.servers.rabbitmq import ROOT
+from tools.servers.process import ROOT
 
 PHONE_NUMBER = "+27820000002"
 TIMEOUT = 30.0  # seconds
 
 
 def body_of(options: argparse.Namespace) -> dict[str, Any]:
-    """The webhook's JSON, with the keys that Turn sends."""
+    """Build the webhook's JSON, with the keys that Turn sends."""
     text = {"type": "text", "text": {"body": options.text}}
     return {
         "to": options.to,
@@ -52,7 +52,7 @@ def _menu(text: str, titles: list[str]) -> dict[str, Any]:
 
 
 def signature(secret: str, body: bytes) -> str:
-    """What ``X-Turn-Hook-Signature`` has for ``body``."""
+    """Sign ``body``: the value of ``X-Turn-Hook-Signature``."""
     return base64.b64encode(hmac.digest(secret.encode(), body, "sha256")).decode("ascii")
 
 
@@ -70,10 +70,10 @@ def send(url: str, secret: str, body: bytes) -> tuple[int, str]:
 
 
 def destination(options: argparse.Namespace) -> tuple[str, str]:
-    """Where the webhook goes, and the secret that signs it.
+    """Find the URL that the webhook goes to, and the secret that signs it.
 
     :raises ConfigError: the configuration file has a fault
-    :raises ValueError: it doesn't say where
+    :raises ValueError: it has no Turn application
     """
     if options.url is not None and options.secret is not None:
         return options.url, options.secret
@@ -85,7 +85,7 @@ def destination(options: argparse.Namespace) -> tuple[str, str]:
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.demo.webhook", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("text", nargs="?", default="Hello from Turn!", help="what the phone shows (%(default)s)")

@@ -1,1 +1,1 @@
-"""The fault suite, ``make faults``: what the daemon promises, counted while things break around it."""
+"""Fault suite, ``make faults``: the daemon's promises, counted while the broker, the destination or it itself fails."""

@@ -1,4 +1,7 @@
-"""``make faults``: play every fault under a load, and print what became of all messages."""
+"""The fault suite, ``make faults``: play every fault under a load, and print the counts of all messages.
+
+Tested by tests/tools/faults/test_counts.py.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,16 @@ from tempfile import TemporaryDirectory
 
 import attrs
 
-from tools.bench.processes import BenchError
-from tools.faults.ledger import Row
-from tools.faults.plays import FAULTS, play
-from tools.faults.stage import FaultsError, Stage
-from tools.servers.rabbitmq import ROOT, NodeError, RabbitNode, ensure_installed
+from tools.faults.counts import Row
+from tools.faults.environment import Environment, FaultsError
+from tools.faults.faults import FAULTS, play
+from tools.servers.installed import ensure_installed
+from tools.servers.process import ROOT, ProcessError
+from tools.servers.rabbitmq import PROGRAM, RabbitNode
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The counts as Markdown, with a last line of sums."""
+    """Write the counts as a table of Markdown, with a last line of sums."""
     columns = [field.name for field in attrs.fields(Row)]
     lines = [columns, ["---"] * 2 + ["---:"] * (len(columns) - 2)]
     lines += [[str(value) for value in attrs.astuple(row)] for row in rows]
@@ -39,18 +43,18 @@ def main() -> None:
     begun = time.monotonic()
     (ROOT / "var").mkdir(exist_ok=True)
     try:
-        ensure_installed()
+        ensure_installed(PROGRAM)
         with (
             TemporaryDirectory(prefix="faults-", dir=ROOT / "var") as folder,
             RabbitNode() as node,
-            Stage(Path(folder), node, "faults") as stage,
+            Environment(Path(folder), node, "faults") as environment,
         ):
             for name in options.fault or FAULTS:
                 print(f"{name} ...", file=sys.stderr, flush=True)
-                found, faults = play(stage, name, options.seconds)
+                found, faults = play(environment, name, options.seconds)
                 rows += found
                 wrong += [f"{name}: {fault}" for fault in faults]
-    except (BenchError, FaultsError, NodeError) as error:
+    except (FaultsError, ProcessError) as error:
         sys.exit(str(error))
     print(table(rows))
     print(f"{time.monotonic() - begun:.0f} s", file=sys.stderr)

@@ -1,4 +1,7 @@
-"""The load: clients that send messages over HTTP, and a transport that publishes inbound messages and events."""
+"""Load of the fault suite: clients that send over HTTP, and transports that publish inbound messages and events.
+
+Tested by tests/integration/test_faults.py.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,9 @@ from pika.adapters.blocking_connection import BlockingChannel, BlockingConnectio
 from pika.exceptions import AMQPError, NackError, UnroutableError
 
 from junebug_turn.messages.vumi import Event, Message
-from tools.faults.ledger import Account
-from tools.servers.rabbitmq import HOST, RabbitNode
+from tools.faults.counts import Counts
+from tools.servers.process import HOST
+from tools.servers.rabbitmq import RabbitNode
 
 PAUSE = 0.02  # seconds between two messages of a thread
 CLIENT_TIMEOUT = 30.0  # seconds
@@ -25,7 +29,7 @@ SENDERS = 40  # phone numbers: those of one wait for each other
 
 
 def connect(node: RabbitNode) -> BlockingConnection:
-    """A connection to the broker that no code of the daemon has a part in.
+    """Connect to the broker, without any code of the daemon.
 
     :raises AMQPError: it can't be had now
     """
@@ -36,11 +40,11 @@ def connect(node: RabbitNode) -> BlockingConnection:
 
 
 class Sender(ABC, threading.Thread):
-    """A thread that sends one message after the other, until it is told to stop."""
+    """A thread that sends one message after the other, until ``stop()``."""
 
-    def __init__(self, account: Account) -> None:
-        super().__init__(name=account.kind, daemon=True)
-        self.account = account
+    def __init__(self, counts: Counts) -> None:
+        super().__init__(name=counts.kind, daemon=True)
+        self.counts = counts
         self._stopped = threading.Event()
 
     def stop(self) -> None:
@@ -52,12 +56,12 @@ class Sender(ABC, threading.Thread):
         while not self._stopped.wait(PAUSE):
             name = uuid.uuid4().hex
             # Noted first: it can arrive before its confirm does.
-            self.account.begin(name)
+            self.counts.begin(name)
             accepted = False
             try:
                 accepted = self.send(name)
             finally:
-                self.account.end(name, accepted)
+                self.counts.end(name, accepted)
         self.close()
 
     @abstractmethod
@@ -65,20 +69,18 @@ class Sender(ABC, threading.Thread):
         """Send the message ``name``; whether it was accepted."""
 
     def close(self) -> None:
-        """Give back what it has."""
+        """Close its connection."""
 
 
 class Client(Sender):
     """Sends outbound messages; each is accepted with a 201.
 
     :ivar answers: how many there were with each status; 0 is no answer
-    :ivar message_ids: those of accepted messages, the newest ones
+    :ivar message_ids: those of the newest accepted messages
     """
 
-    def __init__(
-        self, account: Account, port: int, path: str, event_url: str, message_ids: deque[str]
-    ) -> None:
-        super().__init__(account)
+    def __init__(self, counts: Counts, port: int, path: str, event_url: str, message_ids: deque[str]) -> None:
+        super().__init__(counts)
         self._port = port
         self._path = path
         self._event_url = event_url
@@ -104,8 +106,8 @@ class Client(Sender):
 class Transport(Sender):
     """Publishes inbound messages or events; each is accepted with a confirm."""
 
-    def __init__(self, account: Account, node: RabbitNode, connector: str, message_ids: deque[str]) -> None:
-        super().__init__(account)
+    def __init__(self, counts: Counts, node: RabbitNode, connector: str, message_ids: deque[str]) -> None:
+        super().__init__(counts)
         self._node = node
         self._connector = connector
         self._message_ids = message_ids
@@ -121,7 +123,7 @@ class Transport(Sender):
             if self._channel is None:
                 self._channel = connect(self._node).channel()
                 self._channel.confirm_delivery()
-            queue = f"{self._connector}.{self.account.kind}"
+            queue = f"{self._connector}.{self.counts.kind}"
             self._channel.basic_publish("vumi", queue, body, properties, mandatory=True)
         except (UnroutableError, NackError):
             # The queue is not there now.
@@ -134,7 +136,7 @@ class Transport(Sender):
 
     def _body(self, name: str) -> bytes | None:
         self._count += 1
-        if self.account.kind == "inbound":
+        if self.counts.kind == "inbound":
             return Message(
                 to_addr="8110",
                 from_addr=f"+2782{self._count % SENDERS:07}",

@@ -1,9 +1,11 @@
-"""Run programs for exactly as long as the caller lives.
+"""Guard program: runs programs for exactly as long as its caller lives.
 
-``guard.py '[["epmd", "-port", "4400"], ["rabbitmq-server"]]'`` starts the programs in order, each in a
+``process_guard.py '[["epmd", "-port", "4400"], ["rabbitmq-server"]]'`` starts the programs in order, each in a
 session of its own, and stops them in the reverse order when its standard input ends, when it gets SIGTERM, or
 when one of them exits.  The standard input is a pipe from the caller: it ends however the caller ends, by
 SIGKILL too, so nothing is ever left behind.
+
+It is run by its path and imports nothing of ours.  Tested by tests/tools/servers/test_process.py.
 """
 
 from __future__ import annotations
@@ -15,43 +17,10 @@ import select
 import signal
 import subprocess
 import sys
-from typing import Any
 
 STOP_LIMIT = 20.0  # seconds that a program has to stop by itself
-MAX_FILES = (
-    65536  # Erlang makes a table of as many entries as there may be files, and containers allow a billion
-)
-
-
-class Guarded:
-    """Programs under a guard, as their caller sees them.
-
-    :param options: what ``subprocess.Popen`` takes: ``stdout``, ``stderr``, ``env``, ``cwd``
-    """
-
-    def __init__(self, *commands: list[str], **options: Any) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, json.dumps(commands)],
-            stdin=subprocess.PIPE,
-            # The terminal's Ctrl-C is for the caller alone, who then stops what it started in order.
-            start_new_session=True,
-            **options,
-        )
-
-    @property
-    def status(self) -> int | None:
-        """The status of the program that ended by itself; None as long as all run."""
-        return self.process.poll()
-
-    def begin_stop(self) -> None:
-        """Tell the programs to stop, without waiting."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-
-    def stop(self) -> None:
-        """Stop the programs and wait until they are gone."""
-        self.begin_stop()
-        self.process.wait()
+# Erlang makes a table of as many entries as there may be files, and containers allow a billion.
+MAX_FILES = 65536
 
 
 def _signal_group(program: subprocess.Popen[bytes], number: int) -> None:
@@ -67,7 +36,7 @@ def _stop(program: subprocess.Popen[bytes]) -> None:
         program.wait(STOP_LIMIT)
     except subprocess.TimeoutExpired:
         pass
-    # What the program left in its group, or the program itself where it would not stop.
+    # The processes that the program left in its group, or the program itself where it would not stop.
     _signal_group(program, signal.SIGKILL)
     program.wait()
 
@@ -79,7 +48,7 @@ def _limit_files() -> None:
 
 
 def main(commands: list[list[str]]) -> int:
-    """Run ``commands`` until told to stop; the status is that of the one that ended by itself, else 0."""
+    """Run ``commands`` until a stop is asked for; the status is that of the one that ended by itself, else 0."""
     _limit_files()
     wake_read, wake_write = os.pipe()
     signal.signal(signal.SIGTERM, lambda *_: os.write(wake_write, b"x"))

@@ -20,8 +20,9 @@ from junebug_turn.config.sources import explain, load
 from junebug_turn.daemon.entries import all_entries
 from tests.support.certificates import Authority
 from tests.support.configurations import JUNEBUG, TURN, written
-from tests.support.receiver import Receiver
-from tools.servers.rabbitmq import RabbitNode, free_port
+from tools.servers.process import free_port
+from tools.servers.rabbitmq import RabbitNode
+from tools.servers.receiver import Receiver
 
 reactor: Any = _reactor
 ROOT = Path(__file__).resolve().parents[3]

@@ -14,8 +14,8 @@ from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy
 from junebug_turn.delivery.signature import Webhook
 from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryRefused
 from tests.support.delivery_harness import BODY, Bench, benched
-from tests.support.receiver import HANG, RESET, Answer
 from tests.unit.delivery.test_deliverer import free_port
+from tools.servers.receiver import HANG, RESET, Answer
 
 ONCE = RetryPolicy(max_retries=0)
 PATIENCE = 600.0

@@ -21,18 +21,9 @@ from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.retry import CHAIN_LIMIT, MAX_RETRY_AFTER, RetryPolicy
 from junebug_turn.delivery.signature import Webhook
 from junebug_turn.errors import DeliveryExhausted, DeliveryFailed, DeliveryRefused
+from tests.support.certificates import self_signed
 from tests.support.delivery_harness import BODY, TIMEOUT, Bench, benched
-from tests.support.receiver import (
-    CLOSE,
-    CUT,
-    HANG,
-    HANG_IN_BODY,
-    RESET,
-    TRICKLE,
-    Answer,
-    Receiver,
-    self_signed,
-)
+from tools.servers.receiver import CLOSE, CUT, HANG, HANG_IN_BODY, RESET, TRICKLE, Answer, Receiver
 
 reactor: Any = _reactor
 

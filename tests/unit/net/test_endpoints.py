@@ -26,11 +26,12 @@ from junebug_turn.net.addresses import ALL_HOSTS, HostRules, ascii_name, is_loca
 from junebug_turn.net.endpoints import NameEndpoint
 from junebug_turn.net.tls import ClientTls
 from junebug_turn.state.factory import make_cache
+from tests.support.certificates import self_signed
 from tests.support.daemon import reactor, running, settings
-from tests.support.receiver import Receiver, self_signed
 from tests.support.store_harness import redis_server
 from tests.unit.net.test_guarded import Names
 from tools.servers.rabbitmq import RabbitNode
+from tools.servers.receiver import Receiver
 
 
 @pytest.fixture

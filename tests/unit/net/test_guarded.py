@@ -19,7 +19,8 @@ from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.retry import RetryPolicy
 from junebug_turn.errors import DeliveryExhausted, DeliveryRefused
 from junebug_turn.net.addresses import ALL_HOSTS, HostRules
-from tests.support.receiver import Receiver, self_signed
+from tests.support.certificates import self_signed
+from tools.servers.receiver import Receiver
 
 reactor: Any = _reactor
 

@@ -20,7 +20,7 @@ from junebug_turn.net.addresses import ALL_HOSTS
 from junebug_turn.net.tls import TlsFiles
 from tests.support.certificates import Authority
 from tests.support.configurations import FLAGS, TURN
-from tests.support.receiver import Receiver
+from tools.servers.receiver import Receiver
 
 reactor: Any = _reactor
 POLICY = RetryPolicy(0, 0, 0)

@@ -20,7 +20,7 @@ from junebug_turn.telemetry.context import about
 from junebug_turn.telemetry.logging.observer import Lines
 from junebug_turn.telemetry.sentry import FLUSH_TIMEOUT, Reporter, make_reporter
 from tests.support.leaks import LEAKS
-from tests.support.receiver import HANG, Received, Receiver
+from tools.servers.receiver import HANG, Received, Receiver
 
 reactor: Any = _reactor
 KEY = "0123456789abcdef0123456789abcdef"

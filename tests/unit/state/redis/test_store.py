@@ -22,11 +22,11 @@ from junebug_turn.state.message_store import Cache, Outbound
 from junebug_turn.state.redis.address import RedisAddress
 from junebug_turn.state.redis.pool import SIZE
 from junebug_turn.state.redis.store import RedisCache
+from tests.support.certificates import self_signed
 from tests.support.daemon import until
-from tests.support.receiver import self_signed
 from tests.support.store_harness import reactor, redis_server
 from tests.unit.state.test_message_store import event, message
-from tools.servers.rabbitmq import free_port
+from tools.servers.process import free_port
 from tools.servers.redis import RedisServer
 
 pytestmark = pytest.mark.usefixtures("empty")

@@ -18,7 +18,8 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 from tools.demo.phone import MAX_LINE
-from tools.servers.rabbitmq import ROOT, RabbitNode
+from tools.servers.process import ROOT
+from tools.servers.rabbitmq import RabbitNode
 
 USER_MESSAGE_KEYS = (
     "to_addr from_addr transport_name transport_type message_version message_type timestamp routing_metadata "

@@ -1,4 +1,7 @@
-"""Where everything of ``make run`` listens, after the daemon's configuration, and the lines to copy."""
+"""Addresses of ``make run``, from the daemon's configuration, and the instructions for a person.
+
+Tested by tests/tools/demo/test_run.py.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from junebug_turn.applications.base import JunebugOptions, TurnOptions
 from junebug_turn.config import sources
 from junebug_turn.daemon.options import AmqpOptions
 from tools.demo import webhook
-from tools.servers.rabbitmq import ROOT
+from tools.servers.process import ROOT
 
 PHONE_NUMBER = "+27820000001"
 TURN_PHONE_NUMBER = webhook.PHONE_NUMBER
@@ -28,11 +31,11 @@ class RunError(Exception):
 
 
 @frozen
-class Places:
-    """The addresses, and the options that they are from.
+class Addresses:
+    """The address of each part of the demo, and the options that it is from.
 
     :ivar config: the configuration file
-    :ivar turn: the Turn application, None where the file has none; then nobody needs ``turn_phone``
+    :ivar turn: the Turn application, None where the file has none; then ``turn_phone`` is not needed
     :ivar turn_path: below which the receiver is Turn
     """
 
@@ -47,8 +50,8 @@ class Places:
     turn_phone: Address
 
     @classmethod
-    def of(cls, path: str, phone_port: int, turn_phone_port: int) -> Places:
-        """The places that the file at ``path`` gives.
+    def of(cls, path: str, phone_port: int, turn_phone_port: int) -> Addresses:
+        """Read the addresses from the configuration file at ``path``.
 
         :raises ConfigError: the file has a fault
         :raises RunError: it is not one for the demo
@@ -80,7 +83,7 @@ class Places:
 
     @property
     def listeners(self) -> list[tuple[str, Address]]:
-        """What listens where, in words."""
+        """Each part of the demo that listens, in words, with its address."""
         found = [
             ("the daemon (http_bind)", self.http),
             ("the receiver (mo_message_url)", self.receiver),
@@ -90,34 +93,34 @@ class Places:
 
     @property
     def health_url(self) -> str:
-        """Where the daemon says how it is."""
+        """The URL of the daemon's health."""
         return f"http://{_netloc(self.http)}/health"
 
     @property
     def amqp_url(self) -> str:
-        """The broker, as the phones take it."""
+        """The URL of the broker, as the phones take it."""
         amqp = self.amqp
         user = f"{quote(amqp.username, safe='')}:{quote(amqp.password, safe='')}"
         scheme = "amqps" if amqp.tls else "amqp"
         return f"{scheme}://{user}@{amqp.hostname}:{amqp.port}/{quote(amqp.vhost, safe='')}"
 
     def instructions(self, broker: str) -> str:
-        """What listens where, and the lines to copy.
+        """Write what listens where, and the lines to copy.
 
-        :param broker: whose the broker is
+        :param broker: in words, who started the broker
         """
         api = f"http://{_netloc(self.http)}{self.junebug.path}/messages"
         receiver = f"http://{_netloc(self.receiver)}"
         phone = f"{self.phone[0]} {self.phone[1]}"
         message = json.dumps({"to": PHONE_NUMBER, "from": "8864", "content": "Hello, phone!"})
-        roles, turn_places, turn_lines = "RapidPro", "", ""
+        roles, turn_addresses, turn_lines = "RapidPro", "", ""
         if self.turn:
             roles = f"RapidPro and, at {self.turn_path or '/'}, for Turn"
-            turn_places, turn_lines = self._turn_places(self.turn), self._turn_lines()
+            turn_addresses, turn_lines = self._turn_addresses(self.turn), self._turn_lines()
         return f"""
   Junebug Message API   {api}
   its phone             {_netloc(self.phone)}  (a line typed is a message; what is sent to it appears)
-{turn_places}  receiver              {receiver}  (stands in for {roles}; prints what it gets)
+{turn_addresses}  receiver              {receiver}  (stands in for {roles}; prints what it gets)
   health                {self.health_url}
   RabbitMQ              {self.amqp.hostname}:{self.amqp.port}  ({broker})
 
@@ -133,7 +136,7 @@ Try, each in another terminal:
 Ctrl-C stops everything.
 """
 
-    def _turn_places(self, turn: TurnOptions) -> str:
+    def _turn_addresses(self, turn: TurnOptions) -> str:
         return f"""\
   Turn Channels API     http://{_netloc(self.http)}{turn.path}/messages
   its phone             {_netloc(self.turn_phone)}  (the same, for the channel of Turn)
@@ -153,12 +156,12 @@ The same through Turn:
 """
 
     def _webhook_line(self, *words: str) -> str:
-        """A command that works in any folder; the file is named where it isn't the one that the command has."""
+        """Write a command that works in any folder; it names the file where that isn't the command's default."""
         python = Path(sys.executable)
         shown = str(python.relative_to(ROOT) if python.is_relative_to(ROOT) else python)
         default = webhook.arguments([]).config
         named = () if self.config == default else ("--config", str(Path(self.config).resolve()))
-        # What is run has the words first: --buttons takes all that follow it.
+        # The words come first: --buttons takes all that follow it.
         command = shlex.join([shown, "-m", "tools.demo.webhook", *words[:1], *named, *words[1:]])
         return f"cd {shlex.quote(str(ROOT))} && {command}"
 

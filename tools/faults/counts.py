@@ -1,4 +1,4 @@
-"""What was sent, what was accepted, and what became of it."""
+"""Counts of the fault suite: each message that was sent and accepted, and where it ended."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from attrs import Factory, define, frozen
 class Deletion:
     """A queue that was deleted.
 
-    :ivar open: what was on its way to the queue meanwhile: RabbitMQ confirms that, too, and it is in no count
-    :ivar accepted: what had been accepted by then
-    :ivar count: how much was in the queue at most, ready or handed out
+    :ivar open: the messages on their way to the queue meanwhile: RabbitMQ confirms them too, and they are in no count
+    :ivar accepted: the messages that had been accepted by then
+    :ivar count: how many were in the queue at most, ready or handed out
     """
 
     open: Set[str]
@@ -25,7 +25,7 @@ class Deletion:
 
 @frozen
 class Row:
-    """The counts of one kind of message under one fault.
+    """One row of the table: the counts of one kind of message under one fault.
 
     :ivar delivered: of the accepted ones, those that came where they should
     :ivar repeated: how often one came that had come before
@@ -47,8 +47,8 @@ class Row:
 
 
 @define
-class Account:
-    """One kind of message under one fault; several threads write in it.
+class Counts:
+    """The counts of one kind of message under one fault; several threads write in it.
 
     :ivar arrived: how often each came where it should: answered with 200, or found in the outbound queue
     """
@@ -64,42 +64,42 @@ class Account:
     _lock: Lock = Factory(Lock)
 
     def begin(self, name: str) -> None:
-        """``name`` is about to be sent."""
+        """Note that ``name`` is about to be sent."""
         with self._lock:
             self.sent.add(name)
             self.open.add(name)
 
     def end(self, name: str, accepted: bool) -> None:
-        """It was accepted (a 201, a confirm); or refused, or nobody knows."""
+        """Note that it was accepted (a 201, a confirm); or refused, or that neither is known."""
         with self._lock:
             self.open.discard(name)
             if accepted:
                 self.accepted.add(name)
 
     def arrive(self, name: str) -> None:
-        """It came where it should."""
+        """Note that it came where it should."""
         with self._lock:
             self.arrived[name] += 1
 
     def delete(self, delete: Callable[[], int]) -> None:
-        """Have the queue deleted.
+        """Have the queue deleted, and note that.
 
-        :param delete: does it, and says how much was in it
+        :param delete: does it, and returns how many messages were in it
         """
         with self._lock:
             settled = self.sent - self.open
         count = delete()
         with self._lock:
-            # What was begun and confirmed meanwhile was on its way as well.
+            # Messages that were begun and confirmed meanwhile were on their way as well.
             self.deletions.append(Deletion(self.sent - settled, set(self.accepted), count))
 
     def missing(self) -> set[str]:
-        """What was accepted and was not seen anywhere yet."""
+        """Return the messages that were accepted and not seen anywhere yet."""
         with self._lock:
             return self.accepted - self.arrived.keys() - self.parked - self.delayed
 
     def missing_and_not_deleted(self) -> int:
-        """The same, without what can have gone with a queue."""
+        """Count the same, without those that can have gone with a queue."""
         return len(self.missing()) - self._gone()
 
     def _gone(self) -> int:
@@ -110,7 +110,7 @@ class Account:
         return len(on_its_way) + min(room, len(in_queue - on_its_way))
 
     def row(self, fault: str) -> Row:
-        """The counts."""
+        """Sum up the counts."""
         deleted = self._gone()
         arrived = self.accepted & self.arrived.keys()
         return Row(

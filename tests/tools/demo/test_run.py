@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.servers.rabbitmq import ROOT, RabbitNode, free_port, is_broker, is_free
+from tools.servers.process import ROOT, free_port, is_free
+from tools.servers.rabbitmq import RabbitNode, is_broker
 
 
 class Run:

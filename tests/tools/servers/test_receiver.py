@@ -1,27 +1,20 @@
-"""The receiver that stands in for destinations: what it does is seen here by plain sockets."""
+"""The scriptable receiver, seen by plain sockets."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from typing import Any
 
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from tests.support.receiver import (
-    CLOSE,
-    CUT,
-    HANG,
-    HANG_IN_BODY,
-    RESET,
-    TRICKLE,
-    Answer,
-    Receiver,
-    self_signed,
-)
+from tests.support.certificates import self_signed
+from tools.servers.receiver import CLOSE, CUT, HANG, HANG_IN_BODY, MALFORMED, RESET, TRICKLE, Answer, Receiver
 
 REQUEST = b"POST /p?q=1 HTTP/1.1\r\nHost: h\r\nX-A: b\r\nContent-Length: 2\r\n\r\n[]"
 
@@ -56,12 +49,13 @@ async def test_answers_and_records(receiver: Receiver) -> None:
 
 @pytest.mark.parametrize(
     ("answer", "sees"),
-    [(CLOSE, b""), (CUT, b"0123456789"), (RESET, ConnectionResetError)],
-    ids=["close", "cut", "reset"],
+    [(CLOSE, b""), (CUT, b"0123456789"), (MALFORMED, b"no HTTP"), (RESET, ConnectionResetError)],
+    ids=["close", "cut", "malformed", "reset"],
 )
 @pytest_twisted.ensureDeferred
 async def test_ends(receiver: Receiver, answer: Answer, sees: Any) -> None:
-    """close, cut and reset end the connection: without an answer, within its body, by a TCP reset."""
+    """close, cut, malformed and reset end the connection: without an answer, within its body, after text that is no
+    HTTP, by a TCP reset."""
     receiver.script(answer)
     if sees is ConnectionResetError:
         with pytest.raises(ConnectionResetError):
@@ -89,6 +83,47 @@ async def test_hang_and_stop(receiver: Receiver) -> None:
     receiver.script(HANG)
     talking = talk(receiver, REQUEST)
     await receiver.received(1)
+    assert len(receiver.open) == 1
+    await receiver.stop()
+    with pytest.raises(ConnectionResetError):
+        await talking
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_script_for_a_path(receiver: Receiver) -> None:
+    """A path's own script goes before that for all requests, and then the default answers."""
+    receiver.script(500)
+    receiver.script(503, 503, path="/p?q=1")
+    other = REQUEST.replace(b"/p?q=1", b"/other")
+    receiver.default = Answer(404)
+    read = await talk(receiver, REQUEST, other, REQUEST, REQUEST, until=b" 404 ")
+    assert re.findall(rb"HTTP/1.1 (\d+) ", read) == [b"503", b"500", b"503", b"404"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_held_request(receiver: Receiver) -> None:
+    """hold answers nothing before the release, and then as it stands."""
+    receiver.script(Answer(202, how="hold"))
+    talking = talk(receiver, REQUEST, until=b"{}")
+    await receiver.received(1)
+    await deferLater(reactor, 0.1)
+    assert not talking.called
+    receiver.release()
+    assert b"HTTP/1.1 202 " in await talking
+
+
+@pytest.mark.parametrize("answer", [HANG, TRICKLE, HANG_IN_BODY], ids=["hang", "trickle", "hang in body"])
+@pytest_twisted.ensureDeferred
+async def test_the_release_of_others(receiver: Receiver, answer: Answer) -> None:
+    """A release resets the connections that hang or trickle; later ones hang again."""
+    receiver.default = answer
+    talking = talk(receiver, REQUEST)
+    await receiver.received(1)
+    receiver.release()
+    with pytest.raises(ConnectionResetError):
+        await talking
+    talking = talk(receiver, REQUEST)
+    await receiver.received(2)
     assert len(receiver.open) == 1
     await receiver.stop()
     with pytest.raises(ConnectionResetError):

@@ -1,11 +1,11 @@
-"""The daemon between a broker, a destination and a load, with what can be done to each of them."""
+"""Environment of the fault suite: the daemon between a broker, a destination and a load.
+
+Tested by tests/integration/test_faults.py.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from typing import Any, Self
 
 from pika.exceptions import ChannelClosedByBroker
 
-from tools.bench.processes import Measured
-from tools.faults.ledger import Account, Row
+from tools.faults.counts import Counts, Row
+from tools.faults.destination import Destination
 from tools.faults.load import CLIENT_TIMEOUT, Client, Sender, Transport, connect
-from tools.faults.receiver import Receiver
-from tools.servers.rabbitmq import HOST, RabbitNode, free_port
+from tools.servers.process import HOST, Process, daemon_command, free_port
+from tools.servers.rabbitmq import RabbitNode
 
 CONCURRENCY = 20
 """The daemon's ``worker_concurrency``: as many messages of a queue it may hold."""
@@ -33,57 +33,28 @@ class FaultsError(Exception):
     """The suite can't go on; the text says why."""
 
 
-class Daemon(Measured):
-    """The daemon under twistd, in a process of its own."""
-
-    def __init__(self, folder: Path, config: Path, port: int) -> None:
-        twistd = str(Path(sys.executable).with_name("twistd"))
-        super().__init__(
-            *(sys.executable, twistd, "-n", "--pidfile=", "junebug-turn", "--config", str(config)),
-            log=folder / "daemon.log",
-        )
-        self.url = f"http://{HOST}:{port}"
-
-    def wait_until_healthy(self) -> None:
-        """Wait until it consumes its queues.
-
-        :raises BenchError: it doesn't
-        """
-        self.wait_for(f"{self.url}/health")
-
-    @property
-    def ended(self) -> bool:
-        """Whether it doesn't run any more."""
-        return self._guarded.status is not None
-
-    def end(self, how: signal.Signals) -> None:
-        """End it by a signal, and wait until it is gone."""
-        os.kill(self.pid, how)
-        self._guarded.process.wait()
-
-
-class Stage:
-    """Everything, from ``with`` on; the same daemon for one load after the other.
+class Environment:
+    """All processes, from ``with`` on; the same daemon for one load after the other.
 
     :param folder: for its configuration, log and cache
-    :param node: a running broker; who calls has it
+    :param node: a running broker, which the caller stops
     :param connector: the name of the queues
     """
 
     def __init__(self, folder: Path, node: RabbitNode, connector: str) -> None:
         self.node = node
         self.connector = connector
-        self.receiver = Receiver(self._arrived)
+        self.destination = Destination(self._arrived)
         self.port = free_port()
         self._folder = folder
         self._config = folder / "faults.json"  # JSON is YAML
         self._stack = ExitStack()
-        self._daemon: Daemon | None = None
+        self._daemon: Process | None = None
         self.message_ids: deque[str] = deque(maxlen=1000)
         self.load: Load | None = None
 
     @property
-    def daemon(self) -> Daemon:
+    def daemon(self) -> Process:
         """The daemon that was started last."""
         if self._daemon is None:
             raise FaultsError("the daemon was not started")
@@ -91,10 +62,10 @@ class Stage:
 
     def __enter__(self) -> Self:
         with self._stack as stack:
-            stack.enter_context(self.receiver)
+            stack.enter_context(self.destination)
             self._config.write_text(json.dumps(self._options()), "utf-8")
             self.start_daemon()
-            self.daemon.wait_until_healthy()
+            self.wait_until_healthy()
             self._stack = stack.pop_all()
         return self
 
@@ -102,12 +73,19 @@ class Stage:
         if self.load is not None:
             self.load.stop()
         if self._daemon is not None:
-            self._daemon.__exit__()
+            self._daemon.stop()
         self._stack.close()
 
     def start_daemon(self) -> None:
         """Start the daemon, for the first time or again, without waiting for it."""
-        self._daemon = Daemon(self._folder, self._config, self.port)
+        self._daemon = Process("daemon", daemon_command(self._config), log=self._folder / "daemon.log")
+
+    def wait_until_healthy(self) -> None:
+        """Wait until the daemon consumes its queues.
+
+        :raises ProcessError: it doesn't
+        """
+        self.daemon.wait_for(f"http://{HOST}:{self.port}/health")
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -116,9 +94,9 @@ class Stage:
             "http_bind": f"{HOST}:{self.port}",
             "connector_name": self.connector,
             "base_url_path": _BASE,
-            "mo_message_url": f"{self.receiver.url}/inbound",
-            # Only what the cache doesn't know goes there: nothing, as it is in a file.
-            "default_event_url": f"{self.receiver.url}/unknown",
+            "mo_message_url": f"{self.destination.url}/inbound",
+            # Only events of messages that the cache doesn't know go there: none, as it is in a file.
+            "default_event_url": f"{self.destination.url}/unknown",
             "state_cache_class": "sqlite",
             "state_cache_config": {"path": str(self._folder / "cache.sqlite")},
             "worker_concurrency": CONCURRENCY,
@@ -139,29 +117,31 @@ class Stage:
         self.load = load = Load(self)
         return load
 
-    def new_client(self, account: Account) -> Client:
+    def new_client(self, counts: Counts) -> Client:
         """A client of the daemon's API."""
-        return Client(account, self.port, f"{_BASE}/messages", f"{self.receiver.url}/event", self.message_ids)
+        return Client(
+            counts, self.port, f"{_BASE}/messages", f"{self.destination.url}/event", self.message_ids
+        )
 
-    def new_transport(self, account: Account) -> Transport:
-        """The other side of the daemon's queues."""
-        return Transport(account, self.node, self.connector, self.message_ids)
+    def new_transport(self, counts: Counts) -> Transport:
+        """A transport at the daemon's queues."""
+        return Transport(counts, self.node, self.connector, self.message_ids)
 
-    def delete_queue(self, account: Account) -> None:
-        """Delete the queue of one kind of message; the broker drops what is in it."""
+    def delete_queue(self, counts: Counts) -> None:
+        """Delete the queue of one kind of message; the broker drops its messages."""
         connection = connect(self.node)
         channel = connection.channel()
         # The broker's count is without those that the daemon holds.
-        held = 0 if account.kind == "outbound" else CONCURRENCY
+        held = 0 if counts.kind == "outbound" else CONCURRENCY
 
         def delete() -> int:
-            return int(channel.queue_delete(f"{self.connector}.{account.kind}").method.message_count) + held
+            return int(channel.queue_delete(f"{self.connector}.{counts.kind}").method.message_count) + held
 
-        account.delete(delete)
+        counts.delete(delete)
         connection.close()
 
     def take(self, *queues: str) -> list[Any]:
-        """Empty queues of the connector; the JSON of what was in them, nothing where there is no such queue."""
+        """Empty queues of the connector; the JSON of their messages.  A queue that is not there has none."""
         connection = connect(self.node)
         bodies = []
         for queue in queues:
@@ -187,28 +167,28 @@ class Stage:
 
 
 class Load:
-    """A load that runs until ``finish``, and its accounts.
+    """A load that runs until ``finish()``, and its counts.
 
     :ivar answers: how often the clients got each status; 0 is no answer
     :ivar unknown_events: how many events came for whose message no ``event_url`` was known
     """
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
-        self.accounts = {kind: Account(kind) for kind in ("outbound", "inbound", "event")}
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self.counts = {kind: Counts(kind) for kind in ("outbound", "inbound", "event")}
         self.answers: Counter[int] = Counter()
         self.unknown_events = 0
-        self._clients = [stage.new_client(self.accounts["outbound"]) for _ in range(CLIENTS)]
-        transports = [stage.new_transport(self.accounts[kind]) for kind in ("inbound", "event")]
+        self._clients = [environment.new_client(self.counts["outbound"]) for _ in range(CLIENTS)]
+        transports = [environment.new_transport(self.counts[kind]) for kind in ("inbound", "event")]
         self._senders: list[Sender] = [*self._clients, *transports]
         for sender in self._senders:
             sender.start()
 
     def arrived(self, path: str, name: str) -> None:
-        """The destination has got something."""
+        """Note that the destination has answered a request with 200."""
         if path == "unknown":
             self.unknown_events += 1
-        self.accounts["inbound" if path == "inbound" else "event"].arrive(name)
+        self.counts["inbound" if path == "inbound" else "event"].arrive(name)
 
     def stop(self) -> None:
         """Send no more."""
@@ -216,43 +196,43 @@ class Load:
             sender.stop()
 
     def finish(self, fault: str, limit: float) -> list[Row]:
-        """Send no more, wait until everything is somewhere, and count.
+        """Send no more, wait until each message is somewhere, and count.
 
-        :param limit: seconds; what is nowhere by then is lost
+        :param limit: seconds; a message that is nowhere by then is lost
         :raises FaultsError: a sender doesn't end
         """
         self.stop()
         for sender in self._senders:
             sender.join(CLIENT_TIMEOUT + 10)
             if sender.is_alive():
-                raise FaultsError(f"the load of {sender.account.kind} messages hangs")
+                raise FaultsError(f"the load of {sender.counts.kind} messages hangs")
         for client in self._clients:
             self.answers += client.answers
-        self._stage.daemon.wait_until_healthy()
-        outbound = self.accounts["outbound"]
+        self._environment.wait_until_healthy()
+        outbound = self.counts["outbound"]
         # Each accepted one must be there already.
-        for body in self._stage.take("outbound"):
+        for body in self._environment.take("outbound"):
             outbound.arrive(body["content"])
         deadline = time.monotonic() + limit
-        coming = [self.accounts["inbound"], self.accounts["event"]]
+        coming = [self.counts["inbound"], self.counts["event"]]
         while True:
             _wait(lambda: not any(each.missing_and_not_deleted() for each in coming), 1.0)
             self._look_aside()
             if not any(each.missing_and_not_deleted() for each in coming) or time.monotonic() > deadline:
                 break
-        return [account.row(fault) for account in self.accounts.values()]
+        return [counts.row(fault) for counts in self.counts.values()]
 
     def _look_aside(self) -> None:
-        """Take what is delayed or parked out of the daemon's reach, and note it."""
+        """Take the delayed and parked messages out of the daemon's reach, and note them."""
         for kind, key in (("inbound", "message_id"), ("event", "event_id")):
-            account = self.accounts[kind]
-            account.parked |= {body[key] for body in self._stage.take(f"{kind}.parked")}
-            delayed = self._stage.take(*(f"{kind}.retry.{delay}" for delay in DELAYS))
-            account.delayed |= {body[key] for body in delayed}
+            counts = self.counts[kind]
+            counts.parked |= {body[key] for body in self._environment.take(f"{kind}.parked")}
+            delayed = self._environment.take(*(f"{kind}.retry.{delay}" for delay in DELAYS))
+            counts.delayed |= {body[key] for body in delayed}
 
     @property
     def faults(self) -> list[str]:
-        """What went wrong besides losses, in words."""
+        """Faults other than losses, in words."""
         found = []
         strange = {status: count for status, count in self.answers.items() if status not in (0, 201, 503)}
         if strange:

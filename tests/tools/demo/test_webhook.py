@@ -20,7 +20,7 @@ from junebug_turn.applications.turn.signature import sign
 from junebug_turn.menus import Choice
 from tests.support.configurations import JUNEBUG, TURN, written
 from tools.demo.webhook import arguments, body_of, signature
-from tools.servers.rabbitmq import ROOT, free_port
+from tools.servers.process import ROOT, free_port
 
 
 class Channel(HTTPServer):

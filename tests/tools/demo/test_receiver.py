@@ -1,4 +1,4 @@
-"""The receiver that stands in for RapidPro."""
+"""The receiver of the demo, which stands in for RapidPro and Turn."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tools.servers.rabbitmq import ROOT
+from tools.servers.process import ROOT
 
 
 class Running:

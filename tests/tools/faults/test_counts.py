@@ -1,0 +1,72 @@
+"""The counts of the fault suite, and its table."""
+
+from __future__ import annotations
+
+from tools.faults.__main__ import table
+from tools.faults.counts import Counts, Row
+
+
+def counted(*accepted: str) -> Counts:
+    made = Counts("inbound")
+    for name in accepted:
+        made.begin(name)
+        made.end(name, True)
+    return made
+
+
+def test_where_everything_is() -> None:
+    """What was accepted is counted once, by the best that became of it; what is nowhere is lost."""
+    made = counted("delivered", "twice", "parked", "delayed", "nowhere")
+    made.begin("refused")
+    made.end("refused", False)
+    for name in ("delivered", "twice", "twice", "of another load"):
+        made.arrive(name)
+    made.parked |= {"parked", "delivered"}
+    made.delayed |= {"delayed", "twice", "refused"}
+    assert made.row("f") == Row(
+        fault="f",
+        kind="inbound",
+        sent=6,
+        accepted=5,
+        delivered=2,
+        repeated=1,
+        parked=1,
+        delayed=1,
+        deleted=0,
+        lost=1,
+    )
+
+
+def test_what_goes_with_a_queue() -> None:
+    """A deleted queue excuses no more than was in it, or on its way to it; nothing that was accepted later."""
+    made = counted("a", "b", "c", "seen")
+    made.arrive("seen")
+    made.begin("on its way")
+
+    def delete() -> int:
+        made.begin("meanwhile")
+        made.end("meanwhile", True)
+        return 2
+
+    made.delete(delete)
+    made.end("on its way", True)
+    made.begin("later")
+    made.end("later", True)
+    row = made.row("f")
+    assert (row.delivered, row.deleted, row.lost) == (1, 4, 2)
+    assert made.missing_and_not_deleted() == 2
+    made.arrive("later")
+    made.arrive("c")
+    row = made.row("f")
+    assert (row.delivered, row.deleted, row.lost) == (3, 4, 0)
+
+
+def test_the_table() -> None:
+    """The table has a line for each row, and one with the sums."""
+    rows = [counted("a").row("f"), counted("a", "b").row("g")]
+    lines = table(rows).splitlines()
+    assert lines[0] == (
+        "| fault | kind | sent | accepted | delivered | repeated | parked | delayed | deleted | lost |"
+    )
+    assert lines[2] == "| f | inbound | 1 | 1 | 0 | 0 | 0 | 0 | 0 | 1 |"
+    assert lines[4] == "| **all** |  | 3 | 3 | 0 | 0 | 0 | 0 | 0 | 3 |"

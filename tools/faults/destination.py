@@ -1,0 +1,107 @@
+"""The daemon's destination in the fault suite: the scriptable receiver in a process of its own.
+
+It answers as its mode says, and prints the path and the ``webhook-id`` of each request that it has answered with 200.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import urllib.request
+from collections.abc import Callable
+from typing import Literal, Self
+
+from tools.servers.process import HOST, Process, free_port
+from tools.servers.receiver import HANG, RESET, Answer, Received, Receiver
+
+Mode = Literal["ok", "500", "reset", "hang", "trickle", "hold"]
+
+MODES: dict[Mode, Answer] = {
+    # Slow, so that something is always under way.
+    "ok": Answer(delay=0.03),
+    "500": Answer(500),
+    "reset": RESET,
+    "hang": HANG,
+    "trickle": Answer(body=b"", how="trickle"),
+    "hold": Answer(how="hold"),
+}
+
+
+class Destination:
+    """The destination, from ``with`` on.
+
+    A ``mode`` holds for all requests: ``ok`` answers 200, after a moment; ``500`` that; ``reset`` resets the
+    connection; ``hang`` doesn't answer, and ``trickle`` sends a byte of its body now and then, both until
+    the mode changes, when they reset the connection; ``hold`` waits until the mode changes and then answers 200.
+
+    :param arrived: called, in a thread, with the path and the ``webhook-id`` of each request that is answered 200
+    """
+
+    def __init__(self, arrived: Callable[[str, str], None]) -> None:
+        self._arrived = arrived
+        self._mode: Mode = "ok"
+        self._port = free_port()
+        self.url = f"http://{HOST}:{self._port}"
+
+    def __enter__(self) -> Self:
+        self._process = Process(
+            "destination",
+            [sys.executable, "-m", "tools.faults.destination", str(self._port)],
+            on_line=self._read,
+        )
+        try:
+            self._process.wait_for(self.url)
+        except BaseException:
+            self._process.stop()
+            raise
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._process.stop()
+
+    @property
+    def mode(self) -> Mode:
+        """The mode; it holds as soon as it is set."""
+        return self._mode
+
+    @mode.setter
+    def mode(self, mode: Mode) -> None:
+        request = urllib.request.Request(self.url, json.dumps(mode).encode(), method="PUT")
+        with urllib.request.urlopen(request, timeout=10):
+            self._mode = mode
+
+    def _read(self, line: str) -> None:
+        path, _, name = line.partition(" ")
+        self._arrived(path, name)
+
+
+class _Receiver(Receiver):
+    """The receiver within the process; a PUT sets the mode."""
+
+    def answer_to(self, request: Received) -> Answer:
+        # A long run has too many to keep.
+        self.requests.clear()
+        if request.method == "PUT":
+            self.default = MODES[request.json]
+            self.release()
+        if request.method != "POST":
+            return Answer()
+        return self.default
+
+    def answered(self, request: Received, answer: Answer) -> None:
+        if request.method == "POST" and answer.status == 200:
+            print(request.path, request.headers["webhook-id"], flush=True)
+
+
+def main(port: int) -> None:
+    """Serve until the process is ended."""
+    from twisted.internet import reactor
+
+    receiver = _Receiver(reactor)
+    receiver.default = MODES["ok"]
+    receiver.start(port)
+    reactor.run()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,127 @@
+"""The faults: each is done to the daemon, the broker or the destination while a load runs.
+
+Tested by tests/integration/test_faults.py.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Mapping
+
+from tools.faults.counts import Row
+from tools.faults.destination import Mode
+from tools.faults.environment import Environment
+
+Fault = Callable[[Environment, float], None]
+
+SETTLING = 90.0
+"""Seconds after which a message that has not come is lost; a circuit of the daemon can be open for up to 60."""
+
+ALARM = "0.000001"
+NO_ALARM = "0.9"
+
+
+def stop_broker(environment: Environment, seconds: float) -> None:
+    """The broker is stopped for a while."""
+    environment.node.stop_app()
+    try:
+        time.sleep(seconds)
+    finally:
+        environment.node.start_app()
+
+
+def close_connections(environment: Environment, seconds: float) -> None:
+    """The broker closes all its connections, and again after a while."""
+    environment.node.close_connections("a fault")
+    time.sleep(seconds)
+    environment.node.close_connections("a fault")
+
+
+def raise_alarm(environment: Environment, seconds: float) -> None:
+    """The broker has no memory for a while, and blocks those who publish."""
+    environment.node.ctl("set_vm_memory_high_watermark", ALARM)
+    try:
+        time.sleep(seconds)
+    finally:
+        environment.node.ctl("set_vm_memory_high_watermark", NO_ALARM)
+
+
+def kill_daemon(environment: Environment, seconds: float) -> None:
+    """The daemon is killed with -9 while it holds as many messages as it may, and started again after a while."""
+    environment.destination.mode = "hold"
+    time.sleep(min(seconds, 0.5))
+    _end_daemon(environment, seconds, signal.SIGKILL)
+
+
+def stop_daemon(environment: Environment, seconds: float) -> None:
+    """The daemon is stopped in order, and started again after a while: that repeats nothing."""
+    _end_daemon(environment, seconds, signal.SIGTERM)
+
+
+def _end_daemon(environment: Environment, seconds: float, how: signal.Signals) -> None:
+    environment.daemon.end(how)
+    environment.destination.mode = "ok"
+    time.sleep(seconds)
+    environment.start_daemon()
+    environment.wait_until_healthy()
+
+
+def delete_queues(environment: Environment, seconds: float) -> None:
+    """The queues are deleted while some messages wait in them and others are under way."""
+    environment.destination.mode = "hold"
+    time.sleep(min(seconds, 0.5))
+    for counts in environment.load.counts.values() if environment.load else ():
+        environment.delete_queue(counts)
+    environment.destination.mode = "ok"
+    time.sleep(seconds)
+
+
+def destination(mode: Mode) -> Fault:
+    """The destination does ``mode`` for a while."""
+
+    def play(environment: Environment, seconds: float) -> None:
+        environment.destination.mode = mode
+        time.sleep(seconds)
+        environment.destination.mode = "ok"
+
+    return play
+
+
+FAULTS: Mapping[str, Fault] = {
+    "broker-stopped": stop_broker,
+    "connections-closed": close_connections,
+    "memory-alarm": raise_alarm,
+    "daemon-killed": kill_daemon,
+    "daemon-stopped": stop_daemon,
+    "destination-500": destination("500"),
+    "destination-resets": destination("reset"),
+    "destination-hangs": destination("hang"),
+    "destination-trickles": destination("trickle"),
+    "queues-deleted": delete_queues,
+}
+"""The faults by their names: each takes the environment and its length in seconds, and ends with all in order."""
+
+ORDERLY = {"daemon-stopped"}
+"""The faults under which no message comes twice."""
+
+
+def play(environment: Environment, name: str, seconds: float) -> tuple[list[Row], list[str]]:
+    """Run a load, and the fault ``name`` in the middle third of ``seconds``.
+
+    :returns: the counts; and faults of the daemon, in words
+    """
+    load = environment.begin()
+    try:
+        time.sleep(seconds / 3)
+        FAULTS[name](environment, seconds / 3)
+        time.sleep(seconds / 3)
+        rows = load.finish(name, SETTLING)
+    finally:
+        load.stop()
+    wrong = load.faults
+    wrong += [f"{row.lost} {row.kind} messages are lost" for row in rows if row.lost]
+    for row in rows:
+        if row.repeated and (row.kind == "outbound" or name in ORDERLY):
+            wrong.append(f"{row.kind} messages were repeated {row.repeated} times")
+    return rows, wrong
