@@ -1,18 +1,24 @@
-"""A single attempt of a delivery: one POST, through treq."""
+"""One attempt of a delivery: one POST, and how it failed."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from attrs import frozen
-from treq.client import HTTPClient
+from OpenSSL import SSL
+from service_identity import VerificationError
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
+from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.web.client import RequestTransmissionFailed, ResponseFailed
 from twisted.web.http_headers import Headers
+from twisted.web.iweb import IResponse
 
 from junebug_turn.delivery.destination import Destination
-from junebug_turn.delivery.http_client import WholeBody, failure_reason, read_away
+from junebug_turn.delivery.http_client import HttpClient
 from junebug_turn.delivery.retry import is_misconfiguration, is_passing, retry_after
 from junebug_turn.delivery.signature import Webhook
+from junebug_turn.net.endpoints import ForbiddenAddress
 
 
 @frozen
@@ -68,12 +74,11 @@ class Poster:
     :param clock: counts their time limits
     """
 
-    def __init__(self, reactor: Any, clock: Any) -> None:
-        self._reactor = reactor
+    def __init__(self, clock: Any) -> None:
         self._clock = clock
 
-    async def post(self, client: HTTPClient, post: Post) -> Fault | None:
-        """How one POST failed; None after a 2xx.  Can be cancelled."""
+    async def post(self, client: HttpClient, post: Post) -> Fault | None:
+        """POST once; returns how it failed, None after a 2xx.  Can be cancelled."""
         expired = cancelled = False
 
         def expire() -> None:
@@ -81,18 +86,19 @@ class Poster:
             expired = True
             request.cancel()
 
-        def cancel(_: Deferred[Fault | None]) -> None:
+        def cancel(_: Deferred[IResponse]) -> None:
             nonlocal cancelled
             cancelled = True
             request.cancel()
 
         # What a request that is cancelled fails with depends on how far it has come: ask who cancelled it.
-        done: Deferred[Fault | None] = Deferred(cancel)
-        request = Deferred.fromCoroutine(self._request(client, post))
-        request.chainDeferred(done)
+        done: Deferred[IResponse] = Deferred(cancel)
         limit = self._clock.callLater(post.timeout, expire)
         try:
-            return await done
+            headers = post.headers(self._clock.seconds())
+            request = client.post(post.destination.wire_url, headers, post.body)
+            request.chainDeferred(done)
+            response = await done
         except Exception as error:
             if cancelled:
                 raise CancelledError() from None
@@ -105,18 +111,9 @@ class Poster:
         finally:
             if limit.active():
                 limit.cancel()
+        return self._judged(response, post.configured)
 
-    async def _request(self, client: HTTPClient, post: Post) -> Fault | None:
-        response: Any = await client.request(
-            "POST",
-            post.destination.wire_url,
-            headers=post.headers(self._clock.seconds()),
-            data=post.body,
-            allow_redirects=False,
-            unbuffered=True,
-            reactor=self._reactor,
-        )
-        await read_away(response)
+    def _judged(self, response: IResponse, configured: bool) -> Fault | None:
         status = response.code
         if 200 <= status < 300:
             return None
@@ -124,20 +121,22 @@ class Poster:
         if status in (429, 503):
             header = response.headers.getRawHeaders(b"Retry-After", [None])[0]
             wait = retry_after(header, self._clock.seconds())
-        return Fault("http_status", status, wait, post.configured and is_misconfiguration(status))
+        return Fault("http_status", status, wait, configured and is_misconfiguration(status))
 
 
-class _Client(HTTPClient):
-    """treq's client, which only posts: no cookies, redirects or unpacking are made ready for each request."""
-
-    def request(
-        self, method: str, url: Any, *, headers: Any = None, data: Any = None, **options: Any
-    ) -> Deferred[Any]:
-        return self._agent.request(
-            method.encode("ascii"), url.to_text().encode("ascii"), headers, WholeBody(data)
-        )
-
-
-def make_client(agent: Any) -> HTTPClient:
-    """A client for ``Poster`` that makes its requests with ``agent``."""
-    return _Client(agent)
+def failure_reason(error: BaseException) -> str | None:
+    """The word for an exception that a request ended with; None for one that can only be a bug."""
+    if isinstance(error, ResponseFailed | RequestTransmissionFailed):
+        reasons = [failure_reason(failure.value) for failure in error.reasons]
+        return next((reason for reason in reasons if reason), "connection")
+    if isinstance(error, ForbiddenAddress):
+        return "forbidden_address"
+    if isinstance(error, DNSLookupError):
+        return "dns"
+    if isinstance(error, SSL.Error | VerificationError):
+        return "tls"
+    if isinstance(error, ConnectTimeout):
+        return "timeout"
+    if isinstance(error, ConnectError | ConnectionClosed | OSError):
+        return "connection"
+    return None

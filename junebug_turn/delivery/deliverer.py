@@ -15,11 +15,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web.iweb import IPolicyForHTTPS
 
-from junebug_turn.delivery.attempt import Fault, Post, Poster, make_client
+from junebug_turn.delivery.attempt import Fault, Post, Poster
 from junebug_turn.delivery.circuit import CircuitOpen
 from junebug_turn.delivery.circuits import Circuits, Way
 from junebug_turn.delivery.destination import Destination
-from junebug_turn.delivery.pools import Clients
+from junebug_turn.delivery.http_client import Clients
 from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy
 from junebug_turn.delivery.signature import Webhook
 from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryFailed, DeliveryRefused
@@ -53,8 +53,8 @@ class Deliverer:
         self._metrics = metrics or Metrics()
         self._clock: Any = reactor if clock is None else clock
         self._rng = rng
-        self._poster = Poster(reactor, self._clock)
-        self._clients = Clients(reactor, make_client, tls_policy or ClientTls(), connections_per_host)
+        self._poster = Poster(self._clock)
+        self._clients = Clients(reactor, tls_policy or ClientTls(), connections_per_host)
         self._running: set[Deferred[None]] = set()
         self._circuits = Circuits(self._clock, rng, suspect_limit=suspect_limit)
 

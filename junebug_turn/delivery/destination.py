@@ -6,7 +6,7 @@ import time
 from base64 import b64encode
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
-from typing import Self
+from typing import Any, Self, cast
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from attrs import Factory, field, frozen
@@ -29,21 +29,27 @@ def _user_agent() -> bytes:
 _HEADERS = {b"User-Agent": [_user_agent()], b"Content-Type": [b"application/json; charset=utf-8"]}
 
 
-class _WireURL(EncodedURL):
-    """A URL that is already as it goes over the wire.
+class WireUrl(EncodedURL):
+    """URL in the form that goes over the wire, made once.
 
-    treq encodes its URL for every request, which costs much and fails for IPv6 addresses.
+    treq asks for this form at each request: hyperlink would put the host through IDNA each time, which is slow, and
+    refuses IPv6 addresses and names with underscores.
     """
 
-    def __init__(self, wire: str) -> None:
-        super().__init__()
-        self._wire = wire
+    _wire = ""
+
+    @classmethod
+    def of(cls, wire: str) -> Self:
+        """The URL of this text, which is in ASCII and percent-encoded already."""
+        url: Any = cls.from_text(wire)
+        url._wire = wire
+        return cast(Self, url)
 
     def to_uri(self) -> Self:
         return self
 
     def to_text(self, with_password: bool = False) -> str:
-        return self._wire
+        return self._wire or super().to_text(with_password)
 
 
 @frozen
@@ -61,7 +67,7 @@ class Destination:
     origin: str
     rules: HostRules | None = field(default=None, repr=False)
     wire_url: EncodedURL = field(
-        init=False, repr=False, eq=False, default=Factory(lambda self: _WireURL(self.url), takes_self=True)
+        init=False, repr=False, eq=False, default=Factory(lambda self: WireUrl.of(self.url), takes_self=True)
     )
     headers: Headers = field(init=False, repr=False, eq=False)
 

@@ -1,92 +1,139 @@
-"""What Twisted's HTTP client leaves to its users: a request's body, an answer's body, and what an error means."""
+"""HTTP client of deliveries: treq's, with the connection pools under it.
+
+Each set of host rules has its own pool, so that a connection accepted under one is never reused under another.
+"""
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
-from OpenSSL import SSL
-from service_identity import VerificationError
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
-from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
-from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from attrs import frozen
+from hyperlink import EncodedURL
+from treq.client import HTTPClient
+from treq.cookies import IndexableCookieJar
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import URI, Agent, RequestTransmissionFailed, ResponseDone, ResponseFailed
+from twisted.web.client import Agent, HostnameCachingHTTPSPolicy, HTTPConnectionPool, ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IBodyProducer, IResponse
+from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
-from junebug_turn.net.guarded import ForbiddenAddress
+from junebug_turn.net.addresses import HostRules
+from junebug_turn.net.endpoints import UrlEndpoints
+
+IDLE_TIMEOUT = 60
+"""Seconds that an idle connection is kept for the next delivery."""
 
 MAX_ANSWER_BODY = 64 * 1024
 """Bytes of an answer's body that are read (and thrown away); a longer one costs its connection instead."""
 
-MAX_TARGETS = 1000
-"""URLs that an agent has parsed and keeps."""
+
+class HttpClient:
+    """Client that POSTs over the connections of one pool."""
+
+    def __init__(self, reactor: Any, pool: HTTPConnectionPool, endpoints: UrlEndpoints) -> None:
+        self._reactor = reactor
+        agent = _AnswerDroppingAgent(Agent.usingEndpointFactory(reactor, endpoints, pool))
+        self._treq = HTTPClient(agent, _NO_COOKIES, data_to_body_producer=_BytesBody)
+
+    def post(self, url: EncodedURL, headers: Headers, body: bytes) -> Deferred[IResponse]:
+        """POST; fires with the answer once its body is read away, and follows no redirect.
+
+        Cancelling closes the connection.
+        """
+        answer: Deferred[Any] = self._treq.request(
+            "POST",
+            url,
+            headers=headers,
+            data=body,
+            cookies=_NO_COOKIES,  # in place of a new jar for each request
+            allow_redirects=False,
+            unbuffered=True,
+            reactor=self._reactor,
+        )
+        return answer
 
 
-def failure_reason(error: BaseException) -> str | None:
-    """The word for an exception that a request ended with; None for one that can only be a bug."""
-    if isinstance(error, ResponseFailed | RequestTransmissionFailed):
-        reasons = [failure_reason(failure.value) for failure in error.reasons]
-        return next((reason for reason in reasons if reason), "connection")
-    if isinstance(error, ForbiddenAddress):
-        return "forbidden_address"
-    if isinstance(error, DNSLookupError):
-        return "dns"
-    if isinstance(error, SSL.Error | VerificationError):
-        return "tls"
-    if isinstance(error, ConnectTimeout):
-        return "timeout"
-    if isinstance(error, ConnectError | ConnectionClosed | OSError):
-        return "connection"
-    return None
+@frozen
+class ClientPair:
+    """Two clients with the same rules: one reuses the connections of ``pool``, one makes a new one for each request."""
+
+    pool: HTTPConnectionPool
+    pooled: HttpClient
+    fresh: HttpClient
 
 
-@implementer(IStreamClientEndpoint)
-class _LateEndpoint:
-    """Made when there is no connection to use again: a host name's endpoint begins with IDNA."""
+class Clients:
+    """The HTTP clients, two for each set of host rules.
 
-    def __init__(self, agent: Any, uri: URI) -> None:
-        self._agent = agent
-        self._uri = uri
+    :param tls_policy: verifies the destinations' certificates
+    :param connections_per_host: how many idle connections to one origin are kept
+    """
 
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        def connect() -> Deferred[IProtocol]:
-            endpoint: IStreamClientEndpoint = self._agent._getEndpoint(self._uri)
-            return endpoint.connect(protocolFactory)
+    def __init__(self, reactor: Any, tls_policy: IPolicyForHTTPS, connections_per_host: int) -> None:
+        self._reactor = reactor
+        self._tls = self._guarded_tls = _cached(tls_policy)
+        self._connections_per_host = connections_per_host
+        self._pairs: dict[HostRules | None, ClientPair] = {}
 
-        return maybeDeferred(connect)
+    def use_tls(self, policy: IPolicyForHTTPS, guarded_policy: IPolicyForHTTPS) -> None:
+        """Verify certificates with these policies from now on; a client that is in use already goes on as before.
+
+        :param guarded_policy: for URLs with rules
+        """
+        self._tls, self._guarded_tls = _cached(policy), _cached(guarded_policy)
+        before, self._pairs = self._pairs, {}
+        for pair in before.values():
+            pair.pool.closeCachedConnections()
+
+    def pair(self, rules: HostRules | None) -> ClientPair:
+        """The clients for URLs with these rules."""
+        pair = self._pairs.get(rules)
+        if pair is None:
+            pool = HTTPConnectionPool(self._reactor)
+            pool.maxPersistentPerHost = self._connections_per_host
+            pool.cachedConnectionTimeout = IDLE_TIMEOUT
+            # The pool's own retry would be an attempt that is not counted.
+            pool.retryAutomatically = False
+            unkept = HTTPConnectionPool(self._reactor, persistent=False)
+            tls = self._tls if rules is None else self._guarded_tls
+            endpoints = UrlEndpoints(self._reactor, tls, rules)
+            pair = self._pairs[rules] = ClientPair(
+                pool,
+                HttpClient(self._reactor, pool, endpoints),
+                HttpClient(self._reactor, unkept, endpoints),
+            )
+        return pair
+
+    async def close(self) -> None:
+        """Close the idle connections."""
+        for pair in self._pairs.values():
+            await pair.pool.closeCachedConnections()
 
 
-class ReusingAgent(Agent):
-    """An agent that parses a URL once, and makes an endpoint only to connect."""
+def _cached(policy: Any) -> Any:
+    # A TLS context is slow to make.
+    return HostnameCachingHTTPSPolicy(policy, cacheSize=100)
 
-    def _init(self, reactor: Any, endpointFactory: Any, pool: Any) -> None:
-        super()._init(reactor, endpointFactory, pool)
-        self._target = lru_cache(MAX_TARGETS)(self._make_target)
 
-    def _make_target(self, url: bytes) -> tuple[tuple[bytes, bytes, int], Any, URI, bytes]:
-        uri = URI.fromBytes(url)
-        return (uri.scheme, uri.host, uri.port), _LateEndpoint(self, uri), uri, uri.originForm
+class _NoCookies(IndexableCookieJar):
+    """Cookie jar that stays empty: a destination must not get a cookie back, and looking for one costs time."""
 
-    def request(
-        self,
-        method: bytes,
-        uri: bytes,
-        headers: Headers | None = None,
-        bodyProducer: IBodyProducer | None = None,
-    ) -> Deferred[IResponse]:
-        key, endpoint, parsed, path = self._target(uri)
-        return self._requestWithEndpoint(key, endpoint, method, parsed, headers, bodyProducer, path)
+    def add_cookie_header(self, request: Any) -> None:
+        pass
+
+    def extract_cookies(self, response: Any, request: Any) -> None:
+        pass
+
+
+_NO_COOKIES = _NoCookies()
 
 
 @implementer(IBodyProducer)
-class WholeBody:
-    """A request's body, written at once (treq's own producer takes turns of the reactor)."""
+class _BytesBody:
+    """A request's body, written at once; treq's own producer takes turns of the reactor."""
 
     def __init__(self, body: bytes) -> None:
         self.length = len(body)
@@ -106,11 +153,41 @@ class WholeBody:
         pass
 
 
+@implementer(IAgent)
+@frozen
+class _AnswerDroppingAgent:
+    """Agent that reads each answer's body away below treq, which would unpack it: a few bytes can become very many.
+
+    So it doesn't offer gzip either.
+    """
+
+    agent: IAgent
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> Deferred[IResponse]:
+        if headers is not None:
+            # From treq's ContentDecoderAgent, in a copy of its own.
+            headers.removeHeader(b"Accept-Encoding")
+        return self.agent.request(method, uri, headers, bodyProducer).addCallback(_read_away)
+
+
+def _read_away(response: IResponse) -> Deferred[IResponse]:
+    reader = _BodyReader(response)
+    response.deliverBody(reader)
+    return reader.done
+
+
 class _BodyReader(Protocol):
     """Reads at most ``MAX_ANSWER_BODY`` bytes of an answer and keeps none; ``done`` fires at the end."""
 
-    def __init__(self) -> None:
-        self.done: Deferred[None] = Deferred(lambda done: self._abort())
+    def __init__(self, response: IResponse) -> None:
+        self.done: Deferred[IResponse] = Deferred(lambda done: self._abort())
+        self._response = response
         self._left = MAX_ANSWER_BODY
 
     def dataReceived(self, data: bytes) -> None:
@@ -123,7 +200,7 @@ class _BodyReader(Protocol):
             return
         # PotentialDataLoss: the end of the connection is the body's end, as HTTP/1.0 has it.
         if self._left < 0 or reason.check(ResponseDone, PotentialDataLoss):
-            self.done.callback(None)
+            self.done.callback(self._response)
         else:
             self.done.errback(reason)
 
@@ -133,14 +210,3 @@ class _BodyReader(Protocol):
         transport: Any = self.transport
         transport = getattr(transport, "_producer", None) or transport
         getattr(transport, "abortConnection", transport.loseConnection)()
-
-
-def read_away(response: Any) -> Deferred[None]:
-    """Read the body of ``response`` and throw it away; cancelling closes the connection."""
-    # treq and its decoder of gzip stand around the Agent's response: what is thrown away needs no unpacking,
-    # and a few compressed bytes can become very many.
-    while (inner := getattr(response, "original", None)) is not None:
-        response = inner
-    reader = _BodyReader()
-    response.deliverBody(reader)
-    return reader.done

@@ -1,15 +1,43 @@
-"""Connections to host names, also to those that are names in a local network only."""
+"""Endpoints of outgoing connections: host names, and the check of the addresses that a client's URL may lead to.
+
+A name's owner can have it resolve to another address each time it is asked (DNS rebinding).  So the check stands
+between the resolver and the connection, and the connection is made to an address, not to the name again.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Any
 
-from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.interfaces import IConnector, IHostnameResolver, IReactorPluggableNameResolver
+from attrs import frozen
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import (
+    IAddress,
+    IConnector,
+    IHostnameResolver,
+    IHostResolution,
+    IProtocol,
+    IProtocolFactory,
+    IReactorPluggableNameResolver,
+    IResolutionReceiver,
+    IStreamClientEndpoint,
+)
+from twisted.python.failure import Failure
+from twisted.web.client import URI
+from twisted.web.iweb import IAgentEndpointFactory, IPolicyForHTTPS
 from zope.interface import implementer
 
-from junebug_turn.net.addresses import is_local_name
+from junebug_turn.net.addresses import HostRules, is_local_name
 from junebug_turn.net.tcp import PromptConnector
+
+CONNECT_TIMEOUT = 30.0
+"""Seconds to connect for an HTTP request; each attempt of a delivery has a shorter limit of its own."""
+
+
+class ForbiddenAddress(Exception):
+    """A host has no address that may be connected to."""
 
 
 @implementer(IReactorPluggableNameResolver)
@@ -39,7 +67,7 @@ class _Reactor:
 
 
 class NameEndpoint(HostnameEndpoint):
-    """Twisted's endpoint for a name or an address, without its refusal of names such as ``rapidpro_web``.
+    """Endpoint for a name or an address, without Twisted's refusal of names such as ``rapidpro_web``.
 
     An underscore has no place in IDNA, but it has in the names that Docker Compose gives to services, and every
     resolver takes it.
@@ -64,3 +92,103 @@ class NameEndpoint(HostnameEndpoint):
         if isinstance(host, str) and is_local_name(host):
             return False, host.encode("ascii"), host
         return HostnameEndpoint._hostAsBytesAndText(host)
+
+
+@implementer(IHostnameResolver)
+class _CheckingResolver:
+    """Resolver that passes on only the addresses that the rules permit for ``host``; for one connection."""
+
+    def __init__(self, resolver: IHostnameResolver, rules: HostRules, host: str) -> None:
+        self._resolver = resolver
+        self._rules = rules
+        self._host = host
+        self._permitted = self._refused = 0
+
+    def resolveHostName(
+        self,
+        resolutionReceiver: IResolutionReceiver,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Sequence[type[IAddress]] | None = None,
+        transportSemantics: str = "TCP",
+    ) -> IHostResolution:
+        return self._resolver.resolveHostName(
+            _CheckingReceiver(resolutionReceiver, self),
+            hostName,
+            portNumber,
+            addressTypes,
+            transportSemantics,
+        )
+
+    def permits(self, address: Any) -> bool:
+        try:
+            permitted = self._rules.permits(self._host, ip_address(address.host))
+        except (AttributeError, ValueError):
+            permitted = False
+        self._permitted += permitted
+        self._refused += not permitted
+        return permitted
+
+    def explained(self, failure: Failure) -> Failure:
+        """The failure of the connection; ``ForbiddenAddress`` where the host has only addresses that are refused."""
+        return Failure(ForbiddenAddress()) if self._refused and not self._permitted else failure
+
+
+@implementer(IResolutionReceiver)
+class _CheckingReceiver:
+    """Receiver of the addresses of a ``_CheckingResolver``."""
+
+    def __init__(self, receiver: IResolutionReceiver, resolver: _CheckingResolver) -> None:
+        self._receiver = receiver
+        self._resolver = resolver
+
+    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
+        self._receiver.resolutionBegan(resolutionInProgress)
+
+    def addressResolved(self, address: IAddress) -> None:
+        if self._resolver.permits(address):
+            self._receiver.addressResolved(address)
+
+    def resolutionComplete(self) -> None:
+        self._receiver.resolutionComplete()
+
+
+@implementer(IAgentEndpointFactory)
+@frozen
+class UrlEndpoints:
+    """Endpoint factory of an HTTP ``Agent``.
+
+    :ivar tls_policy: verifies the certificates
+    :ivar rules: which addresses may be connected to; None: any
+    """
+
+    reactor: Any
+    tls_policy: IPolicyForHTTPS
+    rules: HostRules | None
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        """The endpoint for a URL's host and port; connecting fails with ``ForbiddenAddress`` by the rules."""
+        return _UrlEndpoint(self, uri)
+
+    def connect(self, uri: URI, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        name = uri.host.decode("ascii").removeprefix("[").removesuffix("]")
+        check = None
+        if self.rules is not None:
+            check = _CheckingResolver(self.reactor.nameResolver, self.rules, name)
+        endpoint: Any = NameEndpoint(self.reactor, name, uri.port, timeout=CONNECT_TIMEOUT, resolver=check)
+        if uri.scheme == b"https":
+            endpoint = wrapClientTLS(self.tls_policy.creatorForNetloc(uri.host, uri.port), endpoint)
+        connecting: Deferred[IProtocol] = endpoint.connect(factory)
+        return connecting.addErrback(check.explained) if check else connecting
+
+
+@implementer(IStreamClientEndpoint)
+@frozen
+class _UrlEndpoint:
+    """Endpoint that is made ready when it connects: an ``Agent`` asks for one for each request, and connects rarely."""
+
+    endpoints: UrlEndpoints
+    uri: URI
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        return maybeDeferred(self.endpoints.connect, self.uri, protocolFactory)

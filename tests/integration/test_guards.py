@@ -14,9 +14,9 @@ from junebug_turn.applications.turn.signature import HEADER, sign
 from junebug_turn.messages.vumi import Event
 from tests.integration.conftest import RunDaemon
 from tests.integration.test_junebug import inbound
-from tests.support.daemon import Answered, Running, reactor, running
+from tests.support.daemon import Answered, Running, running
 from tests.support.middlewares import Mark
-from tests.unit.net.test_guarded import Names
+from tests.support.names import resolving
 from tools.servers.rabbitmq import RabbitNode
 from tools.servers.receiver import Receiver
 
@@ -199,17 +199,12 @@ async def test_event_url_by_the_rules(junebug: Running) -> None:
 @pytest_twisted.ensureDeferred
 async def test_event_url_whose_name_resolves_to_a_forbidden_address(junebug: Running) -> None:
     """An event for a name that resolves to a metadata address is parked as forbidden_address, untried."""
-    names: Any = Names()
-    names.answers["innocent.example.org"] = [["169.254.169.254"]]
     url = "http://innocent.example.org/"
     answer = await junebug.post({"to": "1", "content": "c", "event_url": url})
     assert answer.status == 201
-    before = reactor.installNameResolver(names)
-    try:
+    with resolving(**{"innocent.example.org": "169.254.169.254"}) as names:
         junebug.publish("event", Event(user_message_id=answer.body["result"]["message_id"], event_type="ack"))
         properties, _ = await junebug.taken("event.parked")
-    finally:
-        reactor.installNameResolver(before)
     assert properties.headers is not None
     assert properties.headers["reason"] == "forbidden_address"
     assert names.asked == ["innocent.example.org"]

@@ -46,7 +46,7 @@ FLOORS = (
     ("config.resolver",),
     ("config.sources",),
     ("net.endpoints",),
-    ("net.guarded", "net.tls", "http.listening", "daemon.hangup"),
+    ("net.tls", "http.listening", "daemon.hangup"),
     ("delivery.http_client",),
     (
         "delivery.retry",
@@ -55,7 +55,6 @@ FLOORS = (
         "middlewares",
         "delivery.circuit",
         "http.deduplication",
-        "delivery.pools",
     ),
     ("delivery.circuits", "delivery.attempt", "telemetry.metrics", "telemetry.gauges"),
     ("amqp", "delivery.deliverer"),
@@ -82,7 +81,7 @@ FLOORS = (
 KNOWN_TO = {
     "klein": ("http.routing",),
     "txamqp": ("amqp",),
-    "treq": ("delivery.attempt",),
+    "treq": ("delivery.http_client",),
     "yaml": ("config.sources",),
     "sentry_sdk": ("telemetry.sentry",),
     "prometheus_client": (

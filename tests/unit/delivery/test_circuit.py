@@ -12,7 +12,6 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from junebug_turn.delivery.circuit import FAILURES, MAX_BACKOFF, PROBATION, Circuit, CircuitOpen
-from junebug_turn.delivery.circuits import FORGET_AFTER, Circuits
 
 ORIGIN = "http://host:80"
 SUSPECT_LIMIT = 4
@@ -306,95 +305,3 @@ def test_any_order(data: st.DataObject) -> None:
         running += [entered[0] for entered in waiting if entered]
         waiting = [entered for entered in waiting if not entered]
     assert bench.clock.getDelayedCalls() == []
-
-
-class Side:
-    """Circuits with their clock."""
-
-    def __init__(self, **options: Any) -> None:
-        self.clock = Clock()
-        self.clock.advance(1000)
-        self.circuits = Circuits(self.clock, lambda: 0.5, suspect_limit=SUSPECT_LIMIT, **options)
-
-    def attempt(self, origin: str, outcome: str, url: str | None = None) -> bool:
-        """Make an attempt with this outcome; whether it was let through."""
-        with self.circuits.way(origin, url, NO_PATIENCE) as way:
-            entered = results(Deferred.fromCoroutine(way.enter()))
-            if entered != [None]:
-                return False
-            if outcome == "answered":
-                way.answered()
-            elif outcome == "failed":
-                way.failed("timeout", None)
-            else:
-                way.misconfigured(outcome)
-        return True
-
-
-def test_origins_are_apart() -> None:
-    """An origin that is down says nothing about another."""
-    side = Side()
-    for _ in range(FAILURES):
-        assert side.attempt(ORIGIN, "failed")
-    assert not side.attempt(ORIGIN, "failed")
-    assert side.attempt("http://other:80", "answered")
-
-
-def test_misconfigured_url() -> None:
-    """A configured URL that is wrong holds up itself only, not what else is at its origin; but an origin that is
-    down holds up the URL, too."""
-    side = Side()
-    assert side.attempt(ORIGIN, "HTTP status 404", url="http://host/wrong")
-    assert not side.attempt(ORIGIN, "answered", url="http://host/wrong")
-    assert side.attempt(ORIGIN, "answered", url="http://host/right")
-    assert side.attempt(ORIGIN, "answered")
-    assert side.circuits.degraded()[ORIGIN]["fault"] == "HTTP status 404"
-    side.clock.advance(2)
-    assert side.attempt(ORIGIN, "answered", url="http://host/wrong")
-    assert side.circuits.degraded() == {}
-    for _ in range(FAILURES):
-        side.attempt(ORIGIN, "failed")
-    assert not side.attempt(ORIGIN, "answered", url="http://host/right")
-
-
-def test_what_an_operator_sees() -> None:
-    """Open circuits are told by origin, with what is wrong and since when; nothing of the URL."""
-    side = Side()
-    side.attempt(ORIGIN, "HTTP status 401", url="http://host/path?key=s3cret")
-    assert side.circuits.degraded() == {
-        ORIGIN: {"state": "degraded", "fault": "HTTP status 401", "since": "1970-01-01T00:16:40+00:00"}
-    }
-
-
-def test_healthy_origins_are_forgotten() -> None:
-    """Only places that are in use or have failed are remembered."""
-    side = Side()
-    for number in range(100):
-        side.attempt(f"http://host{number}:80", "answered")
-    assert len(side.circuits) == 0
-    side.attempt(ORIGIN, "failed")
-    assert len(side.circuits) == 1
-    side.attempt(ORIGIN, "answered")
-    assert len(side.circuits) == 0
-
-
-def test_bounded() -> None:
-    """At most max_circuits places are remembered that are not in use, the ones that were used last."""
-    side = Side(max_circuits=10)
-    with side.circuits.way("http://used:80", None, NO_PATIENCE):
-        for number in range(100):
-            side.attempt(f"http://host{number}:80", "wrong", url="http://x/")
-            assert len(side.circuits) <= 12
-    assert "http://host99:80" in side.circuits.degraded()
-    assert len(side.circuits.degraded()) >= 8
-
-
-def test_idle_origins_are_forgotten() -> None:
-    """A place where nothing was sent to for an hour is forgotten, and no longer shown."""
-    side = Side()
-    side.attempt(ORIGIN, "wrong", url="http://host/")
-    side.clock.advance(FORGET_AFTER - 1)
-    assert len(side.circuits.degraded()) == 1
-    side.clock.advance(1)
-    assert side.circuits.degraded() == {}
-    assert len(side.circuits) == 0

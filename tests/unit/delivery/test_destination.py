@@ -139,3 +139,18 @@ def test_any_url(url: str, token: str | None) -> None:
     assert destination.url.isprintable()
     assert " " not in destination.url
     assert "@" not in destination.url.split("/")[2]
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://example.com/a", b"example.com"),
+        ("http://example.com:80/a", b"example.com"),
+        ("https://example.com:443/a", b"example.com"),
+        ("http://example.com:443/a", b"example.com:443"),
+        ("https://[::1]:8080/a", b"[::1]:8080"),
+    ],
+)
+def test_the_host_of(url: str, host: bytes) -> None:
+    """A scheme's own port is left out of the Host header, and an IPv6 address stands in brackets."""
+    assert Destination.of(url, None).headers.getRawHeaders(b"host") == [host]

@@ -7,11 +7,20 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.web.client import URI
 
 from junebug_turn.config.sources import load
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.errors import DeliveryRefused
-from junebug_turn.net.addresses import ALL_HOSTS, HostRules, as_address, is_forbidden, plain
+from junebug_turn.net.addresses import (
+    ALL_HOSTS,
+    HostRules,
+    as_address,
+    ascii_name,
+    is_forbidden,
+    is_local_name,
+    plain,
+)
 from tests.support.configurations import FLAGS, faults, only
 
 METADATA = [
@@ -227,3 +236,24 @@ def test_option() -> None:
     ):
         (line,) = faults({**FLAGS, "event_url_allowed_hosts": wrong})
         assert line.startswith("event_url_allowed_hosts: must"), wrong
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["_", "a__b", "a_b.example.org", "A_B.", "x" * 62 + "_"],
+)
+def test_local_names(name: str) -> None:
+    """Underscores can stand anywhere in a label."""
+    assert is_local_name(name)
+    assert ascii_name(name) == name.lower()
+    assert URI.fromBytes(f"http://{name}/".encode()).host == name.encode()
+
+
+@pytest.mark.parametrize(
+    "name", ["a_b..c", "-a_b", "a_b-", ".a_b", "ü_b", "a_b\n", "a_ b", "x" * 63 + "_", "a_." * 99]
+)
+def test_no_local_names(name: str) -> None:
+    """What is no name without its underscores is none with them."""
+    assert not is_local_name(name)
+    with pytest.raises(UnicodeError):
+        ascii_name(name)

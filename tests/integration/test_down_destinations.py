@@ -1,0 +1,262 @@
+"""Deliveries to destinations that are down, over real sockets; the time of their circuits is a clock's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import CancelledError
+
+from junebug_turn.delivery.circuit import FAILURES
+from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy
+from junebug_turn.delivery.signature import Webhook
+from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryRefused
+from tests.support.delivery_harness import Bench, benched, free_port
+from tools.servers.receiver import HANG, RESET, Answer
+
+ONCE = RetryPolicy(max_retries=0)
+PATIENCE = 600.0
+
+
+@pytest_twisted.async_yield_fixture
+async def bench() -> AsyncIterator[Bench]:
+    async with benched() as bench:
+        yield bench
+
+
+async def fail(bench: Bench, times: int = FAILURES, **options: Any) -> None:
+    """Deliveries that each fail at their only attempt."""
+    for _ in range(times):
+        with pytest.raises(DeliveryExhausted):
+            await bench.start(policy=ONCE, **options)
+
+
+async def let_go(bench: Bench, seconds: float, requests: int) -> None:
+    """Let time go, and wait until so many requests have come in all."""
+    bench.clock.advance(seconds)
+    await bench.receiver.received(requests)
+
+
+@pytest_twisted.ensureDeferred
+async def test_not_hammered(bench: Bench) -> None:
+    """After five failures in a row, over all messages, a destination gets no more requests; a delivery without
+    patience is deferred, after no attempt."""
+    bench.receiver.default = Answer(503)
+    await fail(bench)
+    for _ in range(20):
+        with pytest.raises(DeliveryDeferred, match="circuit is open") as caught:
+            await bench.start()
+        error = caught.value
+        assert (error.reason, error.attempts, error.last_status) == ("circuit_open", 0, None)
+        assert error.first_failure == bench.clock.seconds()
+    assert len(bench.receiver.requests) == FAILURES
+
+
+@pytest_twisted.ensureDeferred
+async def test_refusing_host(bench: Bench) -> None:
+    """A host that refuses connections opens its circuit; another port of it is another origin."""
+    url = f"http://127.0.0.1:{free_port()}/"
+    for _ in range(FAILURES):
+        with pytest.raises(DeliveryExhausted):
+            await bench.start(url, policy=ONCE)
+    with pytest.raises(DeliveryDeferred):
+        await bench.start(url)
+    await bench.start()
+    assert len(bench.receiver.requests) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_answers_count(bench: Bench) -> None:
+    """A permanent answer is an answer: it interrupts the row of failures."""
+    bench.receiver.script(503, 503, 503, 503, 400, 503, 200)
+    await fail(bench, 4)
+    with pytest.raises(DeliveryRefused):
+        await bench.start(policy=ONCE)
+    await fail(bench, 1)
+    await bench.start()
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_probe(bench: Bench) -> None:
+    """When its time comes one delivery is the probe; those that come while it is under way are deferred. Its
+    success closes the circuit."""
+    bench.receiver.script(*[RESET] * FAILURES, HANG)
+    await fail(bench)
+    bench.clock.advance(1.5)
+    probe = bench.start(timeout=10, policy=ONCE)
+    await bench.receiver.received(FAILURES + 1)
+    with pytest.raises(DeliveryDeferred):
+        await bench.start()
+    bench.clock.advance(10)
+    with pytest.raises(DeliveryExhausted, match="timeout"):
+        await probe
+    with pytest.raises(DeliveryDeferred):
+        await bench.start()
+    bench.clock.advance(3)
+    await bench.start()
+    await bench.start()
+    assert len(bench.receiver.requests) == FAILURES + 3
+
+
+@pytest_twisted.ensureDeferred
+async def test_waits_in_place(bench: Bench) -> None:
+    """With patience a delivery waits, is the probe when its time comes, and goes back to the end of the line when
+    that fails; what is left of its chain is not used up."""
+    bench.receiver.script(*[503] * (FAILURES + 3))
+    await fail(bench)
+    waiting = [
+        bench.start(patience=PATIENCE, policy=ONCE, webhook=Webhook(name))
+        for name in ("first", "second", "third")
+    ]
+    circuit = bench.deliverer._circuits._circuits[_origin(bench), ""]
+    count = FAILURES
+    for delay in (1.5, 3, 6, 12):
+        bench.clock.advance(delay - 0.01)
+        assert len(bench.receiver.requests) == count
+        count += 1
+        await let_go(bench, 0.01, count)
+        await bench.receiver.until(lambda: not circuit._probing, "the answer")
+    for delivery in waiting:
+        await delivery
+    names = [request.headers["webhook-id"] for request in bench.receiver.requests[FAILURES:]]
+    assert names == ["first", "second", "third", "first", "second", "third"]
+    times = {request.headers["webhook-timestamp"] for request in bench.receiver.requests[FAILURES:]}
+    assert len(times) == 4
+
+
+@pytest_twisted.ensureDeferred
+async def test_patience_is_over(bench: Bench) -> None:
+    """A delivery that waited in vain is deferred when its patience is over; one that made attempts meanwhile is
+    exhausted, with these."""
+    bench.receiver.default = Answer(503)
+    await fail(bench)
+    probing, waiting = (bench.start(patience=2, policy=ONCE) for _ in range(2))
+    await let_go(bench, 1.5, FAILURES + 1)
+    await bench.receiver.until(lambda: len(bench.clock.getDelayedCalls()) > 2, "the probe's end")
+    bench.clock.advance(0.5)
+    with pytest.raises(DeliveryExhausted) as caught:
+        await probing
+    assert (caught.value.reason, caught.value.last_status, caught.value.attempts) == ("http_status", 503, 1)
+    assert not isinstance(caught.value, DeliveryDeferred)
+    with pytest.raises(DeliveryDeferred) as deferred:
+        await waiting
+    assert deferred.value.last_failure - deferred.value.first_failure == 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_patience_has_a_limit(bench: Bench) -> None:
+    """No patience is longer than a chain may be."""
+    bench.receiver.script(*[503] * FAILURES, HANG)
+    await fail(bench)
+    probe, waiting = (bench.start(timeout=2 * CHAIN_LIMIT, patience=10 * CHAIN_LIMIT) for _ in range(2))
+    await let_go(bench, 1.5, FAILURES + 1)
+    bench.clock.advance(CHAIN_LIMIT - 1.5)
+    with pytest.raises(DeliveryDeferred):
+        await waiting
+    probe.addErrback(lambda failure: failure.trap(CancelledError) and None)
+
+
+def _origin(bench: Bench) -> str:
+    return f"http://127.0.0.1:{bench.receiver.port}"
+
+
+@pytest_twisted.ensureDeferred
+async def test_chain_under_way(bench: Bench) -> None:
+    """A chain whose origin's circuit opens makes no more attempts of its own: without patience it is over at once,
+    in the middle of its delay; with patience it waits."""
+    bench.receiver.script(503, 503, *[503] * 3)
+    impatient = bench.start()
+    await bench.delay()
+    patient = bench.start(patience=PATIENCE)
+    await bench.receiver.until(lambda: len(bench.clock.getDelayedCalls()) == 2, "the second failure")
+    await fail(bench, 3)
+    with pytest.raises(DeliveryExhausted) as caught:
+        await impatient
+    assert (caught.value.attempts, caught.value.last_status) == (1, 503)
+    await let_go(bench, 1.5, FAILURES + 1)
+    await patient
+
+
+@pytest_twisted.ensureDeferred
+async def test_few_at_first(bench: Bench) -> None:
+    """When the destination is back those that wait are not sent all at once."""
+    bench.receiver.script(*[503] * FAILURES)
+    await fail(bench)
+    bench.receiver.default = HANG
+    waiting = [bench.start(patience=PATIENCE) for _ in range(10)]
+    await let_go(bench, 1.5, FAILURES + 1)
+    bench.receiver.requests.clear()
+    # The probe hangs; an answer to something else shows that the host is up.
+    circuit = bench.deliverer._circuits._circuits[_origin(bench), ""]
+    circuit.succeeded(False)
+    await bench.receiver.received(2)
+    circuit.succeeded(False)
+    await bench.receiver.received(4)
+    for delivery in waiting:
+        delivery.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        delivery.cancel()
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 410])
+@pytest_twisted.ensureDeferred
+async def test_misconfigured(bench: Bench, status: int) -> None:
+    """These answers of a configured URL blame the URL: the message waits, the origin is degraded, and all goes on
+    when it is repaired."""
+    bench.receiver.script(status)
+    delivery = bench.start(bench.receiver.url("/inbound?k=s3cret"), patience=PATIENCE, configured=True)
+    await bench.receiver.until(bench.deliverer.degraded, "the circuit")
+    (shown,) = bench.deliverer.degraded().items()
+    assert shown[0] == _origin(bench)
+    assert (shown[1]["state"], shown[1]["fault"]) == ("degraded", f"HTTP status {status}")
+    # What else is there goes on.
+    await bench.start()
+    with pytest.raises(DeliveryDeferred):
+        await bench.start(bench.receiver.url("/inbound?k=s3cret"), configured=True)
+    bench.clock.advance(1.5)
+    await delivery
+    assert bench.deliverer.degraded() == {}
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 410])
+@pytest_twisted.ensureDeferred
+async def test_not_configured(bench: Bench, status: int) -> None:
+    """From a client's own URL the same answers are permanent, and open nothing."""
+    bench.receiver.default = Answer(status)
+    for _ in range(10):
+        with pytest.raises(DeliveryRefused):
+            await bench.start(patience=PATIENCE)
+    assert bench.deliverer.degraded() == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_refused_all_the_same(bench: Bench) -> None:
+    """Other answers of a configured URL blame the message, which is refused at once."""
+    bench.receiver.script(400)
+    with pytest.raises(DeliveryRefused):
+        await bench.start(patience=PATIENCE, configured=True)
+
+
+@pytest_twisted.ensureDeferred
+async def test_stop_waiting(bench: Bench) -> None:
+    """stop_waiting cancels what waits, and nothing else."""
+    bench.receiver.script(*[503] * FAILURES, HANG)
+    await fail(bench)
+    waiting = [bench.start(patience=PATIENCE) for _ in range(2)]
+    await let_go(bench, 1.5, FAILURES + 1)
+    bench.deliverer.stop_waiting()
+    with pytest.raises(CancelledError):
+        await waiting[1]
+    assert not waiting[0].called
+    with pytest.raises(CancelledError):
+        await bench.start(patience=PATIENCE)
+    waiting[0].addErrback(lambda failure: failure.trap(CancelledError) and None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_healthy_destinations_leave_nothing(bench: Bench) -> None:
+    """A destination that answers is not remembered, nor limited."""
+    for delivery in [bench.start() for _ in range(60)]:
+        await delivery
+    assert len(bench.deliverer._circuits) == 0
