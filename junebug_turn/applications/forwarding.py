@@ -33,6 +33,8 @@ class Forwarder:
         await self._deliverer.deliver(
             destination,
             strictjson.dumps(body),
+            connector=self._options.connector_name,
+            kind="inbound",
             timeout=self._options.mo_message_url_timeout,
             policy=self._policy,
             webhook=Webhook(message.message_id, self._key),
@@ -51,6 +53,8 @@ class Forwarder:
         await self._deliverer.deliver(
             destination,
             strictjson.dumps(body),
+            connector=self._options.connector_name,
+            kind="event",
             timeout=self._options.event_url_timeout,
             policy=self._policy,
             webhook=Webhook(event.event_id, self._key),

@@ -27,8 +27,7 @@ from junebug_turn.connectors.retry_queues import (
 )
 from junebug_turn.errors import DeliveryExhausted, DeliveryFailed, Passing, UnreadableMessage
 from junebug_turn.messages.vumi import Event, Message
-from junebug_turn.telemetry.context import note
-from junebug_turn.telemetry.logging.level import debugging
+from junebug_turn.telemetry.context import debugging, note
 from junebug_turn.telemetry.metrics import Metrics
 
 HOLD_LIMIT = 10 * 60.0
@@ -138,7 +137,7 @@ class Connector:
 
         async def handle(delivery: Delivery) -> None:
             now = self._broker.reactor.seconds()
-            note(connector=self._name, kind=queue.name.removeprefix(f"{self._name}."))
+            note(connector=self._name, kind=self._kind(queue))
             try:
                 message = read(delivery.body)
             except UnreadableMessage as fault:
@@ -228,14 +227,17 @@ class Connector:
             return
         queue = self._delay_queues[task.queue.name][delay].name
         await self._copy(queue, task.delivery, history.delayed())
-        self._metrics.delayed(history.reason)
+        self._metrics.delayed(self._name, self._kind(task.queue), history.reason)
         self._tell(LogLevel.info, "Delayed", task, queue, failure, history)
 
     async def _park(self, task: _Task, failure: DeliveryFailed, history: History) -> None:
         queue = parked_queue(task.queue).name
-        self._metrics.parked(history.reason)
+        self._metrics.parked(self._name, self._kind(task.queue), history.reason)
         await self._copy(queue, task.delivery, history, self._windows.expiration)
         self._tell(LogLevel.warn, "Parked", task, queue, failure, history)
+
+    def _kind(self, queue: Queue) -> str:
+        return queue.name.removeprefix(f"{self._name}.")
 
     async def _copy(
         self, queue: str, delivery: Delivery, history: History, expiration: int | None = None

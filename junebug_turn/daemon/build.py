@@ -35,6 +35,7 @@ from junebug_turn.middlewares.base import BaseMiddleware
 from junebug_turn.net.tls import TlsFiles
 from junebug_turn.state.factory import make_cache
 from junebug_turn.state.message_store import Cache
+from junebug_turn.telemetry.gauges import BrokerGauges, CircuitGauges, StoreGauges
 from junebug_turn.telemetry.metrics import Metrics
 
 
@@ -76,18 +77,19 @@ class _Assembly:
         self._caches: dict[str, Cache] = {}
         self._middlewares: list[BaseMiddleware] = []
         self._faults: list[str] = []
-        self._metrics = Metrics(
-            version=version() or "unknown",
-            applications={options.connector_name: options.name for options in settings.applications},
-            origins=_origins(settings.applications),
-            state=lambda: self._vitals.state(),
-        )
+        names = {options.connector_name: options.name for options in settings.applications}
+        self._metrics = Metrics(version=version() or "unknown", applications=names)
         self._broker = Broker(reactor, daemon.amqp, prefetch=daemon.worker_concurrency)
         # A quarter of the places that a queue has.
         self._deliverer = Deliverer(
             reactor, suspect_limit=max(1, daemon.worker_concurrency // 4), metrics=self._metrics
         )
         self._vitals = Vitals(self._broker, self._deliverer, self._caches)
+        self._metrics.register(BrokerGauges(self._broker.status, self._vitals.queues))
+        self._metrics.register(
+            StoreGauges(names, lambda: {name: cache.stats() for name, cache in self._caches.items()})
+        )
+        self._metrics.register(CircuitGauges(_origins(settings.applications), self._deliverer.degraded))
         self._tls_files = TlsFiles(daemon.ca_file, daemon.client_cert_file, daemon.client_key_file)
 
     def parts(self) -> Parts:
@@ -203,10 +205,10 @@ class _Assembly:
         return sites
 
 
-def _origins(applications: Iterable[ApplicationOptions]) -> set[str]:
+def _origins(applications: Iterable[ApplicationOptions]) -> frozenset[str]:
     """The origins of the URLs that the configuration has."""
     origins = set()
     for url in {url for options in applications for url in options.urls.values()}:
         with suppress(DeliveryRefused):  # which the application tells
             origins.add(Destination.of(url, None).origin)
-    return origins
+    return frozenset(origins)

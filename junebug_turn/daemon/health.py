@@ -1,4 +1,4 @@
-"""How the daemon fares: what ``/health`` and ``/metrics`` ask of its parts."""
+"""Health of the daemon, made of the state of its parts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from twisted.logger import Logger
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.state.message_store import Cache
-from junebug_turn.telemetry.gauges import State
 
 
 class Vitals:
@@ -50,11 +49,9 @@ class Vitals:
         amqp = self._broker.status()
         return bool(amqp["publishing"] and not amqp["blocked"])
 
-    def state(self) -> State:
-        """For the metrics; the queues are as they were counted last."""
-        stats = {name: cache.stats() for name, cache in self._caches.items()}
-        circuits = dict.fromkeys(self._deliverer.degraded(), True)
-        return State(self._broker.status(), self._queues, stats, circuits)
+    def queues(self) -> Mapping[str, tuple[int, int]]:
+        """Queue -> messages that wait in it, consumers that it has, as they were counted last."""
+        return self._queues
 
     async def count(self) -> None:
         """Ask the broker for the lengths of the queues."""

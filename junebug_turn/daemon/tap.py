@@ -21,7 +21,7 @@ from junebug_turn import version
 from junebug_turn.config.sources import load
 from junebug_turn.daemon.entries import Entry, all_entries
 from junebug_turn.errors import ConfigError
-from junebug_turn.telemetry.logging.level import hear_debug
+from junebug_turn.telemetry.context import hear_debug
 
 if TYPE_CHECKING:
     from junebug_turn.telemetry.logging.observer import Lines

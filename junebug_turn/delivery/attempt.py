@@ -50,13 +50,20 @@ class Fault:
 
 @frozen
 class Post:
-    """What a chain sends with each attempt."""
+    """Request that each attempt of a delivery makes.
+
+    :ivar timeout: seconds
+    :ivar configured: whether the URL is from the configuration
+    :ivar connector: for the metrics, as ``kind``
+    """
 
     destination: Destination
     body: bytes
     timeout: float
     webhook: Webhook | None
     configured: bool
+    connector: str
+    kind: str
 
     def headers(self, now: float) -> Headers:
         """Those of an attempt that is made at ``now``, in Unix seconds."""

@@ -63,6 +63,8 @@ class Deliverer:
         destination: Destination,
         body: bytes,
         *,
+        connector: str,
+        kind: str,
         timeout: float,
         policy: RetryPolicy,
         webhook: Webhook | None = None,
@@ -75,6 +77,8 @@ class Deliverer:
         the attempts that it makes as a probe are not those of its chain.  Can be cancelled at any time: the
         request, the delay or the wait is then over.
 
+        :param connector: for the metrics, as ``kind``
+        :param kind: ``inbound`` or ``event``
         :param timeout: seconds for each attempt, from connecting to the end of the answer's body
         :param webhook: has more headers for each attempt
         :param patience: seconds from now in which it may wait for a closed circuit; at most ``CHAIN_LIMIT``
@@ -85,11 +89,11 @@ class Deliverer:
         :raises DeliveryExhausted: all attempts failed, or the next would start later than ``CHAIN_LIMIT``, or
             the circuit opened meanwhile
         """
-        post = Post(destination, body, timeout, webhook, configured)
+        post = Post(destination, body, timeout, webhook, configured, connector, kind)
         chain = Deferred.fromCoroutine(self._chain(post, policy, min(patience, CHAIN_LIMIT)))
         self._running.add(chain)
         try:
-            with self._metrics.delivery():
+            with self._metrics.delivery(connector, kind):
                 await chain
         finally:
             self._running.discard(chain)
@@ -133,7 +137,7 @@ class Deliverer:
                     raise _given_up(destination, fault, attempts, first_failure, now) from None
                 attempts += 1
                 tries += not way.probe
-                with self._metrics.attempt() as made:
+                with self._metrics.attempt(post.connector, post.kind) as made:
                     fault = await self._poster.post(client, post)
                     made.result = "ok" if fault is None else fault.cause
                 _judge(way, fault)
@@ -162,7 +166,7 @@ class Deliverer:
                     if delay is None:
                         raise _given_up(destination, fault, attempts, first_failure, now)
                     await way.pause(delay)
-                self._metrics.retried(fault.cause)
+                self._metrics.retried(post.connector, post.kind, fault.cause)
                 # After a fault of the connection the others of the pool are suspects too: the host may be gone.
                 client = clients.pooled if fault.status is not None else clients.fresh
 

@@ -17,7 +17,7 @@ from junebug_turn.http.connection_limits import ConnectionLimits
 from junebug_turn.http.mounts import Mount, Mounts
 from junebug_turn.http.options import LimitOptions
 from junebug_turn.http.request import ApiRequest
-from junebug_turn.telemetry.logging.level import debugging
+from junebug_turn.telemetry.context import debugging
 from junebug_turn.telemetry.metrics import Metrics
 
 

@@ -45,11 +45,6 @@ def note(**fields: Any) -> None:
     _fields.set({**_fields.get({}), **fields})
 
 
-def current(name: str) -> str:
-    """A field of what is being worked on; empty where it isn't known."""
-    return str(_fields.get({}).get(name, ""))
-
-
 def with_context(event: LogEvent) -> LogEvent:
     """``event`` with what is being worked on, where it doesn't say so itself; ``log_context`` has its names."""
     failure = event.get("log_failure")
@@ -58,3 +53,21 @@ def with_context(event: LogEvent) -> LogEvent:
     if not fields:
         return event
     return fields | event | {"log_context": tuple(fields)}
+
+
+_debug_heard = True
+
+
+def debugging() -> bool:
+    """Whether a ``debug`` line would be heard.
+
+    Ask before logging one for each message: Twisted makes an event before it can be dropped, which costs more than
+    most of the other work for a message.
+    """
+    return _debug_heard
+
+
+def hear_debug(heard: bool) -> None:
+    """Set whether ``debug`` lines are heard; at first they may be."""
+    global _debug_heard
+    _debug_heard = heard

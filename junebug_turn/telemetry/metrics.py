@@ -1,4 +1,4 @@
-"""What is counted and measured, for Prometheus.
+"""Metrics for Prometheus: the counters and histograms; the gauges are in ``gauges``.
 
 Names and units are by Prometheus' conventions, with the prefix ``junebug_turn_``.  The values of each label are of
 bounded number: connectors, queues, words of ours, and HTTP statuses; never an address, a message id or a URL that a
@@ -8,8 +8,9 @@ client gave.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any, TypeVar, cast
 
 from attrs import define
 from prometheus_client import (
@@ -17,14 +18,16 @@ from prometheus_client import (
     Counter,
     GCCollector,
     Histogram,
+    Info,
     ProcessCollector,
     disable_created_metrics,
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.registry import Collector
 
 from junebug_turn.errors import DeliveryFailed
-from junebug_turn.telemetry.context import current
-from junebug_turn.telemetry.gauges import PREFIX, Now, State
+from junebug_turn.telemetry.gauges import PREFIX
 
 # Half as many series, for what nobody looks at; the library has this for the whole process only.
 disable_created_metrics()
@@ -33,6 +36,30 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 # Seconds; the last ones are the limits of requests.
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240)
+
+_M = TypeVar("_M", Counter, Histogram)
+
+
+class _Series(dict[tuple[str, ...], _M]):
+    """Series of one metric by connector and further labels, looked up by their labels only once: that costs more
+    than counting.
+
+    :param applications: connector -> word of its application; other connectors are one, without a name
+    """
+
+    def __init__(self, metric: MetricWrapperBase, applications: Mapping[str, str]) -> None:
+        super().__init__()
+        self._metric = metric
+        self._applications = applications
+
+    def __missing__(self, key: tuple[str, ...]) -> _M:
+        connector, *labels = key
+        application = self._applications.get(connector, "")
+        if connector and not application:
+            return self["", *labels]
+        series: Any = self._metric.labels(application, connector, *labels)
+        self[key] = series
+        return cast(_M, series)
 
 
 @define
@@ -47,8 +74,6 @@ class Metrics:
 
     :param version: of the daemon
     :param applications: connector -> word of its application
-    :param origins: those that the configuration names; the others are one
-    :param state: gives what is read at each scrape
     """
 
     def __init__(
@@ -56,8 +81,6 @@ class Metrics:
         *,
         version: str = "",
         applications: Mapping[str, str] | None = None,
-        origins: Iterable[str] = (),
-        state: Callable[[], State] = State,
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         self.registry = CollectorRegistry()
@@ -83,20 +106,16 @@ class Metrics:
             "delayed_messages", "Messages and events moved to a delay queue.", "kind", "reason"
         )
         self._parked = self._counter("parked_messages", "Messages and events parked.", "kind", "reason")
-        # What each message needs: looking up a series by its labels costs more than counting in it.
-        self._request_series: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
-        self._publish_series: dict[tuple[str, bool], tuple[Counter, Histogram]] = {}
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        self.registry.register(Now(version, self._applications, frozenset(origins), state))
+        Info(PREFIX, "The version of the daemon.", registry=self.registry).info({"version": version})
 
-    def _counter(self, name: str, help: str, *labels: str) -> Counter:
-        return Counter(
-            f"{PREFIX}_{name}", help, ("application", "connector", *labels), registry=self.registry
-        )
+    def _counter(self, name: str, help: str, *labels: str) -> _Series[Counter]:
+        names = ("application", "connector", *labels)
+        return _Series(Counter(f"{PREFIX}_{name}", help, names, registry=self.registry), self._applications)
 
-    def _histogram(self, name: str, help: str, *labels: str) -> Histogram:
-        return Histogram(
+    def _histogram(self, name: str, help: str, *labels: str) -> _Series[Histogram]:
+        histogram = Histogram(
             f"{PREFIX}_{name}",
             help,
             ("application", "connector", *labels),
@@ -104,6 +123,11 @@ class Metrics:
             registry=self.registry,
             buckets=_BUCKETS,
         )
+        return _Series(histogram, self._applications)
+
+    def register(self, gauges: Collector) -> None:
+        """Have these read at each scrape."""
+        self.registry.register(gauges)
 
     def text(self) -> bytes:
         """All metrics, in the text format of Prometheus."""
@@ -112,56 +136,47 @@ class Metrics:
     # http
 
     def request(self, connector: str, status: str, seconds: float | None) -> None:
-        """An HTTP request ended.
+        """Count an HTTP request that ended.
 
         :param connector: empty for those that no application has
         :param status: the HTTP status, or ``gone`` where the client didn't wait
         :param seconds: how long it took; None for one that never arrived as a whole
         """
-        series = self._request_series.get((connector, status))
-        if series is None:
-            labels = self._of(connector)
-            series = self._requests.labels(*labels, status), self._request_seconds.labels(*labels)
-            self._request_series[connector, status] = series
-        count, duration = series
-        count.inc()
+        self._requests[connector, status].inc()
+        duration = self._request_seconds[connector,]
         if seconds is not None:
             duration.observe(seconds)
 
     def repeated(self, connector: str) -> None:
-        """A request came again: it gets the answer of the first one."""
-        self._repeats.labels(*self._of(connector)).inc()
+        """Count a request that came again: it gets the answer of the first one."""
+        self._repeats[connector,].inc()
 
     # amqp
 
     def published(self, connector: str, seconds: float, *, confirmed: bool) -> None:
-        """An outbound message was confirmed, or given up, after so long."""
-        series = self._publish_series.get((connector, confirmed))
-        if series is None:
-            labels = self._of(connector)
-            counter = self._published.labels(*labels, "confirmed" if confirmed else "failed")
-            series = counter, self._confirm_seconds.labels(*labels)
-            self._publish_series[connector, confirmed] = series
-        count, duration = series
-        count.inc()
+        """Count an outbound message that was confirmed, or given up, after so long."""
+        self._published[connector, "confirmed" if confirmed else "failed"].inc()
+        duration = self._confirm_seconds[connector,]
         if confirmed:
             duration.observe(seconds)
 
-    def delayed(self, reason: str) -> None:
-        """What is worked on was moved to a delay queue."""
-        self._delayed.labels(*self._current(), reason).inc()
+    def delayed(self, connector: str, kind: str, reason: str) -> None:
+        """Count a message or event that was moved to a delay queue.
 
-    def parked(self, reason: str) -> None:
-        """What is worked on was parked."""
-        self._parked.labels(*self._current(), reason).inc()
+        :param kind: ``inbound`` or ``event``, here and below
+        """
+        self._delayed[connector, kind, reason].inc()
 
-    # deliveries, of what is worked on
+    def parked(self, connector: str, kind: str, reason: str) -> None:
+        """Count a message or event that was parked."""
+        self._parked[connector, kind, reason].inc()
+
+    # deliveries
 
     @contextmanager
-    def delivery(self) -> Iterator[None]:
-        """A delivery is made within this."""
+    def delivery(self, connector: str, kind: str) -> Iterator[None]:
+        """Count the delivery that is made within this."""
         start = self._seconds()
-        labels = self._current()
         result = "cancelled"
         try:
             yield
@@ -173,28 +188,20 @@ class Metrics:
             result = "error"
             raise
         finally:
-            self._deliveries.labels(*labels, result).inc()
-            self._delivery_seconds.labels(*labels).observe(self._seconds() - start)
+            self._deliveries[connector, kind, result].inc()
+            self._delivery_seconds[connector, kind].observe(self._seconds() - start)
 
     @contextmanager
-    def attempt(self) -> Iterator[Attempt]:
-        """One attempt of a delivery is made within this."""
+    def attempt(self, connector: str, kind: str) -> Iterator[Attempt]:
+        """Count the attempt of a delivery that is made within this."""
         start = self._seconds()
-        labels = self._current()
         attempt = Attempt()
         try:
             yield attempt
         finally:
-            self._attempts.labels(*labels, attempt.result).inc()
-            self._attempt_seconds.labels(*labels).observe(self._seconds() - start)
+            self._attempts[connector, kind, attempt.result].inc()
+            self._attempt_seconds[connector, kind].observe(self._seconds() - start)
 
-    def retried(self, cause: str) -> None:
-        """Another attempt will follow."""
-        self._retries.labels(*self._current(), cause).inc()
-
-    def _of(self, connector: str) -> tuple[str, str]:
-        application = self._applications.get(connector, "")
-        return (application, connector) if application else ("", "")
-
-    def _current(self) -> tuple[str, str, str]:
-        return (*self._of(current("connector")), current("kind"))
+    def retried(self, connector: str, kind: str, cause: str) -> None:
+        """Count an attempt that another follows."""
+        self._retries[connector, kind, cause].inc()

@@ -20,6 +20,7 @@ from tools.servers.receiver import Receiver
 reactor: Any = _reactor
 
 BODY = b'{"content":"\xc3\xbc"}'
+SUBJECT = {"connector": "c", "kind": "inbound"}
 TIMEOUT = 600.0
 """Seconds of an attempt: more than any delay, so that the clock's calls can be told apart."""
 
@@ -34,7 +35,7 @@ class Bench:
 
     def start(self, url: str | None = None, **options: Any) -> Deferred[None]:
         destination = Destination.of(url or self.receiver.url("/path"), None)
-        arguments: dict[str, Any] = {"timeout": TIMEOUT, "policy": RetryPolicy(), **options}
+        arguments: dict[str, Any] = {"timeout": TIMEOUT, "policy": RetryPolicy(), **SUBJECT, **options}
         return Deferred.fromCoroutine(self.deliverer.deliver(destination, BODY, **arguments))
 
     async def delay(self) -> float:

@@ -19,7 +19,7 @@ from junebug_turn.config.sources import Settings
 from junebug_turn.daemon.entries import all_entries
 from junebug_turn.daemon.tap import Options, makeService
 from junebug_turn.errors import ConfigError
-from junebug_turn.telemetry.logging.level import debugging
+from junebug_turn.telemetry.context import debugging
 
 ROOT = Path(__file__).parents[3]
 COMPLETE = {

@@ -16,7 +16,7 @@ from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.retry import CHAIN_LIMIT, MAX_RETRY_AFTER, RetryPolicy
 from junebug_turn.delivery.signature import Webhook
 from junebug_turn.errors import DeliveryExhausted, DeliveryFailed, DeliveryRefused
-from tests.support.delivery_harness import BODY, TIMEOUT, Bench, benched
+from tests.support.delivery_harness import BODY, SUBJECT, TIMEOUT, Bench, benched
 from tools.servers.receiver import CLOSE, HANG, Answer
 
 reactor: Any = _reactor
@@ -56,7 +56,9 @@ async def test_extra_headers_are_one_delivery_s(bench: Bench) -> None:
     destination = Destination.of(bench.receiver.url(), None)
     for webhook in (Webhook("abc"), None):
         await Deferred.fromCoroutine(
-            bench.deliverer.deliver(destination, BODY, timeout=TIMEOUT, policy=RetryPolicy(), webhook=webhook)
+            bench.deliverer.deliver(
+                destination, BODY, timeout=TIMEOUT, policy=RetryPolicy(), webhook=webhook, **SUBJECT
+            )
         )
     assert "webhook-id" not in bench.receiver.requests[1].headers
 
@@ -67,7 +69,7 @@ async def test_basic_wins(bench: Bench) -> None:
     requested has none of them."""
     destination = Destination.of(bench.receiver.url("/a?b=c", userinfo="us%40er:p%3Ass@"), "token")
     await Deferred.fromCoroutine(
-        bench.deliverer.deliver(destination, BODY, timeout=TIMEOUT, policy=RetryPolicy())
+        bench.deliverer.deliver(destination, BODY, timeout=TIMEOUT, policy=RetryPolicy(), **SUBJECT)
     )
     (request,) = bench.receiver.requests
     assert request.headers["authorization"] == "Basic dXNAZXI6cDpzcw=="

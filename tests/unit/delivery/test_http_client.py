@@ -24,7 +24,7 @@ from junebug_turn.delivery.retry import RetryPolicy
 from junebug_turn.delivery.signature import Webhook
 from junebug_turn.errors import DeliveryExhausted, DeliveryRefused
 from tests.support.certificates import self_signed
-from tests.support.delivery_harness import BODY, TIMEOUT, Bench, benched
+from tests.support.delivery_harness import BODY, SUBJECT, TIMEOUT, Bench, benched
 from tools.servers.receiver import HANG_IN_BODY, Answer, Receiver
 
 reactor: Any = _reactor
@@ -79,6 +79,7 @@ async def test_the_bytes_of_a_request(bench: Bench) -> None:
             timeout=TIMEOUT,
             policy=RetryPolicy(),
             webhook=Webhook("abc", b"key"),
+            **SUBJECT,
         )
     )
     await bench.deliverer.close()
@@ -185,7 +186,7 @@ async def test_tls(bench: Bench) -> None:
     trusting = Deliverer(reactor, tls_policy=policy)
     for name, reason in ((url, None), (f"https://127.0.0.1:{receiver.port}/", "tls")):
         delivery = trusting.deliver(
-            Destination.of(name, None), BODY, timeout=9, policy=RetryPolicy(max_retries=0)
+            Destination.of(name, None), BODY, timeout=9, policy=RetryPolicy(max_retries=0), **SUBJECT
         )
         if reason is None:
             await delivery
@@ -199,7 +200,9 @@ async def test_tls(bench: Bench) -> None:
     # Nor does one that hangs, and would not answer the goodbye of TLS, keep its connection.
     receiver.script(HANG_IN_BODY)
     hanging = Deferred.fromCoroutine(
-        trusting.deliver(Destination.of(url, None), BODY, timeout=0.5, policy=RetryPolicy(max_retries=0))
+        trusting.deliver(
+            Destination.of(url, None), BODY, timeout=0.5, policy=RetryPolicy(max_retries=0), **SUBJECT
+        )
     )
     await receiver.received(2)
     for channel in receiver.open:

@@ -20,6 +20,7 @@ from junebug_turn.net.addresses import ALL_HOSTS, HostRules
 from junebug_turn.net.endpoints import NameEndpoint
 from junebug_turn.net.tls import ClientTls
 from tests.support.certificates import self_signed
+from tests.support.delivery_harness import SUBJECT
 from tests.support.names import Names, reactor, resolving
 from tools.servers.receiver import Receiver
 
@@ -41,7 +42,7 @@ async def deliver(
     deliverer: Deliverer, url: str, rules: HostRules | None = ALL_HOSTS, retries: int = 0
 ) -> None:
     destination = Destination.of(url, "token", rules=rules)
-    await deliverer.deliver(destination, b"{}", timeout=5, policy=RetryPolicy(retries, 0, 0))
+    await deliverer.deliver(destination, b"{}", timeout=5, policy=RetryPolicy(retries, 0, 0), **SUBJECT)
 
 
 async def refused(deliverer: Deliverer, url: str, rules: HostRules = ALL_HOSTS) -> DeliveryRefused:

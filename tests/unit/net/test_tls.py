@@ -20,6 +20,7 @@ from junebug_turn.net.addresses import ALL_HOSTS
 from junebug_turn.net.tls import TlsFiles
 from tests.support.certificates import Authority
 from tests.support.configurations import FLAGS, TURN
+from tests.support.delivery_harness import SUBJECT
 from tools.servers.receiver import Receiver
 
 reactor: Any = _reactor
@@ -41,7 +42,8 @@ async def receiver(authority: Authority) -> AsyncIterator[Receiver]:
 
 
 async def deliver(deliverer: Deliverer, url: str, **options: Any) -> None:
-    await deliverer.deliver(Destination.of(url, None, **options), b"{}", timeout=5, policy=POLICY)
+    destination = Destination.of(url, None, **options)
+    await deliverer.deliver(destination, b"{}", timeout=5, policy=POLICY, **SUBJECT)
 
 
 def fault(ca_file: object, client_cert_file: object, client_key_file: object) -> str:

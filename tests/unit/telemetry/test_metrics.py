@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from junebug_turn.errors import DeliveryRefused
 from junebug_turn.state.message_store import CacheStats, PartStats
 from junebug_turn.telemetry.context import about
-from junebug_turn.telemetry.gauges import OTHER, State
+from junebug_turn.telemetry.gauges import BrokerGauges, CircuitGauges, StoreGauges
 from junebug_turn.telemetry.metrics import Metrics
 
 ETC = Path(__file__).parents[3] / "etc"
@@ -26,27 +26,23 @@ THEIRS = {"up"}
 
 def full() -> Metrics:
     """Metrics of which each has a sample."""
-    state = State(
-        {"connected": True, "publishing": True, "blocked": False, "consumers": {"c.inbound": True}},
-        {"c.inbound": (3, 1)},
-        {"c": CacheStats({"inbound": PartStats(entries=1, evictions=2)}, failures=3)},
-        {"http://a:1": True, "http://x:1": False, "http://y:1": True},
-    )
-    metrics = Metrics(
-        version="1.0",
-        applications={"c": "junebug"},
-        origins=["http://a:1", "http://b:1"],
-        state=lambda: state,
+    status = {"connected": True, "publishing": True, "blocked": False, "consumers": {"c.inbound": True}}
+    stats = {"c": CacheStats({"inbound": PartStats(entries=1, evictions=2)}, failures=3)}
+    metrics = Metrics(version="1.0", applications={"c": "junebug"})
+    metrics.register(BrokerGauges(lambda: status, lambda: {"c.inbound": (3, 1)}))
+    metrics.register(StoreGauges({"c": "junebug"}, lambda: stats))
+    metrics.register(
+        CircuitGauges(frozenset({"http://a:1", "http://b:1"}), lambda: ["http://a:1", "http://y:1"])
     )
     metrics.request("c", "200", 0.1)
     metrics.repeated("c")
     metrics.published("c", 0.1, confirmed=True)
-    with about(connector="c", kind="inbound"):
-        with metrics.delivery(), metrics.attempt() as attempt:
-            attempt.result = "ok"
-        metrics.retried("timeout")
-        metrics.delayed("timeout")
-        metrics.parked("timeout")
+    of = ("c", "inbound")
+    with metrics.delivery(*of), metrics.attempt(*of) as attempt:
+        attempt.result = "ok"
+    metrics.retried(*of, "timeout")
+    metrics.delayed(*of, "timeout")
+    metrics.parked(*of, "timeout")
     return metrics
 
 
@@ -79,33 +75,22 @@ def test_no_globals() -> None:
     assert samples(two)["junebug_turn_http_requests_total"][0][1] == 1
 
 
+def test_labels_are_arguments() -> None:
+    """A delivery counts for the connector and kind that it is given, whatever the log lines are about."""
+    metrics = Metrics(applications={"c": "junebug", "other": "turn"})
+    with about(connector="other", kind="event"), metrics.delivery("c", "inbound"):
+        pass
+    ((labels, _),) = samples(metrics)["junebug_turn_deliveries_total"]
+    assert (labels["application"], labels["connector"], labels["kind"]) == ("junebug", "c", "inbound")
+
+
 def test_unknown_connector() -> None:
     """A connector that no application has makes no label value of its own."""
     metrics = full()
     for number in range(5):
-        with about(connector=f"x{number}", kind="inbound"):
-            metrics.parked("timeout")
+        metrics.parked(f"x{number}", "inbound", "timeout")
     labels = [labels["connector"] for labels, _ in samples(metrics)["junebug_turn_parked_messages_total"]]
     assert sorted(labels) == ["", "c"]
-
-
-def test_what_a_cache_cannot_tell() -> None:
-    """What a cache can't tell is not there, rather than 0."""
-    stats = {"c": CacheStats({"inbound": PartStats(hits=1)})}
-    found = samples(Metrics(state=lambda: State(caches=stats)))
-    assert found["junebug_turn_cache_hits_total"][0][1] == 1
-    for name in ("entries", "evictions_total", "failures_total"):
-        assert f"junebug_turn_cache_{name}" not in found
-
-
-def test_origins() -> None:
-    """Configured origins have a circuit each; those that clients named are one, open when any of them is."""
-    found = samples(full())["junebug_turn_circuit_open"]
-    assert {labels["origin"]: value for labels, value in found} == {
-        "http://a:1": 1,
-        "http://b:1": 0,
-        OTHER: 1,
-    }
 
 
 @pytest.mark.parametrize(
@@ -122,14 +107,13 @@ def test_origins() -> None:
 def test_results(fault: Exception | None, result: str) -> None:
     """A delivery counts as delivered, as what failed it, or as an error of ours."""
     metrics = Metrics(applications={"c": "junebug"})
-    with about(connector="c", kind="event"):
-        try:
-            with metrics.delivery():
-                if fault is not None:
-                    raise fault
-        except Exception as error:
-            if error is not fault:
-                raise
+    try:
+        with metrics.delivery("c", "event"):
+            if fault is not None:
+                raise fault
+    except Exception as error:
+        if error is not fault:
+            raise
     ((labels, value),) = samples(metrics)["junebug_turn_deliveries_total"]
     assert (labels["result"], value) == (result, 1)
 

@@ -1,0 +1,64 @@
+"""The gauges that are read at each scrape."""
+
+from __future__ import annotations
+
+import pytest
+
+from junebug_turn.state.message_store import CacheStats, PartStats
+from junebug_turn.telemetry.gauges import OTHER, BrokerGauges, CircuitGauges, StoreGauges
+from junebug_turn.telemetry.metrics import Metrics
+from tests.unit.telemetry.test_metrics import samples
+
+
+def test_read_at_each_scrape() -> None:
+    """Registering gauges reads nothing, and each scrape reads them anew."""
+    read: list[str] = []
+
+    def status() -> dict[str, bool]:
+        read.append("status")
+        return {"connected": len(read) > 1}
+
+    metrics = Metrics()
+    metrics.register(BrokerGauges(status, lambda: {"q": (len(read), 0)}))
+    assert read == []
+    for number in (1, 2):
+        found = samples(metrics)
+        assert found["junebug_turn_broker_connected"] == [({}, number - 1)]
+        assert found["junebug_turn_queue_messages"] == [({"queue": "q"}, number)]
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_broker(connected: bool) -> None:
+    """The broker's state is 0 or 1, and so is that of each queue's consumer."""
+    status = {"connected": connected, "publishing": True, "consumers": {"a": True, "b": False}}
+    metrics = Metrics()
+    metrics.register(BrokerGauges(lambda: status, dict))
+    found = samples(metrics)
+    assert found["junebug_turn_broker_connected"] == [({}, float(connected))]
+    assert found["junebug_turn_broker_blocked"] == [({}, 0)]
+    assert found["junebug_turn_consumer_live"] == [({"queue": "a"}, 1), ({"queue": "b"}, 0)]
+    assert "junebug_turn_queue_messages" not in found
+
+
+def test_what_a_cache_cannot_tell() -> None:
+    """What a cache can't tell is not there, rather than 0."""
+    stats = {"c": CacheStats({"inbound": PartStats(hits=1)})}
+    metrics = Metrics()
+    metrics.register(StoreGauges({}, lambda: stats))
+    found = samples(metrics)
+    assert found["junebug_turn_cache_hits_total"][0][1] == 1
+    for name in ("entries", "evictions_total", "failures_total"):
+        assert f"junebug_turn_cache_{name}" not in found
+
+
+def test_origins() -> None:
+    """Configured origins have a circuit each; those that clients named are one, open when any of them is."""
+    metrics = Metrics()
+    configured = frozenset({"http://a:1", "http://b:1"})
+    metrics.register(CircuitGauges(configured, lambda: ["http://a:1", "http://y:1"]))
+    found = samples(metrics)["junebug_turn_circuit_open"]
+    assert {labels["origin"]: value for labels, value in found} == {
+        "http://a:1": 1,
+        "http://b:1": 0,
+        OTHER: 1,
+    }
