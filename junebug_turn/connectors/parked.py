@@ -16,6 +16,7 @@ from junebug_turn.amqp.topology import Queue
 from junebug_turn.connectors.retry_queues import History, original_headers, parked_queue
 from junebug_turn.errors import UnreadableMessage, Unroutable
 from junebug_turn.messages.vumi import Event, Message
+from junebug_turn.telemetry.masking import mask
 
 KINDS = ("inbound", "event")
 
@@ -82,7 +83,7 @@ class Parked:
         content, history = self.content, self.history
         names: dict[str, Any] = {"from": None, "to": None, "user_message_id": None}
         if isinstance(content, Message):
-            names |= {"from": masked(content.from_addr), "to": masked(content.to_addr)}
+            names |= {"from": _masked(content.from_addr), "to": _masked(content.to_addr)}
         elif content is not None:
             names["user_message_id"] = content.user_message_id
         headers = history.headers()
@@ -101,9 +102,8 @@ class Parked:
         }
 
 
-def masked(address: str | None) -> str | None:
-    """An address of which only the last four characters can be read."""
-    return None if address is None else "*" * (len(address[:-4]) and 4) + address[-4:]
+def _masked(address: str | None) -> str | None:
+    return address and mask(address, stars=4)
 
 
 class ParkedMessages:

@@ -1,4 +1,4 @@
-"""A middleware that logs what passes."""
+"""Middleware that logs each message and event."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from twisted.logger import Logger, LogLevel
 from junebug_turn.errors import ConfigError
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.middlewares.base import BaseMiddleware, BaseMiddlewareConfig
+from junebug_turn.telemetry.masking import mask
 
 _LEVELS = {
     "debug": LogLevel.debug,
@@ -76,15 +77,10 @@ class LoggingMiddleware(BaseMiddleware):
             direction=direction,
             message_id=message.message_id,
             connector=connector_name,
-            from_addr=_masked(message.from_addr),
-            to_addr=_masked(message.to_addr),
+            from_addr=message.from_addr and mask(message.from_addr),
+            to_addr=message.to_addr and mask(message.to_addr),
             length=len(message.content or ""),
             in_reply_to=message.in_reply_to,
             session_event=message.session_event,
         )
         return message
-
-
-def _masked(address: str | None) -> str | None:
-    """An address with its last four characters only."""
-    return address if address is None or len(address) <= 4 else "*" * (len(address) - 4) + address[-4:]

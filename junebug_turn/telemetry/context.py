@@ -1,7 +1,7 @@
-"""What is being worked on, so that every line that is logged meanwhile can say it.
+"""Log context: the fields of the work that is under way, which every line that is logged meanwhile carries.
 
-Each coroutine that Twisted runs has a context of its own, a copy of that of whoever started it: what is noted
-in one is seen by all that it calls and starts, and by no other.
+Each coroutine that Twisted runs has a context of its own, a copy of its caller's: fields that are noted in one are
+seen in all that it calls and starts, and in no other.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ATTRIBUTE = "_junebug_turn_about"
 
 
 class about:
-    """Within this, what is logged carries ``fields``; so does an exception that leaves it, for who logs that."""
+    """Add ``fields`` to the lines that are logged within this, and to an exception that leaves it, for its own line."""
 
     def __init__(self, **fields: Any) -> None:
         self._new = fields
@@ -41,12 +41,12 @@ class about:
 
 
 def note(**fields: Any) -> None:
-    """From now on, what this coroutine logs carries ``fields``, which belong to all of its work."""
+    """Add ``fields`` to all lines that this coroutine logs from now on."""
     _fields.set({**_fields.get({}), **fields})
 
 
 def with_context(event: LogEvent) -> LogEvent:
-    """``event`` with what is being worked on, where it doesn't say so itself; ``log_context`` has its names."""
+    """Return ``event`` with the fields of the context that it doesn't have itself; ``log_context`` has their names."""
     failure = event.get("log_failure")
     remembered: Mapping[str, Any] = getattr(getattr(failure, "value", None), _ATTRIBUTE, {})
     fields = {**remembered, **_fields.get({})}

@@ -1,7 +1,7 @@
-"""Bugs go to Sentry: where they happened and what they were about, and nothing that anybody wrote.
+"""Reports of bugs to Sentry: their place and ids, and no text of a message.
 
 sentry-sdk sends from a thread of its own, so the reactor never waits for it.  Of the SDK only its client is
-used: nothing is hooked into the interpreter, and what an event holds is chosen here.
+used: nothing is hooked into the interpreter, and the contents of an event are chosen here.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from twisted.logger import LogEvent
 
 from junebug_turn import version
 from junebug_turn.errors import ConfigError
-from junebug_turn.telemetry.logging.formats import mask_numbers
+from junebug_turn.telemetry.masking import mask_numbers
 
 FLUSH_TIMEOUT = 2.0
-"""Seconds that the end of the daemon waits for what is not sent yet."""
+"""Seconds that the end of the daemon waits for reports that are not sent yet."""
 
 MAX_WAITING = 100  # events that are not sent yet; more are dropped
 _TAGS = ("connector", "message_id", "event_id", "queue")
@@ -25,7 +25,7 @@ _LEFT_OUT = "(left out: it may quote a message)"
 
 
 class Reporter:
-    """Sends what is critical to the Sentry project of ``dsn``.
+    """Sends critical log events to the Sentry project of ``dsn``.
 
     The tags are connector, message_id, event_id and queue, where they are known.  The text of an exception that
     isn't one of ours is left out, and so are variables, log fields and the request.
@@ -53,7 +53,7 @@ class Reporter:
             raise ConfigError(f"sentry_dsn: {error}") from None
 
     def __call__(self, event: LogEvent) -> None:
-        """Queue what a log event tells; returns at once."""
+        """Queue a report of a log event; returns at once."""
         report: dict[str, Any] = {}
         failure = event.get("log_failure")
         if failure is not None:
@@ -68,19 +68,19 @@ class Reporter:
                 exception["value"] = mask_numbers(str(exception["value"])) if ours else _LEFT_OUT
         report["level"] = "error"
         report["logger"] = event.get("log_namespace") or "-"
-        # A constant of the code; what it is filled with stays here.
+        # A constant of the code; its values stay here.
         legacy = event.get("log_namespace") == "log_legacy"
         report["logentry"] = {"message": "Unhandled error" if legacy else str(event.get("log_format"))}
         report["tags"] = {name: str(event[name]) for name in _TAGS if event.get(name) is not None}
         self._client.capture_event(report)
 
     def close(self) -> None:
-        """Send what is left, for ``FLUSH_TIMEOUT`` at most; blocks."""
+        """Send the rest, for ``FLUSH_TIMEOUT`` at most; blocks."""
         self._client.close(timeout=FLUSH_TIMEOUT)
 
 
 def make_reporter(dsn: str | None) -> Reporter | None:
-    """A reporter, where there is a DSN.
+    """Make a reporter, where there is a DSN.
 
     :raises ConfigError: the DSN is none
     """

@@ -21,6 +21,7 @@ FLOORS = (
         "delivery.signature",
         "daemon.garbage",
         "net.tcp",
+        "telemetry.masking",
     ),
     ("config.classpath",),
     ("messages.vumi",),

@@ -1,7 +1,8 @@
-"""A log event as a line, of text or of JSON."""
+"""Forms of a log line: text or JSON."""
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -10,36 +11,18 @@ from typing import Any
 
 from twisted.logger import LogEvent, formatEvent
 
-from junebug_turn.messages import strictjson
+from junebug_turn.telemetry.masking import is_address, mask_digits, mask_numbers
 
-_SHOWN_DIGITS = 4
-_NUMBER = re.compile(r"\+\d{7,15}(?!\d)")
-# What would end a line, or steer the terminal that shows it.
+# These would end a line, or steer the terminal that shows it.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _LEGACY = frozenset(("message", "isError", "system", "time", "printed", "why", "failure", "format"))
 _INFINITE = (float("inf"), float("-inf"))
 _JSON_VALUES = (str, int, float, bool, type(None))
-
-
-@lru_cache(1000)
-def is_address(name: str) -> bool:
-    """Whether a field of this name has the address of a person: ``to_addr``, ``from_addr``."""
-    return name == "addr" or name.endswith("_addr")
-
-
-def mask(address: object) -> str:
-    """An address of which only the last four digits can be read."""
-    digits = "".join(letter for letter in str(address) if letter.isdigit())
-    return f"***{digits[-_SHOWN_DIGITS:]}"
-
-
-def mask_numbers(text: str) -> str:
-    """``text`` in which every telephone number in international form is masked."""
-    return _NUMBER.sub(lambda number: mask(number[0]), text) if "+" in text else text
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def text_of(event: LogEvent, full: bool) -> str:
-    """What the event says, on one line; addresses are masked unless ``full``."""
+    """Return the event's text, on one line; addresses are masked unless ``full``."""
     if _is_legacy(event) and event.get("log_failure") is not None:
         text = str(event.get("why") or "Unhandled error")
     else:
@@ -48,7 +31,7 @@ def text_of(event: LogEvent, full: bool) -> str:
 
 
 def traceback_of(event: LogEvent, full: bool) -> str:
-    """The traceback of the event's failure, of many lines; empty where there is none."""
+    """Return the traceback of the event's failure, of many lines; empty where there is none."""
     failure = event.get("log_failure")
     if failure is None:
         return ""
@@ -60,7 +43,7 @@ def traceback_of(event: LogEvent, full: bool) -> str:
 
 
 def fields_of(event: LogEvent, full: bool) -> dict[str, Any]:
-    """The named fields, addresses masked unless ``full``."""
+    """Return the event's named fields, with addresses masked unless ``full``."""
     known = _LEGACY if _is_legacy(event) else ()
     fields = {
         name: value for name, value in event.items() if not name.startswith("log_") and name not in known
@@ -69,15 +52,15 @@ def fields_of(event: LogEvent, full: bool) -> dict[str, Any]:
 
 
 def text_line(event: LogEvent, full: bool) -> str:
-    """``2026-11-21T09:19:52.868Z [junebug_turn.delivery.deliverer#info] text (message_id=...)`` and a newline.
+    """Write ``2026-11-21T09:19:52.868Z [junebug_turn.delivery.deliverer#info] text (message_id=...)`` and a newline.
 
-    What the event is about stands in brackets where the text doesn't have it.  A traceback follows, indented.
+    The fields of the context stand in brackets where the text doesn't have them.  A traceback follows, indented.
     """
     line = text_of(event, full)
     missing = ""
     for name in event.get("log_context", ()):
         value = event[name]
-        shown = str(value) if full or not is_address(name) else mask(value)
+        shown = str(value) if full or not is_address(name) else mask_digits(value)
         if shown not in line:
             missing += f" {name}={shown}"
     if missing:
@@ -92,7 +75,7 @@ def text_line(event: LogEvent, full: bool) -> str:
 
 
 def json_line(event: LogEvent, full: bool) -> str:
-    """One JSON object and a newline: the named fields, ``time``, ``level``, ``namespace`` and ``text``.
+    """Write one JSON object and a newline: the named fields, ``time``, ``level``, ``namespace`` and ``text``.
 
     A failure adds ``error``, the name of the exception's class, and ``traceback``.
     """
@@ -111,11 +94,11 @@ def json_line(event: LogEvent, full: bool) -> str:
     if failure is not None:
         line["error"] = getattr(failure.type, "__name__", "?")
         line["traceback"] = traceback_of(event, full)
-    return strictjson.dumps(line).decode("utf-8") + "\n"
+    return _encode(line) + "\n"
 
 
 def _formatted(event: LogEvent) -> str:
-    """What ``formatEvent`` makes of it, without its work where the fields are plain ones, as nearly always."""
+    """Format as ``formatEvent`` does, without its work where the fields are plain ones, as nearly always."""
     form = event.get("log_format")
     if isinstance(form, str) and "log_flattened" not in event:
         try:
@@ -126,7 +109,9 @@ def _formatted(event: LogEvent) -> str:
 
 
 def _masked(fields: dict[str, Any]) -> dict[str, Any]:
-    masked = {name: mask(value) for name, value in fields.items() if is_address(name) and value is not None}
+    masked = {
+        name: mask_digits(value) for name, value in fields.items() if is_address(name) and value is not None
+    }
     return fields | masked if masked else fields
 
 
@@ -138,7 +123,7 @@ def _text(value: object) -> str:
 
 
 def _is_legacy(event: LogEvent) -> bool:
-    """Whether it was said to ``twisted.python.log``, whose fields are others."""
+    """Whether the event was logged through ``twisted.python.log``, whose fields are others."""
     return event.get("log_namespace") == "log_legacy"
 
 

@@ -1,4 +1,4 @@
-"""Where log lines go, which of them, and in what form."""
+"""Log observer of the daemon: it selects lines by level and writes them to a file, the terminal or syslog."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _LEVELS = {
 
 @implementer(ILogObserver)
 class Lines:
-    """The daemon's log observer: what is said becomes lines.
+    """Log observer that writes each event as a line.
 
-    What Twisted itself says at ``info`` counts as ``debug``, and so does a line that is said too often (see
+    Twisted's own lines at ``info`` count as ``debug``, and so does a line that is repeated too often (see
     ``Limiter``).  An event that has no level, or is broken, is shown.
 
     :param twistd: the options of twistd: ``logfile``, ``nodaemon``, ``syslog`` and ``prefix`` are honoured
-    :param reporter: is given what is critical: bugs, mostly
+    :param reporter: is given the critical events, which are mostly bugs
     """
 
     def __init__(
@@ -72,11 +72,11 @@ class Lines:
         self._limiter(with_context(event))
 
     def flush(self) -> None:
-        """Tell how often was said what is due to be told; to be called now and then."""
+        """Write the counts of repeated lines that are due; call this now and then."""
         self._limiter.flush()
 
     def close(self) -> None:
-        """Tell the rest of it."""
+        """Write all counts of repeated lines."""
         self._limiter.close()
 
     def reopen(self) -> None:
@@ -119,6 +119,6 @@ class Lines:
 
 
 def _is_twisteds(event: LogEvent) -> bool:
-    """Whether this is what Twisted says of itself, as that a factory starts."""
+    """Whether this is a line of Twisted's about itself, such as that a factory starts."""
     namespace = event.get("log_namespace") or ""
     return namespace == "log_legacy" or namespace.partition(".")[0] == "twisted"

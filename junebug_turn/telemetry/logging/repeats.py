@@ -1,4 +1,4 @@
-"""The same line again and again becomes one line a minute, and a count."""
+"""Limit of repeated log lines: lines of one cause become one line a minute, and a count."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WINDOW = 60.0
 
 MAX_CAUSES = 1000
 
-# With the format they tell one cause from another; what tells one message from another is not among them.
+# These fields and the format tell one cause from another; fields that tell messages apart are not among them.
 _CAUSE = (
     "connector",
     "queue",
@@ -42,10 +42,10 @@ class Limiter:
     """Lets each line of one cause through once in ``WINDOW`` seconds; the others go through as ``debug``.
 
     A cause is the line's format, with the fields that say why and where, and with the place of a failure.
-    When the time is over, a line says how many there were.  What is ``debug``, and a line that says
-    ``log_every=True`` as it tells how one message fares well, goes through as it is.
+    When the time is over, a line says how many there were.  ``debug`` lines, and those with ``log_every=True``, which
+    say that one message fares well, go through as they are.
 
-    :param show: is given what goes through
+    :param show: is given the events that go through
     :param seconds: the clock
     """
 
@@ -70,14 +70,14 @@ class Limiter:
             self._show(count)
 
     def flush(self) -> None:
-        """Say how many there were, of what has had its time."""
+        """Show the counts of the causes whose time is over."""
         with self._lock:
             over = self._take(self._seconds() - WINDOW)
         for count in over:
             self._show(count)
 
     def close(self) -> None:
-        """Say how many there were of everything."""
+        """Show all counts."""
         with self._lock:
             over = self._take(float("inf"))
         for count in over:
@@ -97,7 +97,7 @@ class Limiter:
         return [*over, event]
 
     def _take(self, until: float) -> list[LogEvent]:
-        """The counts of the causes that began until then; they are the first of all."""
+        """Return the counts of the causes that began until then; they are the first of all."""
         over: list[LogEvent] = []
         now = self._seconds()
         while self._causes and next(iter(self._causes.values())).since <= until:

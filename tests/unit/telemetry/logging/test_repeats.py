@@ -1,0 +1,104 @@
+"""How often a log line is shown."""
+
+from __future__ import annotations
+
+from twisted.logger import LogEvent, Logger, LogLevel, formatEvent
+from twisted.python.failure import Failure
+
+from junebug_turn.telemetry.logging.repeats import MAX_CAUSES, WINDOW, Limiter
+from tests.support.log import fault
+
+
+class Limited:
+    """A limiter with a clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.shown: list[LogEvent] = []
+        self.limiter = Limiter(self.shown.append, seconds=lambda: self.now)
+        self.log = Logger(namespace="test", observer=self.limiter)  # type: ignore[arg-type]
+
+    def texts(self, lowest: LogLevel = LogLevel.info) -> list[str]:
+        shown, self.shown[:] = self.shown[:], []
+        return [formatEvent(event) for event in shown if event["log_level"] >= lowest]
+
+
+class TestLimit:
+    def test_flood(self) -> None:
+        """100,000 lines of one cause are a line and a count, and each is there at debug."""
+        limited = Limited()
+        for number in range(100_000):
+            limited.log.warn("Parked {message_id}: {reason}", message_id=number, reason="timeout")
+        assert limited.texts(LogLevel.debug)[:2] == ["Parked 0: timeout", "Parked 1: timeout"]
+        limited.log.warn("Parked {message_id}: {reason}", message_id="last", reason="timeout")
+        assert limited.texts() == []
+        limited.now += WINDOW
+        limited.limiter.flush()
+        assert limited.texts() == ["... 100000 times in the last 60 s: Parked last: timeout"]
+
+    def test_goes_on(self) -> None:
+        """What goes on has a count a minute, and when it was silent for one it is a line again."""
+        limited = Limited()
+        for _ in range(180):
+            limited.log.warn("again")
+            limited.now += 1
+        texts = limited.texts()
+        assert texts == [
+            "again",
+            "... 59 times in the last 60 s: again",
+            "... 60 times in the last 60 s: again",
+        ]
+        limited.now += 2 * WINDOW
+        limited.limiter.flush()
+        limited.now += 2 * WINDOW
+        limited.log.warn("again")
+        assert limited.texts() == ["... 60 times in the last 180 s: again", "again"][-2:]
+
+    def test_causes(self) -> None:
+        """Another connector, queue, origin or reason is another cause; another message is none."""
+        limited = Limited()
+        for field in ("connector", "queue", "origin", "reason"):
+            for value in "ab":
+                for message_id in "12":
+                    limited.log.warn("it", message_id=message_id, **{field: value})
+        assert len(limited.texts()) == 8
+
+    def test_failures(self) -> None:
+        """A failure's cause is its class and its place, and its count has no traceback."""
+        limited = Limited()
+        for _ in range(3):
+            limited.log.failure("broken", failure=fault())
+        limited.log.failure("broken", failure=Failure(KeyError("x")))
+        assert len(limited.texts()) == 2
+        limited.now += WINDOW
+        limited.limiter.flush()
+        (event,) = limited.shown
+        assert "log_failure" not in event
+        assert limited.texts() == ["... 2 times in the last 60 s: broken: LookupError"]
+
+    def test_every(self) -> None:
+        """Lines that tell how single messages fare well, and debug, are all shown."""
+        limited = Limited()
+        for _ in range(5):
+            limited.log.info("published", log_every=True)
+            limited.log.debug("detail")
+        assert len(limited.texts(LogLevel.debug)) == 10
+
+    def test_bounded(self) -> None:
+        """Memory is bounded: beyond MAX_CAUSES the oldest cause is told and forgotten."""
+        limited = Limited()
+        limited.log.warn("w", reason="first")
+        limited.log.warn("w", reason="first")
+        for number in range(MAX_CAUSES):
+            limited.log.warn("w", reason=number)
+        assert len(limited.limiter._causes) == MAX_CAUSES
+        assert "... 1 times in the last 0 s: w" in limited.texts()
+
+    def test_close(self) -> None:
+        """At the end the counts so far are told."""
+        limited = Limited()
+        limited.log.warn("w")
+        limited.log.warn("w")
+        limited.now += 5
+        limited.limiter.close()
+        assert limited.texts() == ["w", "... 1 times in the last 5 s: w"]
