@@ -1,17 +1,16 @@
-"""When a delivery that failed is tried again: which answers are passing, and after how long.
+"""Retry policy of deliveries: which answers are passing, and the delays between attempts.
 
-Only arithmetic stands here: the clock and the HTTP are in ``delivery``.
+It is arithmetic only: the clock is in ``deliverer``, and HTTP in ``attempt``.
 """
 
 from __future__ import annotations
 
 import sys
-from calendar import timegm
 from collections.abc import Callable
-from email.utils import parsedate_tz
 
 from attrs import field, frozen
 from attrs.validators import ge
+from twisted.web.http import stringToDatetime
 
 MAX_RETRY_AFTER = 300.0
 """The most seconds that a destination can make us wait by ``Retry-After``."""
@@ -50,9 +49,9 @@ class RetryPolicy:
 
 
 def inbound_patience(transport_type: str | None, session_window: float) -> float:
-    """Seconds that an inbound message may wait in place for a destination that is down.
+    """Return the seconds that an inbound message may wait in place for a destination that is down.
 
-    Nothing else could be delivered in its place: all inbound messages of a connector go to one destination.
+    Nothing else could be delivered meanwhile: all inbound messages of a connector go to one destination.
 
     :param session_window: seconds that those of a session have
     """
@@ -70,27 +69,21 @@ def is_misconfiguration(status: int) -> bool:
 
 
 def retry_after(header: bytes | str | None, now: float) -> float | None:
-    """The seconds that a ``Retry-After`` header asks for, within [0, ``MAX_RETRY_AFTER``].
+    """Read the seconds that a ``Retry-After`` header asks for, within [0, ``MAX_RETRY_AFTER``].
 
     Reads both forms of RFC 9110, section 10.2.3: seconds, and the three kinds of HTTP date.
 
     :param now: Unix seconds, which a date is compared with
-    :return: None where there is no header, or one that says nothing
+    :return: None where there is no header, or none that can be read
     """
     if header is None:
         return None
-    text = (header.decode("latin-1") if isinstance(header, bytes) else header).strip(" \t")
-    if text.isascii() and text.isdigit():
+    text = header if isinstance(header, bytes) else header.encode("utf-8", "replace")
+    text = text.strip(b" \t")
+    if text.isdigit():
         # More digits than int() takes are still only "long".
         return MAX_RETRY_AFTER if len(text) > 9 else min(float(text), MAX_RETRY_AFTER)
-    at = _http_date(text)
-    return None if at is None else min(max(0.0, at - now), MAX_RETRY_AFTER)
-
-
-def _http_date(text: str) -> float | None:
-    """Unix seconds of an HTTP date; one without zone is in UTC, as asctime's form is by definition."""
     try:
-        parsed = parsedate_tz(text)
-        return None if parsed is None else float(timegm((*parsed[:6], 0, 0, 0)) - (parsed[9] or 0))
-    except (ValueError, TypeError, IndexError, OverflowError):
+        return min(max(0.0, float(stringToDatetime(text)) - now), MAX_RETRY_AFTER)
+    except (ValueError, IndexError, OverflowError):
         return None
