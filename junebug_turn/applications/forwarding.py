@@ -1,4 +1,4 @@
-"""What both applications do with what the broker gives them: POST it, with the options that they have for this."""
+"""Forwarding of inbound messages and events to HTTP destinations, with the options of an application."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from junebug_turn.messages.vumi import Event, Message
 class Forwarder:
     """Delivers the inbound messages and the events of one application.
 
-    :param policy: what is tried again, and when
+    :param policy: which attempts are made again, and when
     """
 
     def __init__(self, options: ApplicationOptions, deliverer: Deliverer, policy: RetryPolicy) -> None:

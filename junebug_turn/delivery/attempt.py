@@ -23,8 +23,9 @@ from junebug_turn.net.endpoints import ForbiddenAddress
 
 @frozen
 class Fault:
-    """How one attempt failed: ``retry_after`` is in seconds, where the destination asked for them.
+    """Failure of one attempt.
 
+    :ivar retry_after: seconds that the destination asked for
     :ivar misconfigured: whether the answer blames a configured URL or its credentials
     """
 
@@ -66,7 +67,7 @@ class Post:
     kind: str
 
     def headers(self, now: float) -> Headers:
-        """Those of an attempt that is made at ``now``, in Unix seconds."""
+        """Make the headers of an attempt at ``now``, in Unix seconds."""
         headers = self.destination.headers
         if self.webhook is not None:
             headers = headers.copy()
@@ -75,64 +76,54 @@ class Post:
         return headers
 
 
-class Poster:
-    """Makes attempts.
+async def attempt(post: Post, client: HttpClient, clock: Any) -> Fault | None:
+    """POST once; return how it failed, None after a 2xx.  Can be cancelled.
 
-    :param clock: counts their time limits
+    :param clock: counts the time limit
     """
+    expired = cancelled = False
 
-    def __init__(self, clock: Any) -> None:
-        self._clock = clock
+    def expire() -> None:
+        nonlocal expired
+        expired = True
+        request.cancel()
 
-    async def post(self, client: HttpClient, post: Post) -> Fault | None:
-        """POST once; returns how it failed, None after a 2xx.  Can be cancelled."""
-        expired = cancelled = False
+    def cancel(_: Deferred[IResponse]) -> None:
+        nonlocal cancelled
+        cancelled = True
+        request.cancel()
 
-        def expire() -> None:
-            nonlocal expired
-            expired = True
-            request.cancel()
-
-        def cancel(_: Deferred[IResponse]) -> None:
-            nonlocal cancelled
-            cancelled = True
-            request.cancel()
-
-        # What a request that is cancelled fails with depends on how far it has come: ask who cancelled it.
-        done: Deferred[IResponse] = Deferred(cancel)
-        limit = self._clock.callLater(post.timeout, expire)
-        try:
-            headers = post.headers(self._clock.seconds())
-            request = client.post(post.destination.wire_url, headers, post.body)
-            request.chainDeferred(done)
-            response = await done
-        except Exception as error:
-            if cancelled:
-                raise CancelledError() from None
-            if expired:
-                return Fault("timeout")
-            reason = failure_reason(error)
-            if reason is None:
-                raise
-            return Fault(reason)
-        finally:
-            if limit.active():
-                limit.cancel()
-        return self._judged(response, post.configured)
-
-    def _judged(self, response: IResponse, configured: bool) -> Fault | None:
-        status = response.code
-        if 200 <= status < 300:
-            return None
-        wait = None
-        if status in (429, 503):
-            header = response.headers.getRawHeaders(b"Retry-After", [None])[0]
-            wait = retry_after(header, self._clock.seconds())
-        return Fault("http_status", status, wait, configured and is_misconfiguration(status))
+    # The exception of a request that is cancelled depends on how far it has come, so the canceller is noted.
+    done: Deferred[IResponse] = Deferred(cancel)
+    limit = clock.callLater(post.timeout, expire)
+    try:
+        request = client.post(post.destination.wire_url, post.headers(clock.seconds()), post.body)
+        request.chainDeferred(done)
+        response = await done
+    except Exception as error:
+        if cancelled:
+            raise CancelledError() from None
+        if expired:
+            return Fault("timeout")
+        reason = failure_reason(error)
+        if reason is None:
+            raise
+        return Fault(reason)
+    finally:
+        if limit.active():
+            limit.cancel()
+    status = response.code
+    if 200 <= status < 300:
+        return None
+    wait = None
+    if status in (429, 503):
+        header = response.headers.getRawHeaders(b"Retry-After", [None])[0]
+        wait = retry_after(header, clock.seconds())
+    return Fault("http_status", status, wait, post.configured and is_misconfiguration(status))
 
 
 def failure_reason(error: BaseException) -> str | None:
-    """The word for an exception that a request ended with; None for one that can only be a bug."""
+    """Return the word for an exception that a request ended with; None for one that can only be a bug."""
     if isinstance(error, ResponseFailed | RequestTransmissionFailed):
         reasons = [failure_reason(failure.value) for failure in error.reasons]
         return next((reason for reason in reasons if reason), "connection")

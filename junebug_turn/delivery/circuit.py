@@ -1,6 +1,6 @@
-"""The circuit breaker: what is down is asked now and then, not by everyone all the time.
+"""Circuit breaker: a destination that is down is probed now and then, not by every delivery all the time.
 
-Only the policy stands here: who may make an attempt, and when.  Attempts are in ``delivery``.
+It is the policy only, which deliveries may make an attempt, and when.  Attempts are in ``attempt``.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ MAX_BACKOFF = 60.0
 """The most seconds between the end of a probe that failed and the next one; the first comes after 1 to 2 s."""
 
 PROBATION = 5
-"""Successes until the delays of a circuit that was open begin with the shortest again: a destination that falls as
-soon as it stands is left alone for longer and longer."""
+"""Successes until the delays of a circuit that was open begin with the shortest again: a destination that fails again
+as soon as it is back is left alone for longer and longer."""
 
 _WOKEN = 2
 
@@ -30,22 +30,22 @@ class CircuitOpen(Exception):
 
 
 class Circuit:
-    """Whether attempts may be made at one place, and the deliveries that wait for it.
+    """Circuit of one origin or URL, with the deliveries that wait for it.
 
     Each attempt begins with ``enter`` and ends with one of ``succeeded``, ``failed`` and ``released``.
 
-    A circuit that is closed lets everyone pass; but as long as the last attempt failed, or it was open lately, only
-    few at once: what hangs must not fill the places of what does not.  While it is open there is one attempt at a
-    time, the probe, made by the one that has waited longest, or by the first that comes when its time is over.
-    After a success those that wait go on in order, few at first: each success lets two more go, so a destination
-    that has just come back isn't met by all of them at once.
+    A closed circuit lets every attempt pass; but as long as the last attempt failed, or it was open lately, only few
+    at once: a destination that hangs must not use up the places of others.  While it is open there is one attempt at
+    a time, the probe, made by the delivery that has waited longest, or by the first that comes when the time is over.
+    After a success the waiting deliveries go on in order, few at first: each success lets two more go, so a
+    destination that has just come back isn't met by all of them at once.
 
     :param rng: gives numbers in [0, 1)
     :param suspect_limit: how many attempts are made at once while there is some doubt
     :ivar origin: ``scheme://host:port``
     :ivar users: how many deliveries know this circuit; kept by ``Circuits``
     :ivar touched: when it last failed
-    :ivar fault: what opened it, in words
+    :ivar fault: the failure that opened it, in words
     """
 
     log = Logger()
@@ -66,7 +66,7 @@ class Circuit:
         self._probing = False
         self._probe_at = 0.0
         self._alarm: Any = None
-        # In the order of coming; each fires with whether it is the probe.
+        # In the order of arrival; each fires with whether it is the probe.
         self._waiting: OrderedDict[Deferred[bool], None] = OrderedDict()
         self._pauses: set[Deferred[None]] = set()
         self._stopped = False
@@ -77,7 +77,7 @@ class Circuit:
 
     @property
     def healthy(self) -> bool:
-        """Whether there is nothing to remember."""
+        """Whether it is closed, without recent failures, and can be forgotten."""
         return not (self.is_open or self._failures or self._probation)
 
     # before an attempt
@@ -90,7 +90,7 @@ class Circuit:
         """
         now = self._clock.seconds()
         patient = deadline > now
-        # Nobody overtakes those that wait, unless waiting is not for him.
+        # No delivery overtakes those that wait, but one without patience, which doesn't wait at all.
         first = not (patient and self._waiting)
         if self.is_open:
             if not self._waiting and not self._probing and now >= self._probe_at:
@@ -123,7 +123,7 @@ class Circuit:
             self._set_alarm()
 
     async def pause(self, seconds: float) -> None:
-        """The delay between two attempts of one delivery; it is over at once when the circuit opens."""
+        """Wait between two attempts of one delivery; the wait is over at once when the circuit opens."""
         pause: Deferred[None] = Deferred()
         end = self._clock.callLater(seconds, pause.callback, None)
         self._pauses.add(pause)
@@ -135,7 +135,7 @@ class Circuit:
                 end.cancel()
 
     def stop(self) -> None:
-        """Cancel what waits, now and from now on."""
+        """Cancel the deliveries that wait, now and from now on."""
         self._stopped = True
         for waiting in tuple(self._waiting):
             waiting.cancel()
@@ -143,7 +143,7 @@ class Circuit:
     # after an attempt
 
     def succeeded(self, probe: bool) -> None:
-        """The attempt was answered."""
+        """End an attempt that was answered."""
         self._ended(probe)
         self._failures = 0
         if self.is_open:
@@ -158,9 +158,9 @@ class Circuit:
         self._wake(_WOKEN)
 
     def failed(self, probe: bool, fault: str, *, at_once: bool = False, not_before: float = 0) -> None:
-        """The attempt failed in a way that may pass.
+        """End an attempt that failed in a way that may pass.
 
-        :param at_once: open the circuit, whatever was before
+        :param at_once: open the circuit at this first failure
         :param not_before: seconds that the destination wants to be left alone
         """
         self._ended(probe)
@@ -185,7 +185,7 @@ class Circuit:
             self._wake(1)
 
     def released(self, probe: bool) -> None:
-        """The attempt was not made, or says nothing about this circuit."""
+        """End an attempt that was not made, or says nothing about this circuit."""
         self._ended(probe)
         self._set_alarm()
         self._wake(1)
@@ -204,7 +204,7 @@ class Circuit:
         self._set_alarm()
 
     def _set_alarm(self) -> None:
-        """Wake the next probe at its time, if anyone waits."""
+        """Wake the next probe at its time, if a delivery waits."""
         if self._alarm is not None and self._alarm.active():
             self._alarm.cancel()
         self._alarm = None
@@ -218,7 +218,7 @@ class Circuit:
         self._waiting.popitem(last=False)[0].callback(True)
 
     def _wake(self, count: int) -> None:
-        # Whoever is woken may open the circuit again, in this very call.
+        # A delivery that is woken may open the circuit again, in this very call.
         while count and self._waiting and not self.is_open:
             count -= 1
             self._running += 1

@@ -1,4 +1,4 @@
-"""The circuits of all destinations, as many as are needed, and the way of one delivery through them."""
+"""Circuits of all destinations, as many as are needed, and those of one delivery."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any
 from junebug_turn.delivery.circuit import Circuit
 
 MAX_CIRCUITS = 10_000
-"""Places that are remembered because they failed, unless deliveries wait for more."""
+"""Circuits that are remembered because they failed, unless deliveries wait for more."""
 
 FORGET_AFTER = 3600.0
-"""Seconds without a failure, and without anyone who waits, after which a place is forgotten."""
+"""Seconds without a failure, and without a waiting delivery, after which a circuit is forgotten."""
 
 MAX_SHOWN = 100
-"""Origins that ``Circuits.degraded`` tells of at most."""
+"""Origins that ``Circuits.degraded`` returns at most."""
 
-_Place = tuple[str, str]
+_Key = tuple[str, str]  # the origin, and the configured URL or nothing
 
 
 class Circuits:
-    """The circuits of the places that are in use or have failed lately: event URLs come from clients, so there is
-    no end to them.
+    """Circuits of the origins and URLs that are in use or have failed lately: event URLs come from clients, so there
+    is no end to them.
 
     :param rng: gives numbers in [0, 1)
     :param suspect_limit: see ``Circuit``
@@ -43,32 +43,32 @@ class Circuits:
         self._suspect_limit = suspect_limit
         self._max_circuits = max_circuits
         # The one that was used last is last.
-        self._circuits: OrderedDict[_Place, Circuit] = OrderedDict()
+        self._circuits: OrderedDict[_Key, Circuit] = OrderedDict()
         self._stopped = False
 
     def __len__(self) -> int:
         return len(self._circuits)
 
     @contextmanager
-    def way(self, origin: str, url: str | None, deadline: float) -> Iterator[Way]:
-        """The way of one delivery.
+    def of_delivery(self, origin: str, url: str | None, deadline: float) -> Iterator[DeliveryCircuits]:
+        """Return the circuits of one delivery.
 
-        :param url: where the URL is a configured one: how it is set up then has a circuit of its own, so that
-            a wrong path holds up nothing else at the same origin
+        :param url: where the URL is a configured one: it then has a circuit of its own, so that a wrong path holds
+            up nothing else at the same origin
         :param deadline: when waiting is over
         """
-        places = [(origin, "")] if url is None else [(origin, url), (origin, "")]
-        circuits = [self._take(place) for place in places]
-        way = Way(circuits[-1], circuits[0] if url is not None else None, deadline)
+        keys = [(origin, "")] if url is None else [(origin, url), (origin, "")]
+        circuits = [self._take(key) for key in keys]
+        delivery = DeliveryCircuits(circuits[-1], circuits[0] if url is not None else None, deadline)
         try:
-            yield way
+            yield delivery
         finally:
-            way.leave()
-            for place, circuit in zip(places, circuits, strict=True):
-                self._give_back(place, circuit)
+            delivery.leave()
+            for key, circuit in zip(keys, circuits, strict=True):
+                self._give_back(key, circuit)
 
     def degraded(self) -> dict[str, dict[str, Any]]:
-        """What an operator may know of the origins whose circuits are open; no paths, no credentials."""
+        """Describe the origins whose circuits are open, for an operator; no paths, no credentials."""
         self._forget_old(self._clock.seconds())
         found: dict[str, dict[str, Any]] = {}
         for circuit in self._circuits.values():
@@ -81,29 +81,29 @@ class Circuits:
         return found
 
     def stop(self) -> None:
-        """Cancel what waits, now and from now on."""
+        """Cancel the deliveries that wait, now and from now on."""
         self._stopped = True
         for circuit in tuple(self._circuits.values()):
             circuit.stop()
 
-    def _take(self, place: _Place) -> Circuit:
-        circuit = self._circuits.get(place)
+    def _take(self, key: _Key) -> Circuit:
+        circuit = self._circuits.get(key)
         if circuit is None:
-            circuit = Circuit(self._clock, self._rng, place[0], suspect_limit=self._suspect_limit)
-            self._circuits[place] = circuit
+            circuit = Circuit(self._clock, self._rng, key[0], suspect_limit=self._suspect_limit)
+            self._circuits[key] = circuit
             if self._stopped:
                 circuit.stop()
         circuit.users += 1
         return circuit
 
-    def _give_back(self, place: _Place, circuit: Circuit) -> None:
+    def _give_back(self, key: _Key, circuit: Circuit) -> None:
         circuit.users -= 1
         if circuit.users:
             return
         if circuit.healthy:
-            del self._circuits[place]
+            del self._circuits[key]
             return
-        self._circuits.move_to_end(place)
+        self._circuits.move_to_end(key)
         self._forget_old(circuit.touched)
         while len(self._circuits) > self._max_circuits and self._forget_first():
             pass
@@ -116,17 +116,19 @@ class Circuits:
 
     def _forget_first(self) -> bool:
         """Forget the one that was used longest ago, unless it is in use."""
-        place, circuit = next(iter(self._circuits.items()))
+        key, circuit = next(iter(self._circuits.items()))
         if circuit.users:
-            # It is used now: its place is at the other end.
-            self._circuits.move_to_end(place)
+            # It is in use, so it belongs to the other end.
+            self._circuits.move_to_end(key)
             return False
-        del self._circuits[place]
+        del self._circuits[key]
         return True
 
 
-class Way:
-    """The circuits between one delivery and its destination; for each attempt ``enter``, then how it ended.
+class DeliveryCircuits:
+    """Circuits of one delivery: its origin's, and that of a configured URL.
+
+    Each attempt begins with ``enter`` and ends with one of ``answered``, ``failed``, ``misconfigured`` and ``leave``.
 
     :ivar probe: whether the attempt is made to see if a destination that was down is up again
     """
@@ -135,12 +137,12 @@ class Way:
         self._origin = origin
         self._endpoint = endpoint
         self._deadline = deadline
-        # Those that the attempt has entered, and whether it is their probe.
+        # The circuits that the attempt has entered, and whether it is their probe.
         self._entered: dict[Circuit, bool] = {}
 
     @property
     def is_open(self) -> bool:
-        """Whether a circuit on the way is open."""
+        """Whether one of the circuits is open."""
         return self._origin.is_open or (self._endpoint is not None and self._endpoint.is_open)
 
     @property
@@ -161,16 +163,16 @@ class Way:
             raise
 
     async def pause(self, seconds: float) -> None:
-        """The delay before the next attempt, shorter when the destination's circuit opens meanwhile."""
+        """Wait before the next attempt, shorter when the destination's circuit opens meanwhile."""
         await self._origin.pause(seconds)
 
     def answered(self) -> None:
-        """The destination answered, and is set up rightly."""
+        """End an attempt that the destination answered, and that was set up rightly."""
         for circuit, probe in self._ended().items():
             circuit.succeeded(probe)
 
     def failed(self, fault: str, retry_after: float | None) -> None:
-        """The destination could not be reached, or can't answer now."""
+        """End an attempt that didn't reach the destination, or that it can't answer now."""
         for circuit, probe in self._ended().items():
             if circuit is self._origin:
                 circuit.failed(probe, fault, not_before=retry_after or 0)
@@ -178,7 +180,7 @@ class Way:
                 circuit.released(probe)
 
     def misconfigured(self, fault: str) -> None:
-        """The destination is there, but the URL or the credentials are wrong: one answer is enough to know."""
+        """End an attempt whose URL or credentials are wrong: one answer is enough to know."""
         for circuit, probe in self._ended().items():
             if circuit is self._endpoint:
                 circuit.failed(probe, fault, at_once=True)
@@ -186,7 +188,7 @@ class Way:
                 circuit.succeeded(probe)
 
     def leave(self) -> None:
-        """The attempt, if there is one, ends without saying anything."""
+        """End the attempt, if there is one, without a verdict."""
         for circuit, probe in self._ended().items():
             circuit.released(probe)
 

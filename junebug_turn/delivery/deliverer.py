@@ -1,7 +1,7 @@
-"""One HTTP delivery with its chain of attempts.
+"""Deliveries over HTTP, each a chain of attempts.
 
-What is retried, and when, is in ``retry``; a single attempt is in ``posting``; who may make one while a destination is
-down is in ``circuit``; how a delivery ends badly is in ``errors.DeliveryFailed``.
+Which attempts are made again, and when, is in ``retry``; a single attempt is in ``attempt``; the limits while a
+destination is down are in ``circuit``; the failures of a delivery are in ``errors.DeliveryFailed``.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web.iweb import IPolicyForHTTPS
 
-from junebug_turn.delivery.attempt import Fault, Post, Poster
+from junebug_turn.delivery.attempt import Fault, Post, attempt
 from junebug_turn.delivery.circuit import CircuitOpen
-from junebug_turn.delivery.circuits import Circuits, Way
+from junebug_turn.delivery.circuits import Circuits, DeliveryCircuits
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.http_client import Clients
 from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy
@@ -28,7 +28,7 @@ from junebug_turn.telemetry.metrics import Metrics
 
 
 class Deliverer:
-    """Makes deliveries, over connections that it keeps.
+    """Makes deliveries, over connections that it reuses.
 
     :param clock: counts time limits and delays, where it is not the reactor
     :param rng: gives numbers in [0, 1) for the delays
@@ -53,7 +53,6 @@ class Deliverer:
         self._metrics = metrics or Metrics()
         self._clock: Any = reactor if clock is None else clock
         self._rng = rng
-        self._poster = Poster(self._clock)
         self._clients = Clients(reactor, tls_policy or ClientTls(), connections_per_host)
         self._running: set[Deferred[None]] = set()
         self._circuits = Circuits(self._clock, rng, suspect_limit=suspect_limit)
@@ -74,13 +73,13 @@ class Deliverer:
         """POST ``body``, which is JSON, until the answer is a 2xx.
 
         While the destination's circuit is open, a delivery waits in place as long as there is ``patience``, and
-        the attempts that it makes as a probe are not those of its chain.  Can be cancelled at any time: the
+        the attempts that it makes as a probe don't count for its chain.  Can be cancelled at any time: the
         request, the delay or the wait is then over.
 
         :param connector: for the metrics, as ``kind``
         :param kind: ``inbound`` or ``event``
         :param timeout: seconds for each attempt, from connecting to the end of the answer's body
-        :param webhook: has more headers for each attempt
+        :param webhook: makes further headers for each attempt
         :param patience: seconds from now in which it may wait for a closed circuit; at most ``CHAIN_LIMIT``
         :param configured: the URL is from the configuration: answers that blame the URL or the credentials then
             are passing, and open a circuit
@@ -99,7 +98,7 @@ class Deliverer:
             self._running.discard(chain)
 
     def degraded(self) -> dict[str, dict[str, Any]]:
-        """The origins that are down or set up wrongly: see ``Circuits.degraded``."""
+        """Return the origins that are down or set up wrongly: see ``Circuits.degraded``."""
         return self._circuits.degraded()
 
     def stop_waiting(self) -> None:
@@ -113,7 +112,7 @@ class Deliverer:
         await self._clients.close()
 
     def use_tls(self, policy: IPolicyForHTTPS, guarded_policy: IPolicyForHTTPS) -> None:
-        """Verify certificates thus from now on; deliveries under way go on as they began.
+        """Verify certificates with these policies from now on; deliveries under way go on as they began.
 
         :param guarded_policy: for URLs that clients gave
         """
@@ -123,7 +122,7 @@ class Deliverer:
         start = self._clock.seconds()
         destination = post.destination
         url = destination.url if post.configured else None
-        with self._circuits.way(destination.origin, url, start + patience) as way:
+        with self._circuits.of_delivery(destination.origin, url, start + patience) as circuits:
             clients = self._clients.pair(destination.rules)
             client = clients.pooled
             fault: Fault | None = None
@@ -131,16 +130,16 @@ class Deliverer:
             first_failure = now = start
             while True:
                 try:
-                    await way.enter()
+                    await circuits.enter()
                 except CircuitOpen:
                     now = self._clock.seconds() if fault is None else now
                     raise _given_up(destination, fault, attempts, first_failure, now) from None
                 attempts += 1
-                tries += not way.probe
+                tries += not circuits.probe
                 with self._metrics.attempt(post.connector, post.kind) as made:
-                    fault = await self._poster.post(client, post)
+                    fault = await attempt(post, client, self._clock)
                     made.result = "ok" if fault is None else fault.cause
-                _judge(way, fault)
+                _judge(circuits, fault)
                 if fault is None:
                     self.log.info(
                         "Delivered to {origin}, attempt {attempt}",
@@ -154,7 +153,7 @@ class Deliverer:
                 delay = self._delay(fault, tries, policy)
                 if delay is not None and now + delay - start > CHAIN_LIMIT:
                     delay = None
-                waits = fault.passing and way.is_open
+                waits = fault.passing and circuits.is_open
                 self.log.info(
                     "Delivery to {origin} failed: {reason}; attempt {attempt}, next {next}",
                     origin=destination.origin,
@@ -165,27 +164,27 @@ class Deliverer:
                 if not waits:
                     if delay is None:
                         raise _given_up(destination, fault, attempts, first_failure, now)
-                    await way.pause(delay)
+                    await circuits.pause(delay)
                 self._metrics.retried(post.connector, post.kind, fault.cause)
                 # After a fault of the connection the others of the pool are suspects too: the host may be gone.
                 client = clients.pooled if fault.status is not None else clients.fresh
 
     def _delay(self, fault: Fault, tries: int, policy: RetryPolicy) -> float | None:
-        """Seconds until the next attempt; None when there is none."""
+        """Return the seconds until the next attempt; None when there is none."""
         if not fault.passing or tries > policy.max_retries:
             return None
         return policy.delay(max(0, tries - 1), self._rng) if fault.retry_after is None else fault.retry_after
 
 
-def _judge(way: Way, fault: Fault | None) -> None:
-    """What an attempt's end says of its destination."""
+def _judge(circuits: DeliveryCircuits, fault: Fault | None) -> None:
+    """Report the end of an attempt to the circuits."""
     if fault is not None and fault.misconfigured:
-        way.misconfigured(str(fault))
+        circuits.misconfigured(str(fault))
     elif fault is not None and fault.passing:
-        way.failed(str(fault), fault.retry_after)
+        circuits.failed(str(fault), fault.retry_after)
     else:
         # Refusing a message is an answer too.
-        way.answered()
+        circuits.answered()
 
 
 def _in_seconds(delay: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Where a delivery goes: a URL as it goes over the wire, and the credentials for it."""
+"""Destinations of deliveries: the URL in its form for the wire, the credentials and the headers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from junebug_turn.errors import DeliveryRefused
 from junebug_turn.net.addresses import HostRules, ascii_name
 
 MAX_KEPT = 1000
-"""Destinations that are kept: most messages bring the URL of one that was there before."""
+"""Destinations in the cache of ``Destination.of``: most messages bring a URL that was there before."""
 
 
 def _user_agent() -> bytes:
@@ -54,12 +54,12 @@ class WireUrl(EncodedURL):
 
 @frozen
 class Destination:
-    """Where a delivery goes, and with which credentials; made by ``of``, once for a configured URL.
+    """Destination of a delivery, with its credentials; made by ``of``, once for a configured URL.
 
     :ivar url: in ASCII, without user, password and fragment; its query may hold secrets
     :ivar authorization: the value of the ``Authorization`` header
     :ivar origin: ``scheme://host:port``, safe to log
-    :ivar rules: where it may lead, for a URL that a client gave; None for an operator's, which may lead anywhere
+    :ivar rules: which hosts a client's URL may lead to; None for an operator's, which may lead anywhere
     """
 
     url: str = field(repr=False)
@@ -89,19 +89,19 @@ class Destination:
     def of(
         cls, url: str, token: str | None, scheme: str = "Token", *, rules: HostRules | None = None
     ) -> Self:
-        """The destination that ``url`` names.
+        """Return the destination that ``url`` names.
 
         User and password in the URL are for Basic authentication and win over ``token``, which is sent as
         ``<scheme> <token>``.
 
         :raises DeliveryRefused: with reason ``bad_url``, after no attempt: not http or https, no host, or no
-            URL at all; the message says what is wrong, without the URL.  With reason ``forbidden_address``:
+            URL at all; the message says why, without the URL.  With reason ``forbidden_address``:
             the rules refuse its host
         """
         try:
             parts = urlsplit(url.strip())
             host, port = parts.hostname, parts.port
-            # What is percent-encoded stays so; what may not stand there is encoded.
+            # Percent-encoded characters stay so; others that may not stand there are encoded.
             path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~")
             query = quote(parts.query, safe="/%:@!$&'()*+,;=~?")
             user, password = unquote_to_bytes(parts.username or ""), unquote_to_bytes(parts.password or "")
@@ -126,7 +126,7 @@ class Destination:
 
 
 def _wire_host(host: str | None) -> str:
-    """``host`` in ASCII: an IPv6 address in brackets, a name as ``ascii_name`` has it."""
+    """Return ``host`` in ASCII: an IPv6 address in brackets, a name as ``ascii_name`` has it."""
     if not host:
         raise _bad_url("it has no host")
     try:

@@ -1,4 +1,4 @@
-"""What tells a receiver that a request is one it has seen, and whom it is from.
+"""Standard Webhooks headers: the message id for deduplication, and the HMAC signature.
 
 The headers and the signature are those of the Standard Webhooks specification, version 1.0.0
 (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md): symmetric, ``v1``.
@@ -15,12 +15,12 @@ from attrs import field, frozen
 
 SECRET_PREFIX = "whsec_"  # noqa: S105  (it marks a secret, and is none)
 
-# What a header can hold, without the percent sign: so two ids never become the same.
-_AS_IT_IS = "".join(set(string.punctuation) - {"%"})
+# Characters that a header can hold, without the percent sign, so that two ids never become the same.
+_HEADER_SAFE = "".join(set(string.punctuation) - {"%"})
 
 
 def signing_key(secret: str) -> bytes:
-    """The key that ``secret`` stands for: ``whsec_`` and base64, or any other text for its UTF-8 bytes.
+    """Return the key that ``secret`` stands for: ``whsec_`` and base64, or any other text for its UTF-8 bytes.
 
     :raises ValueError: the base64 can't be read, or there is nothing in it; the message begins with "must"
     """
@@ -37,9 +37,9 @@ def signing_key(secret: str) -> bytes:
 
 
 def signature(key: bytes, webhook_id: str, timestamp: int, body: bytes) -> str:
-    """The value of ``webhook-signature``.
+    """Return the value of ``webhook-signature``.
 
-    :param webhook_id: not chosen by whoever might forge, since it may hold the dots that divide the three
+    :param webhook_id: not chosen by a possible forger, since it may hold the dots that divide the three
     :param timestamp: Unix seconds
     """
     signed = b"%s.%d.%s" % (webhook_id.encode("ascii"), timestamp, body)
@@ -47,14 +47,14 @@ def signature(key: bytes, webhook_id: str, timestamp: int, body: bytes) -> str:
 
 
 def _for_header(text: str) -> str:
-    return quote(text, safe=_AS_IT_IS, errors="surrogatepass")
+    return quote(text, safe=_HEADER_SAFE, errors="surrogatepass")
 
 
 @frozen
 class Webhook:
-    """One message or event, however often it is POSTed.
+    """Identity of one message or event, however often it is POSTed.
 
-    :ivar id: the message_id or event_id; what a header can't hold of it is percent-encoded
+    :ivar id: the message_id or event_id; characters that a header can't hold are percent-encoded
     :ivar key: signs the requests; without one they have no signature
     """
 
@@ -62,7 +62,7 @@ class Webhook:
     key: bytes | None = field(default=None, repr=False)
 
     def headers(self, now: float, body: bytes) -> dict[str, str]:
-        """The headers of an attempt that is made at ``now``, in Unix seconds."""
+        """Make the headers of an attempt at ``now``, in Unix seconds."""
         timestamp = int(now)
         headers = {"webhook-id": self.id, "webhook-timestamp": str(timestamp)}
         if self.key is not None:

@@ -1,7 +1,7 @@
-"""Where a URL that a client gave may lead: which addresses never, and which hosts by configuration.
+"""Host rules: which addresses a client's URL may never lead to, and which hosts it may by configuration.
 
-Some addresses answer only to the machine that asks, and tell it secrets: the metadata services of clouds, and
-whatever else is on the link.  A client must not have the daemon ask them.
+Some addresses answer only to the machine that asks, and give it secrets: the metadata services of clouds, and others
+on the link.  A client must not have the daemon ask them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ FORBIDDEN: tuple[Network, ...] = tuple(
     )
 )
 
-# IPv6 addresses that stand for an IPv4 one, which is the last 32 bits, or after the given number of bits.
+# IPv6 addresses that stand for an IPv4 one, which begins after the given number of bits.
 _EMBEDDING: tuple[tuple[IPv6Network, int], ...] = (
     (IPv6Network("::ffff:0:0/96"), 96),  # mapped
     (IPv6Network("::ffff:0:0:0/96"), 96),  # translated
@@ -61,7 +61,7 @@ _LOOPBACK6 = IPv6Address("::1")
 
 
 def plain(address: Address) -> Address:
-    """The IPv4 address that an IPv6 one stands for; any other as it is, without its zone."""
+    """Return the IPv4 address that an IPv6 one stands for; any other as it is, without its zone."""
     if isinstance(address, IPv4Address):
         return address
     number = int(address)
@@ -78,7 +78,7 @@ def is_forbidden(address: Address) -> bool:
 
 
 def as_address(host: str) -> Address | None:
-    """The address that ``host`` spells, in whatever way a resolver would read it; None for a name.
+    """Read the address that ``host`` spells, in any form that a resolver would take; None for a name.
 
     Resolvers take ``2852039166``, ``0xa9fea9fe``, ``0251.0376.0251.0376`` and ``169.254.43518`` for addresses.
     """
@@ -97,10 +97,10 @@ def as_address(host: str) -> Address | None:
 
 @frozen
 class HostRules:
-    """Which hosts a client's URL may name.
+    """Rules for the hosts that a client's URL may name.
 
     :ivar names: host names in lower case; ``*.example.org`` stands for all names below example.org, ``*`` for all
-    :ivar networks: of the addresses that may be connected to, whatever their name
+    :ivar networks: networks whose addresses may be connected to under any name
     """
 
     names: tuple[str, ...]
@@ -108,7 +108,7 @@ class HostRules:
 
     @classmethod
     def of(cls, rules: Iterable[str]) -> Self:
-        """The rules that these texts are.
+        """Read rules.
 
         :raises ValueError: one of them is neither a name, nor a wildcard, nor a network
         """
@@ -125,7 +125,7 @@ class HostRules:
         return cls(tuple(names), tuple(networks))
 
     def allows_name(self, host: str) -> bool:
-        """Whether ``host``, a name in ASCII or an address, may be connected to wherever it is."""
+        """Whether ``host``, a name in ASCII or an address, may be connected to at any address."""
         host = host.lower().rstrip(".")
         if "*" in self.names:
             return True
@@ -134,12 +134,12 @@ class HostRules:
         return any(host == name or (name.startswith("*.") and host.endswith(name[1:])) for name in self.names)
 
     def allows_address(self, address: Address) -> bool:
-        """Whether ``address`` may be connected to whatever its name."""
+        """Whether ``address`` may be connected to under any name."""
         address = plain(address)
         return any(address in network for network in self.networks)
 
     def refuses(self, host: str) -> str | None:
-        """Why ``host`` can be refused before it is looked up, as the end of a sentence; None when it can't."""
+        """Return why ``host`` is refused before it is looked up, as the end of a sentence; None when it isn't."""
         address = as_address(host)
         if address is not None:
             if is_forbidden(address):
@@ -151,7 +151,7 @@ class HostRules:
         return None
 
     def permits(self, host: str, address: Address) -> bool:
-        """Whether a connection for ``host`` may be made to ``address``, which is what ``host`` was resolved to."""
+        """Whether a connection for ``host`` may be made to ``address``, which ``host`` was resolved to."""
         return not is_forbidden(address) and (self.allows_name(host) or self.allows_address(address))
 
 
@@ -163,7 +163,7 @@ ALL_HOSTS = HostRules(("*",), ())
 
 
 def _ascii(rule: str) -> str:
-    """A name or wildcard as it goes over the wire; UnicodeError, which is a ValueError, where there is no such."""
+    """Return a name or wildcard as it goes over the wire; UnicodeError, which is a ValueError, where there is none."""
     if rule == "*":
         return rule
     wildcard = "*." if rule.startswith("*.") else ""
@@ -172,7 +172,7 @@ def _ascii(rule: str) -> str:
 
 
 def ascii_name(name: str) -> str:
-    """A host name, or an IPv4 address, as it goes over the wire: in lower case and in ASCII, by IDNA.
+    """Return a host name, or an IPv4 address, as it goes over the wire: in lower case and in ASCII, by IDNA.
 
     :raises UnicodeError: there is no such name
     """

@@ -16,7 +16,7 @@ _written: list[_Prompt] = []  # in this turn; a process has one reactor
 
 
 class _Prompt(FileDescriptor):
-    """Comes before a class of Twisted's: of its writes the reactor hears only when the socket did not take all."""
+    """Mixin before a class of Twisted's: the reactor hears of a write only when the socket did not take all of it."""
 
     log = Logger()
     reactor: Any
@@ -25,7 +25,7 @@ class _Prompt(FileDescriptor):
     _unsent = False
 
     def startWriting(self) -> None:
-        """There is something to send, or to close once it is sent."""
+        """Send at the end of the turn, or close then."""
         if not self.connected:
             super().startWriting()  # it waits for the connection
         elif not self._waits:
@@ -35,12 +35,12 @@ class _Prompt(FileDescriptor):
             _written.append(self)
 
     def stopWriting(self) -> None:
-        """All is sent, or nothing will be."""
+        """Note that all is sent, or that nothing will be."""
         self._waits = self._unsent = False
         super().stopWriting()
 
     def send(self) -> None:
-        """Send what the socket takes; the rest, and what ends the connection, is the reactor's."""
+        """Send as much as the socket takes; the rest, and the end of the connection, are the reactor's."""
         if not self._waits:
             return
         self._waits, self._unsent = False, True
@@ -62,21 +62,21 @@ def _end_turn() -> None:
 
 
 class _Server(_Prompt, Server):
-    """A connection that was accepted."""
+    """Accepted connection that sends at the end of the turn."""
 
 
 def accept_promptly(port: Any) -> None:
-    """Have the connections that a listening port will accept be such; one that is not TCP's stays as it is."""
+    """Have a listening port's connections send at the end of the turn; a port that is not TCP's stays as it is."""
     if getattr(port, "transport", None) is Server:
         port.transport = _Server
 
 
 class _Client(_Prompt, Client):
-    """A connection that was made."""
+    """Outgoing connection that sends at the end of the turn."""
 
 
 class PromptConnector(Connector):
-    """Makes such a connection."""
+    """Connector whose connection sends at the end of the turn."""
 
     def _makeTransport(self) -> Client:
         return _Client(self.host, self.port, self.bindAddress, self, self.reactor)

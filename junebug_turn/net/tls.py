@@ -1,4 +1,4 @@
-"""Outgoing TLS: whose certificates are trusted, and the certificate that we show."""
+"""TLS of outgoing connections: the trusted authorities, and the daemon's own certificate."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-
 @implementer(IPolicyForHTTPS)
 @frozen
 class ClientTls:
-    """How TLS is spoken as a client; it is the policy of an HTTP client, too.
+    """TLS policy of a client, also of an HTTP client.
 
     The other side's certificate is always verified, for the name or address that was asked for.
 
-    :ivar trust_root: who may sign it, as ``optionsForClientTLS`` takes it; None: whom the platform trusts
-    :ivar own: the options of ``CertificateOptions`` that are our own certificate
+    :ivar trust_root: the authorities that may sign it, as ``optionsForClientTLS`` takes them; None: the platform's
+    :ivar own: the options of ``CertificateOptions`` for our own certificate
     """
 
     trust_root: Any = None
     own: tuple[tuple[str, Any], ...] = ()
 
     def creator(self, hostname: str) -> IOpenSSLClientConnectionCreator:
-        """What makes connections to ``hostname``."""
+        """Return the creator of TLS connections to ``hostname``."""
         options: Any = dict(self.own)
         local = is_local_name(hostname)
         creator: Any = optionsForClientTLS(
@@ -47,22 +47,22 @@ class ClientTls:
         return creator  # type: ignore[no-any-return]
 
     def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:
-        """The same, as an HTTP client asks for it."""
+        """Do the same for an HTTP client."""
         return self.creator(hostname.decode("ascii"))
 
     def anonymous(self) -> ClientTls:
-        """The same without our own certificate: not everybody needs to see it."""
+        """Return the same policy without our own certificate, which not every server needs to see."""
         return ClientTls(self.trust_root)
 
 
 @frozen
 class TlsFiles:
-    """The files that outgoing TLS is made from, in PEM.
+    """Files of the policy for outgoing TLS, in PEM.
 
     :ivar ca_file: the authorities that are trusted in place of the platform's
-    :ivar client_cert_file: our certificate, with those between it and its authority behind it
+    :ivar client_cert_file: our certificate, followed by those between it and its authority
     :ivar client_key_file: its key, unencrypted; None where it stands in ``client_cert_file``
-    :ivar prefix: what the options' names begin with, as ``amqp.``
+    :ivar prefix: the beginning of the options' names, as ``amqp.``
     """
 
     ca_file: str | None

@@ -14,7 +14,7 @@ from twisted.internet import reactor as _reactor
 from junebug_turn.delivery.signature import Webhook, signing_key
 from junebug_turn.messages.vumi import Event, Message
 from tests.support.daemon import Running, running, until
-from tests.unit.delivery.test_deliverer import free_port
+from tests.support.delivery_harness import free_port
 from tools.servers.rabbitmq import RabbitNode
 from tools.servers.receiver import HANG, Answer, Receiver
 

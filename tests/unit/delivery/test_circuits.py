@@ -22,16 +22,16 @@ class Side:
 
     def attempt(self, origin: str, outcome: str, url: str | None = None) -> bool:
         """Make an attempt with this outcome; whether it was let through."""
-        with self.circuits.way(origin, url, NO_PATIENCE) as way:
-            entered = results(Deferred.fromCoroutine(way.enter()))
+        with self.circuits.of_delivery(origin, url, NO_PATIENCE) as circuits:
+            entered = results(Deferred.fromCoroutine(circuits.enter()))
             if entered != [None]:
                 return False
             if outcome == "answered":
-                way.answered()
+                circuits.answered()
             elif outcome == "failed":
-                way.failed("timeout", None)
+                circuits.failed("timeout", None)
             else:
-                way.misconfigured(outcome)
+                circuits.misconfigured(outcome)
         return True
 
 
@@ -71,7 +71,7 @@ def test_what_an_operator_sees() -> None:
 
 
 def test_healthy_origins_are_forgotten() -> None:
-    """Only places that are in use or have failed are remembered."""
+    """Only circuits that are in use or have failed are remembered."""
     side = Side()
     for number in range(100):
         side.attempt(f"http://host{number}:80", "answered")
@@ -83,9 +83,9 @@ def test_healthy_origins_are_forgotten() -> None:
 
 
 def test_bounded() -> None:
-    """At most max_circuits places are remembered that are not in use, the ones that were used last."""
+    """At most max_circuits circuits are remembered that are not in use, the ones that were used last."""
     side = Side(max_circuits=10)
-    with side.circuits.way("http://used:80", None, NO_PATIENCE):
+    with side.circuits.of_delivery("http://used:80", None, NO_PATIENCE):
         for number in range(100):
             side.attempt(f"http://host{number}:80", "wrong", url="http://x/")
             assert len(side.circuits) <= 12
