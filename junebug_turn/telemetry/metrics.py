@@ -23,7 +23,6 @@ from prometheus_client import (
     disable_created_metrics,
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from junebug_turn.errors import DeliveryFailed
@@ -47,7 +46,7 @@ class _Series(dict[tuple[str, ...], _M]):
     :param applications: connector -> word of its application; other connectors are one, without a name
     """
 
-    def __init__(self, metric: MetricWrapperBase, applications: Mapping[str, str]) -> None:
+    def __init__(self, metric: Any, applications: Mapping[str, str]) -> None:
         super().__init__()
         self._metric = metric
         self._applications = applications
