@@ -1,0 +1,82 @@
+"""Forwarding: the options of an application become the arguments of a delivery."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import pytest_twisted
+
+from junebug_turn.applications.forwarding import Forwarder
+from junebug_turn.delivery.destination import Destination
+from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy
+from junebug_turn.delivery.signature import Webhook
+from junebug_turn.messages.vumi import Event, Message
+
+DESTINATION = Destination.of("http://h/", None)
+POLICY = RetryPolicy()
+
+
+class Recorder:
+    """Takes deliveries and makes none."""
+
+    def __init__(self) -> None:
+        self.delivered: list[tuple[Any, Any, dict[str, Any]]] = []
+
+    async def deliver(self, destination: Destination, body: bytes, **options: Any) -> None:
+        self.delivered.append((destination, json.loads(body), options))
+
+
+def forwarder(recorder: Any, **options: Any) -> Forwarder:
+    made: Any = SimpleNamespace(connector_name="c", **{"webhook_secret": None, **options})
+    return Forwarder(made, recorder, POLICY)
+
+
+@pytest.mark.parametrize(("transport_type", "patience"), [("sms", CHAIN_LIMIT), ("ussd", 30)])
+@pytest_twisted.ensureDeferred
+async def test_inbound(transport_type: str, patience: float) -> None:
+    """An inbound message goes to a configured destination, with its own time limit, and waits as its kind can."""
+    recorder = Recorder()
+    message = Message(to_addr="1", from_addr="2", transport_name="c", transport_type=transport_type)
+    options = {"mo_message_url_timeout": 7, "session_retry_window": 30, "webhook_secret": "s3cret"}
+    await forwarder(recorder, **options).inbound(DESTINATION, message, {"a": "ü"})
+    assert recorder.delivered == [
+        (
+            DESTINATION,
+            {"a": "ü"},
+            {
+                "connector": "c",
+                "kind": "inbound",
+                "timeout": 7,
+                "policy": POLICY,
+                "webhook": Webhook(message.message_id, b"s3cret"),
+                "patience": patience,
+                "configured": True,
+            },
+        )
+    ]
+
+
+@pytest.mark.parametrize("configured", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_event(configured: bool) -> None:
+    """An event has its own id, doesn't wait for a destination that is down, and is unsigned without a secret."""
+    recorder = Recorder()
+    event = Event(user_message_id="m", event_type="ack")
+    await forwarder(recorder, event_url_timeout=8).event(DESTINATION, event, {"b": 1}, configured=configured)
+    assert recorder.delivered == [
+        (
+            DESTINATION,
+            {"b": 1},
+            {
+                "connector": "c",
+                "kind": "event",
+                "timeout": 8,
+                "policy": POLICY,
+                "webhook": Webhook(event.event_id, None),
+                "configured": configured,
+            },
+        )
+    ]
