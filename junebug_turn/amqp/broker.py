@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList, gathe
 
 from junebug_turn.amqp.consumer import Consumer, Handler
 from junebug_turn.amqp.publisher import Publisher
-from junebug_turn.amqp.reconnecting import Link
+from junebug_turn.amqp.reconnecting import ReconnectingConnection
 from junebug_turn.amqp.topology import EXCHANGE, Queue, count
 from junebug_turn.daemon.options import AmqpOptions
 
@@ -44,8 +44,10 @@ class Broker(Service):
         self._consumers: list[Consumer] = []
         self._stopping = False
         self._resting: set[Deferred[None]] = set()
-        self._publishing = Link(reactor, options, "publishing", rng=rng, trust_root=trust_root)
-        self._consuming = Link(reactor, options, "consuming", rng=rng, trust_root=trust_root)
+        self._publishing, self._consuming = (
+            ReconnectingConnection(reactor, options, purpose, rng=rng, trust_root=trust_root)
+            for purpose in ("publishing", "consuming")
+        )
         self._publisher = Publisher(reactor, rng, self._queues)
         self._publishing.add(self._publisher)
 
@@ -60,8 +62,8 @@ class Broker(Service):
         super().stopService()
         self._stopping = True
         self._publisher.stop()
-        links = (self._publishing, self._consuming)
-        return DeferredList([Deferred.fromCoroutine(link.stop()) for link in links], consumeErrors=True)
+        connections = (self._publishing, self._consuming)
+        return DeferredList([Deferred.fromCoroutine(each.stop()) for each in connections], consumeErrors=True)
 
     @property
     def connected(self) -> bool:

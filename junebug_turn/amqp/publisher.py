@@ -17,7 +17,7 @@ from txamqp.client import Closed
 from junebug_turn.amqp import frames
 from junebug_turn.amqp.channel import Channel
 from junebug_turn.amqp.connection import AmqpProtocol
-from junebug_turn.amqp.persistent_channel import KeptChannel
+from junebug_turn.amqp.persistent_channel import PersistentChannel
 from junebug_turn.amqp.topology import Queue, declare
 from junebug_turn.errors import AmqpConnectionError, Unroutable
 
@@ -40,7 +40,7 @@ class _Publish:
     context: Context = field(factory=copy_context)  # what it is about, for the log
 
 
-class Publisher(KeptChannel):
+class Publisher(PersistentChannel):
     """One channel in confirm mode, and the messages that wait for it.
 
     :ivar queues: declared before the channel is used; they belong to the broker service

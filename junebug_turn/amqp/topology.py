@@ -1,4 +1,4 @@
-"""The exchange and queues that we want to be there, and how they come to be."""
+"""Declaring the exchange and the queues that the daemon needs, and counting the messages in them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Queue:
 
 
 async def declare(protocol: AmqpProtocol, queues: Iterable[Queue]) -> None:
-    """See that the exchange, the queues and their bindings are there.
+    """Declare the exchange, the queues and their bindings.
 
     One that exists with other properties is used as it is, and one that can't be declared stops no other:
     either is logged.
@@ -47,7 +47,7 @@ async def declare(protocol: AmqpProtocol, queues: Iterable[Queue]) -> None:
 
 
 async def count(protocol: AmqpProtocol, queues: Iterable[Queue]) -> dict[str, tuple[int, int]]:
-    """For each queue that is there: the messages that wait in it, and its consumers.
+    """Count, for each queue that is there, the messages that wait in it, and its consumers.
 
     :raises Closed: the connection was closed
     """

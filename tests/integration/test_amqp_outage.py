@@ -21,7 +21,6 @@ from twisted.protocols.portforward import ProxyFactory
 
 from junebug_turn.amqp import reconnecting
 from junebug_turn.amqp.broker import Broker
-from junebug_turn.amqp.persistent_channel import backoff
 from junebug_turn.errors import AmqpConnectionError
 from tests.conftest import pika_connection
 from tests.support.connector_harness import Side, count, message, options, send, until
@@ -276,20 +275,3 @@ async def test_tls(
         assert not broker.connected
     await broker.stopService()
     await port.stopListening()
-
-
-def test_back_off() -> None:
-    """Delays double from 0.1 s to 10 s, and the upper half of each is random."""
-    assert [round(backoff(failures, lambda: 1.0), 3) for failures in range(9)] == [
-        0.1,
-        0.2,
-        0.4,
-        0.8,
-        1.6,
-        3.2,
-        6.4,
-        10.0,
-        10.0,
-    ]
-    assert backoff(0, lambda: 0.0) == 0.05
-    assert backoff(10**6, lambda: 0.0) == 5.0
