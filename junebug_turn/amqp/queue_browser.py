@@ -76,9 +76,9 @@ class QueueBrowser:
             publisher = self._publisher
             serving = Deferred.fromCoroutine(publisher.serve(self._protocol))
             serving.addBoth(lambda _: publisher.stop())
-        published = self._publisher.publish(queue, body, exchange="", headers=headers, expiration=None)
+        publication = self._publisher.publish(queue, body, exchange="", headers=headers)
         try:
-            await published.addTimeout(PUBLISH_TIMEOUT, self._reactor)
+            await publication.confirmed.addTimeout(PUBLISH_TIMEOUT, self._reactor)
         except TimeoutError:
             raise AmqpConnectionError(f"the broker took no message for {PUBLISH_TIMEOUT} s") from None
 

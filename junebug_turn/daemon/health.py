@@ -45,11 +45,6 @@ class Vitals:
             "cache": {"ok": True, "state": "ok" if cached else "degraded", "connectors": caches},
         }
 
-    def publishing(self) -> bool:
-        """Whether what is published goes to the broker at once."""
-        amqp = self._broker.status()
-        return bool(amqp["publishing"] and not amqp["blocked"])
-
     def state(self) -> State:
         """For the metrics; the queues are as they were counted last."""
         stats = {name: cache.stats() for name, cache in self._caches.items()}
