@@ -9,7 +9,6 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from txamqp.client import Closed
-from txamqp.content import Content
 from txamqp.message import Message
 from txamqp.protocol import AMQChannel
 from txamqp.queue import Closed as QueueClosed
@@ -70,9 +69,7 @@ class Delivery:
 
     channel: Channel
     tag: int
-    redelivered: bool
     body: bytes
-    _method: bytes
     _header: bytes
     _settled: bool = False
 
@@ -83,11 +80,6 @@ class Delivery:
         :raises ValueError: malformed
         """
         return frames.decode_properties(self._header)
-
-    @property
-    def routing_key(self) -> str | bytes:
-        """The routing key that it was published with."""
-        return frames.routing_of(self._method, 14 + self._method[4])[1]
 
     @property
     def headers(self) -> dict[Any, Any]:
@@ -193,34 +185,33 @@ class Channel(AMQChannel):  # type: ignore[misc]
             return
         method_id = int.from_bytes(method[:4])
         if method_id == frames.BASIC_DELIVER:
-            tag, redelivered = frames.deliver_tag(method)
-            self.listener.delivered(Delivery(self, tag, redelivered, body, method, self._header))
+            self.listener.delivered(Delivery(self, frames.deliver_tag(method), body, self._header))
         elif method_id == frames.BASIC_RETURN:
             why, at = frames.return_reason(method)
             self.listener.returned(*frames.routing_of(method, at), body, why)
         else:
             row, arguments = frames.decode_method(method)
-            fetched = Delivery(self, arguments[0], bool(arguments[1]), body, method, self._header)
-            self.responses.put(Message(row, arguments, fetched))
+            self.responses.put(Message(row, arguments, Delivery(self, arguments[0], body, self._header)))
 
     # what goes out
 
-    def invoke(self, method: Any, args: tuple[Any, ...], content: Content | None = None) -> Deferred[Any]:
-        """Call a method: what ``channel.queue_declare(...)`` and its like lead to.
+    def invoke(self, method: Any, args: tuple[Any, ...], content: None = None) -> Deferred[Any]:
+        """Call a method, as ``channel.queue_declare(...)`` and its like do.
 
         txamqp's own writes through a queue, and leans on parts of Twisted that are to go.
 
         :returns: the answer's ``Message``; None where there is none to come
         :raises Closed: (in the Deferred) the channel or the connection was closed
+        :raises ValueError: (in the Deferred) the method has content, which only ``publish`` writes
         """
-        return Deferred.fromCoroutine(self._invoke(method, args, content))
+        return Deferred.fromCoroutine(self._invoke(method, args))
 
-    async def _invoke(self, method: Any, args: tuple[Any, ...], content: Content | None) -> Any:
+    async def _invoke(self, method: Any, args: tuple[Any, ...]) -> Any:
         if self.closed:
             self._raise_closed(self.reason)
-        self.client.write(frames.encode_method(self.id, method, args))
         if method.content:
-            self._write_content(method.klass, content or Content(b""))
+            raise ValueError(f"{method} has content: see publish")
+        self.client.write(frames.encode_method(self.id, method, args))
         nowait = any(
             field.name == "nowait" and value for field, value in zip(method.fields, args, strict=True)
         )
@@ -246,14 +237,6 @@ class Channel(AMQChannel):  # type: ignore[misc]
         """basic.ack or basic.nack; nothing once the channel is closed, when the tag has lost its meaning."""
         if not self.closed:
             self.client.write(frames.acknowledgement(self.id, method, delivery_tag, flags))
-
-    def _write_content(self, klass: Any, content: Content) -> None:
-        body = content.body.encode() if isinstance(content.body, str) else bytes(content.body)
-        names = {field.name.replace("-", "_"): field.name for field in klass.fields}
-        properties = frames.encode_properties(
-            {names.get(name, name): value for name, value in content.properties.items()}
-        )
-        self.client.write(frames.content(self.id, klass.id, properties, body, self.client.frame_max))
 
     # its end
 

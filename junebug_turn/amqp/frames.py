@@ -23,12 +23,13 @@ METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
 END = 206
 OVERHEAD = 8  # type (1), channel (2), size of the payload (4), end (1)
 
+BASIC = 60  # the class
 # class and method ids, as one number
-BASIC_PUBLISH = 60 << 16 | 40
-BASIC_RETURN = 60 << 16 | 50
-BASIC_DELIVER = 60 << 16 | 60
-BASIC_ACK = 60 << 16 | 80
-BASIC_NACK = 60 << 16 | 120
+BASIC_PUBLISH = BASIC << 16 | 40
+BASIC_RETURN = BASIC << 16 | 50
+BASIC_DELIVER = BASIC << 16 | 60
+BASIC_ACK = BASIC << 16 | 80
+BASIC_NACK = BASIC << 16 | 120
 
 HEARTBEAT_FRAME = bytes((HEARTBEAT, 0, 0, 0, 0, 0, 0, END))
 FRAME_END = bytes((END,))
@@ -131,19 +132,12 @@ def publish(channel: int, arguments: bytes, properties: bytes, body: bytes, fram
     if len(properties) + 12 + OVERHEAD > frame_max:
         raise ValueError("the message's headers are larger than a frame")
     start = _publish_start(METHOD, channel, len(arguments) + 6, BASIC_PUBLISH, 0)
-    return b"".join((start, arguments, FRAME_END, *_content(channel, 60, properties, body, frame_max)))
+    return b"".join((start, arguments, FRAME_END, *_content(channel, properties, body, frame_max)))
 
 
-def content(channel: int, class_id: int, properties: bytes, body: bytes, frame_max: int) -> bytes:
-    """Pack the header and body frames of a content; ``properties`` begin with their flags."""
-    return b"".join(_content(channel, class_id, properties, body, frame_max))
-
-
-def _content(
-    channel: int, class_id: int, properties: bytes, body: bytes, frame_max: int
-) -> list[bytes | memoryview]:
+def _content(channel: int, properties: bytes, body: bytes, frame_max: int) -> list[bytes | memoryview]:
     size, largest = len(body), frame_max - OVERHEAD
-    header = _header_start(HEADER, channel, len(properties) + 12, class_id, 0, size)
+    header = _header_start(HEADER, channel, len(properties) + 12, BASIC, 0, size)
     parts: list[bytes | memoryview] = [header, properties, FRAME_END]
     if 0 < size <= largest:
         parts += (_start(BODY, channel, size), body, FRAME_END)
@@ -188,10 +182,10 @@ def decode_method(payload: bytes) -> tuple[Any, tuple[Any, ...]]:
         raise ValueError("a method is cut off") from None
 
 
-def deliver_tag(payload: bytes) -> tuple[int, bool]:
-    """Read the delivery tag of a basic.deliver, and whether it is redelivered."""
-    tag, redelivered = _tag_and_flags(payload, 5 + payload[4])
-    return tag, bool(redelivered & 1)
+def deliver_tag(payload: bytes) -> int:
+    """Read the delivery tag of a basic.deliver."""
+    tag: int = _tag_and_flags(payload, 5 + payload[4])[0]
+    return tag
 
 
 def confirm_tag(payload: bytes) -> tuple[int, bool]:
@@ -216,18 +210,6 @@ def return_reason(payload: bytes) -> tuple[str, int]:
     """Read the reason of a basic.return ("312 NO_ROUTE"), and the offset of its exchange."""
     reply, at = decode_shortstr(payload, 6)
     return f"{int.from_bytes(payload[4:6])} {reply!s}", at
-
-
-def encode_properties(properties: Mapping[str, Any]) -> bytes:
-    """Pack basic properties by their names in the specification, None left out, with the flags before them."""
-    stream, flags = BytesIO(), 0
-    codec = AmqpCodec(stream)
-    for bit, field in zip(range(15, 1, -1), specification().classes.byname["basic"].fields, strict=True):
-        value = properties.get(field.name)
-        if value is not None:
-            flags |= 1 << bit
-            codec.encode(field.type, value)
-    return _flags(flags) + stream.getvalue()
 
 
 def decode_properties(header: bytes) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -42,13 +43,6 @@ class Backoff:
         delay = backoff(self._failures, self._rng)
         self._failures += 1
         return delay
-
-
-async def _close(protocol: AmqpProtocol, channel: Channel) -> None:
-    try:
-        await protocol.close_channel(channel)
-    except Closed:
-        pass
 
 
 class PersistentChannel(Listener, ABC):
@@ -96,7 +90,8 @@ class PersistentChannel(Listener, ABC):
                 self.channel = None
                 if not channel.closed and not protocol.closed:
                     channel.listener = Listener()
-                    await _close(protocol, channel)
+                    with suppress(Closed):
+                        await protocol.close_channel(channel)
             if protocol.closed or not self.wanted():
                 return
             delay = delays.after(self._reactor.seconds() - since)

@@ -11,7 +11,6 @@ from typing import Any
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from txamqp.client import Closed
 
 from junebug_turn.amqp import frames
@@ -253,8 +252,4 @@ class Publisher(PersistentChannel):
             return
         self._declared = now
         declaring = Deferred.fromCoroutine(declare(protocol, list(self._queues)))
-        declaring.addErrback(_connection_is_lost)
-
-
-def _connection_is_lost(failure: Failure) -> None:
-    failure.trap(Closed)
+        declaring.addErrback(lambda failure: failure.trap(Closed) and None)

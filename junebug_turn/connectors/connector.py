@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeAlias, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -28,22 +28,6 @@ from junebug_turn.telemetry.metrics import Metrics
 _Item = TypeVar("_Item", Message, Event)
 
 
-class Publishing(Protocol):
-    """An outbound message on its way to the broker.
-
-    :ivar confirmed: fires with the broker's confirm, and fails as ``Publisher.publish`` says; cancelling it withdraws
-        the message, or ends the wait
-    """
-
-    confirmed: Deferred[None]
-
-    def withdraw(self) -> bool:
-        """Take the message back, if it waits for the broker.
-
-        :returns: whether it was surely not handed to the broker, and never will be
-        """
-
-
 @define(eq=False)
 class _InMiddlewares:
     """A message that its middlewares may still have, where it can't be withdrawn."""
@@ -53,6 +37,10 @@ class _InMiddlewares:
 
     def withdraw(self) -> bool:
         return self.publication is not None and self.publication.withdraw()
+
+
+Publishing: TypeAlias = Publication | _InMiddlewares
+"""An outbound message on its way to the broker: see ``Publication``."""
 
 
 class Connector:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
-from typing import TypeAlias
 
 from attrs import Factory, define
 from twisted.internet.defer import Deferred
-
-Rest: TypeAlias = Callable[[Deferred[None]], Awaitable[None]]
 
 
 @define(eq=False)
@@ -26,7 +23,7 @@ class Ordering:
     :param rest: waits for a job's turn; what it raises is raised instead of running the job
     """
 
-    def __init__(self, rest: Rest) -> None:
+    def __init__(self, rest: Callable[[Deferred[None]], Awaitable[None]]) -> None:
         self._rest = rest
         self._by_key: dict[Hashable, _Jobs] = {}
 

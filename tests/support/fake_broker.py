@@ -89,7 +89,7 @@ class FakeBroker:
         """A message from a queue."""
         self._tag += 1
         header = bytes(12) + frames.publish_properties(headers, None)
-        return Delivery(self.channel, self._tag, False, body, b"", header)
+        return Delivery(self.channel, self._tag, body, header)
 
     def deliver(self, queue: str, body: bytes, headers: Mapping[str, Any] | None = None) -> Deferred[None]:
         """Have the consumer of ``queue`` handle a message; fires when its handler returns."""
