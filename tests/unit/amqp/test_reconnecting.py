@@ -67,8 +67,10 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Network:
 
 
 @pytest.fixture
-def connection(network: Network) -> ReconnectingConnection:
-    return ReconnectingConnection(network.clock, OPTIONS, "testing", rng=lambda: 1.0)
+def connection(network: Network) -> Iterator[ReconnectingConnection]:
+    connection = ReconnectingConnection(network.clock, OPTIONS, "testing", rng=lambda: 1.0)
+    yield connection
+    Deferred.fromCoroutine(connection.stop())
 
 
 @pytest.fixture
