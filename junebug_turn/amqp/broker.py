@@ -1,9 +1,9 @@
-"""The service that the rest of the daemon knows of AMQP."""
+"""The AMQP service, as the rest of the daemon uses it."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
@@ -11,8 +11,8 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList, gathe
 
 from junebug_turn.amqp.consumer import Consumer, Handler
 from junebug_turn.amqp.publisher import Publisher
-from junebug_turn.amqp.reconnecting import Link
-from junebug_turn.amqp.topology import EXCHANGE, Queue, count
+from junebug_turn.amqp.reconnecting import ReconnectingConnection
+from junebug_turn.amqp.topology import Queue, count
 from junebug_turn.daemon.options import AmqpOptions
 
 
@@ -24,8 +24,8 @@ class Broker(Service):
 
     :param prefetch: how many messages of each queue are handled at once
     :param rng: numbers in [0, 1) for the jitter of reconnecting
-    :param trust_root: who may sign the broker's certificate, as ``optionsForClientTLS`` takes it; None: the
-        authorities that the platform trusts
+    :param trust_root: see ``connect``
+    :ivar publish: see ``Publisher.publish``
     """
 
     def __init__(
@@ -44,10 +44,13 @@ class Broker(Service):
         self._consumers: list[Consumer] = []
         self._stopping = False
         self._resting: set[Deferred[None]] = set()
-        self._publishing = Link(reactor, options, "publishing", rng=rng, trust_root=trust_root)
-        self._consuming = Link(reactor, options, "consuming", rng=rng, trust_root=trust_root)
+        self._publishing, self._consuming = (
+            ReconnectingConnection(reactor, options, purpose, rng=rng, trust_root=trust_root)
+            for purpose in ("publishing", "consuming")
+        )
         self._publisher = Publisher(reactor, rng, self._queues)
         self._publishing.add(self._publisher)
+        self.publish = self._publisher.publish
 
     def startService(self) -> None:
         """Connect; what is published before that waits."""
@@ -60,8 +63,8 @@ class Broker(Service):
         super().stopService()
         self._stopping = True
         self._publisher.stop()
-        links = (self._publishing, self._consuming)
-        return DeferredList([Deferred.fromCoroutine(link.stop()) for link in links], consumeErrors=True)
+        connections = (self._publishing, self._consuming)
+        return DeferredList([Deferred.fromCoroutine(each.stop()) for each in connections], consumeErrors=True)
 
     @property
     def connected(self) -> bool:
@@ -74,7 +77,7 @@ class Broker(Service):
         return self._stopping
 
     def status(self) -> dict[str, Any]:
-        """What an operator may know: the connections, and what lives on them.
+        """Report the state of the connections, the publisher and the consumers, for operators.
 
         ``publishing`` is whether the queues are declared and the channel that publishes is open.
         """
@@ -87,7 +90,7 @@ class Broker(Service):
         }
 
     async def count_queues(self) -> dict[str, tuple[int, int]]:
-        """For each queue of ours: the messages that wait in it, and its consumers; nothing while we are away.
+        """Count, for each declared queue, its messages and its consumers; empty while there is no connection.
 
         :raises Closed: the connection was lost meanwhile
         """
@@ -96,7 +99,7 @@ class Broker(Service):
         return {} if protocol is None else await count(protocol, self._queues)
 
     def declare(self, *queues: Queue) -> None:
-        """These queues shall be there whenever we are connected; to be called before the service starts."""
+        """Declare these queues at each connection; to be called before the service starts."""
         self._queues += queues
 
     def consume(self, queue: Queue, handler: Handler) -> None:
@@ -104,30 +107,6 @@ class Broker(Service):
         consumer = Consumer(self.reactor, self._rng, queue, handler, self._prefetch)
         self._consumers.append(consumer)
         self._consuming.add(consumer)
-
-    def publish(
-        self,
-        routing_key: str,
-        body: bytes,
-        *,
-        exchange: str = EXCHANGE,
-        headers: Mapping[str, Any] | None = None,
-        expiration: int | None = None,
-    ) -> Deferred[None]:
-        """Publish ``body`` (JSON); fires after the broker's confirm.
-
-        While the broker is away, or takes no messages, it waits.  Cancelling withdraws it while it waits;
-        once it was handed to the broker, cancelling only ends the wait.  It is never sent twice.
-
-        :param headers: of values that ``codec.encode_table`` takes
-        :param expiration: milliseconds until the broker drops it from its queue
-        :raises Unroutable: (in the Deferred) no queue took it
-        :raises AmqpConnectionError: (in the Deferred) refused, or lost before its confirm, or 1,000 wait
-        :raises ValueError: (in the Deferred) a name or the headers have no form in AMQP
-        """
-        return self._publisher.publish(
-            routing_key, body, exchange=exchange, headers=headers, expiration=expiration
-        )
 
     async def stop_consuming(self, timeout: float) -> None:
         """End all consumers; handlers under way have ``timeout`` seconds, what they leave goes back."""

@@ -1,15 +1,14 @@
-"""A channel: txamqp's, with calls, content and confirms that don't wait in queues."""
+"""An AMQP channel: txamqp's, with calls, content and confirms that don't wait in queues."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from txamqp.client import Closed
-from txamqp.content import Content
 from txamqp.message import Message
 from txamqp.protocol import AMQChannel
 from txamqp.queue import Closed as QueueClosed
@@ -17,44 +16,60 @@ from txamqp.queue import TimeoutDeferredQueue
 
 from junebug_turn.amqp import frames
 
-if TYPE_CHECKING:
-    from junebug_turn.amqp.connection import AmqpProtocol
+
+class Connection(Protocol):
+    """What a channel needs of its connection.
+
+    :ivar frame_max: the largest frame, in bytes
+    :ivar channels: the open channels by their number
+    """
+
+    clock: Any
+    frame_max: int
+    channels: dict[int, Any]
+
+    def write(self, data: bytes) -> None:
+        """Put whole frames on the wire."""
+
+    async def call(self, operation: Deferred[Any]) -> Any:
+        """Wait for the answer to a method, with a time limit."""
+
+    def called(self, channel: Channel, method: Any, arguments: tuple[Any, ...]) -> None:
+        """Take a method that the broker calls."""
 
 
 class Listener:
-    """What a channel tells its user."""
+    """The user of a channel, as the channel calls it; each method does nothing until it is overridden."""
 
     def delivered(self, delivery: Delivery) -> None:
-        """A message came for the channel's consumer."""
+        """Take a message for the channel's consumer."""
 
     def confirmed(self, tag: int, multiple: bool, taken: bool) -> None:
-        """The broker took (or, ``taken`` false, refused) the publish number ``tag``, or all up to it."""
+        """Note that the broker took (or, ``taken`` false, refused) the publish number ``tag``, or all up to it."""
 
     def returned(self, exchange: str | bytes, routing_key: str | bytes, body: bytes, why: str) -> None:
-        """A mandatory message had no queue to go to."""
+        """Take back a mandatory message that no queue took."""
 
     def cancelled(self) -> None:
-        """The broker ended the channel's consumer: its queue is gone."""
+        """Note that the broker ended the channel's consumer: its queue is gone."""
 
     def flow(self, active: bool) -> None:
-        """The broker asks to stop publishing on this channel, or to go on."""
+        """Stop publishing on this channel, or go on, as the broker asks."""
 
     def closed(self, why: str) -> None:
-        """The channel is gone, alone or with its connection."""
+        """Note that the channel is gone, alone or with its connection."""
 
 
 @define(eq=False)
 class Delivery:
-    """A message from a queue, to be acked or requeued: the first counts, and nothing when the channel is gone.
+    """A message from a queue, to be acked or requeued: the first call counts, and none when the channel is gone.
 
     The broker delivers again whatever was not acked when a channel ends.
     """
 
     channel: Channel
     tag: int
-    redelivered: bool
     body: bytes
-    _method: bytes
     _header: bytes
     _settled: bool = False
 
@@ -65,11 +80,6 @@ class Delivery:
         :raises ValueError: malformed
         """
         return frames.decode_properties(self._header)
-
-    @property
-    def routing_key(self) -> str | bytes:
-        """The routing key that it was published with."""
-        return frames.routing_of(self._method, 14 + self._method[4])[1]
 
     @property
     def headers(self) -> dict[Any, Any]:
@@ -85,11 +95,11 @@ class Delivery:
         return self.channel.closed
 
     def ack(self) -> None:
-        """It is taken care of."""
+        """Have the broker drop it: it is taken care of."""
         self._settle(frames.BASIC_ACK, 0)
 
     def requeue(self) -> None:
-        """Back to the queue with it."""
+        """Have the broker put it back into its queue."""
         self._settle(frames.BASIC_NACK, 2)
 
     def _settle(self, method: int, flags: int) -> None:
@@ -101,13 +111,13 @@ class Delivery:
 class Channel(AMQChannel):  # type: ignore[misc]
     """txamqp's channel, without its queues and coroutines where messages go by.
 
-    :ivar listener: who is told of what comes unasked
+    :ivar listener: its user, called with what comes unasked
     """
 
     log = Logger()
-    client: AmqpProtocol
+    client: Connection
 
-    def __init__(self, id: int, outgoing: Any, client: AmqpProtocol) -> None:
+    def __init__(self, id: int, outgoing: Any, client: Connection) -> None:
         # Not AMQChannel's own __init__: it would make its queues with the global reactor.
         self.id = id
         self.outgoing = outgoing
@@ -128,7 +138,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
     # what comes in
 
     def method_received(self, payload: bytes) -> None:
-        """A method frame, hot ones first."""
+        """Handle a method frame, the frequent ones first."""
         method_id = int.from_bytes(payload[:4])
         if method_id == frames.BASIC_DELIVER or method_id == frames.BASIC_RETURN:
             self._method = payload
@@ -145,7 +155,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
                 self.client.called(self, method, arguments)
 
     def header_received(self, payload: bytes) -> None:
-        """A content header, after its method."""
+        """Handle a content header, which follows its method."""
         if not self._method:
             raise ValueError("a content header without its method")
         self._header = payload
@@ -154,7 +164,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
             self._content_complete(b"")
 
     def body_received(self, payload: bytes) -> None:
-        """A part of a body, after its header."""
+        """Handle a part of a body, which follows its header."""
         lacking = self._lacking - len(payload)
         if lacking < 0 or not payload:
             raise ValueError("more body than its header said")
@@ -175,34 +185,33 @@ class Channel(AMQChannel):  # type: ignore[misc]
             return
         method_id = int.from_bytes(method[:4])
         if method_id == frames.BASIC_DELIVER:
-            tag, redelivered = frames.deliver_tag(method)
-            self.listener.delivered(Delivery(self, tag, redelivered, body, method, self._header))
+            self.listener.delivered(Delivery(self, frames.deliver_tag(method), body, self._header))
         elif method_id == frames.BASIC_RETURN:
             why, at = frames.return_reason(method)
             self.listener.returned(*frames.routing_of(method, at), body, why)
         else:
             row, arguments = frames.decode_method(method)
-            fetched = Delivery(self, arguments[0], bool(arguments[1]), body, method, self._header)
-            self.responses.put(Message(row, arguments, fetched))
+            self.responses.put(Message(row, arguments, Delivery(self, arguments[0], body, self._header)))
 
     # what goes out
 
-    def invoke(self, method: Any, args: tuple[Any, ...], content: Content | None = None) -> Deferred[Any]:
-        """Call a method: what ``channel.queue_declare(...)`` and its like lead to.
+    def invoke(self, method: Any, args: tuple[Any, ...], content: None = None) -> Deferred[Any]:
+        """Call a method, as ``channel.queue_declare(...)`` and its like do.
 
         txamqp's own writes through a queue, and leans on parts of Twisted that are to go.
 
         :returns: the answer's ``Message``; None where there is none to come
         :raises Closed: (in the Deferred) the channel or the connection was closed
+        :raises ValueError: (in the Deferred) the method has content, which only ``publish`` writes
         """
-        return Deferred.fromCoroutine(self._invoke(method, args, content))
+        return Deferred.fromCoroutine(self._invoke(method, args))
 
-    async def _invoke(self, method: Any, args: tuple[Any, ...], content: Content | None) -> Any:
+    async def _invoke(self, method: Any, args: tuple[Any, ...]) -> Any:
         if self.closed:
             self._raise_closed(self.reason)
-        self.client.write(frames.encode_method(self.id, method, args))
         if method.content:
-            self._write_content(method.klass, content or Content(b""))
+            raise ValueError(f"{method} has content: see publish")
+        self.client.write(frames.encode_method(self.id, method, args))
         nowait = any(
             field.name == "nowait" and value for field, value in zip(method.fields, args, strict=True)
         )
@@ -222,25 +231,17 @@ class Channel(AMQChannel):  # type: ignore[misc]
         :raises ValueError: the properties are larger than a frame
         """
         client = self.client
-        client.write(frames.publish(self.id, arguments, properties, body, client.MAX_LENGTH))
+        client.write(frames.publish(self.id, arguments, properties, body, client.frame_max))
 
     def acknowledge(self, method: int, delivery_tag: int, flags: int) -> None:
         """basic.ack or basic.nack; nothing once the channel is closed, when the tag has lost its meaning."""
         if not self.closed:
             self.client.write(frames.acknowledgement(self.id, method, delivery_tag, flags))
 
-    def _write_content(self, klass: Any, content: Content) -> None:
-        body = content.body.encode() if isinstance(content.body, str) else bytes(content.body)
-        names = {field.name.replace("-", "_"): field.name for field in klass.fields}
-        properties = frames.encode_properties(
-            {names.get(name, name): value for name, value in content.properties.items()}
-        )
-        self.client.write(frames.content(self.id, klass.id, properties, body, self.client.MAX_LENGTH))
-
     # its end
 
     def do_close(self, reason: Any) -> None:
-        """End the channel on this side: calls under way fail, the listener is told."""
+        """End the channel on this side: calls under way fail, and ``listener.closed`` is called."""
         if self.closed:
             return
         self.closed = True
@@ -253,7 +254,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
 
 
 def describe(reason: Any) -> str:
-    """Why a channel or connection ended, in words for an operator.
+    """Put into words, for an operator, why a channel or connection ended.
 
     ``reason`` is a close method's message, an exception (txamqp's ``Closed`` carries such a message), a
     ``Failure`` or a text.
@@ -271,6 +272,6 @@ def describe(reason: Any) -> str:
 
 
 def reply_code(reason: BaseException) -> int | None:
-    """The reply code of the close method that an exception of txamqp's carries."""
+    """Find the reply code of the close method that an exception of txamqp's carries."""
     message = reason.args[0] if reason.args else None
     return getattr(message, "reply_code", None)

@@ -1,35 +1,31 @@
-"""One connection to a RabbitMQ broker: AMQP 0-9-1 over txamqp's client.
+"""A connection to a RabbitMQ broker: AMQP 0-9-1 over txamqp's client.
 
-txamqp brings the methods from their table, the channels, the dispatch to a delegate and the order of
-closing.  Reading, writing and heartbeats are our own: its buffers are copied at each chunk, its queues and
-coroutines run for each frame, and it can't take confirms, a consumer's cancellation or
-``connection.blocked``.
+txamqp brings the methods from their table, the channels, the dispatch to a delegate and the order of closing.
+Reading, writing and heartbeats are our own: its buffers are copied at each chunk, its queues and coroutines run for
+each frame, and it can't take confirms, a consumer's cancellation or ``connection.blocked``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from struct import Struct
 from typing import Any
 
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.interfaces import IPushProducer, ITCPTransport
 from twisted.logger import Logger
-from txamqp.client import Closed
+from txamqp.client import Closed, TwistedDelegate
 from txamqp.message import Message
 from txamqp.protocol import AMQClient
+from zope.interface import implementer
 
-from junebug_turn.amqp import frames, spec
+from junebug_turn.amqp import frames
 from junebug_turn.amqp.channel import Channel, describe
-from junebug_turn.amqp.delegate import Delegate, WriteGate
 
 HEARTBEAT = 30  # seconds
 FRAME_MAX = 131072  # bytes, where the broker names no limit
 CHANNEL_MAX = 65535
 OPERATION_TIMEOUT = 10  # seconds
-
-_frame_start = Struct(">BHI").unpack_from
 
 CAPABILITIES = {
     "publisher_confirms": True,
@@ -40,9 +36,50 @@ CAPABILITIES = {
 }
 
 
-class AmqpProtocol(AMQClient):  # type: ignore[misc]
-    """A connection, for one user of it (publishing or consuming).
+class _Delegate(TwistedDelegate):  # type: ignore[misc]
+    """The methods that the broker calls, each by its name; txamqp's class has those that close."""
 
+    client: AmqpProtocol
+
+    def connection_start(self, channel: Channel, message: Any) -> None:
+        if "PLAIN" not in message.mechanisms.split():
+            self.client.abort("the broker does not offer PLAIN authentication")
+            return
+        channel.connection_start_ok(
+            client_properties=self.client.properties,
+            mechanism="PLAIN",
+            response=self.client.response,
+            locale="en_US",
+        )
+
+    def connection_secure(self, channel: Channel, message: Any) -> None:
+        self.client.abort("the broker asks for more than a user name and password")
+
+    def connection_tune(self, channel: Channel, message: Any) -> None:
+        client = self.client
+        client.tuned(message.channel_max, message.frame_max, message.heartbeat)
+        channel.connection_tune_ok(client.channel_max, client.frame_max, client.heartbeat)
+        client.started.fire()
+
+    def connection_blocked(self, channel: Channel, message: Any) -> None:
+        self.client.set_blocked(True, message.reason)
+
+    def connection_unblocked(self, channel: Channel, message: Any) -> None:
+        self.client.set_blocked(False, "")
+
+    def basic_cancel(self, channel: Channel, message: Any) -> None:
+        channel.listener.cancelled()
+
+    def channel_flow(self, channel: Channel, message: Any) -> None:
+        channel.channel_flow_ok(active=message.active)
+        channel.listener.flow(message.active)
+
+
+@implementer(IPushProducer)
+class AmqpProtocol(AMQClient):  # type: ignore[misc]
+    """A connection for one purpose (publishing or consuming), and the producer of what its transport writes.
+
+    :ivar frame_max: the largest frame that was agreed, in bytes
     :ivar blocked: the broker takes no messages for now
     :ivar writable: the transport's write buffer has room
     :ivar sendable_changed: called after either changed
@@ -51,12 +88,11 @@ class AmqpProtocol(AMQClient):  # type: ignore[misc]
 
     log = Logger()
     channelClass = Channel
-    MAX_LENGTH = FRAME_MAX
 
     def __init__(
         self, clock: Any, *, username: str, password: str, vhost: str, name: str, heartbeat: int = HEARTBEAT
     ) -> None:
-        super().__init__(Delegate(), vhost, spec.load(), heartbeat=0, clock=clock)
+        super().__init__(_Delegate(), vhost, frames.specification(), heartbeat=0, clock=clock)
         self.response = b"\0" + username.encode() + b"\0" + password.encode()
         self.properties: dict[str, Any] = {
             "product": "junebug-turn",
@@ -65,25 +101,24 @@ class AmqpProtocol(AMQClient):  # type: ignore[misc]
         }
         self.heartbeat = heartbeat
         self.channel_max = CHANNEL_MAX
+        self.frame_max = FRAME_MAX
         self.blocked = False
         self.writable = True
         self.sendable_changed: Callable[[], None] = lambda: None
         self.ended = ""
         self.closed = False
         self._last_channel = 0
-        self._unread = bytearray()
+        self._reader = frames.FrameReader(FRAME_MAX)
         self._written = False
         self._heard = False
         self._silent_ticks = 0
         self._ticking: Any = None
 
-    # connecting
-
     def connectionMade(self) -> None:
         if ITCPTransport.providedBy(self.transport):
             # Otherwise a message waits in the kernel until the broker has acknowledged what went before it.
             self.transport.setTcpNoDelay(True)
-        self.transport.registerProducer(WriteGate(self), True)
+        self.transport.registerProducer(self, True)
         self.write(b"AMQP\x00\x00\x09\x01")
 
     async def open(self) -> None:
@@ -97,12 +132,12 @@ class AmqpProtocol(AMQClient):  # type: ignore[misc]
     def tuned(self, channel_max: int, frame_max: int, heartbeat: int) -> None:
         """Settle the connection's limits; a 0 from the broker is no limit, and no heartbeat of its own."""
         self.channel_max = channel_max or CHANNEL_MAX
-        self.MAX_LENGTH = frame_max or FRAME_MAX
+        self.frame_max = self._reader.frame_max = frame_max or FRAME_MAX
         self.heartbeat = min(heartbeat, self.heartbeat) if heartbeat else self.heartbeat
         self._ticking = self.clock.callLater(self.heartbeat / 2, self._tick)
 
     def _tick(self) -> None:
-        """Twice a heartbeat interval: send one if nothing else was sent, see that the broker lives."""
+        """Send a heartbeat if nothing else was sent, and see that the broker lives; runs twice an interval."""
         self._silent_ticks = 0 if self._heard else self._silent_ticks + 1
         self._heard = False
         if self._silent_ticks >= 4:
@@ -122,7 +157,7 @@ class AmqpProtocol(AMQClient):  # type: ignore[misc]
         return channel
 
     async def open_channel(self) -> Channel:
-        """A new channel.
+        """Open a new channel.
 
         :raises Closed: the connection is lost
         """
@@ -146,7 +181,7 @@ class AmqpProtocol(AMQClient):  # type: ignore[misc]
             channel.close("closed by us")
 
     async def call(self, operation: Deferred[Any]) -> Any:
-        """The answer to a method; without one in time the connection is of no use and is aborted.
+        """Wait for the answer to a method; without one in time the connection is of no use and is aborted.
 
         :raises Closed: the channel or the connection was closed
         """
@@ -157,7 +192,7 @@ class AmqpProtocol(AMQClient):  # type: ignore[misc]
             raise Closed(self.ended) from None
 
     def called(self, channel: Channel, method: Any, arguments: tuple[Any, ...]) -> None:
-        """The broker calls a method of ours."""
+        """Handle a method that the broker calls."""
         self.delegate.dispatch(channel, Message(method, arguments))
 
     # reading and writing
@@ -166,39 +201,16 @@ class AmqpProtocol(AMQClient):  # type: ignore[misc]
         if self.closed:
             return
         self._heard = True
-        unread = self._unread
-        # Most chunks hold whole frames: those are read in place, and only a rest is kept.
-        source: bytes | bytearray = data
-        if unread:
-            unread += data
-            source = unread
-        at, end, largest = 0, len(source), self.MAX_LENGTH - frames.OVERHEAD
         try:
-            while end - at >= frames.OVERHEAD:
-                kind, channel_id, size = _frame_start(source, at)
-                if size > largest:
-                    raise ValueError(f"a frame of {size} bytes is larger than agreed")
-                stop = at + 7 + size
-                if stop >= end:
-                    break
-                if source[stop] != frames.END:
-                    raise ValueError("a frame does not end where it should")
-                payload = bytes(source[at + 7 : stop])
-                at = stop + 1
+            for kind, channel_id, payload in self._reader.read(data):
                 self._frame_received(kind, channel_id, payload)
                 if self.ended:
                     return
-                largest = self.MAX_LENGTH - frames.OVERHEAD
         except Exception as fault:
             # Whatever it is, the stream can't be trusted from here on; reconnecting starts afresh.
             if not isinstance(fault, ValueError):
                 self.log.failure("Fault while reading from the broker")
             self.abort(f"protocol error: {fault}")
-            return
-        if source is unread:
-            del unread[:at]
-        else:
-            unread += data[at:]
 
     def _frame_received(self, kind: int, channel_id: int, payload: bytes) -> None:
         if kind == frames.HEARTBEAT:
@@ -222,10 +234,10 @@ class AmqpProtocol(AMQClient):  # type: ignore[misc]
         self._written = True
         self.transport.write(data)
 
-    # may we send?
+    # whether it takes messages
 
     def set_blocked(self, blocked: bool, reason: str) -> None:
-        """The broker asks not to publish, or takes that back."""
+        """Hold publishing back as the broker asks, or let it go on."""
         self.blocked = blocked
         if blocked:
             self.log.warn(
@@ -235,12 +247,17 @@ class AmqpProtocol(AMQClient):  # type: ignore[misc]
             self.log.info("The AMQP broker takes messages again")
         self.sendable_changed()
 
-    def set_writable(self, writable: bool) -> None:
-        """The transport's write buffer is full, or empty again."""
-        self.writable = writable
+    def pauseProducing(self) -> None:
+        """Hold publishing back: the transport's write buffer is full."""
+        self.writable = False
         self.sendable_changed()
 
-    # the end
+    def resumeProducing(self) -> None:
+        """Let publishing go on: the write buffer is empty again."""
+        self.writable = True
+        self.sendable_changed()
+
+    stopProducing = pauseProducing
 
     async def disconnect(self, within: float) -> None:
         """Close the connection in order, in at most ``within`` seconds, or else abort it."""
@@ -260,7 +277,7 @@ class AmqpProtocol(AMQClient):  # type: ignore[misc]
             late.cancel()
 
     def abort(self, why: str) -> None:
-        """Drop the connection at once: calls under way and the listeners hear ``why``."""
+        """Drop the connection at once; calls under way and the channels end with ``why``."""
         self.transport.abortConnection()
         self.do_close(why)
 

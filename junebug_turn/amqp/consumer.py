@@ -1,4 +1,4 @@
-"""Consuming a queue: each message has its handler, and none of them ends the consumer."""
+"""The consumer of a queue: each message has its handler, and no handler's fault ends the consumer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from txamqp.client import Closed
 
 from junebug_turn.amqp.channel import Channel, Delivery
 from junebug_turn.amqp.connection import AmqpProtocol
-from junebug_turn.amqp.persistent_channel import KeptChannel
+from junebug_turn.amqp.persistent_channel import PersistentChannel
 from junebug_turn.amqp.topology import Queue, declare
 from junebug_turn.errors import Passing
 
@@ -22,7 +22,7 @@ _TAG = "junebug-turn"  # the channel's only consumer
 Handler = Callable[[Delivery], Awaitable[None]]
 
 
-class Consumer(KeptChannel):
+class Consumer(PersistentChannel):
     """One channel with one consumer on ``queue``.
 
     A handler that returns has its message acked; one that raises has it put back into the queue, after a
@@ -45,7 +45,7 @@ class Consumer(KeptChannel):
 
     @property
     def live(self) -> bool:
-        """Whether the broker has this consumer."""
+        """Whether the broker knows this consumer."""
         return self.channel is not None
 
     def wanted(self) -> bool:

@@ -1,37 +1,41 @@
-"""The frames that are many: publishing, deliveries, acknowledgements, packed and read without detours.
+"""AMQP frames: splitting a stream into them, and packing and reading their payloads.
 
-Each message costs a few of these, so they don't go through txamqp's general methods, which build
-objects, streams and Deferreds for every field.  Layouts: AMQP 0-9-1 specification, sections 2.3.5
-(frames), 4.2.6 (content); class basic (60).  All numbers are big-endian.
+Each message costs a few frames, so publishing, deliveries and acknowledgements don't go through txamqp's general
+methods, which build objects, streams and Deferreds for every field.  Layouts: AMQP 0-9-1 specification, sections
+2.3.5 (frames), 4.2.6 (content); class basic (60).  All numbers are big-endian.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import resources
 from io import BytesIO
 from struct import Struct
 from typing import Any
 
+from txamqp import spec
 from txamqp.codec import EOF
 
-from junebug_turn.amqp import spec
 from junebug_turn.amqp.codec import AmqpCodec, decode_shortstr, encode_shortstr, encode_table
 
 METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
 END = 206
 OVERHEAD = 8  # type (1), channel (2), size of the payload (4), end (1)
 
+BASIC = 60  # the class
 # class and method ids, as one number
-BASIC_PUBLISH = 60 << 16 | 40
-BASIC_RETURN = 60 << 16 | 50
-BASIC_DELIVER = 60 << 16 | 60
-BASIC_ACK = 60 << 16 | 80
-BASIC_NACK = 60 << 16 | 120
+BASIC_PUBLISH = BASIC << 16 | 40
+BASIC_RETURN = BASIC << 16 | 50
+BASIC_DELIVER = BASIC << 16 | 60
+BASIC_ACK = BASIC << 16 | 80
+BASIC_NACK = BASIC << 16 | 120
 
 HEARTBEAT_FRAME = bytes((HEARTBEAT, 0, 0, 0, 0, 0, 0, END))
 FRAME_END = bytes((END,))
 
 _start = Struct(">BHI").pack  # type, channel, size
+_frame_start = Struct(">BHI").unpack_from
 _publish_start = Struct(">BHIIH").pack  # and method, reserved
 _header_start = Struct(">BHIHHQ").pack  # and class, weight, size of the body
 _acknowledgement = Struct(">BHIIQBB").pack  # and method, delivery tag, flags, end
@@ -46,8 +50,56 @@ _flags = Struct(">H").pack
 PLAIN_PROPERTIES = _flags(_CONTENT_TYPE | _DELIVERY_MODE) + _JSON + _PERSISTENT
 
 
+@cache
+def specification() -> Any:
+    """Load AMQP 0-9-1 with RabbitMQ's extensions as a ``txamqp.spec.Spec``, which txamqp does not bring along."""
+    text = resources.files(__package__).joinpath("amqp0-9-1.xml").read_bytes()
+    return spec.load_string(text, "amqp0-9-1.xml")
+
+
+class FrameReader:
+    """The frames in a stream of bytes, however its chunks are cut.
+
+    :ivar frame_max: the largest frame that is allowed, in bytes
+    :ivar unread: the beginning of a frame whose rest has not come yet
+    """
+
+    def __init__(self, frame_max: int) -> None:
+        self.frame_max = frame_max
+        self.unread = bytearray()
+
+    def read(self, data: bytes) -> Iterator[tuple[int, int, bytes]]:
+        """Yield the type, the channel and the payload of each frame that ``data`` completes.
+
+        :raises ValueError: the bytes are no frame, or one larger than ``frame_max``; the stream is of no use then
+        """
+        unread = self.unread
+        # Most chunks hold whole frames: those are read in place, and only a rest is copied.
+        source: bytes | bytearray = data
+        if unread:
+            unread += data
+            source = unread
+        at, end = 0, len(source)
+        while end - at >= OVERHEAD:
+            kind, channel, size = _frame_start(source, at)
+            if size > self.frame_max - OVERHEAD:
+                raise ValueError(f"a frame of {size} bytes is larger than agreed")
+            stop = at + 7 + size
+            if stop >= end:
+                break
+            if source[stop] != END:
+                raise ValueError("a frame does not end where it should")
+            payload = bytes(source[at + 7 : stop])
+            at = stop + 1
+            yield kind, channel, payload
+        if source is unread:
+            del unread[:at]
+        else:
+            unread += data[at:]
+
+
 def publish_properties(headers: Mapping[str, Any] | None, expiration: int | None) -> bytes:
-    """The properties of a message of ours: JSON, persistent, with headers and expiration (ms) when given.
+    """Pack the properties of a message of ours: JSON, persistent, with headers and expiration (ms) when given.
 
     :raises ValueError: a header has no form in AMQP
     """
@@ -65,7 +117,7 @@ def publish_properties(headers: Mapping[str, Any] | None, expiration: int | None
 
 
 def publish_arguments(exchange: str | bytes, routing_key: str | bytes) -> bytes:
-    """The arguments of basic.publish after the reserved one, mandatory set.
+    """Pack the arguments of basic.publish after the reserved one, with the mandatory flag.
 
     :raises ValueError: a name over 255 bytes
     """
@@ -73,26 +125,19 @@ def publish_arguments(exchange: str | bytes, routing_key: str | bytes) -> bytes:
 
 
 def publish(channel: int, arguments: bytes, properties: bytes, body: bytes, frame_max: int) -> bytes:
-    """basic.publish with its content, in as many frames as ``frame_max`` asks for.
+    """Pack basic.publish with its content, in as many frames as ``frame_max`` asks for.
 
     :raises ValueError: the properties are larger than a frame, which can't be split
     """
     if len(properties) + 12 + OVERHEAD > frame_max:
         raise ValueError("the message's headers are larger than a frame")
     start = _publish_start(METHOD, channel, len(arguments) + 6, BASIC_PUBLISH, 0)
-    return b"".join((start, arguments, FRAME_END, *_content(channel, 60, properties, body, frame_max)))
+    return b"".join((start, arguments, FRAME_END, *_content(channel, properties, body, frame_max)))
 
 
-def content(channel: int, class_id: int, properties: bytes, body: bytes, frame_max: int) -> bytes:
-    """The header and body frames of a content; ``properties`` begin with their flags."""
-    return b"".join(_content(channel, class_id, properties, body, frame_max))
-
-
-def _content(
-    channel: int, class_id: int, properties: bytes, body: bytes, frame_max: int
-) -> list[bytes | memoryview]:
+def _content(channel: int, properties: bytes, body: bytes, frame_max: int) -> list[bytes | memoryview]:
     size, largest = len(body), frame_max - OVERHEAD
-    header = _header_start(HEADER, channel, len(properties) + 12, class_id, 0, size)
+    header = _header_start(HEADER, channel, len(properties) + 12, BASIC, 0, size)
     parts: list[bytes | memoryview] = [header, properties, FRAME_END]
     if 0 < size <= largest:
         parts += (_start(BODY, channel, size), body, FRAME_END)
@@ -105,12 +150,12 @@ def _content(
 
 
 def acknowledgement(channel: int, method: int, delivery_tag: int, flags: int) -> bytes:
-    """basic.ack (flags 1: multiple) or basic.nack (2: requeue)."""
+    """Pack basic.ack (flags 1: multiple) or basic.nack (2: requeue)."""
     return _acknowledgement(METHOD, channel, 13, method, delivery_tag, flags, END)
 
 
 def encode_method(channel: int, method: Any, arguments: tuple[Any, ...]) -> bytes:
-    """Any method's frame, from its row in the spec."""
+    """Pack any method's frame, by its definition in the specification."""
     stream = BytesIO()
     codec = AmqpCodec(stream)
     codec.encode_short(method.klass.id)
@@ -123,13 +168,13 @@ def encode_method(channel: int, method: Any, arguments: tuple[Any, ...]) -> byte
 
 
 def decode_method(payload: bytes) -> tuple[Any, tuple[Any, ...]]:
-    """Any method's row in the spec, and its arguments.
+    """Read any method: its definition in the specification, and its arguments.
 
     :raises ValueError: unknown or malformed
     """
     try:
         codec = AmqpCodec(BytesIO(payload))
-        method = spec.load().classes.byid[codec.decode_short()].methods.byid[codec.decode_short()]
+        method = specification().classes.byid[codec.decode_short()].methods.byid[codec.decode_short()]
         return method, tuple([codec.decode(field.type) for field in method.fields])
     except KeyError as unknown:
         raise ValueError(f"unknown class or method {unknown}") from None
@@ -137,57 +182,45 @@ def decode_method(payload: bytes) -> tuple[Any, tuple[Any, ...]]:
         raise ValueError("a method is cut off") from None
 
 
-def deliver_tag(payload: bytes) -> tuple[int, bool]:
-    """The delivery tag of a basic.deliver, and whether it is redelivered."""
-    tag, redelivered = _tag_and_flags(payload, 5 + payload[4])
-    return tag, bool(redelivered & 1)
+def deliver_tag(payload: bytes) -> int:
+    """Read the delivery tag of a basic.deliver."""
+    tag: int = _tag_and_flags(payload, 5 + payload[4])[0]
+    return tag
 
 
 def confirm_tag(payload: bytes) -> tuple[int, bool]:
-    """The delivery tag of a basic.ack or basic.nack, and whether it stands for all before it too."""
+    """Read the delivery tag of a basic.ack or basic.nack, and whether it stands for all before it too."""
     tag, flags = _tag_and_flags(payload, 4)
     return tag, bool(flags & 1)
 
 
 def body_size(header: bytes) -> int:
-    """How many bytes of body follow a content header's payload."""
+    """Read from a content header's payload how many bytes of body follow."""
     size: int = _size(header, 4)[0]
     return size
 
 
 def routing_of(payload: bytes, at: int) -> tuple[str | bytes, str | bytes]:
-    """The exchange and the routing key that stand at offset ``at`` of a method's payload."""
+    """Read the exchange and the routing key at offset ``at`` of a method's payload."""
     exchange, at = decode_shortstr(payload, at)
     return exchange, decode_shortstr(payload, at)[0]
 
 
 def return_reason(payload: bytes) -> tuple[str, int]:
-    """Why a basic.return came ("312 NO_ROUTE"), and where in it the exchange stands."""
+    """Read the reason of a basic.return ("312 NO_ROUTE"), and the offset of its exchange."""
     reply, at = decode_shortstr(payload, 6)
     return f"{int.from_bytes(payload[4:6])} {reply!s}", at
 
 
-def encode_properties(properties: Mapping[str, Any]) -> bytes:
-    """Basic properties by their names in the spec, None left out, with the flags before them."""
-    stream, flags = BytesIO(), 0
-    codec = AmqpCodec(stream)
-    for bit, field in zip(range(15, 1, -1), spec.load().classes.byname["basic"].fields, strict=True):
-        value = properties.get(field.name)
-        if value is not None:
-            flags |= 1 << bit
-            codec.encode(field.type, value)
-    return _flags(flags) + stream.getvalue()
-
-
 def decode_properties(header: bytes) -> dict[str, Any]:
-    """The basic properties in a content header's payload, by their names in the spec.
+    """Read the basic properties in a content header's payload, by their names in the specification.
 
     :raises ValueError: malformed
     """
     try:
         codec = AmqpCodec(BytesIO(header[12:]))
         flags = codec.decode_short()
-        fields = spec.load().classes.byname["basic"].fields
+        fields = specification().classes.byname["basic"].fields
         return {
             field.name: codec.decode(field.type)
             for bit, field in zip(range(15, 1, -1), fields, strict=True)

@@ -1,9 +1,10 @@
-"""A channel that is kept open on a connection, and how long to wait between two attempts."""
+"""A channel that is opened again when it is closed, and the delays between two attempts."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -18,19 +19,25 @@ MIN_DELAY, MAX_DELAY = 0.1, 10.0  # seconds between two attempts
 
 
 def backoff(failures: int, rng: Callable[[], float]) -> float:
-    """Seconds to wait after so many failures in a row: doubled each time, the upper half of it random."""
+    """Compute the seconds to wait after so many failures in a row: doubled each time, the upper half random.
+
+    Twisted's ``backoffPolicy`` adds the same jitter to a short delay and to a long one: test_back_off.
+    """
     return float(min(MAX_DELAY, MIN_DELAY * 2 ** min(failures, 10)) * (1 + rng()) / 2)
 
 
-class Pauses:
-    """The waits between attempts, as they follow each other."""
+class Backoff:
+    """The delays between attempts, which grow until one holds long enough.
+
+    ``ClientService`` forgets the failures at each login: test_a_connection_that_does_not_last.
+    """
 
     def __init__(self, rng: Callable[[], float]) -> None:
         self._rng = rng
         self._failures = 0
 
     def after(self, lasted: float) -> float:
-        """Seconds to wait after something that held for ``lasted`` seconds; what held long counts as a success."""
+        """Compute the seconds to wait after an attempt that held for ``lasted`` seconds; a long one is a success."""
         if lasted > MAX_DELAY:
             self._failures = 0
         delay = backoff(self._failures, self._rng)
@@ -38,15 +45,12 @@ class Pauses:
         return delay
 
 
-async def _close(protocol: AmqpProtocol, channel: Channel) -> None:
-    try:
-        await protocol.close_channel(channel)
-    except Closed:
-        pass
+class PersistentChannel(Listener, ABC):
+    """A user of a connection with one channel, which is opened again when it alone is closed.
 
-
-class KeptChannel(Listener, ABC):
-    """A user with one channel, which is opened again when it alone is closed."""
+    :ivar name: its name in the log
+    :ivar channel: the channel while it is open
+    """
 
     log = Logger()
     name: str
@@ -59,18 +63,18 @@ class KeptChannel(Listener, ABC):
 
     @abstractmethod
     async def open(self, protocol: AmqpProtocol) -> Channel:
-        """A channel that is ready for use, with ``self`` as its listener.
+        """Open a channel and prepare it for use, with ``self`` as its listener.
 
         :raises Closed: it was closed meanwhile
         """
 
     def wanted(self) -> bool:
-        """Whether there shall be a channel."""
+        """Tell whether there shall be a channel."""
         return True
 
     async def serve(self, protocol: AmqpProtocol) -> None:
         """Keep a channel open on ``protocol``."""
-        pauses = Pauses(self._rng)
+        delays = Backoff(self._rng)
         while self.wanted() and not protocol.closed:
             since = self._reactor.seconds()
             over = self._over = Deferred()
@@ -86,10 +90,11 @@ class KeptChannel(Listener, ABC):
                 self.channel = None
                 if not channel.closed and not protocol.closed:
                     channel.listener = Listener()
-                    await _close(protocol, channel)
+                    with suppress(Closed):
+                        await protocol.close_channel(channel)
             if protocol.closed or not self.wanted():
                 return
-            delay = pauses.after(self._reactor.seconds() - since)
+            delay = delays.after(self._reactor.seconds() - since)
             self.log.warn(
                 "The AMQP channel of {name} ended and is opened again in {delay:.1f} s: {why}",
                 name=self.name,
@@ -99,7 +104,7 @@ class KeptChannel(Listener, ABC):
             await deferLater(self._reactor, delay)
 
     def opened(self) -> None:
-        """The channel is there."""
+        """Use the channel, which is ready."""
 
     def closed(self, why: str) -> None:
         self.channel = None

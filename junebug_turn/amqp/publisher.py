@@ -1,4 +1,4 @@
-"""Publishing: what is published waits for a broker that takes it, and then for its confirm."""
+"""The publisher: messages wait for a broker that takes them, and then for its confirm."""
 
 from __future__ import annotations
 
@@ -9,38 +9,57 @@ from functools import partial
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from txamqp.client import Closed
 
 from junebug_turn.amqp import frames
 from junebug_turn.amqp.channel import Channel
 from junebug_turn.amqp.connection import AmqpProtocol
-from junebug_turn.amqp.persistent_channel import KeptChannel
-from junebug_turn.amqp.topology import Queue, declare
+from junebug_turn.amqp.persistent_channel import PersistentChannel
+from junebug_turn.amqp.topology import EXCHANGE, Queue, declare
 from junebug_turn.errors import AmqpConnectionError, Unroutable
 
 MAX_WAITING = 1000  # messages, while the broker is away or takes none
-MAX_ABANDONED = 1000  # messages that nobody waits for any more and that the broker has not confirmed
+MAX_ABANDONED = 1000  # unconfirmed messages whose senders have left
 DECLARE_INTERVAL = 1.0  # seconds at least between declarations after a return
 MAX_ROUTES = 1000  # packed names that are kept
 
 
 @define(eq=False)
-class _Publish:
-    """A message on its way; ``done`` is None once nobody waits for it."""
+class Publication:
+    """A message on its way to the broker.
 
-    arguments: bytes
-    properties: bytes
-    body: bytes
-    done: Deferred[None] | None = None
-    number: int = 0  # its delivery tag; 0 while it waits
-    returned: str = field(default="")
-    context: Context = field(factory=copy_context)  # what it is about, for the log
+    :ivar confirmed: fires with the broker's confirm.  Cancelling it withdraws the message while it waits; once the
+        message was handed to the broker, cancelling only ends the wait.
+    :ivar number: its delivery tag; 0 while it was not handed to the broker
+    """
+
+    confirmed: Deferred[None]
+    arguments: bytes = b""
+    properties: bytes = b""
+    body: bytes = b""
+    number: int = 0
+    returned: str = ""
+    context: Context = field(factory=copy_context)  # of its sender, for the log
+
+    def withdraw(self) -> bool:
+        """Take the message back, if it still waits; ``confirmed`` fails with CancelledError then.
+
+        :returns: whether it was surely not handed to the broker, and never will be
+        """
+        if self.number:
+            return False
+        self.confirmed.cancel()
+        return True
+
+    def fail(self, fault: Exception) -> None:
+        """Have ``confirmed`` fail, unless its sender has left."""
+        if not self.confirmed.called:
+            self.confirmed.errback(fault)
 
 
-class Publisher(KeptChannel):
+class Publisher(PersistentChannel):
     """One channel in confirm mode, and the messages that wait for it.
 
     :ivar queues: declared before the channel is used; they belong to the broker service
@@ -52,8 +71,8 @@ class Publisher(KeptChannel):
     def __init__(self, reactor: Any, rng: Callable[[], float], queues: Iterable[Queue]) -> None:
         super().__init__(reactor, rng)
         self._queues = queues
-        self._waiting: OrderedDict[_Publish, None] = OrderedDict()
-        self._unconfirmed: OrderedDict[int, _Publish] = OrderedDict()
+        self._waiting: OrderedDict[Publication, None] = OrderedDict()
+        self._unconfirmed: OrderedDict[int, Publication] = OrderedDict()
         self._routes: dict[tuple[str, str], bytes] = {}
         self._protocol: AmqpProtocol | None = None
         self._ready = False
@@ -87,8 +106,8 @@ class Publisher(KeptChannel):
         self._ready = False
         unconfirmed, self._unconfirmed = self._unconfirmed, OrderedDict()
         super().closed(why)
-        for publish in unconfirmed.values():
-            _settle(publish, AmqpConnectionError(f"the message was not confirmed: {why}"))
+        for publication in unconfirmed.values():
+            publication.fail(AmqpConnectionError(f"the message was not confirmed: {why}"))
         # Last, as a callback of one may have cancelled another.
         self._abandoned = 0
 
@@ -99,44 +118,51 @@ class Publisher(KeptChannel):
         routing_key: str,
         body: bytes,
         *,
-        exchange: str,
-        headers: Mapping[str, Any] | None,
-        expiration: int | None,
-    ) -> Deferred[None]:
-        """See ``Broker.publish``."""
+        exchange: str = EXCHANGE,
+        headers: Mapping[str, Any] | None = None,
+        expiration: int | None = None,
+    ) -> Publication:
+        """Publish ``body`` (JSON).  While the broker is away, or takes no messages, it waits; it is never sent twice.
+
+        :param headers: of values that ``codec.encode_table`` takes
+        :param expiration: milliseconds until the broker drops it from its queue
+        :raises Unroutable: (in ``confirmed``) no queue took it
+        :raises AmqpConnectionError: (in ``confirmed``) refused, or lost before its confirm, or 1,000 wait
+        :raises ValueError: (in ``confirmed``) a name or the headers have no form in AMQP
+        """
         arguments = self._routes.get((exchange, routing_key))
         try:
             if arguments is None:
                 arguments = frames.publish_arguments(exchange, routing_key)
                 if len(self._routes) < MAX_ROUTES:
                     self._routes[exchange, routing_key] = arguments
-            publish = _Publish(arguments, frames.publish_properties(headers, expiration), body)
+            properties = frames.publish_properties(headers, expiration)
         except ValueError:
-            return fail()
+            return Publication(fail())
         if self._stopped:
-            return fail(AmqpConnectionError("shutting down"))
+            return Publication(fail(AmqpConnectionError("shutting down")))
         if not self._ready and len(self._waiting) >= MAX_WAITING:
-            return fail(AmqpConnectionError("the broker is away and too many messages wait for it already"))
-        done: Deferred[None] = Deferred(lambda _: self._give_up(publish))
-        publish.done = done
+            fault = AmqpConnectionError("the broker is away and too many messages wait for it already")
+            return Publication(fail(fault))
+        publication = Publication(Deferred(lambda _: self._give_up(publication)), arguments, properties, body)
         if self._ready:
-            self._send(publish)
+            self._send(publication)
         else:
-            self._waiting[publish] = None
-        return done
+            self._waiting[publication] = None
+        return publication
 
     def stop(self) -> None:
         """Take nothing more; what waits fails."""
         self._stopped = True
         waiting, self._waiting = self._waiting, OrderedDict()
-        for publish in waiting:
-            _settle(publish, AmqpConnectionError("shutting down"))
+        for publication in waiting:
+            publication.fail(AmqpConnectionError("shutting down"))
 
     def _flush(self) -> None:
         """Send what waits, the first first, as long as the broker takes it."""
         while self._may_send() and self._waiting:
-            publish, _ = self._waiting.popitem(last=False)
-            self._send(publish)
+            publication, _ = self._waiting.popitem(last=False)
+            self._send(publication)
         # Nothing overtakes what waits.
         self._ready = self._may_send() and not self._waiting
 
@@ -150,63 +176,64 @@ class Publisher(KeptChannel):
             and not protocol.blocked
         )
 
-    def _send(self, publish: _Publish) -> None:
+    def _send(self, publication: Publication) -> None:
         channel = self.channel
         assert channel is not None  # noqa: S101  (for mypy; _ready says so)  # nosec B101
         # Noted before it is written: a full write buffer calls back at once.
         self._published += 1
-        publish.number = self._published
-        self._unconfirmed[publish.number] = publish
+        publication.number = self._published
+        self._unconfirmed[publication.number] = publication
         try:
-            channel.publish(publish.arguments, publish.properties, publish.body)
+            channel.publish(publication.arguments, publication.properties, publication.body)
         except ValueError as fault:
             self._published -= 1
-            del self._unconfirmed[publish.number]
-            _settle(publish, fault)
+            del self._unconfirmed[publication.number]
+            publication.number = 0
+            publication.fail(fault)
 
-    def _give_up(self, publish: _Publish) -> None:
-        """Its Deferred was cancelled: withdrawn if it still waits, else only no longer waited for."""
-        publish.done = None
-        if not publish.number:
-            del self._waiting[publish]
+    def _give_up(self, publication: Publication) -> None:
+        """Withdraw a message that waits; of one that was handed over, only note that its sender has left."""
+        if not publication.number:
+            self._waiting.pop(publication, None)
             return
         self._abandoned += 1
+        # Before the connection may be aborted below, which would fail it with another reason.
+        publication.confirmed.errback(CancelledError())
         protocol = self._protocol
         if self._abandoned > MAX_ABANDONED and protocol is not None and not protocol.blocked:
-            protocol.abort(f"no confirm for {self._abandoned} messages that are no longer waited for")
+            protocol.abort(f"no confirm for {self._abandoned} messages whose senders have left")
 
     # the broker's answers
 
     def confirmed(self, tag: int, multiple: bool, taken: bool) -> None:
         unconfirmed = self._unconfirmed
         if not multiple:
-            publish = unconfirmed.pop(tag, None)
-            if publish is not None:
-                self._confirm(publish, taken)
+            publication = unconfirmed.pop(tag, None)
+            if publication is not None:
+                self._confirm(publication, taken)
             return
         while unconfirmed and next(iter(unconfirmed)) <= tag:
             self._confirm(unconfirmed.popitem(last=False)[1], taken)
 
-    def _confirm(self, publish: _Publish, taken: bool) -> None:
-        if publish.done is None:
+    def _confirm(self, publication: Publication, taken: bool) -> None:
+        if publication.confirmed.called:
             self._abandoned -= 1
-        elif publish.returned:
-            _settle(publish, Unroutable("no queue for the message"))
+        elif publication.returned:
+            publication.fail(Unroutable("no queue for the message"))
         elif not taken:
-            _settle(publish, AmqpConnectionError("the broker refused the message"))
+            publication.fail(AmqpConnectionError("the broker refused the message"))
         else:
-            done, publish.done = publish.done, None
-            done.callback(None)
+            publication.confirmed.callback(None)
 
     def returned(self, exchange: str | bytes, routing_key: str | bytes, body: bytes, why: str) -> None:
         # A return carries no number.  Those with the same route and body have the same fate, so any of
         # them may take it; and it comes before the confirm, in the order of publishing.
         arguments = frames.publish_arguments(exchange, routing_key)
         warn = self.log.warn
-        for publish in self._unconfirmed.values():
-            if not publish.returned and publish.arguments == arguments and publish.body == body:
-                publish.returned = why
-                warn = partial(publish.context.copy().run, warn)
+        for publication in self._unconfirmed.values():
+            if not publication.returned and publication.arguments == arguments and publication.body == body:
+                publication.returned = why
+                warn = partial(publication.context.copy().run, warn)
                 break
         warn(
             "A message for {exchange}/{queue} came back: {reason}; the queue is not there or not bound, and is "
@@ -225,14 +252,4 @@ class Publisher(KeptChannel):
             return
         self._declared = now
         declaring = Deferred.fromCoroutine(declare(protocol, list(self._queues)))
-        declaring.addErrback(_connection_is_lost)
-
-
-def _settle(publish: _Publish, fault: Exception) -> None:
-    done, publish.done = publish.done, None
-    if done is not None:
-        done.errback(fault)
-
-
-def _connection_is_lost(failure: Failure) -> None:
-    failure.trap(Closed)
+        declaring.addErrback(lambda failure: failure.trap(Closed) and None)

@@ -1,4 +1,4 @@
-"""One connection for a command that looks into queues: when it is lost, the command is over."""
+"""The queue browser: a connection for commands that look into queues; it is not made again when it is lost."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ PUBLISH_TIMEOUT = 30  # seconds
 _NOT_FOUND = 404
 
 
-class Session:
-    """A connection with what a command needs of it."""
+class QueueBrowser:
+    """A connection on which a command walks through queues and publishes."""
 
     def __init__(self, reactor: Any, protocol: AmqpProtocol) -> None:
         self._reactor = reactor
@@ -34,7 +34,7 @@ class Session:
     async def open(cls, reactor: Any, options: AmqpOptions, *, trust_root: Any = None) -> Self:
         """Connect and log in.
 
-        :raises AmqpConnectionError: it can't be had
+        :raises AmqpConnectionError: there is no connection, or the login was refused
         """
         try:
             return cls(reactor, await connect(reactor, options, "command", trust_root=trust_root))
@@ -43,13 +43,13 @@ class Session:
             raise AmqpConnectionError(f"no AMQP broker at {where}: {refusal(fault)}") from None
 
     async def close(self) -> None:
-        """Close it in order."""
+        """Close the connection in order."""
         if self._publisher is not None:
             self._publisher.stop()
         await self._protocol.disconnect(CLOSE_TIMEOUT)
 
     async def walk(self, queue: str) -> Walk | None:
-        """A walk through ``queue``; None where there is no such queue.
+        """Begin a walk through ``queue``; None where there is no such queue.
 
         :raises AmqpConnectionError: the connection is lost, or the queue refused
         """
@@ -76,17 +76,18 @@ class Session:
             publisher = self._publisher
             serving = Deferred.fromCoroutine(publisher.serve(self._protocol))
             serving.addBoth(lambda _: publisher.stop())
-        published = self._publisher.publish(queue, body, exchange="", headers=headers, expiration=None)
+        publication = self._publisher.publish(queue, body, exchange="", headers=headers)
         try:
-            await published.addTimeout(PUBLISH_TIMEOUT, self._reactor)
+            await publication.confirmed.addTimeout(PUBLISH_TIMEOUT, self._reactor)
         except TimeoutError:
             raise AmqpConnectionError(f"the broker took no message for {PUBLISH_TIMEOUT} s") from None
 
 
 class Walk:
-    """Once through a queue from its head, on a channel of its own.
+    """A walk through a queue, once from its head, on a channel of its own.
 
-    What is fetched is kept back from others until the end; what was not acked by then is in its place again.
+    Messages that are fetched are hidden from other consumers until the end; those not acked by then go back into
+    their places.
 
     :ivar count: how many messages there were in the beginning; no more are fetched, so that a walk ends
     """
@@ -99,7 +100,7 @@ class Walk:
         self.count = count
 
     async def fetch(self) -> list[Delivery]:
-        """The next messages, a few of them; none at the end.
+        """Fetch the next messages, a few of them; none at the end.
 
         :raises AmqpConnectionError: the connection is lost
         """
@@ -116,7 +117,7 @@ class Walk:
         return [answer.content for _, answer in answers if answer.content is not None]
 
     async def end(self) -> None:
-        """Have acks reach the broker, and the rest go back.
+        """Send the acks to the broker, and have the rest go back.
 
         :raises AmqpConnectionError: the connection is lost
         """

@@ -1,4 +1,4 @@
-"""A connection that is made again whenever it is lost, and what has to be rebuilt on it."""
+"""A connection to the broker that is made again whenever it is lost, and its users."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from junebug_turn.amqp.channel import describe
 from junebug_turn.amqp.connection import AmqpProtocol
-from junebug_turn.amqp.persistent_channel import Pauses
+from junebug_turn.amqp.persistent_channel import Backoff
 from junebug_turn.daemon.options import AmqpOptions
 from junebug_turn.net.endpoints import NameEndpoint
 from junebug_turn.net.tls import TlsFiles
@@ -28,9 +28,11 @@ CLOSE_TIMEOUT = 5  # seconds
 async def connect(
     reactor: Any, options: AmqpOptions, purpose: str, *, trust_root: Any = None
 ) -> AmqpProtocol:
-    """A connection to the broker, logged in; ``refusal`` tells of whatever it raises.
+    """Connect to the broker and log in; ``refusal`` puts into words whatever this raises.
 
-    :param purpose: what it is for, to be seen at the broker
+    :param purpose: shown at the broker, as a part of the connection's name
+    :param trust_root: the authorities that may sign the broker's certificate, as ``optionsForClientTLS`` takes them;
+        None: those of the platform
     """
     made: list[AmqpProtocol] = []
 
@@ -64,7 +66,7 @@ async def connect(
 
 
 def refusal(fault: BaseException) -> str:
-    """Why there is no connection, in words for an operator."""
+    """Put into words, for an operator, why there is no connection."""
     return f"no answer within {CONNECT_TIMEOUT} s" if isinstance(fault, TimeoutError) else describe(fault)
 
 
@@ -81,14 +83,18 @@ def _endpoint(reactor: Any, options: AmqpOptions, trust_root: Any) -> IStreamCli
 
 
 class User(Protocol):
-    """What lives on a connection."""
+    """A user of a connection: a publisher or a consumer."""
 
     async def serve(self, protocol: AmqpProtocol) -> None:
-        """Be there on ``protocol`` until it is closed; cancelled when it is lost."""
+        """Work on ``protocol`` until it is closed; cancelled when it is lost."""
 
 
-class Link:
-    """One connection to the broker, kept up, for its users.
+class ReconnectingConnection:
+    """One connection to the broker for its users, made again whenever it is lost.
+
+    Twisted's ``ClientService`` has no transition for a connection that is lost while ``prepareConnection`` logs in:
+    each refused login would leave an unhandled error (test_a_refused_login).  It also drops the transport at a stop,
+    where the broker is owed a connection.close (test_stopping).
 
     :ivar protocol: the connection while it is up
     """
@@ -116,7 +122,7 @@ class Link:
         self.protocol: AmqpProtocol | None = None
 
     def add(self, user: User) -> None:
-        """``user`` lives on this connection from now on, and on those that follow it."""
+        """Have ``user`` work on this connection, and on those that follow it."""
         self._users.append(user)
         if self.protocol is not None:
             self._serve(user, self.protocol)
@@ -135,16 +141,8 @@ class Link:
             await protocol.disconnect(CLOSE_TIMEOUT)
         self._abandon_serving()
 
-    async def try_once(self) -> None:
-        """Connect, log in and leave again.
-
-        :raises Exception: that can't be done; ``describe`` has words for it
-        """
-        protocol = await connect(self._reactor, self._options, self._purpose, trust_root=self._trust_root)
-        await protocol.disconnect(CLOSE_TIMEOUT)
-
     async def _run(self) -> None:
-        pauses = Pauses(self._rng)
+        delays = Backoff(self._rng)
         while True:
             lasted = 0.0
             try:
@@ -175,7 +173,7 @@ class Link:
                     why=protocol.ended,
                 )
                 lasted = self._reactor.seconds() - since
-            delay = pauses.after(lasted)
+            delay = delays.after(lasted)
             self.log.info(
                 "Connecting again to the AMQP broker at {address}, for {purpose}, in {delay:.1f} s",
                 address=self._address,
@@ -186,7 +184,7 @@ class Link:
 
     def _ended(self, failure: Failure) -> None:
         if not isinstance(failure.value, CancelledError):
-            self.log.failure("The connection to the AMQP broker is no longer kept up", failure)
+            self.log.failure("The connection to the AMQP broker is not made again", failure)
 
     def _report(self, fault: Exception) -> None:
         why = refusal(fault)

@@ -1,4 +1,4 @@
-"""The exchange and queues that we want to be there, and how they come to be."""
+"""Declaring the exchange and the queues that the daemon needs, and counting the messages in them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from attrs import Factory, frozen
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from txamqp.client import ChannelClosed
 
@@ -32,7 +33,7 @@ class Queue:
 
 
 async def declare(protocol: AmqpProtocol, queues: Iterable[Queue]) -> None:
-    """See that the exchange, the queues and their bindings are there.
+    """Declare the exchange, the queues and their bindings.
 
     One that exists with other properties is used as it is, and one that can't be declared stops no other:
     either is logged.
@@ -47,7 +48,7 @@ async def declare(protocol: AmqpProtocol, queues: Iterable[Queue]) -> None:
 
 
 async def count(protocol: AmqpProtocol, queues: Iterable[Queue]) -> dict[str, tuple[int, int]]:
-    """For each queue that is there: the messages that wait in it, and its consumers.
+    """Count, for each queue that is there, the messages that wait in it, and its consumers.
 
     :raises Closed: the connection was closed
     """
@@ -70,35 +71,32 @@ class _Declaring:
 
     async def exchange(self) -> None:
         channel = await self._open()
-        try:
-            await self._protocol.call(
-                channel.exchange_declare(exchange=EXCHANGE, type="direct", durable=True)
-            )
-        except ChannelClosed as refusal:
-            _report(refusal, "exchange", EXCHANGE)
+        call = channel.exchange_declare(exchange=EXCHANGE, type="direct", durable=True)
+        await self._declared(call, f"exchange {EXCHANGE}")
 
     async def queue(self, queue: Queue) -> None:
         channel = await self._open()
+        call = channel.queue_declare(queue=queue.name, durable=True, arguments=queue.arguments)
+        await self._declared(call, f"queue {queue.name}")
+        if queue.bound:
+            channel = await self._open()
+            call = channel.queue_bind(queue=queue.name, exchange=EXCHANGE, routing_key=queue.name)
+            await self._declared(call, f"binding of the queue {queue.name} to the exchange {EXCHANGE}")
+
+    async def _declared(self, call: Deferred[Any], what: str) -> None:
+        """Wait for a declaration; a refusal is logged."""
         try:
-            await self._protocol.call(
-                channel.queue_declare(queue=queue.name, durable=True, arguments=queue.arguments)
-            )
+            await self._protocol.call(call)
         except ChannelClosed as refusal:
-            _report(refusal, "queue", queue.name)
-        if not queue.bound:
-            return
-        channel = await self._open()
-        try:
-            await self._protocol.call(
-                channel.queue_bind(queue=queue.name, exchange=EXCHANGE, routing_key=queue.name)
-            )
-        except ChannelClosed as refusal:
-            _log.error(
-                "The queue {queue} can't be bound to the exchange {exchange}: {why}",
-                queue=queue.name,
-                exchange=EXCHANGE,
-                why=describe(refusal),
-            )
+            if reply_code(refusal) == PRECONDITION_FAILED:
+                _log.warn(
+                    "The {what} exists with other properties and is used as it is, until it is deleted and made "
+                    "anew: {why}",
+                    what=what,
+                    why=describe(refusal),
+                )
+            else:
+                _log.error("The {what} can't be declared: {why}", what=what, why=describe(refusal))
 
     async def count(self, queue: Queue) -> tuple[int, int] | None:
         channel = await self._open()
@@ -116,16 +114,3 @@ class _Declaring:
         if self._channel is None or self._channel.closed:
             self._channel = await self._protocol.open_channel()
         return self._channel
-
-
-def _report(refusal: ChannelClosed, kind: str, name: str) -> None:
-    if reply_code(refusal) == PRECONDITION_FAILED:
-        _log.warn(
-            "The {kind} {name} exists with other properties and is used as it is, until it is "
-            "deleted and made anew: {why}",
-            kind=kind,
-            name=name,
-            why=describe(refusal),
-        )
-    else:
-        _log.error("The {kind} {name} can't be declared: {why}", kind=kind, name=name, why=describe(refusal))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 from attrs import frozen
@@ -19,8 +18,9 @@ from twisted.web.client import URI
 from zope.interface import implementer
 
 from junebug_turn.amqp.channel import describe
-from junebug_turn.amqp.reconnecting import Link
+from junebug_turn.amqp.reconnecting import CLOSE_TIMEOUT, connect
 from junebug_turn.config.sources import Settings
+from junebug_turn.daemon.options import AmqpOptions
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.errors import DeliveryRefused
 from junebug_turn.net.endpoints import NameEndpoint
@@ -52,9 +52,8 @@ async def reach(reactor: Any, settings: Settings, timeout: float) -> list[Reache
     tls = TlsFiles(daemon.ca_file, daemon.client_cert_file, daemon.client_key_file).load()
     scheme = "amqps" if daemon.amqp.tls else "amqp"
     broker = f"{scheme}://{daemon.amqp.hostname}:{daemon.amqp.port}"
-    link = Link(reactor, daemon.amqp, "checking", rng=random.random)
     tries: list[tuple[str, str | None, str, Deferred[None]]] = [
-        ("broker", None, broker, Deferred.fromCoroutine(link.try_once()))
+        ("broker", None, broker, Deferred.fromCoroutine(_log_in(reactor, daemon.amqp)))
     ]
     for options in settings.applications:
         for name, url in options.urls.items():
@@ -113,6 +112,11 @@ class _Greeting(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         made, self._made = self._made, Deferred()
         made.addErrback(lambda _: None) if made.called else made.errback(reason)
+
+
+async def _log_in(reactor: Any, options: AmqpOptions) -> None:
+    protocol = await connect(reactor, options, "checking")
+    await protocol.disconnect(CLOSE_TIMEOUT)
 
 
 async def _connect(reactor: Any, destination: Destination, tls: ClientTls) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from junebug_turn.amqp.queue_browser import Session
+from junebug_turn.amqp.queue_browser import QueueBrowser
 from junebug_turn.cli import check_config
 from junebug_turn.cli.terminal import COLUMNS, Terminal, age, ask, plain, row
 from junebug_turn.config.sources import Settings, load
@@ -92,7 +92,7 @@ class Command:
         return status
 
     async def _with_messages(self, use: Callable[[ParkedMessages], Any]) -> int:
-        session = await Session.open(self._reactor, self._amqp)
+        session = await QueueBrowser.open(self._reactor, self._amqp)
         try:
             number: int = await use(ParkedMessages(self._reactor, session, self._progress))
             return number

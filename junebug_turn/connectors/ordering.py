@@ -1,72 +1,69 @@
-"""Lanes: work of the same key is done one after the other, work of different keys side by side."""
+"""Ordering: jobs with the same key run one after another, jobs with different keys side by side."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
-from typing import TypeAlias
 
 from attrs import Factory, define
 from twisted.internet.defer import Deferred
 
-Rest: TypeAlias = Callable[[Deferred[None]], Awaitable[None]]
-
 
 @define(eq=False)
-class _Lane:
+class _Jobs:
     waiting: deque[Deferred[None]] = Factory(deque)
-    turn: Deferred[None] | None = None  # of the work that it is for
+    turn: Deferred[None] | None = None  # of the job that was let in last
     free: bool = False
     moving: bool = False
 
 
-class Lanes:
-    """The lanes that have work; each costs the same, however many there are, and is gone with its last work.
+class Ordering:
+    """Runs jobs with the same key one after another.  Memory is proportional to the keys with pending jobs.
 
-    :param rest: how a turn is waited for; what it raises is raised instead of doing the work
+    :param rest: waits for a job's turn; what it raises is raised instead of running the job
     """
 
-    def __init__(self, rest: Rest) -> None:
+    def __init__(self, rest: Callable[[Deferred[None]], Awaitable[None]]) -> None:
         self._rest = rest
-        self._lanes: dict[Hashable, _Lane] = {}
+        self._by_key: dict[Hashable, _Jobs] = {}
 
     def __len__(self) -> int:
-        return len(self._lanes)
+        return len(self._by_key)
 
-    async def run(self, key: Hashable | None, work: Callable[[], Awaitable[None]]) -> None:
-        """Do ``work`` when all that came before it with this key is over; at once where the key is None."""
+    async def run(self, key: Hashable | None, job: Callable[[], Awaitable[None]]) -> None:
+        """Run ``job`` when all that came before it with this key are over; at once where the key is None."""
         if key is None:
-            await work()
+            await job()
             return
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = _Lane()
+        jobs = self._by_key.get(key)
+        if jobs is None:
+            jobs = self._by_key[key] = _Jobs()
         else:
             turn: Deferred[None] = Deferred()
-            lane.waiting.append(turn)
+            jobs.waiting.append(turn)
             try:
                 await self._rest(turn)
             except BaseException:
-                if lane.turn is turn:
-                    self._leave(key, lane)
+                if jobs.turn is turn:
+                    self._leave(key, jobs)
                 raise
         try:
-            await work()
+            await job()
         finally:
-            self._leave(key, lane)
+            self._leave(key, jobs)
 
-    def _leave(self, key: Hashable, lane: _Lane) -> None:
-        """Let the next one in.  Work that is over at once comes back here: a loop, where calls would pile up."""
-        lane.free = True
-        if lane.moving:
+    def _leave(self, key: Hashable, jobs: _Jobs) -> None:
+        """Let the next job in.  One that is over at once comes back here: a loop, where calls would pile up."""
+        jobs.free = True
+        if jobs.moving:
             return
-        lane.moving = True
-        while lane.free and lane.waiting:
-            turn = lane.waiting.popleft()
+        jobs.moving = True
+        while jobs.free and jobs.waiting:
+            turn = jobs.waiting.popleft()
             # One that was cancelled has left the queue in its own way.
             if not turn.called:
-                lane.free, lane.turn = False, turn
+                jobs.free, jobs.turn = False, turn
                 turn.callback(None)
-        lane.moving = False
-        if lane.free:
-            del self._lanes[key]
+        jobs.moving = False
+        if jobs.free:
+            del self._by_key[key]

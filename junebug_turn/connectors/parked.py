@@ -1,4 +1,4 @@
-"""Parked messages, for people: which there are, what became of them, and what to do with them."""
+"""Parked messages, for operators: listing them, putting them back into their queues, dropping them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
 from junebug_turn.amqp.channel import Delivery
-from junebug_turn.amqp.queue_browser import Session
+from junebug_turn.amqp.queue_browser import QueueBrowser
 from junebug_turn.amqp.topology import Queue
 from junebug_turn.connectors.retry_queues import History, original_headers, parked_queue
 from junebug_turn.errors import UnreadableMessage, Unroutable
@@ -23,7 +23,7 @@ KINDS = ("inbound", "event")
 
 @frozen
 class Place:
-    """A queue that messages come from."""
+    """A queue of a connector, and where its messages are parked."""
 
     connector: str
     kind: str
@@ -40,14 +40,14 @@ class Place:
 
 @frozen
 class Selection:
-    """Which messages are meant: those of ``places``, of this reason and with these ids, where there are any."""
+    """A choice of parked messages: those of ``places``, of this reason and with these ids, where these are given."""
 
     places: tuple[Place, ...]
     reason: str | None = None
     ids: frozenset[str] = frozenset()
 
     def takes(self, parked: Parked) -> bool:
-        """Whether ``parked`` is one of them."""
+        """Tell whether ``parked`` is one of them."""
         return self.reason in (None, parked.history.reason) and (not self.ids or parked.id in self.ids)
 
 
@@ -64,7 +64,7 @@ class Parked:
 
     @classmethod
     def read(cls, place: Place, delivery: Delivery, now: float) -> Self:
-        """The message, whatever its body and headers hold."""
+        """Read a parked message, whatever its body and headers hold."""
         history = History.read(delivery.headers, now)
         content: Message | Event | None = None
         try:
@@ -79,11 +79,11 @@ class Parked:
         return cls(found, place, delivery, history, content, now - history.last_failure)
 
     def summary(self) -> dict[str, Any]:
-        """What a list tells of it: no text, and of an address the last four digits."""
+        """Summarize it for a list: without its text, and with the last four characters of an address."""
         content, history = self.content, self.history
         names: dict[str, Any] = {"from": None, "to": None, "user_message_id": None}
         if isinstance(content, Message):
-            names |= {"from": _masked(content.from_addr), "to": _masked(content.to_addr)}
+            names |= {"from": masked(content.from_addr), "to": masked(content.to_addr)}
         elif content is not None:
             names["user_message_id"] = content.user_message_id
         headers = history.headers()
@@ -102,7 +102,8 @@ class Parked:
         }
 
 
-def _masked(address: str | None) -> str | None:
+def masked(address: str | None) -> str | None:
+    """Mask an address, but for its last four characters."""
     return address and mask(address, stars=4)
 
 
@@ -111,14 +112,14 @@ class ParkedMessages:
 
     A walk takes each message once, also where a daemon parks others meanwhile, and holds a few at a time.
 
-    :param progress: told how many of how many messages of a queue were looked at
+    :param progress: called with a queue, how many of its messages were looked at, and how many there are
     """
 
     def __init__(
-        self, reactor: Any, session: Session, progress: Callable[[Place, int, int], None] | None = None
+        self, reactor: Any, browser: QueueBrowser, progress: Callable[[Place, int, int], None] | None = None
     ) -> None:
         self._reactor = reactor
-        self._session = session
+        self._browser = browser
         self._progress = progress or (lambda place, seen, count: None)
 
     async def each(self, selection: Selection, limit: int, see: Callable[[Parked], None]) -> int:
@@ -159,12 +160,12 @@ class ParkedMessages:
         queue, delivery = parked.place.queue.name, parked.delivery
         try:
             headers = original_headers(delivery.headers, with_deaths=False)
-            await self._session.publish(queue, delivery.body, headers)
+            await self._browser.publish(queue, delivery.body, headers)
         except Unroutable:
             raise Unroutable(f"there is no queue {queue} to put messages back into") from None
         except ValueError:
             # Read leniently, but in no form that can be written: a message without them is better than none.
-            await self._session.publish(queue, delivery.body, {})
+            await self._browser.publish(queue, delivery.body, {})
 
     async def purge(self, selection: Selection, limit: int) -> int:
         """Drop messages; returns how many."""
@@ -182,7 +183,7 @@ class ParkedMessages:
         """Have ``work`` done for batches of the selected messages; the number of those it returns."""
         done = 0
         for place in selection.places:
-            walk = await self._session.walk(place.parked) if done < limit else None
+            walk = await self._browser.walk(place.parked) if done < limit else None
             if walk is None:
                 continue
             seen = 0

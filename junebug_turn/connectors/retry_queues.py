@@ -1,4 +1,4 @@
-"""Retrying in the broker: where a message waits, for how long, and what it carries meanwhile."""
+"""Retry queues: where a message waits in the broker, for how long, and its history in headers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MOST = 2**31 - 1
 
 @frozen(kw_only=True)
 class RetryWindows:
-    """How long a message of a connector is tried and kept, in seconds.
+    """The times for which messages of a connector are tried and kept, in seconds.
 
     :ivar retry: since the first failure, with delays in the broker; 0: none of these
     :ivar session: the same for inbound messages of USSD, which are held instead
@@ -41,7 +41,7 @@ class RetryWindows:
     delays: tuple[float, ...] = Factory(lambda: DELAYS)
 
     def delay(self, history: History, now: float) -> float | None:
-        """The next delay: a longer one each time, or the longest that ends within the window; None: park."""
+        """Choose the next delay: a longer one each time, or the longest that ends within the window; None: park."""
         wanted = self.delays[min(history.delays, len(self.delays) - 1)]
         left = history.first_failure + self.retry - now
         return max((delay for delay in self.delays if delay <= min(wanted, left)), default=None)
@@ -54,7 +54,7 @@ class RetryWindows:
 
 @frozen
 class History:
-    """What became of a message so far; times are in Unix seconds."""
+    """The failed attempts at a message so far; times are in Unix seconds."""
 
     first_failure: float
     last_failure: float
@@ -65,7 +65,7 @@ class History:
 
     @classmethod
     def read(cls, headers: Mapping[Any, Any], now: float) -> History:
-        """The history that headers tell, as far as they can be true; whoever publishes can write them."""
+        """Read the history from headers, as far as they can be true: any publisher can write them."""
         first, last = _seconds(headers.get("first_failure")), _seconds(headers.get("last_failure"))
         reason = headers.get("reason")
         return cls(
@@ -78,7 +78,7 @@ class History:
         )
 
     def after(self, failure: DeliveryFailed) -> History:
-        """The history with this failure."""
+        """Add a failure."""
         return attrs.evolve(
             self,
             first_failure=min(self.first_failure, failure.first_failure),
@@ -89,11 +89,11 @@ class History:
         )
 
     def delayed(self) -> History:
-        """The history with one delay more."""
+        """Add a delay."""
         return attrs.evolve(self, delays=min(self.delays + 1, _MOST))
 
     def headers(self) -> dict[str, Any]:
-        """The headers that ``read`` reads."""
+        """Write the headers that ``read`` reads."""
         ours: dict[str, Any] = {"reason": self.reason, "attempts": self.attempts}
         if self.delays:
             ours["delays"] = self.delays
@@ -105,7 +105,7 @@ class History:
 
 
 def original_headers(headers: Mapping[Any, Any], *, with_deaths: bool) -> dict[Any, Any]:
-    """``headers`` without a history, and without those that would have RabbitMQ send a copy elsewhere.
+    """Drop from ``headers`` a history, and those that would have RabbitMQ send a copy elsewhere.
 
     :param with_deaths: whether to keep RabbitMQ's own history of dead letters, which grows with each delay
     """
@@ -118,12 +118,12 @@ def original_headers(headers: Mapping[Any, Any], *, with_deaths: bool) -> dict[A
 
 
 def parked_queue(queue: Queue) -> Queue:
-    """Where messages of ``queue`` are parked."""
+    """Name the queue where messages of ``queue`` are parked."""
     return Queue(f"{queue.name}.parked", bound=False)
 
 
 def delay_queues(queue: Queue, delays: Iterable[float]) -> dict[float, Queue]:
-    """Where messages of ``queue`` wait, by the delay: from each they go back to ``queue``, and only there."""
+    """Define the delay queues of ``queue``, by their delay: from each, messages go back to ``queue`` only."""
     return {
         delay: Queue(
             f"{queue.name}.retry.{_name(delay)}",
@@ -140,7 +140,7 @@ def delay_queues(queue: Queue, delays: Iterable[float]) -> dict[float, Queue]:
 
 
 def _name(delay: float) -> str:
-    """The delay as a name's part: a queue's arguments can't be changed, so another delay is another queue."""
+    """Write the delay for a queue's name: its arguments can't be changed, so another delay is another queue."""
     for size, unit in ((3600, "h"), (60, "m"), (1, "s")):
         if delay >= size and delay % size == 0:
             return f"{delay / size:.0f}{unit}"

@@ -17,7 +17,7 @@ from junebug_turn.applications.turn.api import TurnApi
 from junebug_turn.applications.turn.application import TurnApplication
 from junebug_turn.config.sources import Settings
 from junebug_turn.config.types import endpoint_description
-from junebug_turn.connectors.layered import LayeredConnector
+from junebug_turn.connectors.connector import Connector
 from junebug_turn.connectors.retry_queues import RetryWindows
 from junebug_turn.daemon.health import Vitals
 from junebug_turn.delivery.deliverer import Deliverer
@@ -139,8 +139,8 @@ class _Assembly:
             retry=options.retry_window, session=options.session_retry_window, parked_ttl=options.parked_ttl
         )
         chain = Chain(self._middlewares, options.connector_name)
-        connector = LayeredConnector(
-            self._broker, options.connector_name, chain, windows=windows, metrics=self._metrics
+        connector = Connector(
+            self._broker, options.connector_name, windows, chain=chain, metrics=self._metrics
         )
         policy = RetryPolicy(options.max_retries, options.retry_delay_base, options.retry_delay_exponent)
         cache = self._make_cache(options)
@@ -155,7 +155,6 @@ class _Assembly:
             api = JunebugApi(
                 application,
                 self._reactor,
-                self._vitals.publishing,
                 max_json_depth=depth,
                 metrics=self._metrics,
             )

@@ -44,11 +44,6 @@ class Vitals:
             "cache": {"ok": True, "state": "ok" if cached else "degraded", "connectors": caches},
         }
 
-    def publishing(self) -> bool:
-        """Whether what is published goes to the broker at once."""
-        amqp = self._broker.status()
-        return bool(amqp["publishing"] and not amqp["blocked"])
-
     def queues(self) -> Mapping[str, tuple[int, int]]:
         """Queue -> messages that wait in it, consumers that it has, as they were counted last."""
         return self._queues

@@ -1,4 +1,4 @@
-"""Middlewares: what stands between the queues and the applications, as the configuration lists it."""
+"""Middlewares: they see, and may change, messages and events between the queues and the applications."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ALIASES = {
 
 
 def make_middlewares(entries: Iterable[Mapping[str, Any]], connectors: Iterable[str]) -> list[BaseMiddleware]:
-    """The middlewares of the configuration, in its order.
+    """Make the middlewares of the configuration, in its order.
 
     :param connectors: the connectors that there are
     :raises ConfigError: a line for each fault in them: no such class, options that it can't use, or a connector
@@ -62,23 +62,23 @@ class Chain:
 
     @property
     def changes_outbound(self) -> bool:
-        """Whether an outbound message can come out otherwise than it went in."""
+        """Whether there is a middleware for outbound messages."""
         return bool(self._outbound)
 
     async def inbound(self, message: Message) -> Message:
-        """An inbound message as the application gets it."""
+        """Pass an inbound message through, on its way to the application."""
         for each in self._inbound:
             message = _checked(await each.handle_inbound(message, self._name), Message, each)
         return message
 
     async def outbound(self, message: Message) -> Message:
-        """An outbound message as the queue gets it."""
+        """Pass an outbound message through, on its way to the queue."""
         for each in self._outbound:
             message = _checked(await each.handle_outbound(message, self._name), Message, each)
         return message
 
     async def event(self, event: Event) -> Event:
-        """An event as the application gets it."""
+        """Pass an event through, on its way to the application."""
         for each in self._event:
             event = _checked(await each.handle_event(event, self._name), Event, each)
         return event

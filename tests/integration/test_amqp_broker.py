@@ -76,7 +76,7 @@ async def test_a_queue_with_other_arguments(
     side = await Side(rabbitmq, connector_name).start()
     send(pika_channel, f"{connector_name}.inbound", message("there").to_json())
     await until(lambda: side.inbound)
-    await side.connector.publish_outbound(message())
+    await side.connector.publish(message()).confirmed
     assert count(pika_channel, f"{connector_name}.outbound") == 1
     await side.broker.stopService()
 
@@ -85,7 +85,7 @@ async def test_a_queue_with_other_arguments(
 async def test_publishing(side: Side, pika_channel: BlockingChannel) -> None:
     """A published message is persistent JSON, without other properties, byte for byte."""
     sent = message("grüß dich")
-    await side.connector.publish_outbound(sent)
+    await side.connector.publish(sent).confirmed
     method, properties, body = pika_channel.basic_get(f"{side.name}.outbound", auto_ack=True)
     assert (method.exchange, method.routing_key) == ("vumi", f"{side.name}.outbound")
     assert body == sent.to_json()
@@ -97,7 +97,9 @@ async def test_publishing(side: Side, pika_channel: BlockingChannel) -> None:
 async def test_headers_and_expiration(side: Side, pika_channel: BlockingChannel) -> None:
     """Headers and expiration are there when given."""
     headers = {"ü": [1, None, {"a": 2**40}], "b": True}
-    await side.broker.publish(f"{side.name}.outbound", b"{}", exchange="", headers=headers, expiration=60000)
+    await side.broker.publish(
+        f"{side.name}.outbound", b"{}", exchange="", headers=headers, expiration=60000
+    ).confirmed
     _, properties, _ = pika_channel.basic_get(f"{side.name}.outbound", auto_ack=True)
     assert properties.headers == headers
     assert properties.expiration == "60000"
@@ -108,7 +110,7 @@ async def test_a_large_body_goes_out(side: Side, pika_channel: BlockingChannel) 
     """1 MiB of non-ASCII text is published unchanged, and ten of them at once are."""
     body = json.dumps({"content": LARGE}, ensure_ascii=False).encode()
     assert len(body) > 1024 * 1024 - 100
-    waiting = [side.broker.publish(f"{side.name}.outbound", body) for _ in range(10)]
+    waiting = [side.broker.publish(f"{side.name}.outbound", body).confirmed for _ in range(10)]
     for published in waiting:
         await published
     for _ in waiting:
@@ -127,9 +129,9 @@ async def test_a_large_body_comes_in(side: Side, pika_channel: BlockingChannel) 
 @pytest_twisted.ensureDeferred
 async def test_an_unroutable_message(side: Side, pika_channel: BlockingChannel) -> None:
     """A message that no queue takes is an error; those around it are not."""
-    first = side.connector.publish_outbound(message())
-    lost = side.broker.publish(f"{side.name}.nobody", b"{}")
-    last = side.connector.publish_outbound(message())
+    first = side.connector.publish(message()).confirmed
+    lost = side.broker.publish(f"{side.name}.nobody", b"{}").confirmed
+    last = side.connector.publish(message()).confirmed
     await first
     with pytest.raises(Unroutable):
         await lost
@@ -143,11 +145,11 @@ async def test_a_deleted_outbound_queue_is_declared_again(side: Side, pika_chann
     queue = f"{side.name}.outbound"
     pika_channel.queue_delete(queue)
     with pytest.raises(Unroutable):
-        await side.connector.publish_outbound(message())
+        await side.connector.publish(message()).confirmed
 
     async def routed() -> bool:
         try:
-            await side.connector.publish_outbound(message())
+            await side.connector.publish(message()).confirmed
         except Unroutable:
             return False
         return True
@@ -172,7 +174,7 @@ async def test_without_confirms_nothing_succeeds(
 
     monkeypatch.setattr(AmqpProtocol, "__init__", without_confirms)
     side = await Side(rabbitmq, connector_name).start()
-    published = side.connector.publish_outbound(message())
+    published = side.connector.publish(message()).confirmed
     await deferLater(reactor, 0.5)
     assert not published.called
     published.cancel()
@@ -351,8 +353,8 @@ async def test_a_consumers_channel_closed_under_us(side: Side, pika_channel: Blo
 async def test_a_publishing_channel_closed_under_us(side: Side, pika_channel: BlockingChannel) -> None:
     """A publish to an exchange that is not there fails; the next one finds a new channel in confirm mode."""
     with pytest.raises(AmqpConnectionError, match="NOT_FOUND"):
-        await side.broker.publish("q", b"{}", exchange=f"{side.name}-nowhere")
-    await side.connector.publish_outbound(message())
+        await side.broker.publish("q", b"{}", exchange=f"{side.name}-nowhere").confirmed
+    await side.connector.publish(message()).confirmed
     assert count(pika_channel, f"{side.name}.outbound") == 1
 
 
@@ -377,7 +379,7 @@ async def test_stopping_to_consume(side: Side, pika_channel: BlockingChannel) ->
     await until(lambda: count(pika_channel, f"{side.name}.inbound") == 3)
     assert len(started) == 3
     assert count(pika_channel, f"{side.name}.inbound.parked") == 0
-    await side.connector.publish_outbound(message("publishing goes on"))
+    await side.connector.publish(message("publishing goes on")).confirmed
 
 
 @pytest_twisted.ensureDeferred
@@ -388,7 +390,7 @@ async def test_cut_connections(side: Side, rabbitmq: RabbitNode, pika_channel: B
     for _ in range(2):
         closing = deferToThread(rabbitmq.close_connections)
         while not closing.called:
-            published = side.connector.publish_outbound(message(str(sent)))
+            published = side.connector.publish(message(str(sent))).confirmed
             published.addCallbacks(lambda _: fates.append(True), lambda failure: fates.append(failure.type))
             sent += 1
             await deferLater(reactor, 0.01)

@@ -21,7 +21,6 @@ from twisted.protocols.portforward import ProxyFactory
 
 from junebug_turn.amqp import reconnecting
 from junebug_turn.amqp.broker import Broker
-from junebug_turn.amqp.persistent_channel import backoff
 from junebug_turn.errors import AmqpConnectionError
 from tests.conftest import pika_connection
 from tests.support.connector_harness import Side, count, message, options, send, until
@@ -50,9 +49,9 @@ async def test_the_broker_stopped_and_started(
     await deferToThread(rabbitmq.stop_app)
     try:
         await until(lambda: not side.broker.connected)
-        waiting = [side.connector.publish_outbound(message(str(number))) for number in range(1000)]
+        waiting = [side.connector.publish(message(str(number))).confirmed for number in range(1000)]
         with pytest.raises(AmqpConnectionError):
-            await side.connector.publish_outbound(message("one too many"))
+            await side.connector.publish(message("one too many")).confirmed
         waiting[5].cancel()
         with pytest.raises(CancelledError):
             await waiting.pop(5)
@@ -97,12 +96,12 @@ async def test_a_handler_under_way_when_the_connection_is_cut(
             await first
 
     side.handle = handle
-    await side.broker.publish(f"{side.name}.inbound", message("m", from_addr=None).to_json())
+    await side.broker.publish(f"{side.name}.inbound", message("m", from_addr=None).to_json()).confirmed
     await until(lambda: seen)
     await deferToThread(rabbitmq.close_connections)
     await until(lambda: len(seen) == 2)
     first.callback(None)
-    await side.broker.publish(f"{side.name}.inbound", message("n", from_addr=None).to_json())
+    await side.broker.publish(f"{side.name}.inbound", message("n", from_addr=None).to_json()).confirmed
     await until(lambda: len(seen) == 3)
     assert side.live()
     await side.broker.stop_consuming(5)
@@ -118,7 +117,7 @@ async def test_a_broker_short_of_memory(rabbitmq: RabbitNode, connector_name: st
     side = await Side(rabbitmq, connector_name, prefetch=1).start()
     # What comes in first, so that there is something to consume during the alarm.
     for number in range(5):
-        await side.broker.publish(f"{side.name}.inbound", message(str(number)).to_json())
+        await side.broker.publish(f"{side.name}.inbound", message(str(number)).to_json()).confirmed
     await until(lambda: len(side.inbound) == 5)
     gate: list[Deferred[None]] = []
 
@@ -128,14 +127,14 @@ async def test_a_broker_short_of_memory(rabbitmq: RabbitNode, connector_name: st
 
     side.handle = wait
     for number in range(3):
-        await side.broker.publish(f"{side.name}.inbound", message(str(number)).to_json())
+        await side.broker.publish(f"{side.name}.inbound", message(str(number)).to_json()).confirmed
     await until(lambda: gate)
     await deferToThread(rabbitmq.ctl, "set_vm_memory_high_watermark", "absolute", "1MB")
     try:
         # The first message shows the broker that we publish, and it says that it is blocked.
-        first = side.connector.publish_outbound(message("first"))
+        first = side.connector.publish(message("first")).confirmed
         await until(lambda: side.broker.status()["blocked"])
-        second = side.connector.publish_outbound(message("second"))
+        second = side.connector.publish(message("second")).confirmed
         for number in range(3):
             await until(lambda number=number: len(gate) > number)
             gate[number].callback(None)
@@ -160,9 +159,9 @@ async def test_stopping_while_blocked(
     side = await Side(rabbitmq, connector_name).start()
     await deferToThread(rabbitmq.ctl, "set_vm_memory_high_watermark", "absolute", "1MB")
     try:
-        first = side.connector.publish_outbound(message("first"))
+        first = side.connector.publish(message("first")).confirmed
         await until(lambda: side.broker.status()["blocked"])
-        second = side.connector.publish_outbound(message("second"))
+        second = side.connector.publish(message("second")).confirmed
         await side.broker.stop_consuming(1)
         stopping = side.broker.stopService()
         await until(lambda: stopping.called, 3)
@@ -217,7 +216,7 @@ async def test_a_broker_that_does_not_answer(
 async def test_stopping_while_the_broker_is_away(rabbitmq: RabbitNode) -> None:
     """A service that never got its connection stops at once, and fails what waited."""
     broker = Broker(reactor, options(rabbitmq, port=1))
-    waiting = broker.publish("q", b"{}")
+    waiting = broker.publish("q", b"{}").confirmed
     broker.startService()
     await deferLater(reactor, 0.1)
     await broker.stop_consuming(5)
@@ -225,7 +224,7 @@ async def test_stopping_while_the_broker_is_away(rabbitmq: RabbitNode) -> None:
     with pytest.raises(AmqpConnectionError):
         await waiting
     with pytest.raises(AmqpConnectionError):
-        await broker.publish("q", b"{}")
+        await broker.publish("q", b"{}").confirmed
 
 
 def _certificate(host: str) -> ssl.PrivateCertificate:
@@ -276,20 +275,3 @@ async def test_tls(
         assert not broker.connected
     await broker.stopService()
     await port.stopListening()
-
-
-def test_back_off() -> None:
-    """Delays double from 0.1 s to 10 s, and the upper half of each is random."""
-    assert [round(backoff(failures, lambda: 1.0), 3) for failures in range(9)] == [
-        0.1,
-        0.2,
-        0.4,
-        0.8,
-        1.6,
-        3.2,
-        6.4,
-        10.0,
-        10.0,
-    ]
-    assert backoff(0, lambda: 0.0) == 0.05
-    assert backoff(10**6, lambda: 0.0) == 5.0

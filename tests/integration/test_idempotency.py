@@ -177,6 +177,25 @@ async def test_client_goes_away(junebug: Running) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_client_goes_away_before_the_confirm(junebug: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the client goes away after its message was handed to the broker, the repeat gets its answer."""
+    publisher, held = junebug.daemon._broker._publisher, []
+    (site,) = junebug.daemon._sites.values()
+    with monkeypatch.context() as patch:
+        patch.setattr(publisher, "confirmed", lambda *confirm: held.append(confirm))
+        first = post(junebug, "k")
+        await until(lambda: held, "the broker's confirm")
+        await goes_away(first)
+        await until(lambda: site._under_way == 0, "the end of the request")
+        repeat = post(junebug, "k")
+        await until(lambda: site._under_way == 1, "the repeat")
+    publisher.confirmed(*held[0])
+    answer = await repeat
+    assert answer.status == 201
+    assert junebug.count("outbound") == 1
+
+
+@pytest_twisted.ensureDeferred
 async def test_client_goes_away_while_the_broker_is(junebug: Running, rabbitmq: RabbitNode) -> None:
     """When the client goes away while its message waits for the broker, it is withdrawn; unless a repeat waits for
     it, too."""
@@ -184,7 +203,7 @@ async def test_client_goes_away_while_the_broker_is(junebug: Running, rabbitmq: 
     waiting = junebug.daemon._broker._publisher._waiting
     await deferToThread(rabbitmq.stop_app)
     try:
-        await until(lambda: not junebug.daemon._vitals.publishing(), "the outage")
+        await until(lambda: not junebug.live(), "the outage")
         alone, awaited = post(junebug, "alone"), post(junebug, "awaited")
         await until(lambda: len(waiting) == 2, "both messages")
         repeat = post(junebug, "awaited")

@@ -20,7 +20,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
-from junebug_turn.amqp.queue_browser import Session
+from junebug_turn.amqp.queue_browser import QueueBrowser
 from junebug_turn.cli import main
 from junebug_turn.cli.terminal import Terminal, age
 from junebug_turn.config.sources import load
@@ -322,16 +322,16 @@ def test_replay_interrupted(shelf: Shelf, number: signal.Signals) -> None:
 async def test_replay_cut(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection lost after copies are confirmed, before their originals are acked, is told, and loses none."""
     ids = shelf.park_messages(200)
-    publish, calls = Session.publish, []
+    publish, calls = QueueBrowser.publish, []
 
-    async def publish_and_cut(self: Session, *arguments: Any) -> None:
+    async def publish_and_cut(self: QueueBrowser, *arguments: Any) -> None:
         calls.append(arguments)
         number = len(calls)
         await publish(self, *arguments)
         if number == 75:
             await deferToThread(shelf.node.close_connections)
 
-    monkeypatch.setattr(Session, "publish", publish_and_cut)
+    monkeypatch.setattr(QueueBrowser, "publish", publish_and_cut)
     status, out, err = await shelf.run("replay")
     assert status == 1
     assert out.startswith("Replayed ")
@@ -449,7 +449,7 @@ async def test_progress(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_walk_ends(shelf: Shelf) -> None:
     """A walk takes as many as there were, though others are parked meanwhile."""
     shelf.park_messages(60)
-    session = await Session.open(reactor, load(shelf.flags, {}).daemon.amqp)
+    session = await QueueBrowser.open(reactor, load(shelf.flags, {}).daemon.amqp)
     walk = await session.walk(f"{shelf.connector}.inbound.parked")
     assert walk is not None
     seen = len(await walk.fetch())

@@ -18,7 +18,8 @@ from twisted.internet.threads import deferToThread
 
 from junebug_turn.amqp import consumer
 from junebug_turn.amqp.channel import Delivery
-from junebug_turn.connectors import connector
+from junebug_turn.amqp.publisher import Publication
+from junebug_turn.connectors import failures
 from junebug_turn.connectors.retry_queues import DELAYS, RetryWindows
 from junebug_turn.errors import AmqpConnectionError, DeliveryExhausted
 from junebug_turn.messages.vumi import Event, Message
@@ -264,16 +265,16 @@ async def test_a_cut_between_the_copy_and_the_ack(
     publish = side.broker.publish
     copies: list[str] = []
 
-    def publish_and_cut(queue: str, body: bytes, **options: Any) -> Deferred[None]:
+    def publish_and_cut(queue: str, body: bytes, **options: Any) -> Publication:
         published = publish(queue, body, **options)
         if not copies:
             copies.append(queue)
-            published.addCallback(lambda _: deferToThread(rabbitmq.close_connections))
+            published.confirmed.addCallback(lambda _: deferToThread(rabbitmq.close_connections))
         return published
 
     sent = message()
     monkeypatch.setattr(side.broker, "publish", publish_and_cut)
-    await publish(f"{side.name}.inbound", sent.to_json())
+    await publish(f"{side.name}.inbound", sent.to_json()).confirmed
     await until(lambda: len(side.inbound) == 2)
     assert copies == [f"{side.name}.inbound.retry.200ms"]
     assert side.inbound == [sent, sent]
@@ -288,15 +289,15 @@ async def test_a_copy_that_is_not_confirmed(side: Side, monkeypatch: pytest.Monk
     publish = side.broker.publish
     lost: list[str] = []
 
-    def publish_or_lose(queue: str, body: bytes, **options: Any) -> Deferred[None]:
+    def publish_or_lose(queue: str, body: bytes, **options: Any) -> Publication:
         if not lost:
             lost.append(queue)
-            return fail(AmqpConnectionError("the message was not confirmed"))
+            return Publication(fail(AmqpConnectionError("the message was not confirmed")))
         return publish(queue, body, **options)
 
     sent = message()
     monkeypatch.setattr(side.broker, "publish", publish_or_lose)
-    await publish(f"{side.name}.inbound", sent.to_json())
+    await publish(f"{side.name}.inbound", sent.to_json()).confirmed
     await until(lambda: side.inbound)
     assert side.inbound == [sent]
     assert len(failing.calls) == 3
@@ -322,7 +323,7 @@ async def test_ussd_is_tried_in_place(
     side: Side, pika_channel: BlockingChannel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An inbound message of USSD is tried again in place; those behind it wait, and no delay queue sees it."""
-    monkeypatch.setattr(connector, "SESSION_PAUSE", 0.05)
+    monkeypatch.setattr(failures, "SESSION_PAUSE", 0.05)
     failing = Failing(side, 3)
     for content in ("first", "second"):
         send(pika_channel, f"{side.name}.inbound", message(content, transport_type="ussd").to_json())
@@ -339,7 +340,7 @@ async def test_a_dead_session(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """After session_retry_window an inbound message of USSD is parked as session_expired."""
-    monkeypatch.setattr(connector, "SESSION_PAUSE", 0.1)
+    monkeypatch.setattr(failures, "SESSION_PAUSE", 0.1)
     side = await Side(rabbitmq, connector_name, RetryWindows(session=0.5)).start()
     failing = Failing(side, 1000)
     send(pika_channel, f"{side.name}.inbound", message(transport_type="ussd").to_json())
@@ -453,7 +454,7 @@ async def test_order_when_the_connection_is_cut(rabbitmq: RabbitNode, connector_
 
     side.handle = handle
     for content in "123":
-        await side.broker.publish(f"{side.name}.inbound", message(content).to_json())
+        await side.broker.publish(f"{side.name}.inbound", message(content).to_json()).confirmed
     await until(lambda: seen)
     await deferToThread(rabbitmq.close_connections)
     await until(side.live)
@@ -473,7 +474,7 @@ async def test_messages_that_waited_too_long(
     side: Side, pika_channel: BlockingChannel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What waited long behind others goes back to the broker before it would be held too long, and keeps its order."""
-    monkeypatch.setattr(connector, "HOLD_LIMIT", 0.3)
+    monkeypatch.setattr(failures, "HOLD_LIMIT", 0.3)
     requeue, returned = Delivery.requeue, []
 
     def note(delivery: Delivery) -> None:

@@ -59,7 +59,7 @@ FLOORS = (
     ),
     ("delivery.circuits", "delivery.attempt", "telemetry.metrics", "telemetry.gauges"),
     ("amqp", "delivery.deliverer"),
-    ("connectors.connector", "connectors.layered", "connectors.ordering", "connectors.retry_queues"),
+    ("connectors.connector", "connectors.failures", "connectors.ordering", "connectors.retry_queues"),
     ("applications.forwarding",),
     ("applications.junebug", "applications.turn"),
     (

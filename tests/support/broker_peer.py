@@ -11,17 +11,40 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from junebug_turn.amqp.channel import Delivery, Listener
 from junebug_turn.amqp.connection import AmqpProtocol
 
 HEADER = b"AMQP\x00\x00\x09\x01"
 
 
-class Peer:
-    """A connection of ours and what a broker would do at its other end."""
+ANSWERS = {
+    "Channel.Open": spec.Channel.OpenOk(),
+    "Channel.Close": spec.Channel.CloseOk(),
+    "Exchange.Declare": spec.Exchange.DeclareOk(),
+    "Queue.Declare": spec.Queue.DeclareOk("q", 3, 1),
+    "Queue.Bind": spec.Queue.BindOk(),
+    "Basic.Qos": spec.Basic.QosOk(),
+    "Basic.Consume": spec.Basic.ConsumeOk("t"),
+    "Basic.Cancel": spec.Basic.CancelOk("t"),
+    "Confirm.Select": spec.Confirm.SelectOk(),
+    "Connection.Close": spec.Connection.CloseOk(),
+}
 
-    def __init__(self, **options: Any) -> None:
-        self.clock = Clock()
+
+class Peer:
+    """A connection of ours and what a broker would do at its other end.
+
+    :param protocol: our side, when it was made already
+    """
+
+    def __init__(self, protocol: AmqpProtocol | None = None, **options: Any) -> None:
         self.transport = StringTransport()
+        if protocol is not None:
+            self.clock = protocol.clock
+            self.protocol = protocol
+            protocol.makeConnection(self.transport)
+            return
+        self.clock = Clock()
         self.protocol = AmqpProtocol(
             self.clock, **({"username": "guest", "password": "pw", "vhost": "/", "name": "test"} | options)
         )
@@ -46,6 +69,21 @@ class Peer:
     def methods(self) -> list[Any]:
         """The methods among them."""
         return [value.method for value in self.sent() if isinstance(value, frame.Method)]
+
+    def answer(self, **refusals: Method) -> list[Any]:
+        """Answer the calls that came, and those that follow, and return their methods.
+
+        :param refusals: answers in place of the usual ones, by names such as ``Queue_Declare``
+        """
+        answered = []
+        while calls := [value for value in self.sent() if isinstance(value, frame.Method)]:
+            for call in calls:
+                name = call.method.NAME
+                answered.append(call.method)
+                answer = refusals.get(name.replace(".", "_"), ANSWERS.get(name))
+                if answer is not None:
+                    self.send(answer, call.channel_number)
+        return answered
 
     def send(self, method: Method, channel: int = 0) -> None:
         """Have the broker call ``method``."""
@@ -79,3 +117,51 @@ class Peer:
         channels: list[Any] = []
         opening.addCallback(channels.append)
         return channels[0]
+
+
+def connected(**limits: int) -> Peer:
+    """A peer after the handshake."""
+    peer = Peer()
+    peer.connect(**limits)
+    peer.sent()
+    return peer
+
+
+class Ear(Listener):
+    """Keeps what its channel calls it with."""
+
+    def __init__(self) -> None:
+        self.deliveries: list[Delivery] = []
+        self.confirms: list[tuple[int, bool, bool]] = []
+        self.returns: list[tuple[str | bytes, str | bytes, bytes, str]] = []
+        self.flows: list[bool] = []
+        self.cancels = 0
+        self.ends: list[str] = []
+
+    def delivered(self, delivery: Delivery) -> None:
+        self.deliveries.append(delivery)
+
+    def confirmed(self, tag: int, multiple: bool, taken: bool) -> None:
+        self.confirms.append((tag, multiple, taken))
+
+    def returned(self, exchange: str | bytes, routing_key: str | bytes, body: bytes, why: str) -> None:
+        self.returns.append((exchange, routing_key, body, why))
+
+    def flow(self, active: bool) -> None:
+        self.flows.append(active)
+
+    def cancelled(self) -> None:
+        self.cancels += 1
+
+    def closed(self, why: str) -> None:
+        self.ends.append(why)
+
+
+def split(stream: bytes) -> list[bytes]:
+    """The frames in a stream, as bytes."""
+    found = []
+    while stream:
+        used, _ = frame.decode_frame(stream)
+        found.append(stream[:used])
+        stream = stream[used:]
+    return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -72,3 +74,32 @@ def _events(draw: st.DrawFn) -> Event:
 
 
 events = _events()
+
+# Seconds only, as AMQP has them.
+_amqp_times = st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1), timezones=st.just(UTC)).map(
+    lambda value: value.replace(microsecond=0)
+)
+_decimals = st.builds(
+    lambda digits, places: Decimal(digits).scaleb(-places),
+    st.integers(-(2**31), 2**31 - 1),
+    st.integers(0, 20),
+)
+amqp_values = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.text(max_size=200)
+    | st.binary(max_size=100)
+    | _amqp_times
+    | _decimals
+)
+
+
+def tables(leaves: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """AMQP tables of these values, nested or not."""
+    values = st.recursive(
+        leaves,
+        lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=60), inner, max_size=5),
+        max_leaves=20,
+    )
+    return st.dictionaries(st.text(max_size=60), values, max_size=8)

@@ -28,7 +28,7 @@ from txamqp.client import TwistedDelegate
 from txamqp.content import Content
 from txamqp.protocol import AMQClient
 
-from junebug_turn.amqp import spec
+from junebug_turn.amqp import frames
 from tools.bench.messages import inbound_body
 
 reactor: Any = _reactor
@@ -99,7 +99,7 @@ class Confirms(TwistedDelegate):  # type: ignore[misc]
 
 async def amqp(port: int) -> tuple[AMQClient, Any]:
     """Log in; the client, and a channel of it."""
-    client = AMQClient(Confirms(), "/", spec.load(), heartbeat=0)
+    client = AMQClient(Confirms(), "/", frames.specification(), heartbeat=0)
     await connectProtocol(HostnameEndpoint(reactor, "127.0.0.1", port), client)
     await client.authenticate("guest", "guest", mechanism="PLAIN")
     channel = await client.channel(1)

@@ -14,6 +14,7 @@ from twisted.web.server import Request
 
 from junebug_turn.applications.junebug.application import JunebugApplication
 from junebug_turn.applications.junebug.messages import OutboundRequest, message_to_json
+from junebug_turn.connectors.connector import Publishing
 from junebug_turn.http.authentication import Authenticated, Authenticator
 from junebug_turn.http.deduplication import (
     IDEMPOTENCY_KEY,
@@ -30,10 +31,7 @@ from junebug_turn.telemetry.metrics import Metrics
 
 
 class JunebugApi:
-    """``POST /messages`` and ``GET /messages/<message_id>`` below the application's base path.
-
-    :param publishing: whether the broker takes messages now
-    """
+    """``POST /messages`` and ``GET /messages/<message_id>`` below the application's base path."""
 
     answer = staticmethod(envelope)
     router = Router()
@@ -42,7 +40,6 @@ class JunebugApi:
         self,
         application: JunebugApplication,
         clock: IReactorTime,
-        publishing: Callable[[], bool],
         *,
         max_json_depth: int = MAX_DEPTH,
         metrics: Metrics | None = None,
@@ -53,7 +50,6 @@ class JunebugApi:
         self._clock = clock
         self._authenticator = Authenticator(application.options.api_auth)
         self._rate = RateLimit(clock, application.options.rate_limit)
-        self._publishing = publishing
         self._deduplication = Deduplication(clock, IDEMPOTENCY_WINDOW, on_repeat=self._repeated)
 
     def resource(self) -> IResource:
@@ -76,21 +72,28 @@ class JunebugApi:
         if key is None:
             sent = self._send(body)
         else:
+            published: list[Publishing] = []
             sent = self._deduplication.run(
-                key, lambda: self._send(body), content=sha256(body).digest(), withdraw=self._withdrawal()
+                key,
+                lambda: self._send(body, published.append),
+                content=sha256(body).digest(),
+                # What is not published yet goes on, so that a repeat gets its answer.
+                withdraw=lambda: any(each.withdraw() for each in published),
             )
         return sent.addCallback(lambda answer: write_body(request, 201, answer))
 
     def _repeated(self) -> None:
         self._metrics.repeated(self._application.options.connector_name)
 
-    def _send(self, body: bytes) -> Deferred[bytes]:
+    def _send(
+        self, body: bytes, on_publish: Callable[[Publishing], None] = lambda _: None
+    ) -> Deferred[bytes]:
         """Send the message of a request, within ``request_timeout``; the result is the answer's body."""
         options = self._application.options
 
         async def send() -> bytes:
             outbound = OutboundRequest.from_json(read_json(body, self._max_json_depth))
-            message = await self._application.send(outbound)
+            message = await self._application.send(outbound, on_publish)
             answer = {
                 "status": 201,
                 "code": "Created",
@@ -100,14 +103,6 @@ class JunebugApi:
             return line_of_json(answer)
 
         return within(options.request_timeout, self._clock, send())
-
-    def _withdrawal(self) -> Callable[[], bool]:
-        """Tells, for a message that is about to be sent, whether it has surely not been handed to the broker.
-
-        One that was handed over must not be cancelled: its result would be lost, and a repeat sent again.
-        """
-        handed_over = self._publishing()
-        return lambda: not (handed_over or self._publishing())
 
     @router.route("/messages/<message_id>", methods=["GET"])
     async def message_status(self, request: IRequest, message_id: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.logger import Logger
@@ -14,7 +15,7 @@ from junebug_turn.applications.junebug.messages import (
     message_to_json,
     status_to_json,
 )
-from junebug_turn.connectors.connector import Connector
+from junebug_turn.connectors.connector import Connector, Publishing
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.retry import RetryPolicy
@@ -50,11 +51,14 @@ class JunebugApplication:
             else None
         )
 
-    async def send(self, request: OutboundRequest) -> Message:
+    async def send(
+        self, request: OutboundRequest, on_publish: Callable[[Publishing], None] = lambda _: None
+    ) -> Message:
         """Publish an outbound message; returns it once the broker has confirmed it.
 
         Where events go is stored first, since an event can come at once.
 
+        :param on_publish: called with the message's handle when it goes to the connector
         :raises ApiUsageError: the request has no address to send from
         :raises InvalidBody: its event_url leads where none may lead
         :raises MessageTooLong: its content is over ``character_limit``
@@ -70,7 +74,9 @@ class JunebugApplication:
 
         with about(connector=self.options.connector_name, message_id=message.message_id):
             await self._cache.store_outbound(message, request.event_url, request.event_auth_token, details)
-            await self._connector.publish_outbound(message)
+            publishing = self._connector.publish(message)
+            on_publish(publishing)
+            await publishing.confirmed
         return message
 
     def _check_event_url(self, url: str | None) -> None:

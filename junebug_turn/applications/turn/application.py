@@ -83,7 +83,7 @@ class TurnApplication:
                 # A text takes the place of an earlier menu: a number that comes back answers the text.
                 menu = Menu(request.choices) if request.choices else None
                 await self._cache.store_menu(message.to_addr, menu)
-            await self._connector.publish_outbound(message)
+            await self._connector.publish(message).confirmed
         return message
 
     async def _build(self, request: OutboundRequest) -> Message:

@@ -9,44 +9,13 @@ from struct import pack
 from typing import Any
 
 import pika.data
-import pika.spec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from junebug_turn.amqp import frames
-from junebug_turn.amqp import spec as our_spec
 from junebug_turn.amqp.codec import AmqpCodec, decode_table, encode_table
-
-names = st.text(max_size=60)
-texts = st.text(max_size=200)
-# Seconds only, as AMQP has them.
-times = st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1), timezones=st.just(UTC)).map(
-    lambda value: value.replace(microsecond=0)
-)
-decimals = st.builds(
-    lambda digits, places: Decimal(digits).scaleb(-places),
-    st.integers(-(2**31), 2**31 - 1),
-    st.integers(0, 20),
-)
-plain = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**63 - 1)
-    | texts
-    | st.binary(max_size=100)
-    | times
-    | decimals
-)
-
-
-def tables(leaves: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    values = st.recursive(
-        leaves,
-        lambda inner: st.lists(inner, max_size=5) | st.dictionaries(names, inner, max_size=5),
-        max_leaves=20,
-    )
-    return st.dictionaries(names, values, max_size=8)
+from tests.support.strategies import amqp_values as plain
+from tests.support.strategies import tables
 
 
 @given(tables(plain))
@@ -140,66 +109,3 @@ def test_strings_are_measured_in_bytes(kind: str, value: str) -> None:
     stream.seek(0)
     assert codec.decode(kind) == value
     assert codec.decode_octet() == 7
-
-
-def test_a_short_string_over_255_bytes_is_refused() -> None:
-    """128 times "ü" are 256 bytes: too many, though not too many characters."""
-    with pytest.raises(ValueError, match="255"):
-        frames.publish_arguments("", "ü" * 128)
-
-
-@given(tables(plain), st.integers(0, 2**40) | st.none())
-def test_pika_reads_our_properties(headers: dict[str, Any], expiration: int | None) -> None:
-    """A message of ours has mode 2 and its type, and headers and expiration only when given."""
-    properties = pika.spec.BasicProperties()
-    properties.decode(frames.publish_properties(headers, expiration))
-    assert properties.content_type == "application/json"
-    assert properties.delivery_mode == 2
-    assert properties.headers == (headers or None)
-    assert properties.expiration == (None if expiration is None else str(expiration))
-
-
-@given(tables(plain), texts.filter(lambda value: len(value.encode()) < 256), st.integers(0, 255))
-def test_we_read_pikas_properties(headers: dict[str, Any], message_id: str, priority: int) -> None:
-    """A header frame that pika writes has all its properties for us."""
-    theirs = pika.spec.BasicProperties(headers=headers, message_id=message_id, priority=priority, timestamp=5)
-    payload = pika.frame.Header(1, 10, theirs).marshal()[7:-1]
-    assert frames.body_size(payload) == 10
-    assert frames.decode_properties(payload) == {
-        "headers": headers,
-        "message-id": message_id,
-        "priority": priority,
-        "timestamp": 5,
-    }
-
-
-def test_the_table_of_methods_is_pikas() -> None:
-    """Every method of AMQP 0-9-1 and RabbitMQ that pika knows is in our table, with the same fields."""
-    classes = our_spec.load().classes
-    for number, theirs in pika.spec.methods.items():
-        # 0-9-1 has no more class access (30); pika reads update-secret into another method's fields.
-        if number >> 16 == 30 or number == pika.spec.Connection.UpdateSecret.INDEX:
-            continue
-        method = classes.byid[number >> 16].methods.byid[number & 0xFFFF]
-        assert theirs.NAME.lower() == f"{method.klass.name}.{method.name.replace('-', '')}"
-        stream = BytesIO()
-        codec = AmqpCodec(stream)
-        values = [_SAMPLES[field.type] for field in method.fields]
-        for field, value in zip(method.fields, values, strict=True):
-            codec.encode(field.type, value)
-        codec.flush()
-        read = theirs.__new__(theirs)
-        read.decode(stream.getvalue())
-        assert frames.decode_method(number.to_bytes(4) + b"".join(read.encode())) == (method, tuple(values))
-
-
-_SAMPLES = {
-    "bit": True,
-    "octet": 9,
-    "short": 999,
-    "long": 99999,
-    "longlong": 2**40,
-    "shortstr": "ü",
-    "longstr": "ä",
-    "table": {"a": 1},
-}

@@ -9,19 +9,19 @@ from pika import frame, spec
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionLost
 
-from junebug_turn.amqp.publisher import MAX_ABANDONED, MAX_WAITING, Publisher
+from junebug_turn.amqp.publisher import MAX_ABANDONED, MAX_WAITING, Publication, Publisher
 from junebug_turn.errors import AmqpConnectionError, Unroutable
 from tests.support.broker_peer import Peer
 
 
 class Bench:
-    """A publisher, and the connections that a link would give it, one after the other."""
+    """A publisher, and the connections that it would be given, one after the other."""
 
     def __init__(self) -> None:
         self.peer = Peer()
         self.publisher = Publisher(self.peer.clock, lambda: 0.5, [])
         self.fates: dict[str, Any] = {}
-        self.deferreds: dict[str, Deferred[None]] = {}
+        self.publications: dict[str, Publication] = {}
 
     def connect(self) -> None:
         """Open a connection and have the publisher ready on it."""
@@ -51,10 +51,8 @@ class Bench:
 
     def publish(self, *names: str, routing_key: str = "q") -> None:
         for name in names:
-            done = self.publisher.publish(
-                routing_key, name.encode(), exchange="vumi", headers=None, expiration=None
-            )
-            self.deferreds[name] = done
+            self.publications[name] = self.publisher.publish(routing_key, name.encode())
+            done = self.publications[name].confirmed
             done.addCallbacks(
                 lambda _, n=name: self.fates.update({n: "ok"}),
                 lambda f, n=name: self.fates.update({n: f.type}),
@@ -147,7 +145,7 @@ def test_at_most_a_thousand_wait() -> None:
     assert not bench.fates
     bench.publish("late")
     assert bench.fates == {"late": AmqpConnectionError}
-    bench.deferreds["m7"].cancel()
+    bench.publications["m7"].confirmed.cancel()
     bench.publish("another")
     assert "another" not in bench.fates
     bench.connect()
@@ -161,16 +159,39 @@ def test_a_waiting_message_can_be_withdrawn() -> None:
     """Cancelled while it waits, a message is never sent."""
     bench = Bench()
     bench.publish("a", "b")
-    bench.deferreds["a"].cancel()
+    bench.publications["a"].confirmed.cancel()
     assert bench.fates == {"a": CancelledError}
     bench.connect()
     assert bench.written() == ["b"]
 
 
+def test_withdrawing() -> None:
+    """``withdraw`` takes back a message that waits, and says so; of one handed over it changes nothing."""
+    bench = Bench()
+    bench.publish("a", "b")
+    assert bench.publications["a"].withdraw()
+    assert bench.fates == {"a": CancelledError}
+    assert bench.publications["a"].withdraw(), "it never will be sent"
+    bench.connect()
+    assert bench.written() == ["b"]
+    assert not bench.publications["b"].withdraw()
+    bench.ack(1)
+    assert bench.fates["b"] == "ok"
+    assert not bench.publications["b"].withdraw()
+
+
+def test_withdrawing_what_was_lost(bench: Bench) -> None:
+    """A message that was lost before its confirm may be in its queue: it can't be withdrawn."""
+    bench.publish("a")
+    bench.peer.lose(ConnectionLost())
+    assert bench.fates == {"a": AmqpConnectionError}
+    assert not bench.publications["a"].withdraw()
+
+
 def test_a_message_handed_over_is_only_left(bench: Bench) -> None:
     """Cancelled when it was handed over, a message ends the wait and disturbs no other; nothing is kept."""
     bench.publish("a", "b")
-    bench.deferreds["a"].cancel()
+    bench.publications["a"].confirmed.cancel()
     assert bench.fates == {"a": CancelledError}
     bench.ack(2, multiple=True)
     assert bench.fates == {"a": CancelledError, "b": "ok"}
@@ -183,7 +204,7 @@ def test_a_broker_that_confirms_nothing_is_left(bench: Bench) -> None:
     for number in range(MAX_ABANDONED + 1):
         assert not bench.peer.protocol.closed
         bench.publish(f"m{number}")
-        bench.deferreds[f"m{number}"].cancel()
+        bench.publications[f"m{number}"].confirmed.cancel()
     assert bench.peer.protocol.closed
     assert not bench.publisher._unconfirmed
 
@@ -271,20 +292,17 @@ def test_what_has_no_form_fails(bench: Bench, arguments: dict[str, Any]) -> None
     """A name or header that AMQP can't carry fails that message alone, with ValueError."""
     arguments = {"routing_key": "q", "headers": None} | arguments
     faults: list[Any] = []
-    publishing = bench.publisher.publish(
-        arguments["routing_key"], b"x", exchange="vumi", headers=arguments["headers"], expiration=None
-    )
-    publishing.addErrback(lambda failure: faults.append(failure.type))
+    publication = bench.publisher.publish(arguments["routing_key"], b"x", headers=arguments["headers"])
+    publication.confirmed.addErrback(lambda failure: faults.append(failure.type))
     assert faults == [ValueError]
 
 
 def test_headers_over_a_frame_fail_alone(bench: Bench) -> None:
     """Headers that don't fit a frame fail their message; the numbers of the others stay right."""
     faults: list[Any] = []
-    publishing = bench.publisher.publish(
-        "q", b"x", exchange="vumi", headers={"n": "x" * 140000}, expiration=None
-    )
-    publishing.addErrback(lambda failure: faults.append(failure.type))
+    publication = bench.publisher.publish("q", b"x", headers={"n": "x" * 140000})
+    publication.confirmed.addErrback(lambda failure: faults.append(failure.type))
+    assert publication.withdraw(), "nothing was handed over"
     assert faults == [ValueError]
     bench.publish("a")
     bench.ack(1)

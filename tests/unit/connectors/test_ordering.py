@@ -1,4 +1,4 @@
-"""Lanes against what they promise, with any keys and any order of ends."""
+"""Ordering against its promises, with any keys and any order of ends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 
-from junebug_turn.connectors.ordering import Lanes
+from junebug_turn.connectors.ordering import Ordering
 
 
 async def rest(turn: Deferred[None]) -> None:
@@ -20,7 +20,7 @@ class Work:
     """Pieces of work, each under way from its start until a test ends it."""
 
     def __init__(self) -> None:
-        self.lanes = Lanes(rest)
+        self.ordering = Ordering(rest)
         self.started: list[int] = []
         self.running: dict[int, Deferred[None]] = {}
         self.over: dict[int, Deferred[None]] = {}
@@ -35,7 +35,7 @@ class Work:
                 self.running[number] = done
             return done
 
-        self.over[number] = Deferred.fromCoroutine(self.lanes.run(key, work))
+        self.over[number] = Deferred.fromCoroutine(self.ordering.run(key, work))
         self.over[number].addErrback(lambda failure: failure.trap(CancelledError, ZeroDivisionError))
 
     def end(self, number: int, fault: bool) -> None:
@@ -73,17 +73,17 @@ def test_any_order_of_ends(pieces: list[tuple[str | None, bool]], data: st.DataO
         assert len(under_way) == len(set(under_way)), "two of a key at once"
         for number in set(work.over) - set(work.started) - cancelled:
             assert keys[number] in under_way, "waits for nobody"
-        assert len(work.lanes) == len(under_way)
+        assert len(work.ordering) == len(under_way)
     by_key = defaultdict(list)
     for number in work.started:
         by_key[keys[number]].append(number)
     for key, numbers in by_key.items():
         assert key is None or numbers == sorted(numbers)
     assert set(work.started) | cancelled == set(range(len(pieces)))
-    assert len(work.lanes) == 0
+    assert len(work.ordering) == 0
 
 
-def test_a_long_lane_of_quick_work() -> None:
+def test_a_long_queue_of_quick_work() -> None:
     """Thousands that wait for one, and are over at once, don't pile up on the stack."""
     work = Work()
     work.add(0, "a")
@@ -92,7 +92,7 @@ def test_a_long_lane_of_quick_work() -> None:
     assert work.started == [0]
     work.end(0, False)
     assert work.started == list(range(5000))
-    assert len(work.lanes) == 0
+    assert len(work.ordering) == 0
 
 
 def test_a_turn_that_is_not_taken() -> None:
@@ -106,10 +106,10 @@ def test_a_turn_that_is_not_taken() -> None:
             refused.append(turn)
             raise CancelledError()
 
-    work.lanes = Lanes(rest_or_refuse)
+    work.ordering = Ordering(rest_or_refuse)
     for number in range(3):
         work.add(number, "a")
     work.end(0, False)
     assert work.started == [0, 2]
     work.end(2, False)
-    assert len(work.lanes) == 0
+    assert len(work.ordering) == 0

@@ -1,0 +1,185 @@
+"""What becomes of a message after a failed attempt: it is held, delayed or parked."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import attrs
+from attrs import frozen
+from twisted.internet.defer import CancelledError
+from twisted.internet.task import deferLater
+from twisted.logger import Logger, LogLevel
+
+from junebug_turn.amqp.broker import Broker
+from junebug_turn.amqp.channel import Delivery
+from junebug_turn.amqp.topology import Queue
+from junebug_turn.connectors.retry_queues import (
+    SESSION_PAUSE,
+    History,
+    RetryWindows,
+    delay_queues,
+    original_headers,
+    parked_queue,
+)
+from junebug_turn.errors import DeliveryExhausted, DeliveryFailed, Passing
+from junebug_turn.telemetry.metrics import Metrics
+
+HOLD_LIMIT = 10 * 60.0
+"""Seconds after which a message that waited for those before it goes back, to come again at once: RabbitMQ closes
+a consumer that holds one for 30 minutes, and its own delivery may take half of that."""
+
+
+@frozen
+class Task:
+    """A message that was received at ``since``; ``in_session`` ones are of no use after a delay."""
+
+    delivery: Delivery
+    since: float
+    message_id: str = "?"
+    in_session: bool = False
+
+
+class Failures:
+    """The attempts at the messages of one queue, and what follows a failed one.
+
+    A message whose delivery is exhausted goes to a delay queue, ``{connector}.inbound.retry.30s`` and its like, from
+    which the broker puts it back into its queue.  One that is to be tried no more is parked in
+    ``{connector}.inbound.parked`` or ``{connector}.event.parked``.  Either is a confirmed copy, before the original is
+    acked.  It has the body and the headers of the original, and these:
+
+    - ``reason``: that of ``DeliveryFailed``, or ``unreadable``, or ``session_expired``, or ``error`` for a fault
+      of our own
+    - ``last_status``: the last HTTP status, an integer; not there when nothing answered
+    - ``attempts``: how many deliveries were tried, an integer
+    - ``delays``: how often it was in a delay queue, an integer; not there when it never was
+    - ``first_failure``, ``last_failure``: times, in ISO 8601, UTC, to the second
+
+    :param kind: ``inbound`` or ``event``
+    :ivar queue: ``{connector}.{kind}``
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, broker: Broker, connector: str, kind: str, windows: RetryWindows, metrics: Metrics
+    ) -> None:
+        self._broker = broker
+        self._connector = connector
+        self._kind = kind
+        self.queue = Queue(f"{connector}.{kind}")
+        self._parked = parked_queue(self.queue)
+        self._delay_queues = delay_queues(self.queue, windows.delays)
+        self._windows = windows
+        self._metrics = metrics
+        broker.declare(self.queue, self._parked, *self._delay_queues.values())
+
+    async def run(self, task: Task, attempt: Callable[[], Awaitable[None]]) -> None:
+        """Attempt a message until it can go from its queue.
+
+        :raises Passing: (or what publishing a copy raises) it has to go back into its queue
+        """
+        clock, history = self._broker.reactor, None
+        if clock.seconds() - task.since > HOLD_LIMIT:
+            # Now, not when its turn comes: those behind it go back as well, and must stay behind it.
+            task.delivery.requeue()
+            return
+        # A message whose channel is gone comes again: what is done for this one would be done twice.
+        while not task.delivery.lost:
+            failure = await self._try(task, attempt)
+            if failure is None or task.delivery.lost:
+                return
+            history = (history or _history(task, failure)).after(failure)
+            if not isinstance(failure, DeliveryExhausted):
+                await self._park(task, failure, history)
+                return
+            if not task.in_session:
+                await self._delay(task, failure, history)
+                return
+            left = history.first_failure + self._windows.session - clock.seconds()
+            if left <= 0:
+                await self._park(task, failure, attrs.evolve(history, reason="session_expired"))
+                return
+            await self._broker.rest(deferLater(clock, min(left, SESSION_PAUSE)))
+
+    async def park_unreadable(self, task: Task, fault: Exception) -> None:
+        """Park a message that can't be read."""
+        failure = self._failure("unreadable", str(fault), 0)
+        await self._park(task, failure, _history(task, failure).after(failure))
+
+    async def _try(self, task: Task, attempt: Callable[[], Awaitable[None]]) -> DeliveryFailed | None:
+        """Attempt a message once; returns the failure, or None."""
+        try:
+            await attempt()
+        except DeliveryFailed as failure:
+            return failure
+        except Passing:
+            # What the handler needs is away, for this message as for all others: it waits with them.
+            raise
+        except Exception as fault:
+            if isinstance(fault, CancelledError) and self._broker.stopping:
+                raise
+            self.log.failure(
+                "Fault in handling {message_id} of {queue}",
+                message_id=task.message_id,
+                queue=self.queue.name,
+            )
+            return self._failure("error", type(fault).__name__, 1)
+        return None
+
+    def _failure(self, reason: str, text: str, attempts: int) -> DeliveryFailed:
+        now = self._broker.reactor.seconds()
+        return DeliveryFailed(
+            text, reason=reason, last_status=None, attempts=attempts, first_failure=now, last_failure=now
+        )
+
+    async def _delay(self, task: Task, failure: DeliveryFailed, history: History) -> None:
+        """Have the message come back later, or park it when no time is left."""
+        delay = self._windows.delay(history, self._broker.reactor.seconds())
+        if delay is None:
+            await self._park(task, failure, history)
+            return
+        queue = self._delay_queues[delay]
+        await self._copy(queue, task.delivery, history.delayed())
+        self._metrics.delayed(self._connector, self._kind, history.reason)
+        self._log(LogLevel.info, "Delayed", task, queue, failure, history)
+
+    async def _park(self, task: Task, failure: DeliveryFailed, history: History) -> None:
+        self._metrics.parked(self._connector, self._kind, history.reason)
+        await self._copy(self._parked, task.delivery, history, self._windows.expiration)
+        self._log(LogLevel.warn, "Parked", task, self._parked, failure, history)
+
+    async def _copy(
+        self, queue: Queue, delivery: Delivery, history: History, expiration: int | None = None
+    ) -> None:
+        """Publish a copy; an exception keeps the original from being acked."""
+        ours = history.headers()
+        theirs = original_headers(delivery.headers, with_deaths=not history.delays)
+        publish = partial(self._broker.publish, queue.name, delivery.body, exchange="", expiration=expiration)
+        try:
+            await publish(headers=theirs | ours).confirmed
+        except ValueError:
+            # The original's headers can't be written again (with ours they may be larger than a frame).
+            await publish(headers=ours).confirmed
+
+    def _log(
+        self, level: Any, done: str, task: Task, queue: Queue, failure: DeliveryFailed, history: History
+    ) -> None:
+        self.log.emit(
+            level,
+            "{what} {message_id} in {queue}: {reason}, last status {status}, {attempts} attempts: {failure!s}; "
+            "see docs/retries.md for what becomes of it",
+            what=done,
+            message_id=task.message_id,
+            queue=queue.name,
+            reason=history.reason,
+            status=history.last_status,
+            attempts=history.attempts,
+            failure=failure,
+        )
+
+
+def _history(task: Task, failure: DeliveryFailed) -> History:
+    """Read the history of earlier failures, which the message's headers carry."""
+    return History.read(task.delivery.headers, failure.first_failure)

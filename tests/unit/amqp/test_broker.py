@@ -1,0 +1,127 @@
+"""The AMQP service: its two connections, its state, and the end of consuming."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pika import frame, spec
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+
+from junebug_turn.amqp import reconnecting
+from junebug_turn.amqp.broker import Broker
+from junebug_turn.amqp.channel import Delivery
+from junebug_turn.amqp.topology import Queue
+from junebug_turn.daemon.options import AmqpOptions
+from junebug_turn.errors import AmqpConnectionError
+from tests.support.broker_peer import Peer
+
+
+class Bench:
+    """A service with one consumer, of "q", and the broker's sides of its connections, by their purpose."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.peers: dict[str, Peer] = {}
+        self.broker = Broker(self.clock, AmqpOptions(), rng=lambda: 1.0)
+        self.broker.declare(Queue("q"))
+        self.broker.consume(Queue("q"), self.handle)
+        self.handled: list[bytes] = []
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        peer = Peer(factory.buildProtocol(None))
+        self.peers[peer.protocol.properties["connection_name"].removeprefix("junebug-turn ")] = peer
+        return succeed(peer.protocol)
+
+    def start(self) -> None:
+        """Start, and have the broker answer everything."""
+        self.broker.startService()
+        for peer in self.peers.values():
+            peer.connect()
+            peer.answer()
+
+    async def handle(self, delivery: Delivery) -> None:
+        self.handled.append(delivery.body)
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    bench = Bench()
+    monkeypatch.setattr(reconnecting, "_endpoint", lambda reactor, options, trust_root: bench)
+    return bench
+
+
+def result(working: Deferred[Any]) -> list[Any]:
+    found: list[Any] = []
+    working.addBoth(found.append)
+    return found
+
+
+def test_its_state(bench: Bench) -> None:
+    """The state tells of both connections, the publisher and each consumer."""
+    away = {"connected": False, "publishing": False, "blocked": False, "consumers": {"q": False}}
+    assert bench.broker.status() == away
+    bench.start()
+    assert set(bench.peers) == {"publishing", "consuming"}
+    well = {"connected": True, "publishing": True, "blocked": False, "consumers": {"q": True}}
+    assert bench.broker.status() == well
+    bench.peers["publishing"].send(spec.Connection.Blocked("memory"))
+    assert bench.broker.status() == well | {"blocked": True}
+    bench.peers["publishing"].lose(ConnectionDone())
+    assert bench.broker.status() == away | {"consumers": {"q": True}}
+
+
+def test_publishing_has_a_connection_of_its_own(bench: Bench) -> None:
+    """What is published waits for the connection, and goes over that which consumes nothing."""
+    publication = bench.broker.publish("q", b"body")
+    bench.start()
+    bench.broker.publish("q", b"more")
+    bodies = [value for value in bench.peers["publishing"].sent() if isinstance(value, frame.Body)]
+    assert [body.fragment for body in bodies] == [b"more"], "the first was sent at once"
+    assert not publication.withdraw()
+    assert not bench.peers["consuming"].sent()
+
+
+def test_counting(bench: Bench) -> None:
+    """Queues are counted over the connection that consumes; without a connection there is nothing to tell."""
+    assert result(Deferred.fromCoroutine(bench.broker.count_queues())) == [{}]
+    bench.start()
+    found = result(Deferred.fromCoroutine(bench.broker.count_queues()))
+    bench.peers["consuming"].answer()
+    assert found == [{"q": (3, 1)}]
+
+
+def test_stopping(bench: Bench) -> None:
+    """A stop fails what waits, and closes both connections in order."""
+    waiting = result(bench.broker.publish("q", b"body").confirmed)
+    bench.start()
+    bench.peers["publishing"].send(spec.Connection.Blocked("memory"))
+    late = result(bench.broker.publish("q", b"body").confirmed)
+    stopping = bench.broker.stopService()
+    for peer in bench.peers.values():
+        assert "Connection.Close" in [method.NAME for method in peer.answer()]
+        peer.lose(ConnectionDone())
+    assert stopping.called
+    assert waiting[0].check(AmqpConnectionError)
+    assert late[0].check(AmqpConnectionError)
+    assert not bench.clock.getDelayedCalls()
+
+
+def test_the_end_of_consuming(bench: Bench) -> None:
+    """Waits of handlers are cancelled when consuming stops, and those that begin later are at once."""
+    bench.start()
+    first, second = Deferred[None](), Deferred[None]()
+    found = [result(Deferred.fromCoroutine(bench.broker.rest(each))) for each in (first, second)]
+    second.callback(None)
+    assert found == [[], [None]]
+    assert not bench.broker.stopping
+    stopping = Deferred.fromCoroutine(bench.broker.stop_consuming(5))
+    assert bench.broker.stopping
+    assert found[0][0].check(CancelledError)
+    late = result(Deferred.fromCoroutine(bench.broker.rest(Deferred())))
+    assert late[0].check(CancelledError)
+    bench.peers["consuming"].answer()
+    assert stopping.called
+    assert bench.broker.status()["consumers"] == {"q": False}

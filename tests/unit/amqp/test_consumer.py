@@ -1,0 +1,118 @@
+"""A consumer: acks, requeues with a pause, cancellation, and the end."""
+
+from __future__ import annotations
+
+import pytest
+from pika import spec
+from twisted.internet.defer import Deferred
+
+from junebug_turn.amqp.channel import Delivery
+from junebug_turn.amqp.consumer import REQUEUE_PAUSE, Consumer
+from junebug_turn.amqp.topology import Queue
+from junebug_turn.errors import AmqpConnectionError
+from tests.support.broker_peer import connected
+
+
+class Bench:
+    """A consumer of the queue "q", whose handler waits for ``handling``, by body."""
+
+    def __init__(self) -> None:
+        self.peer = connected()
+        self.handling: dict[bytes, Deferred[None]] = {}
+        self.consumer = Consumer(self.peer.clock, lambda: 1.0, Queue("q"), self.handle, 20)
+        self.serving = Deferred.fromCoroutine(self.consumer.serve(self.peer.protocol))
+        self.opened = self.peer.answer()
+
+    async def handle(self, delivery: Delivery) -> None:
+        self.handling[delivery.body] = Deferred()
+        await self.handling[delivery.body]
+
+    def deliver(self, *bodies: bytes) -> None:
+        assert self.consumer.channel is not None
+        channel = self.consumer.channel.id
+        for tag, body in enumerate(bodies, start=1):
+            method = spec.Basic.Deliver("t", tag, False, "vumi", "q")
+            self.peer.protocol.dataReceived(self.peer.content(method, body, channel, 100))
+
+    def settled(self) -> list[tuple[str, int]]:
+        """What became of deliveries since the last call."""
+        methods = self.peer.methods()
+        return [(each.NAME, each.delivery_tag) for each in methods if hasattr(each, "delivery_tag")]
+
+    def stop(self, timeout: float = 5) -> Deferred[None]:
+        return Deferred.fromCoroutine(self.consumer.stop(timeout))
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_it_consumes(bench: Bench) -> None:
+    """It declares its queue, sets the prefetch, and consumes with acks; then it is live."""
+    names = [method.NAME for method in bench.opened]
+    assert names[-2:] == ["Basic.Qos", "Basic.Consume"]
+    assert "Queue.Declare" in names
+    qos, consume = bench.opened[-2:]
+    assert qos.prefetch_count == 20
+    assert (consume.queue, consume.no_ack) == ("q", False)
+    assert bench.consumer.live
+
+
+def test_a_handler_that_returns(bench: Bench) -> None:
+    """Its message is acked, when it returns; those beside it don't wait for it."""
+    bench.deliver(b"a", b"b")
+    assert not bench.settled()
+    bench.handling[b"b"].callback(None)
+    assert bench.settled() == [("Basic.Ack", 2)]
+    bench.handling[b"a"].callback(None)
+    assert bench.settled() == [("Basic.Ack", 1)]
+
+
+@pytest.mark.parametrize("fault", [AmqpConnectionError("away"), ZeroDivisionError()])
+def test_a_handler_that_raises(bench: Bench, fault: Exception) -> None:
+    """Its message goes back after a pause of 5 s, and the consumer lives on."""
+    bench.deliver(b"a")
+    bench.handling[b"a"].errback(fault)
+    assert REQUEUE_PAUSE == 5
+    bench.peer.clock.advance(4.9)
+    assert not bench.settled()
+    bench.peer.clock.advance(0.2)
+    assert bench.settled() == [("Basic.Nack", 1)]
+    assert bench.consumer.live
+
+
+def test_a_deleted_queue(bench: Bench) -> None:
+    """A consumer that the broker cancels is not live, until its queue is declared and consumed again."""
+    bench.peer.send(spec.Basic.Cancel("t", True), bench.consumer.channel.id)
+    assert not bench.consumer.live
+    bench.peer.answer()
+    bench.peer.clock.advance(0.1)
+    assert "Queue.Declare" in [method.NAME for method in bench.peer.answer()]
+    assert bench.consumer.live
+
+
+def test_stopping(bench: Bench) -> None:
+    """A stop cancels the consumer and waits for handlers; what comes meanwhile goes back."""
+    bench.deliver(b"a")
+    stopping = bench.stop()
+    assert [method.NAME for method in bench.peer.answer()] == ["Basic.Cancel"]
+    bench.deliver(b"late", b"later")
+    assert bench.settled() == [("Basic.Nack", 1), ("Basic.Nack", 2)]
+    assert not stopping.called
+    bench.handling[b"a"].callback(None)
+    assert stopping.called
+    assert bench.settled() == [("Basic.Ack", 1)]
+
+
+def test_stopping_has_a_limit(bench: Bench) -> None:
+    """Handlers that don't end in time are cancelled, and their messages go back without a pause."""
+    bench.deliver(b"a")
+    stopping = bench.stop(5)
+    bench.peer.answer()
+    bench.peer.clock.advance(4.9)
+    assert not stopping.called
+    bench.peer.clock.advance(0.1)
+    assert stopping.called
+    assert bench.handling[b"a"].called
+    assert bench.settled() == [("Basic.Nack", 1)]

@@ -1,0 +1,214 @@
+"""A connection that is made again: logging in, time limits, delays, and stopping in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pika import spec
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone, ConnectionRefusedError
+from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
+
+from junebug_turn.amqp import reconnecting
+from junebug_turn.amqp.connection import AmqpProtocol
+from junebug_turn.amqp.reconnecting import CONNECT_TIMEOUT, ReconnectingConnection, connect, refusal
+from junebug_turn.daemon.options import AmqpOptions
+from tests.support.broker_peer import Peer
+
+OPTIONS = AmqpOptions(hostname="broker.example", password="s3cret")
+
+
+class Network:
+    """Gives each connection that is made a broker's side; while ``down``, refuses them."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.peers: list[Peer] = []
+        self.down = False
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        if self.down:
+            return fail(ConnectionRefusedError())
+        self.peers.append(Peer(factory.buildProtocol(None)))
+        return succeed(self.peers[-1].protocol)
+
+    @property
+    def peer(self) -> Peer:
+        """The last of them."""
+        return self.peers[-1]
+
+
+class User:
+    """Notes what it is served with."""
+
+    def __init__(self) -> None:
+        self.protocols: list[AmqpProtocol] = []
+        self.cancelled = 0
+        self.over: Deferred[None] = Deferred()
+
+    async def serve(self, protocol: AmqpProtocol) -> None:
+        self.protocols.append(protocol)
+        self.over = Deferred()
+        try:
+            await self.over
+        except CancelledError:
+            self.cancelled += 1
+            raise
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Network:
+    network = Network()
+    monkeypatch.setattr(reconnecting, "_endpoint", lambda reactor, options, trust_root: network)
+    return network
+
+
+@pytest.fixture
+def connection(network: Network) -> Iterator[ReconnectingConnection]:
+    connection = ReconnectingConnection(network.clock, OPTIONS, "testing", rng=lambda: 1.0)
+    yield connection
+    Deferred.fromCoroutine(connection.stop())
+
+
+@pytest.fixture
+def logged() -> Iterator[list[dict[str, Any]]]:
+    events: list[dict[str, Any]] = []
+    globalLogPublisher.addObserver(events.append)
+    yield events
+    globalLogPublisher.removeObserver(events.append)
+
+
+def lines(events: list[dict[str, Any]], *starts: str) -> list[str]:
+    """The log's lines that start with one of these."""
+    return [event["log_format"] for event in events if (event.get("log_format") or "").startswith(starts)]
+
+
+def test_its_users(network: Network, connection: ReconnectingConnection) -> None:
+    """Users work on the connection once it is logged in, those added later too, and on the next one."""
+    first, late = User(), User()
+    connection.add(first)
+    connection.start()
+    assert connection.protocol is None
+    network.peer.connect()
+    assert connection.protocol is network.peer.protocol
+    connection.add(late)
+    assert first.protocols == late.protocols == [network.peer.protocol]
+    network.peer.lose(ConnectionDone())
+    assert connection.protocol is None
+    assert (first.cancelled, late.cancelled) == (1, 1)
+    network.clock.advance(0.1)
+    network.peer.connect()
+    assert len(first.protocols) == len(late.protocols) == 2
+
+
+def test_a_refused_login(
+    network: Network, connection: ReconnectingConnection, logged: list[dict[str, Any]]
+) -> None:
+    """A refused login is one line in the log, without the password, and nothing unhandled; then it is tried again."""
+    connection.start()
+    peer = network.peer
+    peer.send(spec.Connection.Start(server_properties={}, mechanisms="PLAIN"))
+    peer.send(spec.Connection.Close(403, "ACCESS_REFUSED - Login was refused", 0, 0))
+    peer.lose(ConnectionDone())
+    refused = "The AMQP broker at {address} refused user {username}"
+    assert len(lines(logged, refused)) == 1
+    assert not [event for event in logged if "log_failure" in event]
+    assert "s3cret" not in repr(logged)
+    network.clock.advance(0.1)
+    assert len(network.peers) == 2
+
+
+def test_no_broker(
+    network: Network, connection: ReconnectingConnection, logged: list[dict[str, Any]]
+) -> None:
+    """A refused connection is tried again, after delays that grow."""
+    network.down = True
+    connection.start()
+    for delay in (0.1, 0.2, 0.4):
+        network.clock.advance(delay)
+    assert len(lines(logged, "No AMQP broker at {address}")) == 4
+    network.down = False
+    network.clock.advance(0.8)
+    network.peer.connect()
+    assert connection.protocol is not None
+
+
+def test_a_time_limit(network: Network) -> None:
+    """Connecting and logging in have 10 s together; then the connection is dropped."""
+    found: list[str] = []
+    connecting = Deferred.fromCoroutine(connect(network.clock, OPTIONS, "testing"))
+    connecting.addErrback(lambda failure: found.append(refusal(failure.value)))
+    peer = network.peer
+    network.clock.advance(CONNECT_TIMEOUT - 1)
+    peer.send(spec.Connection.Start(server_properties={}, mechanisms="PLAIN"))
+    assert not peer.transport.disconnecting
+    network.clock.advance(1)
+    assert found == ["no answer within 10 s"]
+    assert peer.transport.disconnecting
+
+
+def test_a_connection_that_does_not_last(network: Network, connection: ReconnectingConnection) -> None:
+    """Delays grow also when each login succeeds and the connection is lost at once; one that held starts anew."""
+    connection.start()
+    for delay in (0.1, 0.2, 0.4):
+        network.peer.connect()
+        network.peer.lose(ConnectionDone())
+        made = len(network.peers)
+        network.clock.advance(delay - 0.01)
+        assert len(network.peers) == made
+        network.clock.advance(0.02)
+        assert len(network.peers) == made + 1
+    network.peer.connect(heartbeat=60)
+    network.clock.advance(11)
+    network.peer.lose(ConnectionDone())
+    network.clock.advance(0.1)
+    assert len(network.peers) == 5
+
+
+def test_stopping(network: Network, connection: ReconnectingConnection) -> None:
+    """A stop says connection.close, waits for the answer, and no connection follows."""
+    user = User()
+    connection.add(user)
+    connection.start()
+    network.peer.connect()
+    network.peer.sent()
+    stopping = Deferred.fromCoroutine(connection.stop())
+    assert [method.NAME for method in network.peer.answer()] == ["Connection.Close"]
+    assert not stopping.called
+    network.peer.lose(ConnectionDone())
+    assert stopping.called
+    assert user.cancelled == 1
+    network.clock.advance(60)
+    assert len(network.peers) == 1
+    assert not network.clock.getDelayedCalls()
+
+
+@pytest.mark.parametrize("down", [True, False])
+def test_stopping_without_a_connection(
+    network: Network, connection: ReconnectingConnection, down: bool
+) -> None:
+    """Between two attempts, and in the middle of one, a stop is over at once."""
+    network.down = down
+    connection.start()
+    assert Deferred.fromCoroutine(connection.stop()).called
+    assert down or network.peer.transport.disconnecting
+    assert not network.clock.getDelayedCalls()
+
+
+def test_a_users_fault(
+    network: Network, connection: ReconnectingConnection, logged: list[dict[str, Any]]
+) -> None:
+    """A user that fails would be missing while the connection lives: the connection is dropped and made again."""
+    user = User()
+    connection.add(user)
+    connection.start()
+    network.peer.connect()
+    user.over.errback(ZeroDivisionError())
+    assert network.peer.transport.disconnecting
+    assert lines(logged, "Fault on the AMQP connection")
+    network.peer.lose(ConnectionDone())
+    network.clock.advance(0.1)
+    assert len(network.peers) == 2

@@ -1,0 +1,83 @@
+"""Declaring queues that are there already, in another form, or not allowed; and counting their messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pika import spec
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
+from txamqp.client import Closed
+
+from junebug_turn.amqp.topology import Queue, count, declare
+from tests.support.broker_peer import Peer, connected
+
+
+def result(working: Deferred[Any]) -> list[Any]:
+    found: list[Any] = []
+    working.addBoth(found.append)
+    return found
+
+
+def declaring(peer: Peer, *queues: Queue, **refusals: Any) -> tuple[list[Any], list[Any]]:
+    """The calls that declaring makes, and its result."""
+    found = result(Deferred.fromCoroutine(declare(peer.protocol, queues)))
+    return peer.answer(**refusals), found
+
+
+def test_what_is_declared() -> None:
+    """The exchange is direct, the queues durable, each bound by its name unless it is our own, with arguments."""
+    ours = Queue("a.retry.30s", bound=False, arguments={"x-message-ttl": 30000})
+    calls, found = declaring(connected(), Queue("a"), ours)
+    assert [call.NAME for call in calls] == [
+        "Channel.Open",
+        "Exchange.Declare",
+        "Queue.Declare",
+        "Queue.Bind",
+        "Queue.Declare",
+        "Channel.Close",
+    ]
+    _, exchange, first, bind, second, _ = calls
+    assert (exchange.exchange, exchange.type, exchange.durable) == ("vumi", "direct", True)
+    assert (first.queue, first.durable, first.arguments) == ("a", True, {})
+    assert (bind.queue, bind.exchange, bind.routing_key) == ("a", "vumi", "a")
+    assert (second.queue, second.arguments) == ("a.retry.30s", {"x-message-ttl": 30000})
+    assert found == [None]
+
+
+def test_a_refusal_stops_no_other() -> None:
+    """A queue with other properties (406) is used as it is; each refusal takes the channel, and another is opened."""
+    refused = spec.Channel.Close(406, "PRECONDITION_FAILED", 0, 0)
+    calls, found = declaring(connected(), Queue("a"), Queue("b"), Queue_Declare=refused)
+    assert [call.queue for call in calls if call.NAME == "Queue.Declare"] == ["a", "b"]
+    assert [call.queue for call in calls if call.NAME == "Queue.Bind"] == ["a", "b"]
+    assert [call.NAME for call in calls].count("Channel.Open") == 3
+    assert found == [None]
+
+
+def test_a_binding_that_is_refused() -> None:
+    """A queue that can't be bound stops no other."""
+    refused = spec.Channel.Close(403, "ACCESS_REFUSED", 0, 0)
+    calls, found = declaring(connected(), Queue("a"), Queue("b"), Queue_Bind=refused)
+    assert [call.queue for call in calls if call.NAME == "Queue.Declare"] == ["a", "b"]
+    assert found == [None]
+
+
+def test_a_lost_connection() -> None:
+    """With the connection lost, declaring raises."""
+    peer = connected()
+    found = result(Deferred.fromCoroutine(declare(peer.protocol, [Queue("a")])))
+    peer.lose(ConnectionLost())
+    assert found[0].check(Closed)
+
+
+def test_counting() -> None:
+    """A queue's messages and consumers are asked for passively; one that is not there is left out."""
+    peer = connected()
+    found = result(Deferred.fromCoroutine(count(peer.protocol, [Queue("a"), Queue("b")])))
+    calls = peer.answer()
+    assert all(call.passive for call in calls if call.NAME == "Queue.Declare")
+    assert found == [{"a": (3, 1), "b": (3, 1)}]
+    found = result(Deferred.fromCoroutine(count(peer.protocol, [Queue("a")])))
+    peer.answer(Queue_Declare=spec.Channel.Close(404, "NOT_FOUND", 0, 0))
+    assert found == [{}]

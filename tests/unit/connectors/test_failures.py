@@ -1,0 +1,199 @@
+"""Failures: which message is held, delayed, parked or put back, and the copy that is left of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred
+
+from junebug_turn.connectors.failures import HOLD_LIMIT, Failures, Task
+from junebug_turn.connectors.retry_queues import SESSION_PAUSE, RetryWindows
+from junebug_turn.errors import AmqpConnectionError, DeliveryExhausted, DeliveryFailed, DeliveryRefused
+from junebug_turn.telemetry.metrics import Metrics
+from tests.support.fake_broker import FakeBroker
+
+
+def failure(kind: type[DeliveryFailed], now: float = 0) -> DeliveryFailed:
+    return kind("503", reason="http_status", last_status=503, attempts=4, first_failure=now, last_failure=now)
+
+
+class Bench:
+    """The failures of one queue, and attempts that end as ``ends`` says, one after the other."""
+
+    def __init__(self, windows: RetryWindows | None = None) -> None:
+        self.broker = FakeBroker()
+        self.failures = Failures(self.broker, "c", "inbound", windows or RetryWindows(), Metrics())
+        self.ends: list[Exception | None] = []
+        self.attempts = 0
+
+    async def attempt(self) -> None:
+        self.attempts += 1
+        end = self.ends.pop(0)
+        if end is not None:
+            raise end
+
+    def run(self, *ends: Exception | None, headers: Any = None, **options: Any) -> list[Any]:
+        """Work on a message; the result, or none yet."""
+        self.ends += ends
+        self.delivery = self.broker.delivery(b"body", headers)
+        task = Task(self.delivery, self.broker.reactor.seconds(), "m", **options)
+        results: list[Any] = []
+        Deferred.fromCoroutine(self.failures.run(task, self.attempt)).addBoth(results.append)
+        return results
+
+
+def test_what_is_declared() -> None:
+    """The queue, the one for parked messages and the delay queues are declared."""
+    assert Bench().broker.declared == [
+        "c.inbound",
+        "c.inbound.parked",
+        *[f"c.inbound.retry.{delay}" for delay in ("30s", "5m", "30m", "2h")],
+    ]
+
+
+def test_success_leaves_nothing() -> None:
+    """An attempt that succeeds is the end of it."""
+    bench = Bench()
+    assert bench.run(None) == [None]
+    assert not bench.broker.published
+
+
+def test_an_exhausted_message_is_delayed() -> None:
+    """A copy with its history goes to the first delay queue, and later to the next one."""
+    bench = Bench()
+    assert bench.run(failure(DeliveryExhausted)) == [None]
+    (copy,) = bench.broker.published
+    assert (copy.queue, copy.exchange, copy.body, copy.expiration) == (
+        "c.inbound.retry.30s",
+        "",
+        b"body",
+        None,
+    )
+    assert copy.headers == {
+        "reason": "http_status",
+        "last_status": 503,
+        "attempts": 4,
+        "delays": 1,
+        "first_failure": "1970-01-01T00:00:00+00:00",
+        "last_failure": "1970-01-01T00:00:00+00:00",
+    }
+    bench.run(failure(DeliveryExhausted), headers=copy.headers)
+    assert bench.broker.published[1].queue == "c.inbound.retry.5m"
+    assert bench.broker.published[1].headers is not None
+    assert bench.broker.published[1].headers["attempts"] == 8
+
+
+def test_the_copy_is_confirmed_first() -> None:
+    """The work is over when the copy is confirmed, not before; a copy that fails is raised."""
+    bench = Bench()
+    bench.broker.confirming = False
+    results = bench.run(failure(DeliveryExhausted))
+    assert not results
+    bench.broker.published[0].publication.confirmed.callback(None)
+    assert results == [None]
+    bench.broker.fault = AmqpConnectionError("no")
+    assert bench.run(failure(DeliveryExhausted))[0].check(AmqpConnectionError)
+
+
+def test_the_original_headers_stay() -> None:
+    """The copy has the original's headers, or only ours when those can't be written again."""
+    bench = Bench()
+    bench.run(failure(DeliveryRefused), headers={"x": 1, "CC": ["q"]})
+    assert bench.broker.published[0].headers is not None
+    assert bench.broker.published[0].headers["x"] == 1
+    assert "CC" not in bench.broker.published[0].headers
+    bench.broker.fault = ValueError("larger than a frame")
+    bench.run(failure(DeliveryRefused), headers={"x": 1})
+    assert bench.broker.published[-1].headers is not None
+    assert "x" not in bench.broker.published[-1].headers
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [(failure(DeliveryRefused), "http_status"), (ZeroDivisionError(), "error"), (CancelledError(), "error")],
+)
+def test_what_is_tried_no_more_is_parked(end: Exception, reason: str) -> None:
+    """A refusal, and a fault of our own, parks the message with its reason, for parked_ttl."""
+    bench = Bench(RetryWindows(parked_ttl=60))
+    assert bench.run(end) == [None]
+    (copy,) = bench.broker.published
+    assert (copy.queue, copy.expiration) == ("c.inbound.parked", 60000)
+    assert copy.headers is not None
+    assert copy.headers["reason"] == reason
+
+
+def test_after_the_window() -> None:
+    """A message whose window is over is parked instead of delayed."""
+    bench = Bench(RetryWindows(retry=60))
+    bench.run(failure(DeliveryExhausted), headers={"first_failure": "1970-01-01T00:00:00+00:00"})
+    assert bench.broker.published[0].queue == "c.inbound.retry.30s"
+    bench.broker.reactor.advance(50)
+    bench.run(failure(DeliveryExhausted, 50), headers={"first_failure": "1970-01-01T00:00:00+00:00"})
+    assert bench.broker.published[1].queue == "c.inbound.parked"
+
+
+@pytest.mark.parametrize(
+    ("end", "stopping"), [(AmqpConnectionError("away"), False), (CancelledError(), True)]
+)
+def test_what_is_raised(end: Exception, stopping: bool) -> None:
+    """What is away for all messages, and the end of the daemon, has the message go back."""
+    bench = Bench()
+    bench.broker.stopping = stopping
+    assert bench.run(end)[0].check(type(end))
+    assert not bench.broker.published
+
+
+def test_a_session_is_held() -> None:
+    """A message of a session is tried again in place, and parked when the session must be over."""
+    bench = Bench(RetryWindows(session=12))
+    results = bench.run(*[failure(DeliveryExhausted)] * 4, in_session=True)
+    for attempts in (1, 2, 3):
+        assert (bench.attempts, results) == (attempts, [])
+        bench.broker.reactor.advance(SESSION_PAUSE)
+    assert results == [None]
+    (copy,) = bench.broker.published
+    assert copy.queue == "c.inbound.parked"
+    assert copy.headers is not None
+    assert (copy.headers["reason"], copy.headers["attempts"]) == ("session_expired", 16)
+
+
+def test_what_waited_too_long_goes_back() -> None:
+    """A message that was held over HOLD_LIMIT goes back untried."""
+    bench = Bench()
+    delivery = bench.broker.delivery(b"body")
+    bench.broker.reactor.advance(HOLD_LIMIT + 1)
+    working = Deferred.fromCoroutine(bench.failures.run(Task(delivery, 0.0), bench.attempt))
+    assert working.called
+    assert bench.attempts == 0
+    assert bench.broker.channel.settled == {1: "requeued"}
+
+
+def test_a_lost_channel() -> None:
+    """Nothing is done, or left, for a message whose channel is gone: the broker delivers it again."""
+    bench = Bench()
+
+    def lose(end: Exception) -> Callable[[], Any]:
+        async def attempt() -> None:
+            bench.broker.channel.closed = True
+            raise end
+
+        return attempt
+
+    task = Task(bench.broker.delivery(b"body"), 0.0)
+    assert Deferred.fromCoroutine(bench.failures.run(task, lose(failure(DeliveryRefused)))).called
+    assert Deferred.fromCoroutine(bench.failures.run(task, bench.attempt)).called
+    assert bench.attempts == 0
+    assert not bench.broker.published
+
+
+def test_unreadable() -> None:
+    """What can't be read is parked as it is, with no attempt."""
+    bench = Bench()
+    task = Task(bench.broker.delivery(b"\xff", {"x": 1}), 0.0)
+    Deferred.fromCoroutine(bench.failures.park_unreadable(task, ValueError("no JSON")))
+    (copy,) = bench.broker.published
+    assert (copy.queue, copy.body) == ("c.inbound.parked", b"\xff")
+    assert copy.headers is not None
+    assert (copy.headers["reason"], copy.headers.get("attempts", 0)) == ("unreadable", 0)
