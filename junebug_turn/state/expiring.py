@@ -45,7 +45,7 @@ def unpack_key(key: Key) -> str:
     return key if isinstance(key, str) else key.hex()
 
 
-class ExpiringStore:
+class ExpiringMap:
     """Bytes by key, each kept for ``ttl`` seconds; at most ``max_entries``, the oldest go first.
 
     All entries live equally long, so the order of storing is the order of expiry, and every operation costs

@@ -12,11 +12,11 @@ from junebug_turn.menus import Menu
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state import checks, packing
 from junebug_turn.state.checks import DAY
-from junebug_turn.state.expiring import SWEEP_INTERVAL, ExpiringStore, Key, pack_key, unpack_key
-from junebug_turn.state.message_store import Cache, CacheStats, Details, Outbound, PartStats
+from junebug_turn.state.expiring import SWEEP_INTERVAL, ExpiringMap, Key, pack_key, unpack_key
+from junebug_turn.state.message_store import Details, MessageStore, Outbound, PartStats, StoreStats
 
 
-class MemoryCache(Cache):
+class MemoryStore(MessageStore):
     """A cache of messages in memory.
 
     :param timeout: seconds for which a message is kept
@@ -45,16 +45,16 @@ class MemoryCache(Cache):
         self._by_address = by_address
         self._last: dict[str, Key] = {}
         hint = f"raise {option}_config.max_entries, or shorten {option}_config.timeout"
-        self.inbound = ExpiringStore(
+        self.inbound = ExpiringMap(
             clock,
             ttl=timeout,
             max_entries=max_entries,
             hint=hint,
             on_drop=self._forget_last if by_address else None,
         )
-        self.outbound = ExpiringStore(clock, ttl=timeout, max_entries=max_entries, hint=hint)
-        self.events = ExpiringStore(clock, ttl=timeout, max_entries=max_entries, hint=hint)
-        self.menus = ExpiringStore(clock, ttl=timeout, max_entries=max_entries, hint=hint)
+        self.outbound = ExpiringMap(clock, ttl=timeout, max_entries=max_entries, hint=hint)
+        self.events = ExpiringMap(clock, ttl=timeout, max_entries=max_entries, hint=hint)
+        self.menus = ExpiringMap(clock, ttl=timeout, max_entries=max_entries, hint=hint)
         self._stores = (self.inbound, self.outbound, self.events, self.menus)
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = clock
@@ -70,9 +70,9 @@ class MemoryCache(Cache):
         # It only looks at the oldest entries, and has nobody to tell of a failure but the log.
         self._sweeping.start(SWEEP_INTERVAL, now=False)
 
-    def stats(self) -> CacheStats:
+    def stats(self) -> StoreStats:
         stores = {"inbound": self.inbound, "outbound": self.outbound, "menus": self.menus}
-        return CacheStats(
+        return StoreStats(
             {
                 part: PartStats(len(store), store.hits, store.misses, store.evictions)
                 for part, store in stores.items()

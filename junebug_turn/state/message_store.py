@@ -44,7 +44,7 @@ class PartStats:
 
 
 @frozen
-class CacheStats:
+class StoreStats:
     """What is counted of a cache.
 
     :ivar parts: name -> what is counted of that part
@@ -72,7 +72,7 @@ class Outbound:
         return cls(message.to_addr, *event_info)
 
 
-class Cache(ABC):
+class MessageStore(ABC):
     """Inbound messages, for the replies to them, and outbound ones, for their events; each for a limited time.
 
     A message that is stored again, since the broker delivered it again, is as if it were stored for the first
@@ -100,9 +100,9 @@ class Cache(ABC):
     async def start(self) -> None:
         """Get ready; the other methods are called after this."""
 
-    def stats(self) -> CacheStats:
+    def stats(self) -> StoreStats:
         """For metrics, at any time."""
-        return CacheStats()
+        return StoreStats()
 
     def status(self) -> Mapping[str, Any]:
         """For ``/health``: ``ok``, and where it isn't, what is wrong.  No secrets."""

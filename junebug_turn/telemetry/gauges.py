@@ -9,7 +9,7 @@ from attrs import frozen
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from junebug_turn.state.message_store import CacheStats
+from junebug_turn.state.message_store import StoreStats
 
 PREFIX = "junebug_turn"
 OTHER = "other"
@@ -70,7 +70,7 @@ class StoreGauges(_ReadAtScrape):
     """
 
     applications: Mapping[str, str]
-    stats: Callable[[], Mapping[str, CacheStats]]
+    stats: Callable[[], Mapping[str, StoreStats]]
 
     def collect(self) -> Iterator[Metric]:
         labels = ["application", "connector", "part"]

@@ -15,8 +15,8 @@ from twisted.internet.task import Clock
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 from twisted.python.threadable import isInIOThread
 
-from junebug_turn.state.factory import make_cache
-from junebug_turn.state.message_store import Cache
+from junebug_turn.state.factory import make_store
+from junebug_turn.state.message_store import MessageStore
 from tools.servers.redis import RedisServer
 
 reactor: Any = _reactor
@@ -76,13 +76,13 @@ class Side:
 
     def __init__(self) -> None:
         self.clock: Any = Clock()
-        self.caches: list[Cache] = []
+        self.caches: list[MessageStore] = []
 
     def config(self) -> dict[str, Any]:
         return {}
 
-    def make(self, *, option: str = "message_cache", connector: str = "sms", **config: Any) -> Cache:
-        cache = make_cache(
+    def make(self, *, option: str = "message_cache", connector: str = "sms", **config: Any) -> MessageStore:
+        cache = make_store(
             self.name, self.config() | config, option=option, connector=connector, clock=self.clock
         )
         result(cache.start())

@@ -26,9 +26,9 @@ from twisted.internet import task
 from twisted.internet.defer import Deferred, gatherResults
 
 from junebug_turn.messages.vumi import Message, new_id
-from junebug_turn.state.factory import make_cache
-from junebug_turn.state.memory import MemoryCache
-from junebug_turn.state.message_store import Cache
+from junebug_turn.state.factory import make_store
+from junebug_turn.state.memory import MemoryStore
+from junebug_turn.state.message_store import MessageStore
 from tools.bench.load import ensure_wrk
 from tools.bench.measures import FOLDER, FULL, QUICK, Bench
 from tools.bench.processes import NoWrk, Receiver, broker
@@ -66,7 +66,7 @@ async def memory(entries: int) -> None:
     for by_address in (False, True):
         gc.collect()
         before = resident()
-        cache = MemoryCache(task.Clock(), by_address=by_address, max_entries=entries)
+        cache = MemoryStore(task.Clock(), by_address=by_address, max_entries=entries)
         ids: list[str] = []
         sizes = (1000, entries)
         lookups = {}
@@ -87,7 +87,7 @@ async def memory(entries: int) -> None:
         del cache, ids
 
 
-async def _lookup(cache: Cache, ids: list[str]) -> float:
+async def _lookup(cache: MessageStore, ids: list[str]) -> float:
     """Measure the seconds of a lookup, in the best of several rounds: the machine's other work disturbs the rest."""
     chosen = random.Random(1).sample(ids, 1000)
     rounds = []
@@ -111,7 +111,7 @@ def configs() -> Iterator[dict[str, dict[str, Any]]]:
 async def alone(reactor: Any, kinds: dict[str, dict[str, Any]], count: int) -> None:
     """Measure part 2."""
     for kind, config in kinds.items():
-        cache = make_cache(kind, config, option="state_cache", connector="alone", clock=reactor)
+        cache = make_store(kind, config, option="state_cache", connector="alone", clock=reactor)
         await cache.start()
         messages = [sms(number) for number in range(count)]
         await cache.store_inbound(messages[0])

@@ -21,7 +21,7 @@ from junebug_turn.delivery.retry import RetryPolicy
 from junebug_turn.errors import CacheError, DeliveryRefused, InvalidBody, MessageNotFound
 from junebug_turn.messages.vumi import Event, Message, check_length
 from junebug_turn.net.addresses import ALL_HOSTS
-from junebug_turn.state.message_store import Cache
+from junebug_turn.state.message_store import MessageStore
 from junebug_turn.telemetry.context import about
 
 
@@ -34,7 +34,7 @@ class JunebugApplication:
         self,
         options: JunebugOptions,
         connector: Connector,
-        cache: Cache,
+        cache: MessageStore,
         deliverer: Deliverer,
         policy: RetryPolicy,
     ) -> None:

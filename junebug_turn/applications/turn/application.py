@@ -20,7 +20,7 @@ from junebug_turn.delivery.retry import RetryPolicy
 from junebug_turn.errors import CacheError, MessageNotFound
 from junebug_turn.menus import Choice, Menu
 from junebug_turn.messages.vumi import CLOSE, Event, Message, check_length
-from junebug_turn.state.message_store import Cache
+from junebug_turn.state.message_store import MessageStore
 from junebug_turn.telemetry.context import about
 
 _MESSAGES, _STATUSES = "/messages", "/statuses"
@@ -38,7 +38,7 @@ class TurnApplication:
         self,
         options: TurnOptions,
         connector: Connector,
-        cache: Cache,
+        cache: MessageStore,
         deliverer: Deliverer,
         policy: RetryPolicy,
     ) -> None:

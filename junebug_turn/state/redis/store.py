@@ -25,7 +25,7 @@ from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state import checks, packing
 from junebug_turn.state.checks import CACHE_TIMEOUT, DAY
 from junebug_turn.state.failures import Watch
-from junebug_turn.state.message_store import Cache, CacheStats, Details, Outbound, PartStats
+from junebug_turn.state.message_store import Details, MessageStore, Outbound, PartStats, StoreStats
 from junebug_turn.state.redis import scripts
 from junebug_turn.state.redis.address import RedisAddress
 from junebug_turn.state.redis.pool import RedisPool
@@ -43,7 +43,7 @@ _CHECKS = {
 }
 
 
-class RedisCache(Cache):
+class RedisStore(MessageStore):
     """A cache of messages in a Redis.
 
     :param reactor: makes the connections
@@ -98,9 +98,9 @@ class RedisCache(Cache):
     async def stop(self) -> None:
         await self._pool.stop()
 
-    def stats(self) -> CacheStats:
+    def stats(self) -> StoreStats:
         # How many entries there are only a walk through all of the server's keys could tell.
-        return CacheStats(self._parts, self._watch.failures)
+        return StoreStats(self._parts, self._watch.failures)
 
     def status(self) -> Mapping[str, Any]:
         connected = bool(self._pool.pool)

@@ -18,7 +18,7 @@ from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state import checks, packing
 from junebug_turn.state.checks import CACHE_TIMEOUT, DAY
 from junebug_turn.state.failures import Watch
-from junebug_turn.state.message_store import Cache, CacheStats, Details, Outbound, PartStats
+from junebug_turn.state.message_store import Details, MessageStore, Outbound, PartStats, StoreStats
 from junebug_turn.state.sqlite.entries import (
     DAMAGED,
     EVENTS,
@@ -50,7 +50,7 @@ _CHECKS = {
 }
 
 
-class SqliteCache(Cache):
+class SqliteStore(MessageStore):
     """A cache of messages in a SQLite file.
 
     What is stored is on the disk when the store's awaitable fires.
@@ -112,9 +112,9 @@ class SqliteCache(Cache):
             self._sweeping.stop()
             await self._file.stop()
 
-    def stats(self) -> CacheStats:
+    def stats(self) -> StoreStats:
         names = {INBOUND: "inbound", OUTBOUND: "outbound", MENU: "menus"}
-        return CacheStats({names[kind]: part for kind, part in self._parts.items()}, self._watch.failures)
+        return StoreStats({names[kind]: part for kind, part in self._parts.items()}, self._watch.failures)
 
     def status(self) -> Mapping[str, Any]:
         fault = self._watch.fault

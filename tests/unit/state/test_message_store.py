@@ -24,14 +24,16 @@ from junebug_turn.messages.vumi import Event, Message, new_id
 from junebug_turn.state.expiring import (
     SWEEP_INTERVAL,
     SWEEP_SIZE,
-    ExpiringStore,
+    ExpiringMap,
     pack_key,
     unpack_key,
 )
-from junebug_turn.state.factory import make_cache
-from junebug_turn.state.memory import MemoryCache
-from junebug_turn.state.message_store import Cache, Outbound
+from junebug_turn.state.factory import make_store
+from junebug_turn.state.memory import MemoryStore
+from junebug_turn.state.message_store import MessageStore, Outbound
 from junebug_turn.state.packing import MAX_EVENTS
+from junebug_turn.state.redis.store import RedisStore
+from junebug_turn.state.sqlite.store import SqliteStore
 from tests.support import strategies
 from tests.support.store_harness import (
     SIDES,
@@ -40,6 +42,7 @@ from tests.support.store_harness import (
     Side,
     SqliteSide,
     in_thread,
+    reactor,
     result,
 )
 
@@ -57,7 +60,7 @@ def message(message_id: str = "m1", from_addr: str | None = "+27831234567", **fi
     )
 
 
-Make = Callable[..., Cache]
+Make = Callable[..., MessageStore]
 
 
 def event(message_id: str = "m1", event_id: str = "e1", **fields: Any) -> Event:
@@ -314,7 +317,7 @@ def test_no_address(make: Make) -> None:
     assert result(cache.fetch_inbound("m1")) is not None
 
 
-class CacheMachine(RuleBasedStateMachine):
+class StoreMachine(RuleBasedStateMachine):
     """A cache against a model that is too simple to be wrong: lists, looked through from the start."""
 
     kind: ClassVar[type[Side]] = MemorySide
@@ -442,10 +445,10 @@ class CacheMachine(RuleBasedStateMachine):
         assert result(self.cache.fetch_last_inbound(addr)) == known.get(self.last.get(addr, ""))
         self.read(self.last.get(addr))
 
-    @precondition(lambda self: isinstance(getattr(self, "cache", None), MemoryCache))
+    @precondition(lambda self: isinstance(getattr(self, "cache", None), MemoryStore))
     @invariant()
     def bounded(self) -> None:
-        assert isinstance(self.cache, MemoryCache)
+        assert isinstance(self.cache, MemoryStore)
         assert len(self.cache.inbound) <= self.SIZE
         assert len(self.cache.outbound) <= self.SIZE
         assert len(self.cache.events) <= self.SIZE
@@ -453,16 +456,16 @@ class CacheMachine(RuleBasedStateMachine):
         assert set(self.cache._last.values()) <= set(self.cache.inbound._entries)
 
 
-class SqliteMachine(CacheMachine):
+class SqliteMachine(StoreMachine):
     kind = SqliteSide
 
 
-class RedisMachine(CacheMachine):
+class RedisMachine(StoreMachine):
     kind = RedisSide
 
 
-CacheMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
-TestMemory = CacheMachine.TestCase
+StoreMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
+TestMemory = StoreMachine.TestCase
 SqliteMachine.TestCase.settings = settings(max_examples=20, stateful_step_count=40, deadline=None)
 TestSqlite = SqliteMachine.TestCase
 RedisMachine.TestCase.settings = settings(max_examples=20, stateful_step_count=40, deadline=None)
@@ -505,7 +508,7 @@ def warnings() -> Iterator[list[str]]:
 
 def test_oldest_go_first(clock: Clock, warnings: list[str]) -> None:
     """A full cache drops its oldest messages, with their index, and counts them."""
-    cache = MemoryCache(clock, max_entries=3)
+    cache = MemoryStore(clock, max_entries=3)
     for n in range(5):
         result(cache.store_inbound(message(f"m{n}", f"a{n}")))
     known = [result(cache.fetch_inbound(f"m{n}")) is not None for n in range(5)]
@@ -520,7 +523,7 @@ def test_oldest_go_first(clock: Clock, warnings: list[str]) -> None:
 
 def test_full_is_logged_once_a_minute(clock: Clock, warnings: list[str]) -> None:
     """A full cache warns once a minute at most, with the count since the last time and what to change."""
-    cache = MemoryCache(clock, max_entries=1, option="state_cache")
+    cache = MemoryStore(clock, max_entries=1, option="state_cache")
     for n in range(100):
         result(cache.store_inbound(message(f"m{n}")))
     assert len(warnings) == 1
@@ -537,7 +540,7 @@ def test_full_is_logged_once_a_minute(clock: Clock, warnings: list[str]) -> None
 
 def test_idle_cache_shrinks(clock: Clock) -> None:
     """A cache that nobody uses lets go of what has expired, a bounded number of entries at a time."""
-    cache = MemoryCache(clock, timeout=10)
+    cache = MemoryStore(clock, timeout=10)
     result(cache.start())
     for n in range(SWEEP_SIZE + 5):
         result(cache.store_inbound(message(f"m{n}", f"a{n}")))
@@ -555,7 +558,7 @@ def test_idle_cache_shrinks(clock: Clock) -> None:
 
 def test_use_drops_the_expired(clock: Clock) -> None:
     """Each operation drops a few expired entries, and only a few: none has to wait for many."""
-    store = ExpiringStore(clock, ttl=10, max_entries=1000, hint="")
+    store = ExpiringMap(clock, ttl=10, max_entries=1000, hint="")
     for n in range(100):
         store.put(str(n), b"")
     clock.advance(10)
@@ -570,7 +573,7 @@ def test_use_drops_the_expired(clock: Clock) -> None:
 
 def test_expired_message_comes_again(clock: Clock) -> None:
     """A message that comes again from another address, after it expired, is no longer the last of the first."""
-    cache = MemoryCache(clock, timeout=10)
+    cache = MemoryStore(clock, timeout=10)
     for n in range(4):
         result(cache.store_inbound(message(f"m{n}", f"a{n}")))
     clock.advance(10)
@@ -581,7 +584,7 @@ def test_expired_message_comes_again(clock: Clock) -> None:
 
 def test_events_are_bounded(clock: Clock) -> None:
     """Of a message with very many events the last ones are kept."""
-    cache = MemoryCache(clock)
+    cache = MemoryStore(clock)
     for n in range(MAX_EVENTS + 5):
         result(cache.store_event(event("m1", f"e{n}")))
     known = [stored.event_id for stored in result(cache.fetch_events("m1"))]
@@ -600,7 +603,7 @@ def test_no_index_for_state_caches(make: Make) -> None:
 def test_entry_size(clock: Clock, by_address: bool) -> None:
     """An inbound SMS of a usual length takes at most 700 bytes in all."""
     count = 20_000
-    cache = MemoryCache(clock, by_address=by_address)
+    cache = MemoryStore(clock, by_address=by_address)
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
@@ -624,7 +627,7 @@ def test_entry_size(clock: Clock, by_address: bool) -> None:
 
 def test_lookups_take_the_same_time(clock: Clock) -> None:
     """A lookup among 100,000 messages takes about as long as one among 1,000, not in any proportion to them."""
-    cache = MemoryCache(clock)
+    cache = MemoryStore(clock)
     ids = [new_id() for _ in range(100_000)]
 
     async def fill(start: int, end: int) -> None:
@@ -662,7 +665,7 @@ def test_uuid_keys_are_short() -> None:
     assert len(pack_key(message().message_id.replace("m1", "ab" * 16))) == 16
 
 
-# make_cache.
+# make_store.
 
 
 @pytest.mark.parametrize(
@@ -673,16 +676,30 @@ def test_uuid_keys_are_short() -> None:
         "vumi2.message_caches.MemoryMessageCache",
         "vumi2.applications.junebug_message_api.junebug_state_cache.InMemorySmppCache",
         "vumi2.applications.junebug_message_api.junebug_state_cache.MemoryJunebugStateCache",
-        "junebug_turn.state.memory.MemoryCache",
+        "junebug_turn.caches.memory.MemoryCache",
+        "junebug_turn.state.memory.MemoryStore",
     ],
 )
 def test_class_paths(class_path: str, clock: Clock) -> None:
-    """The class paths that existing files carry, and the short name, name the cache in memory."""
-    cache = make_cache(class_path, {}, option="state_cache", connector="sms", clock=clock)
-    assert type(cache) is MemoryCache
+    """The class paths that existing files carry, and the short name, name the store in memory."""
+    store = make_store(class_path, {}, option="state_cache", connector="sms", clock=clock)
+    assert type(store) is MemoryStore
 
 
-class OwnCache(MemoryCache):
+@pytest.mark.parametrize(
+    ("class_path", "config", "store_class"),
+    [
+        ("junebug_turn.caches.redis.RedisCache", {"url": "redis://localhost"}, RedisStore),
+        ("junebug_turn.caches.sqlite.SqliteCache", {"path": "var/none.db"}, SqliteStore),
+    ],
+)
+def test_former_class_paths(class_path: str, config: dict[str, str], store_class: type) -> None:
+    """The class paths from before the modules moved still name the stores in Redis and in a SQLite file."""
+    store = make_store(class_path, config, option="state_cache", connector="sms", clock=reactor)
+    assert type(store) is store_class
+
+
+class OwnStore(MemoryStore):
     """A user's own, importable by its path."""
 
 
@@ -690,10 +707,10 @@ not_a_class = object()
 
 
 def test_own_class(clock: Clock) -> None:
-    """A subclass of Cache of the user's own works by its path."""
-    path = f"{__name__}.OwnCache"
-    cache = make_cache(path, {"timeout": 5}, option="state_cache", connector="sms", clock=clock)
-    assert type(cache) is OwnCache
+    """A subclass of MessageStore of the user's own works by its path."""
+    path = f"{__name__}.OwnStore"
+    cache = make_store(path, {"timeout": 5}, option="state_cache", connector="sms", clock=clock)
+    assert type(cache) is OwnStore
 
 
 @pytest.mark.parametrize(
@@ -713,7 +730,7 @@ def test_own_class(clock: Clock) -> None:
 def test_no_such_class(class_path: str, clock: Clock) -> None:
     """What can't be imported or is no cache is one line that names the option."""
     with pytest.raises(ConfigError) as caught:
-        make_cache(class_path, {}, option="message_cache", connector="sms", clock=clock)
+        make_store(class_path, {}, option="message_cache", connector="sms", clock=clock)
     (line,) = caught.value.lines
     assert line.startswith("message_cache_class: ")
 
@@ -730,7 +747,7 @@ def test_no_such_class(class_path: str, clock: Clock) -> None:
 def test_bad_options(key: str, value: Any, clock: Clock) -> None:
     """An unknown option or a wrong value is one line that names it."""
     with pytest.raises(ConfigError) as caught:
-        make_cache("memory", {key: value}, option="state_cache", connector="sms", clock=clock)
+        make_store("memory", {key: value}, option="state_cache", connector="sms", clock=clock)
     (line,) = caught.value.lines
     assert line.startswith(f"state_cache_config.{key}: ")
 
@@ -738,7 +755,7 @@ def test_bad_options(key: str, value: Any, clock: Clock) -> None:
 def test_every_fault_is_told(clock: Clock) -> None:
     """Each of several faults has its line."""
     with pytest.raises(ConfigError) as caught:
-        make_cache(
+        make_store(
             "memory",
             {"a": 1, "timeout": 0},
             option="message_cache",
@@ -754,7 +771,7 @@ def test_every_fault_is_told(clock: Clock) -> None:
 def test_options_are_a_mapping(clock: Clock) -> None:
     """Options that are no mapping are one line that says so."""
     with pytest.raises(ConfigError, match="state_cache_config: must be a mapping"):
-        make_cache("memory", [], option="state_cache", connector="sms", clock=clock)
+        make_store("memory", [], option="state_cache", connector="sms", clock=clock)
 
 
 def test_repr_has_no_token() -> None:

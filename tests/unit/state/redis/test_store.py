@@ -17,11 +17,11 @@ from twisted.internet.ssl import trustRootFromCertificates
 from junebug_turn.errors import CacheError, ConfigError, UnreadableEntry
 from junebug_turn.menus import Menu
 from junebug_turn.messages.vumi import Event
-from junebug_turn.state.factory import make_cache
-from junebug_turn.state.message_store import Cache, Outbound
+from junebug_turn.state.factory import make_store
+from junebug_turn.state.message_store import MessageStore, Outbound
 from junebug_turn.state.redis.address import RedisAddress
 from junebug_turn.state.redis.pool import SIZE
-from junebug_turn.state.redis.store import RedisCache
+from junebug_turn.state.redis.store import RedisStore
 from tests.support.certificates import self_signed
 from tests.support.daemon import until
 from tests.support.store_harness import reactor, redis_server
@@ -109,10 +109,10 @@ def private() -> Iterator[Callable[..., RedisServer]]:
 
 @pytest_twisted.async_yield_fixture
 async def make() -> AsyncIterator[Any]:
-    caches: list[Cache] = []
+    caches: list[MessageStore] = []
 
-    async def made(url: str, option: str = "state_cache", **config: Any) -> Cache:
-        cache = make_cache("redis", {"url": url, **config}, option=option, connector="chan", clock=reactor)
+    async def made(url: str, option: str = "state_cache", **config: Any) -> MessageStore:
+        cache = make_store("redis", {"url": url, **config}, option=option, connector="chan", clock=reactor)
         await cache.start()
         caches.append(cache)
         return cache
@@ -430,7 +430,7 @@ async def test_tls(private: Callable[..., RedisServer], tmp_path: Path, trusted:
             "tls-auth-clients": "no",
         }
     )
-    cache = RedisCache(
+    cache = RedisStore(
         reactor,
         url=RedisAddress.from_url(f"rediss://localhost:{port}"),
         connector="c",
@@ -475,7 +475,7 @@ def test_urls(url: str, address: RedisAddress) -> None:
 def test_bad_urls(url: Any) -> None:
     """A URL that can't be used is a line that doesn't show it."""
     with pytest.raises(ConfigError) as caught:
-        make_cache("redis", {"url": url}, option="state_cache", connector="c", clock=reactor)
+        make_store("redis", {"url": url}, option="state_cache", connector="c", clock=reactor)
     (line,) = caught.value.lines
     assert line.startswith("state_cache_config.url: must ")
 
@@ -483,4 +483,4 @@ def test_bad_urls(url: Any) -> None:
 def test_url_is_required() -> None:
     """Without url there is no cache."""
     with pytest.raises(ConfigError, match=r"^state_cache_config\.url: required option$"):
-        make_cache("redis", {}, option="state_cache", connector="c", clock=reactor)
+        make_store("redis", {}, option="state_cache", connector="c", clock=reactor)

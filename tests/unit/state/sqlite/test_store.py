@@ -20,8 +20,8 @@ from twisted.internet.defer import Deferred, gatherResults
 from junebug_turn.errors import CacheError, ConfigError, UnreadableEntry
 from junebug_turn.messages.vumi import Message, new_id
 from junebug_turn.state import packing
-from junebug_turn.state.factory import make_cache
-from junebug_turn.state.message_store import Cache, Outbound
+from junebug_turn.state.factory import make_store
+from junebug_turn.state.message_store import MessageStore, Outbound
 from junebug_turn.state.sqlite.entries import pack_key
 from junebug_turn.state.sqlite.file import SqliteFile
 from junebug_turn.state.sqlite.schema import SCHEMA_VERSION
@@ -40,10 +40,10 @@ def path(tmp_path: Path) -> Path:
 
 @pytest_twisted.async_yield_fixture
 async def make(path: Path) -> AsyncIterator[Any]:
-    caches: list[Cache] = []
+    caches: list[MessageStore] = []
 
-    async def made(clock: Any = reactor, option: str = "message_cache", **config: Any) -> Cache:
-        cache = make_cache(
+    async def made(clock: Any = reactor, option: str = "message_cache", **config: Any) -> MessageStore:
+        cache = make_store(
             "sqlite", {"path": str(path), **config}, option=option, connector="sms", clock=clock
         )
         await cache.start()
@@ -141,11 +141,11 @@ async def test_expired_go_in_small_steps(make: Any, path: Path) -> None:
 _WRITER = """
 import sys
 from twisted.internet import defer, reactor, task
-from junebug_turn.state.factory import make_cache
+from junebug_turn.state.factory import make_store
 from junebug_turn.messages.vumi import Message, new_id
 
 async def main(reactor):
-    cache = make_cache("sqlite", {"path": sys.argv[1]}, option="state_cache", connector="sms", clock=reactor)
+    cache = make_store("sqlite", {"path": sys.argv[1]}, option="state_cache", connector="sms", clock=reactor)
     await cache.start()
     async def store(number):
         while True:
@@ -262,7 +262,7 @@ def test_no_database(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"^state_cache_config\.path: .* can't be used: "):
-        make_cache("sqlite", {"path": str(path)}, option="state_cache", connector="c", clock=reactor)
+        make_store("sqlite", {"path": str(path)}, option="state_cache", connector="c", clock=reactor)
     assert path.read_bytes() == content
 
 
@@ -371,7 +371,7 @@ async def test_two_processes(make: Any) -> None:
     """Two caches on one file, as of two processes, write at the same time and read what the other wrote."""
     one, other = await make(), await make()
 
-    async def store(cache: Cache, name: str) -> None:
+    async def store(cache: MessageStore, name: str) -> None:
         for n in range(30):
             await cache.store_inbound(message(f"{name}{n}"))
 
@@ -385,7 +385,7 @@ def test_path_is_required() -> None:
     """Without path there is no cache."""
     for config in ({}, {"path": ""}, {"path": 5}):
         with pytest.raises(ConfigError, match=r"^message_cache_config\.path: "):
-            make_cache("sqlite", config, option="message_cache", connector="c", clock=reactor)
+            make_store("sqlite", config, option="message_cache", connector="c", clock=reactor)
 
 
 def test_opened_by_several_at_once(tmp_path: Path) -> None:
