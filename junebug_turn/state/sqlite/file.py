@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from junebug_turn.errors import ConfigError
 from junebug_turn.state.sqlite.batches import Batches
-from junebug_turn.state.sqlite.schema import SCHEMA_VERSION, migrate, version_of
+from junebug_turn.state.sqlite.schema import SCHEMA_VERSION, create_tables, version_of
 
 Row = tuple[str, str, bytes, bytes, float]
 """An entry: connector, kind, key, value and the time at which it expires."""
@@ -33,9 +33,9 @@ MAX_ROWS = 500
 
 
 def check_file(path: Path, key: str) -> None:
-    """Look whether ``path``, if it is there, can be used; nothing is written.
+    """Check that ``path``, if it exists, can be used; nothing is written.
 
-    :raises ConfigError: it is no SQLite file, damaged, or from a newer version of this program
+    :raises ConfigError: it is no SQLite file, damaged, or of an unknown schema version
     """
     if not path.exists():
         return
@@ -49,10 +49,10 @@ def check_file(path: Path, key: str) -> None:
             connection.close()
     except sqlite3.Error as error:
         raise ConfigError(f"{key}: {path} can't be used: {error}") from None
-    if version > SCHEMA_VERSION:
+    if version not in (0, SCHEMA_VERSION):
+        origin = "from a newer version" if version > SCHEMA_VERSION else "not from a released version"
         raise ConfigError(
-            f"{key}: {path} has schema version {version}, from a newer version of this program; "
-            f"this one knows {SCHEMA_VERSION}"
+            f"{key}: {path} has schema version {version}, {origin} of this program; this one knows {SCHEMA_VERSION}"
         )
 
 
@@ -103,7 +103,7 @@ class SqliteFile:
             self._use_wal(connection)
             # A commit is on the disk when it returns, whatever ends then.
             connection.execute("PRAGMA synchronous = FULL")
-            migrate(connection)
+            create_tables(connection)
         except BaseException:
             # adbapi does not keep a connection whose set-up failed, and would not close it.
             connection.close()

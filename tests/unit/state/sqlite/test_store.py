@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,41 +17,17 @@ import pytest_twisted
 from twisted.internet.defer import Deferred, gatherResults
 
 from junebug_turn.errors import CacheError, ConfigError, UnreadableEntry
-from junebug_turn.messages.vumi import Message, new_id
-from junebug_turn.state import packing
+from junebug_turn.messages.vumi import Message
 from junebug_turn.state.factory import make_store
-from junebug_turn.state.message_store import MessageStore, Outbound
+from junebug_turn.state.message_store import MessageStore
 from junebug_turn.state.sqlite.entries import pack_key
 from junebug_turn.state.sqlite.file import SqliteFile
-from junebug_turn.state.sqlite.schema import SCHEMA_VERSION
 from junebug_turn.state.sqlite.store import COUNT_INTERVAL, SWEEP_INTERVAL, SWEEP_SIZE
 from tests.support.daemon import until
 from tests.support.store_harness import ThreadedClock, reactor
 from tests.unit.state.test_message_store import event, message
 
 ROOT = Path(__file__).resolve().parents[4]
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "deep" / "folder" / "cache.db"
-
-
-@pytest_twisted.async_yield_fixture
-async def make(path: Path) -> AsyncIterator[Any]:
-    caches: list[MessageStore] = []
-
-    async def made(clock: Any = reactor, option: str = "message_cache", **config: Any) -> MessageStore:
-        cache = make_store(
-            "sqlite", {"path": str(path), **config}, option=option, connector="sms", clock=clock
-        )
-        await cache.start()
-        caches.append(cache)
-        return cache
-
-    yield made
-    for cache in caches:
-        await cache.stop()
 
 
 def count(path: Path) -> int:
@@ -185,75 +160,6 @@ async def test_killed_under_load(make: Any, path: Path) -> None:
 
 
 # Files that can't be used
-
-
-@pytest_twisted.ensureDeferred
-async def test_newer_schema(make: Any, path: Path) -> None:
-    """A file of a newer version is refused at the start, with a line that says so, and is left as it is."""
-    await (await make()).store_inbound(message("m1"))
-    connection = sqlite3.connect(path)
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
-    connection.close()
-    with pytest.raises(ConfigError) as caught:
-        await make()
-    (line,) = caught.value.lines
-    assert line == (
-        f"message_cache_config.path: {path} has schema version {SCHEMA_VERSION + 1}, from a newer version of this "
-        f"program; this one knows {SCHEMA_VERSION}"
-    )
-
-
-SCHEMA_1 = """
-CREATE TABLE entries (
-    connector TEXT NOT NULL, kind TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, expires REAL NOT NULL,
-    PRIMARY KEY (connector, kind, key)
-) WITHOUT ROWID;
-CREATE INDEX entries_expires ON entries (expires);
-PRAGMA user_version = 1;
-"""
-
-
-@pytest_twisted.ensureDeferred
-async def test_older_schema(make: Any, path: Path) -> None:
-    """A file of an older version is brought up to date when it is first used: what was stored resolves."""
-    ids = [new_id(), "no-uuid", "half a pair \ud83d"]
-    path.parent.mkdir(parents=True)
-    connection = sqlite3.connect(path)
-    connection.executescript(SCHEMA_1)
-    for number, message_id in enumerate(ids):
-        kept, key = (
-            message(message_id, from_addr=f"+2783{number}"),
-            message_id.encode("utf-8", "surrogatepass"),
-        )
-        address = f"+2783{number}".encode()
-        outbound = packing.pack_outbound(Outbound("8110", "http://h/e", "t"))
-        events = packing.add_event(None, event(message_id))
-        rows = [
-            ("i", key, packing.pack_message(kept)),
-            ("l", address, key),
-            ("o", key, outbound),
-            ("e", key, events),
-        ]
-        connection.executemany("INSERT INTO entries VALUES ('sms', ?, ?, ?, 1e12)", rows)
-    connection.execute("INSERT INTO entries VALUES ('sms', 'i', X'6f6c64', 'expired', 1)")
-    # Not ours: a key that is no text, and one that is no UTF-8.
-    connection.execute(
-        "INSERT INTO entries VALUES ('sms', 'i', 7, 'x', 1e12), ('sms', 'i', X'ff', 'x', 1e12)"
-    )
-    connection.commit()
-    connection.close()
-    cache = await make()
-    for number, message_id in enumerate(ids):
-        assert (await cache.fetch_inbound(message_id)).message_id == message_id
-        assert (await cache.fetch_last_inbound(f"+2783{number}")).message_id == message_id
-        assert (await cache.fetch_outbound(message_id)).event_url == "http://h/e"
-        assert [one.user_message_id for one in await cache.fetch_events(message_id)] == [message_id]
-        await cache.store_inbound(message(message_id, from_addr="+2784"))
-        assert (await cache.fetch_last_inbound("+2784")).message_id == message_id
-    await until(lambda: count(path) == 4 * len(ids) - 2, "the expired one to be deleted")
-    connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
-    connection.close()
 
 
 @pytest.mark.parametrize("content", [b"no database at all " * 100, b"SQLite format 3\0" + b"x" * 4080])

@@ -1,0 +1,37 @@
+"""Stores on one SQLite file."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+
+from junebug_turn.state.factory import make_store
+from junebug_turn.state.message_store import MessageStore
+from tests.support.store_harness import reactor
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "folder" / "cache.db"
+
+
+@pytest_twisted.async_yield_fixture
+async def make(path: Path) -> AsyncIterator[Any]:
+    """Makes and starts stores, which are stopped at the end."""
+    stores: list[MessageStore] = []
+
+    async def made(clock: Any = reactor, option: str = "message_cache", **config: Any) -> MessageStore:
+        store = make_store(
+            "sqlite", {"path": str(path), **config}, option=option, connector="sms", clock=clock
+        )
+        await store.start()
+        stores.append(store)
+        return store
+
+    yield made
+    for store in stores:
+        await store.stop()
