@@ -13,7 +13,8 @@ from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state import checks, packing
 from junebug_turn.state.checks import DAY
 from junebug_turn.state.expiring import SWEEP_INTERVAL, ExpiringMap, Key, pack_key, unpack_key
-from junebug_turn.state.message_store import Details, MessageStore, Outbound, PartStats, StoreStats
+from junebug_turn.state.message_store import Details, MessageStore, Outbound
+from junebug_turn.telemetry.gauges import PartStats, StoreStats
 
 
 class MemoryStore(MessageStore):

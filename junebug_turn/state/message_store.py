@@ -4,55 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-from attrs import define, field, frozen
+from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from junebug_turn.menus import Menu
 from junebug_turn.messages.vumi import Event, Message
+from junebug_turn.telemetry.gauges import StoreStats
 
 Details = Callable[[], Mapping[str, Any]]
 """Makes the JSON of an outbound message as Junebug kept it; called only by a cache that keeps it."""
-
-
-_T = TypeVar("_T")
-
-
-@define
-class PartStats:
-    """What is counted of a part of a cache, such as its inbound messages; None: nobody can tell.
-
-    :ivar entries: how many there are, about
-    :ivar hits: how many were asked for and found
-    :ivar misses: how many were asked for in vain
-    :ivar evictions: how many had to go before their time
-    """
-
-    entries: int | None = None
-    hits: int = 0
-    misses: int = 0
-    evictions: int | None = None
-
-    def asked(self, found: _T | None) -> _T | None:
-        """Count what somebody asked for; returns it."""
-        if found is None:
-            self.misses += 1
-        else:
-            self.hits += 1
-        return found
-
-
-@frozen
-class StoreStats:
-    """What is counted of a cache.
-
-    :ivar parts: name -> what is counted of that part
-    :ivar failures: how many operations failed; None where none can
-    """
-
-    parts: Mapping[str, PartStats] = field(factory=dict)
-    failures: int | None = None
 
 
 @frozen

@@ -26,7 +26,7 @@ FLOORS = (
     ("config.classpath",),
     ("messages.vumi",),
     ("telemetry.context", "telemetry.logging", "messages"),
-    ("telemetry.sentry", "daemon.systemd"),
+    ("telemetry.sentry", "telemetry.gauges", "daemon.systemd"),
     (
         "config.types",
         "menus",
@@ -57,7 +57,7 @@ FLOORS = (
         "delivery.circuit",
         "http.deduplication",
     ),
-    ("delivery.circuits", "delivery.attempt", "telemetry.metrics", "telemetry.gauges"),
+    ("delivery.circuits", "delivery.attempt", "telemetry.metrics"),
     ("amqp", "delivery.deliverer"),
     ("connectors.connector", "connectors.layered", "connectors.ordering", "connectors.retry_queues"),
     ("applications.forwarding",),

@@ -25,10 +25,11 @@ from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state import checks, packing
 from junebug_turn.state.checks import CACHE_TIMEOUT, DAY
 from junebug_turn.state.failures import Watch
-from junebug_turn.state.message_store import Details, MessageStore, Outbound, PartStats, StoreStats
+from junebug_turn.state.message_store import Details, MessageStore, Outbound
 from junebug_turn.state.redis import scripts
 from junebug_turn.state.redis.address import RedisAddress
 from junebug_turn.state.redis.pool import RedisPool
+from junebug_turn.telemetry.gauges import PartStats, StoreStats
 
 _MESSAGE = "message"
 

@@ -18,7 +18,7 @@ from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state import checks, packing
 from junebug_turn.state.checks import CACHE_TIMEOUT, DAY
 from junebug_turn.state.failures import Watch
-from junebug_turn.state.message_store import Details, MessageStore, Outbound, PartStats, StoreStats
+from junebug_turn.state.message_store import Details, MessageStore, Outbound
 from junebug_turn.state.sqlite.entries import (
     DAMAGED,
     EVENTS,
@@ -32,6 +32,7 @@ from junebug_turn.state.sqlite.entries import (
     unpack_key,
 )
 from junebug_turn.state.sqlite.file import SqliteFile, Write, check_file
+from junebug_turn.telemetry.gauges import PartStats, StoreStats
 
 SWEEP_INTERVAL = 1.0
 """Seconds between two deletions of what has expired."""

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from junebug_turn.state.message_store import PartStats, StoreStats
-from junebug_turn.telemetry.gauges import OTHER, BrokerGauges, CircuitGauges, StoreGauges
+from junebug_turn.telemetry.gauges import (
+    OTHER,
+    BrokerGauges,
+    CircuitGauges,
+    PartStats,
+    StoreGauges,
+    StoreStats,
+)
 from junebug_turn.telemetry.metrics import Metrics
 from tests.unit.telemetry.test_metrics import samples
 

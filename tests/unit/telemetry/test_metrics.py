@@ -13,9 +13,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from junebug_turn.errors import DeliveryRefused
-from junebug_turn.state.message_store import PartStats, StoreStats
 from junebug_turn.telemetry.context import about
-from junebug_turn.telemetry.gauges import BrokerGauges, CircuitGauges, StoreGauges
+from junebug_turn.telemetry.gauges import BrokerGauges, CircuitGauges, PartStats, StoreGauges, StoreStats
 from junebug_turn.telemetry.metrics import Metrics
 
 ETC = Path(__file__).parents[3] / "etc"
