@@ -8,7 +8,7 @@ from typing import Any, Self
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
-from junebug_turn.menus import Menu
+from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state import checks, packing
 from junebug_turn.state.checks import DAY
@@ -22,14 +22,14 @@ class MemoryStore(MessageStore):
 
     :param timeout: seconds for which a message is kept
     :param store_event_info: whether event URLs and tokens are kept
-    :param max_entries: bound for inbound messages, for outbound ones, for messages with events and for menus, each
+    :param max_entries: bound for inbound messages, for outbound ones, for messages with events and for notes, each
     :param by_address: whether the last message of an address can be fetched, which costs memory
     :param option: what the options' names begin with, for the warning of a full cache
 
     :ivar inbound: the inbound messages, with counters of hits, misses and evictions
     :ivar outbound: the same of the outbound ones
     :ivar events: the same of the messages that events have come for
-    :ivar menus: the same of the menus that wait for an answer
+    :ivar notes: the same of the notes, which the metrics call menus
     """
 
     def __init__(
@@ -55,8 +55,8 @@ class MemoryStore(MessageStore):
         )
         self.outbound = ExpiringMap(clock, ttl=timeout, max_entries=max_entries, hint=hint)
         self.events = ExpiringMap(clock, ttl=timeout, max_entries=max_entries, hint=hint)
-        self.menus = ExpiringMap(clock, ttl=timeout, max_entries=max_entries, hint=hint)
-        self._stores = (self.inbound, self.outbound, self.events, self.menus)
+        self.notes = ExpiringMap(clock, ttl=timeout, max_entries=max_entries, hint=hint)
+        self._stores = (self.inbound, self.outbound, self.events, self.notes)
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = clock
 
@@ -72,7 +72,7 @@ class MemoryStore(MessageStore):
         self._sweeping.start(SWEEP_INTERVAL, now=False)
 
     def stats(self) -> StoreStats:
-        stores = {"inbound": self.inbound, "outbound": self.outbound, "menus": self.menus}
+        stores = {"inbound": self.inbound, "outbound": self.outbound, "menus": self.notes}
         return StoreStats(
             {
                 part: PartStats(len(store), store.hits, store.misses, store.evictions)
@@ -135,15 +135,15 @@ class MemoryStore(MessageStore):
         packed = self.events.get(pack_key(message_id))
         return [] if packed is None else packing.unpack_events(message_id, packed)
 
-    async def store_menu(self, address: str, menu: Menu | None) -> None:
-        if menu is None:
-            self.menus.remove(address)
+    async def store_note(self, address: str, value: Any) -> None:
+        if value is None:
+            self.notes.remove(address)
         else:
-            self.menus.put(address, packing.pack_menu(menu))
+            self.notes.put(address, strictjson.dumps(value))
 
-    async def fetch_menu(self, address: str) -> Menu | None:
-        packed = self.menus.get(address)
-        return None if packed is None else packing.unpack_menu(packed)
+    async def fetch_note(self, address: str) -> Any:
+        packed = self.notes.get(address)
+        return None if packed is None else strictjson.loads(packed)
 
     def _sweep(self) -> None:
         for store in self._stores:

@@ -9,7 +9,6 @@ from typing import Any, Self
 from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
 
-from junebug_turn.menus import Menu
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.telemetry.gauges import StoreStats
 
@@ -112,9 +111,12 @@ class MessageStore(ABC):
         """The events of the outbound message with this id that are still known, in no certain order."""
 
     @abstractmethod
-    async def store_menu(self, address: str, menu: Menu | None) -> None:
-        """Remember the menu that an address was sent last; None forgets it."""
+    async def store_note(self, address: str, value: Any) -> None:
+        """Store what the application notes of an address, for as long as an outbound message; None forgets it.
+
+        :param value: a JSON value, opaque to the store
+        """
 
     @abstractmethod
-    async def fetch_menu(self, address: str) -> Menu | None:
-        """The menu that this address was sent last, if it is still known."""
+    async def fetch_note(self, address: str) -> Any:
+        """Return the note of an address; None where none is known."""

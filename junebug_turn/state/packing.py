@@ -6,7 +6,6 @@ from operator import attrgetter
 
 import attrs
 
-from junebug_turn.menus import Choice, Menu
 from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import Event, Message, format_timestamp, parse_timestamp
 from junebug_turn.state.message_store import Outbound
@@ -53,17 +52,6 @@ def pack_outbound(outbound: Outbound) -> bytes:
 def unpack_outbound(packed: bytes) -> Outbound:
     """The reverse of ``pack_outbound``."""
     return Outbound(*strictjson.loads(packed))
-
-
-def pack_menu(menu: Menu) -> bytes:
-    """A menu with its choices."""
-    return strictjson.dumps([menu.answered_by, [attrs.astuple(choice) for choice in menu.choices]])
-
-
-def unpack_menu(packed: bytes) -> Menu:
-    """The reverse of ``pack_menu``."""
-    answered_by, choices = strictjson.loads(packed)
-    return Menu(tuple(Choice(*choice) for choice in choices), answered_by)
 
 
 def add_event(packed: bytes | None, event: Event) -> bytes:

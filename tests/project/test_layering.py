@@ -29,7 +29,6 @@ FLOORS = (
     ("telemetry.sentry", "telemetry.gauges", "daemon.systemd"),
     (
         "config.types",
-        "menus",
         "http.errors",
         "http.json",
         "http.rate_limit",

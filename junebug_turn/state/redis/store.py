@@ -19,10 +19,9 @@ from twisted.logger import Logger
 from txredisapi import ConnectionError, RedisError, TimeoutError
 
 from junebug_turn.errors import CacheError, UnreadableEntry, UnreadableMessage
-from junebug_turn.menus import Menu
 from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import Event, Message
-from junebug_turn.state import checks, packing
+from junebug_turn.state import checks
 from junebug_turn.state.checks import CACHE_TIMEOUT, DAY
 from junebug_turn.state.failures import Watch
 from junebug_turn.state.message_store import Details, MessageStore, Outbound
@@ -78,7 +77,7 @@ class RedisStore(MessageStore):
         self._inbound = f"{prefix}{connector}:inbound_messages:"
         self._outbound = f"{prefix}{connector}:outbound_messages:"
         self._last = f"{prefix}{connector}:last_inbound:"
-        self._menu = f"{prefix}{connector}:menus:"
+        self._note = f"{prefix}{connector}:menus:"
         self._inbound_ttl = _milliseconds(inbound_ttl or timeout)
         self._outbound_ttl = _milliseconds(outbound_ttl or timeout)
         self._store_event_info = store_event_info
@@ -219,20 +218,20 @@ class RedisStore(MessageStore):
                 )
         return events
 
-    async def store_menu(self, address: str, menu: Menu | None) -> None:
-        key = _bytes(self._menu + address)
-        if menu is None:
+    async def store_note(self, address: str, value: Any) -> None:
+        key = _bytes(self._note + address)
+        if value is None:
             await self._execute("DEL", key)
         else:
-            await self._execute("SET", key, packing.pack_menu(menu), "PX", self._outbound_ttl)
+            await self._execute("SET", key, strictjson.dumps(value), "PX", self._outbound_ttl)
 
-    async def fetch_menu(self, address: str) -> Menu | None:
+    async def fetch_note(self, address: str) -> Any:
         try:
-            command = self._execute("GET", _bytes(self._menu + address))
+            command = self._execute("GET", _bytes(self._note + address))
             packed = self._parts["menus"].asked(await self._read(command))
-            return None if packed is None else packing.unpack_menu(packed)
-        except (UnreadableEntry, ValueError, TypeError) as error:
-            self.log.warn("a menu in the cache counts as unknown: {error!s}", error=error)
+            return None if packed is None else _read_json(packed)
+        except UnreadableEntry as error:
+            self.log.warn("a note in the cache counts as unknown: {error!s}", error=error)
             return None
 
     async def _eval(self, script: str, key: str, *args: str | bytes | int) -> Any:

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from junebug_turn.state import expiring, packing
 
-INBOUND, LAST, OUTBOUND, EVENTS, MENU = "i", "l", "o", "e", "m"
+INBOUND, LAST, OUTBOUND, EVENTS, NOTE = "i", "l", "o", "e", "m"
 
 DAMAGED = (ValueError, TypeError, IndexError)
 """What ``packing`` raises for a value that it did not make."""

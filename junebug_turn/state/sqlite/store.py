@@ -13,7 +13,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from junebug_turn.errors import CacheError, UnreadableEntry
-from junebug_turn.menus import Menu
+from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state import checks, packing
 from junebug_turn.state.checks import CACHE_TIMEOUT, DAY
@@ -24,7 +24,7 @@ from junebug_turn.state.sqlite.entries import (
     EVENTS,
     INBOUND,
     LAST,
-    MENU,
+    NOTE,
     OUTBOUND,
     Entries,
     count_entries,
@@ -88,7 +88,7 @@ class SqliteStore(MessageStore):
         self._watch = Watch(reactor, f"SQLite at {path}", cache_timeout, (sqlite3.Error, OSError))
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = reactor
-        self._parts = {INBOUND: PartStats(), OUTBOUND: PartStats(), MENU: PartStats()}
+        self._parts = {INBOUND: PartStats(), OUTBOUND: PartStats(), NOTE: PartStats()}
         self._counting = LoopingCall(self._count)
         self._counting.clock = reactor
         self._counted: Deferred[None]
@@ -114,7 +114,7 @@ class SqliteStore(MessageStore):
             await self._file.stop()
 
     def stats(self) -> StoreStats:
-        names = {INBOUND: "inbound", OUTBOUND: "outbound", MENU: "menus"}
+        names = {INBOUND: "inbound", OUTBOUND: "outbound", NOTE: "menus"}
         return StoreStats({names[kind]: part for kind, part in self._parts.items()}, self._watch.failures)
 
     def status(self) -> Mapping[str, Any]:
@@ -194,19 +194,19 @@ class SqliteStore(MessageStore):
         packed = await self._get(EVENTS, message_id)
         return [] if packed is None else _read(packing.unpack_events, message_id, packed)
 
-    async def store_menu(self, address: str, menu: Menu | None) -> None:
-        if menu is not None:
-            await self._put(MENU, address, packing.pack_menu(menu))
+    async def store_note(self, address: str, value: Any) -> None:
+        if value is not None:
+            await self._put(NOTE, address, strictjson.dumps(value))
             return
         entries = self._entries()
-        await self._write(lambda cursor: entries.remove(cursor, MENU, pack_key(address)))
+        await self._write(lambda cursor: entries.remove(cursor, NOTE, pack_key(address)))
 
-    async def fetch_menu(self, address: str) -> Menu | None:
-        packed = await self._get(MENU, address)
+    async def fetch_note(self, address: str) -> Any:
+        packed = await self._get(NOTE, address)
         try:
-            return None if packed is None else packing.unpack_menu(packed)
+            return None if packed is None else strictjson.loads(packed)
         except DAMAGED as error:
-            self.log.warn("a menu in the cache counts as unknown: {error!s}", error=error)
+            self.log.warn("a note in the cache counts as unknown: {error!s}", error=error)
             return None
 
     def _entries(self) -> Entries:

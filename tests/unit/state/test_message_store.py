@@ -19,7 +19,6 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 
 from junebug_turn.errors import ConfigError
-from junebug_turn.menus import Choice, Menu
 from junebug_turn.messages.vumi import Event, Message, new_id
 from junebug_turn.state.expiring import (
     SWEEP_INTERVAL,
@@ -186,12 +185,26 @@ def test_odd_names(make: Make, name: str) -> None:
     result(cache.store_inbound(message(name, name)))
     result(cache.store_outbound(message(name, name), None, None))
     result(cache.store_event(event(name, name)))
-    result(cache.store_menu(name, Menu(())))
+    result(cache.store_note(name, [name]))
     assert result(cache.fetch_inbound(name)) is not None
     assert result(cache.fetch_last_inbound(name)) is not None
     assert result(cache.fetch_outbound(name)) == Outbound("8110", None, None)
     assert [stored.event_id for stored in result(cache.fetch_events(name))] == [name]
-    assert result(cache.fetch_menu(name)) == Menu(())
+    assert result(cache.fetch_note(name)) == [name]
+
+
+@pytest.mark.parametrize("note", ["", 0, False, [], {}, [None, [["\u263a", 1.5, {"a": [True]}]]]])
+@in_thread
+def test_note(make: Make, note: Any) -> None:
+    """The note of an address is found again, whatever JSON value it is, until another takes its place or None does."""
+    cache = make()
+    assert result(cache.fetch_note("+27")) is None
+    for value in ("before", note):
+        result(cache.store_note("+27", value))
+    assert result(cache.fetch_note("+27")) == note
+    assert result(cache.fetch_note("+28")) is None
+    result(cache.store_note("+27", None))
+    assert result(cache.fetch_note("+27")) is None
 
 
 @in_thread
@@ -201,23 +214,23 @@ def test_default_timeout(make: Make, advance: Callable[[float], None]) -> None:
     result(cache.store_inbound(message("m1")))
     result(cache.store_outbound(message("m1"), "http://h/e", None))
     result(cache.store_event(event("m1")))
-    result(cache.store_menu("+27", Menu(())))
+    result(cache.store_note("+27", []))
     advance(DAY)
     assert result(cache.fetch_inbound("m1")) is None
     assert result(cache.fetch_outbound("m1")) is None
     assert result(cache.fetch_last_inbound("+27831234567")) is None
     assert result(cache.fetch_events("m1")) == []
-    assert result(cache.fetch_menu("+27")) is None
+    assert result(cache.fetch_note("+27")) is None
     result(cache.store_inbound(message("m2")))
     result(cache.store_outbound(message("m2"), "http://h/e", None))
     result(cache.store_event(event("m2")))
-    result(cache.store_menu("+27", Menu(())))
+    result(cache.store_note("+27", []))
     advance(DAY - 60)
     assert result(cache.fetch_inbound("m2")) is not None
     assert result(cache.fetch_outbound("m2")) is not None
     assert result(cache.fetch_last_inbound("+27831234567")) is not None
     assert result(cache.fetch_events("m2")) != []
-    assert result(cache.fetch_menu("+27")) is not None
+    assert result(cache.fetch_note("+27")) is not None
 
 
 @in_thread
@@ -242,12 +255,12 @@ def test_connectors_are_apart(side: Side) -> None:
     one, other = side.make(connector="one"), side.make(connector="other")
     result(one.store_inbound(message("m1")))
     result(one.store_outbound(message("m1"), None, None))
-    result(one.store_menu("x", Menu(())))
+    result(one.store_note("x", []))
     result(one.store_event(event("m1")))
     assert result(other.fetch_inbound("m1")) is None
     assert result(other.fetch_last_inbound("+27831234567")) is None
     assert result(other.fetch_outbound("m1")) is None
-    assert result(other.fetch_menu("x")) is None
+    assert result(other.fetch_note("x")) is None
     assert result(other.fetch_events("m1")) == []
 
 
@@ -339,7 +352,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.outbound: list[tuple[float, tuple[str, str]]] = []
         self.events: list[tuple[float, tuple[str, dict[str, Event]]]] = []
         self.last: dict[str, str] = {}
-        self.menus: list[tuple[float, tuple[str, Menu]]] = []
+        self.notes: list[tuple[float, tuple[str, Any]]] = []
 
     def teardown(self) -> None:
         if hasattr(self, "side"):
@@ -350,7 +363,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.inbound = [entry for entry in self.inbound if entry[0] > since][-self.size :]
         self.outbound = [entry for entry in self.outbound if entry[0] > since][-self.size :]
         self.events = [entry for entry in self.events if entry[0] > since][-self.size :]
-        self.menus = [entry for entry in self.menus if entry[0] > since][-self.size :]
+        self.notes = [entry for entry in self.notes if entry[0] > since][-self.size :]
         # What is forgotten is not the last of its address any more, should it ever come again.
         known = {stored.message_id for _, stored in self.inbound}
         self.last = {addr: last for addr, last in self.last.items() if last in known}
@@ -406,19 +419,18 @@ class StoreMachine(RuleBasedStateMachine):
         assert {one.event_id: one for one in result(self.cache.fetch_events(message_id))} == known
         self.touch(message_id)
 
-    @rule(addr=ids, title=st.none() | st.text(max_size=3), answered_by=st.none() | ids)
-    def store_menu(self, addr: str, title: str | None, answered_by: str | None) -> None:
-        menu = None if title is None else Menu((Choice("list_reply", "id", title),) * 2, answered_by)
-        result(self.cache.store_menu(addr, menu))
-        self.menus = [entry for entry in self.menus if entry[1][0] != addr]
-        if menu is not None:
-            self.menus.append((self.now, (addr, menu)))
+    @rule(addr=ids, note=st.none() | st.text(max_size=3) | st.integers(0, 1) | st.just([None, {"a": []}]))
+    def store_note(self, addr: str, note: Any) -> None:
+        result(self.cache.store_note(addr, note))
+        self.notes = [entry for entry in self.notes if entry[1][0] != addr]
+        if note is not None:
+            self.notes.append((self.now, (addr, note)))
         self.expire()
 
     @rule(addr=ids)
-    def fetch_menu(self, addr: str) -> None:
-        known = dict(entry for _, entry in self.menus)
-        assert result(self.cache.fetch_menu(addr)) == known.get(addr)
+    def fetch_note(self, addr: str) -> None:
+        known = dict(entry for _, entry in self.notes)
+        assert result(self.cache.fetch_note(addr)) == known.get(addr)
 
     # Steps that no sum of them comes near the timeout without reaching it: a server's own clock runs on.
     @rule(seconds=st.sampled_from([25, 100, 300, 975, 1000, 6000]))
@@ -483,7 +495,7 @@ def test_stats(side: Side, make: Make) -> None:
     result(cache.fetch_last_inbound("a1"))
     result(cache.fetch_last_inbound("a2"))
     result(cache.fetch_outbound("m2"))
-    result(cache.fetch_menu("a1"))
+    result(cache.fetch_note("a1"))
     parts = cache.stats().parts
     counted = {name: (part.hits, part.misses) for name, part in parts.items()}
     assert counted == {"inbound": (3, 2), "outbound": (1, 0), "menus": (0, 1)}

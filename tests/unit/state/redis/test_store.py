@@ -15,7 +15,6 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import trustRootFromCertificates
 
 from junebug_turn.errors import CacheError, ConfigError, UnreadableEntry
-from junebug_turn.menus import Menu
 from junebug_turn.messages.vumi import Event
 from junebug_turn.state.factory import make_store
 from junebug_turn.state.message_store import MessageStore, Outbound
@@ -211,7 +210,7 @@ async def test_all_keys_expire(server: RedisServer, make: Any) -> None:
     await cache.store_inbound(message("m1"))
     await cache.store_outbound(message("m2"), None, None)
     await cache.store_event(event("m3"))
-    await cache.store_menu("+27", Menu(()))
+    await cache.store_note("+27", [])
     keys = server.cli("KEYS", "*").split()
     assert len(keys) == 5
     assert all(45 <= ttl(server, key) <= 50 for key in keys)
@@ -353,8 +352,8 @@ async def test_foreign_values(server: RedisServer, make: Any) -> None:
         assert await cache.fetch_inbound(name) is None
         with pytest.raises(UnreadableEntry):
             await cache.fetch_outbound(name)
-    assert await cache.fetch_menu("+27") is None
-    assert await cache.fetch_menu("+28") is None
+    assert await cache.fetch_note("+27") is None
+    assert await cache.fetch_note("+28") is None
     assert await cache.fetch_last_inbound("+27") is None
     with pytest.raises(CacheError):
         await cache.store_outbound(message("typed"), None, None)

@@ -254,14 +254,15 @@ async def test_foreign_values(make: Any, path: Path) -> None:
     await cache.store_inbound(message("m1"))
     connection = sqlite3.connect(path)
     for kind, key in (("i", "m1"), ("i", "m2"), ("o", "m1"), ("e", "m1"), ("m", "x")):
+        value = b"x" if kind == "m" else b"[1]"
         connection.execute(
-            "INSERT OR REPLACE INTO entries VALUES ('sms', ?, ?, ?, 1e12)", (kind, pack_key(key), b"[1]")
+            "INSERT OR REPLACE INTO entries VALUES ('sms', ?, ?, ?, 1e12)", (kind, pack_key(key), value)
         )
     connection.commit()
     connection.close()
     assert await cache.fetch_inbound("m1") is None
     assert await cache.fetch_last_inbound("+27831234567") is None
-    assert await cache.fetch_menu("x") is None
+    assert await cache.fetch_note("x") is None
     with pytest.raises(UnreadableEntry):
         await cache.fetch_outbound("m1")
     with pytest.raises(UnreadableEntry):
