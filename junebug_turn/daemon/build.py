@@ -169,7 +169,14 @@ class _Assembly:
             option, class_path = "message_cache", options.message_cache_class
             config = options.message_cache_config
         connector = options.connector_name
-        cache = make_store(class_path, config, option=option, connector=connector, clock=self._reactor)
+        cache = make_store(
+            class_path,
+            config,
+            option=option,
+            connector=connector,
+            clock=self._reactor,
+            remember_last=isinstance(options, TurnOptions),
+        )
         self._caches[connector] = cache
         return cache
 

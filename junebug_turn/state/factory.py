@@ -32,11 +32,18 @@ _ALIASES = {
 
 
 def make_store(
-    class_path: str, config: Mapping[str, Any], *, option: str, connector: str, clock: IReactorTime
+    class_path: str,
+    config: Mapping[str, Any],
+    *,
+    option: str,
+    connector: str,
+    clock: IReactorTime,
+    remember_last: bool = False,
 ) -> MessageStore:
     """Make the store that ``class_path`` names: a short name, an alias, or the path of a subclass of ``MessageStore``.
 
     :param option: ``state_cache`` or ``message_cache``: the prefix of the options' names
+    :param remember_last: whether the application asks for the last inbound message of an address
     :raises ConfigError: there is no such class, or it can't use the options
     """
     store_class: type[MessageStore] = find_class(
@@ -47,4 +54,6 @@ def make_store(
     )
     if not isinstance(config, Mapping):
         raise ConfigError(f"{option}_config: must be a mapping")
-    return store_class.from_config(config, option=option, connector=connector, clock=clock)
+    return store_class.from_config(
+        config, option=option, connector=connector, clock=clock, remember_last=remember_last
+    )

@@ -23,7 +23,7 @@ class MemoryStore(MessageStore):
     :param timeout: seconds for which a message is kept
     :param store_event_info: whether event URLs and tokens are kept
     :param max_entries: bound for inbound messages, for outbound ones, for messages with events and for notes, each
-    :param by_address: whether the last message of an address can be fetched, which costs memory
+    :param remember_last: whether the last message of an address can be fetched, which costs memory
     :param option: what the options' names begin with, for the warning of a full cache
 
     :ivar inbound: the inbound messages, with counters of hits, misses and evictions
@@ -39,11 +39,11 @@ class MemoryStore(MessageStore):
         timeout: float = DAY,
         store_event_info: bool = True,
         max_entries: int = 1_000_000,
-        by_address: bool = True,
+        remember_last: bool = False,
         option: str = "state_cache",
     ) -> None:
         self._store_event_info = store_event_info
-        self._by_address = by_address
+        self._remember_last = remember_last
         self._last: dict[str, Key] = {}
         hint = f"raise {option}_config.max_entries, or shorten {option}_config.timeout"
         self.inbound = ExpiringMap(
@@ -51,7 +51,7 @@ class MemoryStore(MessageStore):
             ttl=timeout,
             max_entries=max_entries,
             hint=hint,
-            on_drop=self._forget_last if by_address else None,
+            on_drop=self._forget_last if remember_last else None,
         )
         self.outbound = ExpiringMap(clock, ttl=timeout, max_entries=max_entries, hint=hint)
         self.events = ExpiringMap(clock, ttl=timeout, max_entries=max_entries, hint=hint)
@@ -62,10 +62,16 @@ class MemoryStore(MessageStore):
 
     @classmethod
     def from_config(
-        cls, config: Mapping[str, Any], *, option: str, connector: str, clock: IReactorTime
+        cls,
+        config: Mapping[str, Any],
+        *,
+        option: str,
+        connector: str,
+        clock: IReactorTime,
+        remember_last: bool = False,
     ) -> Self:
         options = checks.read_options(config, option, _CHECKS)
-        return cls(clock, by_address=option == "message_cache", option=option, **options)
+        return cls(clock, remember_last=remember_last, option=option, **options)
 
     async def start(self) -> None:
         # It only looks at the oldest entries, and has nobody to tell of a failure but the log.
@@ -90,7 +96,7 @@ class MemoryStore(MessageStore):
     async def store_inbound(self, message: Message) -> None:
         key = pack_key(message.message_id)
         before = self.inbound.put(key, packing.pack_message(message))
-        if not self._by_address:
+        if not self._remember_last:
             return
         if before is not None:
             if packing.packed_from_addr(before) == message.from_addr:

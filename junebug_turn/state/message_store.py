@@ -47,13 +47,20 @@ class MessageStore(ABC):
     @classmethod
     @abstractmethod
     def from_config(
-        cls, config: Mapping[str, Any], *, option: str, connector: str, clock: IReactorTime
+        cls,
+        config: Mapping[str, Any],
+        *,
+        option: str,
+        connector: str,
+        clock: IReactorTime,
+        remember_last: bool = False,
     ) -> Self:
-        """The cache that an application's options describe.
+        """Make the store that an application's options describe.
 
-        :param option: ``state_cache`` or ``message_cache``: what the option's name begins with
+        :param option: ``state_cache`` or ``message_cache``: the prefix of the options' names, for errors and warnings
         :param connector: the application's connector; applications share no entry
-        :param clock: the daemon's reactor; a cache that needs no more than the time takes a clock
+        :param clock: the daemon's reactor; a store that needs no more than the time takes a clock
+        :param remember_last: whether the application asks for the last inbound message of an address
         :raises ConfigError: a line for each option that is unknown or of a wrong type
         """
 
@@ -83,9 +90,9 @@ class MessageStore(ABC):
 
     @abstractmethod
     async def fetch_last_inbound(self, from_addr: str) -> Message | None:
-        """Of the inbound messages from this address the one that arrived last, if it is still known.
+        """Return the inbound message of this address that arrived last, if it is still known.
 
-        Always None from a ``state_cache``: no API of that one asks, and the index takes memory.
+        Always None without ``remember_last``: the index takes memory.
         """
 
     @abstractmethod

@@ -81,9 +81,14 @@ class Side:
     def config(self) -> dict[str, Any]:
         return {}
 
-    def make(self, *, option: str = "message_cache", connector: str = "sms", **config: Any) -> MessageStore:
+    def make(self, *, remember_last: bool = True, connector: str = "sms", **config: Any) -> MessageStore:
         cache = make_store(
-            self.name, self.config() | config, option=option, connector=connector, clock=self.clock
+            self.name,
+            self.config() | config,
+            option="message_cache",
+            connector=connector,
+            clock=self.clock,
+            remember_last=remember_last,
         )
         result(cache.start())
         self.caches.append(cache)

@@ -63,10 +63,10 @@ def resident() -> int:
 
 async def memory(entries: int) -> None:
     """Measure part 1."""
-    for by_address in (False, True):
+    for remember_last in (False, True):
         gc.collect()
         before = resident()
-        cache = MemoryStore(task.Clock(), by_address=by_address, max_entries=entries)
+        cache = MemoryStore(task.Clock(), remember_last=remember_last, max_entries=entries)
         ids: list[str] = []
         sizes = (1000, entries)
         lookups = {}
@@ -80,7 +80,7 @@ async def memory(entries: int) -> None:
         gc.collect()
         own = sum(map(sys.getsizeof, ids)) + sys.getsizeof(ids)
         each = (resident() - before - own) / entries
-        name = "message cache (with the last of each address)" if by_address else "state cache"
+        name = "message cache (with the last of each address)" if remember_last else "state cache"
         times = ", ".join(f"{1e6 * lookups[size]:.1f} us at {size:,}" for size in sizes)
         print(f"memory, {name}: {each:.0f} bytes an entry at {entries:,}; a lookup takes {times}", flush=True)
         await cache.stop()

@@ -53,7 +53,7 @@ class RedisStore(MessageStore):
     :param outbound_ttl: the same for outbound messages, events and menus only
     :param store_event_info: whether event URLs and tokens are kept
     :param cache_timeout: seconds that an operation may take
-    :param by_address: whether the last message of an address can be fetched
+    :param remember_last: whether the last message of an address can be fetched
     """
 
     log = Logger()
@@ -70,7 +70,7 @@ class RedisStore(MessageStore):
         outbound_ttl: float | None = None,
         store_event_info: bool = True,
         cache_timeout: float = CACHE_TIMEOUT,
-        by_address: bool = True,
+        remember_last: bool = False,
         trust_root: Any = None,
     ) -> None:
         prefix = f"{key_prefix}:" if key_prefix else ""
@@ -81,15 +81,23 @@ class RedisStore(MessageStore):
         self._inbound_ttl = _milliseconds(inbound_ttl or timeout)
         self._outbound_ttl = _milliseconds(outbound_ttl or timeout)
         self._store_event_info = store_event_info
-        self._by_address = by_address
+        self._remember_last = remember_last
         self._parts = {part: PartStats() for part in ("inbound", "outbound", "menus")}
         self._pool = RedisPool(reactor, url, cache_timeout, trust_root)
         self._watch = Watch(reactor, url.name, cache_timeout, (RedisError,))
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], *, option: str, connector: str, clock: Any) -> Self:
+    def from_config(
+        cls,
+        config: Mapping[str, Any],
+        *,
+        option: str,
+        connector: str,
+        clock: Any,
+        remember_last: bool = False,
+    ) -> Self:
         options = checks.read_options(config, option, _CHECKS, required=("url",))
-        return cls(clock, connector=connector, by_address=option == "message_cache", **options)
+        return cls(clock, connector=connector, remember_last=remember_last, **options)
 
     async def start(self) -> None:
         # A Redis that is away does not keep the daemon from starting, as it would not end it later.
@@ -114,7 +122,7 @@ class RedisStore(MessageStore):
 
     async def store_inbound(self, message: Message) -> None:
         key, packed = self._inbound + message.message_id, message.to_json()
-        if self._by_address:
+        if self._remember_last:
             await self._eval(
                 scripts.STORE_INBOUND,
                 key,
@@ -129,14 +137,14 @@ class RedisStore(MessageStore):
 
     async def fetch_inbound(self, message_id: str) -> Message | None:
         key = self._inbound + message_id
-        if self._by_address:
+        if self._remember_last:
             return await self._fetch_message(
                 scripts.FETCH_INBOUND, key, self._inbound_ttl, message_id, self._last
             )
         return await self._fetch_message(scripts.FETCH_FIELD, key, _MESSAGE, self._inbound_ttl)
 
     async def fetch_last_inbound(self, from_addr: str) -> Message | None:
-        if not self._by_address:
+        if not self._remember_last:
             return None
         return await self._fetch_message(
             scripts.FETCH_LAST_INBOUND,

@@ -62,7 +62,7 @@ class SqliteStore(MessageStore):
     :param timeout: seconds for which a message is kept
     :param store_event_info: whether event URLs and tokens are kept
     :param cache_timeout: seconds that an operation may take
-    :param by_address: whether the last message of an address can be fetched
+    :param remember_last: whether the last message of an address can be fetched
     """
 
     log = Logger()
@@ -76,7 +76,7 @@ class SqliteStore(MessageStore):
         timeout: float = DAY,
         store_event_info: bool = True,
         cache_timeout: float = CACHE_TIMEOUT,
-        by_address: bool = True,
+        remember_last: bool = False,
     ) -> None:
         self._reactor = reactor
         self._connector = connector
@@ -84,7 +84,7 @@ class SqliteStore(MessageStore):
         self._timeout = timeout
         self._store_event_info = store_event_info
         self._cache_timeout = cache_timeout
-        self._by_address = by_address
+        self._remember_last = remember_last
         self._watch = Watch(reactor, f"SQLite at {path}", cache_timeout, (sqlite3.Error, OSError))
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = reactor
@@ -95,10 +95,18 @@ class SqliteStore(MessageStore):
         self._file: SqliteFile
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], *, option: str, connector: str, clock: Any) -> Self:
+    def from_config(
+        cls,
+        config: Mapping[str, Any],
+        *,
+        option: str,
+        connector: str,
+        clock: Any,
+        remember_last: bool = False,
+    ) -> Self:
         options = checks.read_options(config, option, _CHECKS, required=("path",))
         check_file(Path(options["path"]), f"{option}_config.path")
-        return cls(clock, connector=connector, by_address=option == "message_cache", **options)
+        return cls(clock, connector=connector, remember_last=remember_last, **options)
 
     async def start(self) -> None:
         self._file = SqliteFile(self._reactor, self._path, self._cache_timeout)
@@ -122,7 +130,7 @@ class SqliteStore(MessageStore):
         return {"ok": fault is None, "fault": fault, "failures": self._watch.failures}
 
     async def store_inbound(self, message: Message) -> None:
-        if not self._by_address:
+        if not self._remember_last:
             await self._put(INBOUND, message.message_id, packing.pack_message(message))
             return
         entries, key, packed = self._entries(), pack_key(message.message_id), packing.pack_message(message)
@@ -146,7 +154,7 @@ class SqliteStore(MessageStore):
             return None
 
     async def fetch_last_inbound(self, from_addr: str) -> Message | None:
-        if not self._by_address:
+        if not self._remember_last:
             return None
         entries = self._entries()
 

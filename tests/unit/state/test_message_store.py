@@ -267,7 +267,7 @@ def test_connectors_are_apart(side: Side) -> None:
 @in_thread
 def test_events(make: Make) -> None:
     """The events of a message are found by its id, whether it is known or not; one that came twice is there once."""
-    cache = make(option="state_cache")
+    cache = make(remember_last=False)
     ack, report = (
         event("m1", "e1"),
         event("m1", "e2", event_type="delivery_report", delivery_status="delivered"),
@@ -520,7 +520,7 @@ def warnings() -> Iterator[list[str]]:
 
 def test_oldest_go_first(clock: Clock, warnings: list[str]) -> None:
     """A full cache drops its oldest messages, with their index, and counts them."""
-    cache = MemoryStore(clock, max_entries=3)
+    cache = MemoryStore(clock, max_entries=3, remember_last=True)
     for n in range(5):
         result(cache.store_inbound(message(f"m{n}", f"a{n}")))
     known = [result(cache.fetch_inbound(f"m{n}")) is not None for n in range(5)]
@@ -552,7 +552,7 @@ def test_full_is_logged_once_a_minute(clock: Clock, warnings: list[str]) -> None
 
 def test_idle_cache_shrinks(clock: Clock) -> None:
     """A cache that nobody uses lets go of what has expired, a bounded number of entries at a time."""
-    cache = MemoryStore(clock, timeout=10)
+    cache = MemoryStore(clock, timeout=10, remember_last=True)
     result(cache.start())
     for n in range(SWEEP_SIZE + 5):
         result(cache.store_inbound(message(f"m{n}", f"a{n}")))
@@ -585,7 +585,7 @@ def test_use_drops_the_expired(clock: Clock) -> None:
 
 def test_expired_message_comes_again(clock: Clock) -> None:
     """A message that comes again from another address, after it expired, is no longer the last of the first."""
-    cache = MemoryStore(clock, timeout=10)
+    cache = MemoryStore(clock, timeout=10, remember_last=True)
     for n in range(4):
         result(cache.store_inbound(message(f"m{n}", f"a{n}")))
     clock.advance(10)
@@ -604,18 +604,18 @@ def test_events_are_bounded(clock: Clock) -> None:
 
 
 @in_thread
-def test_no_index_for_state_caches(make: Make) -> None:
-    """A state cache keeps no index of addresses."""
-    cache = make(option="state_cache")
+def test_last_is_not_remembered(make: Make) -> None:
+    """A store whose application does not ask for the last message of an address keeps no index of them."""
+    cache = make(remember_last=False)
     result(cache.store_inbound(message()))
     assert result(cache.fetch_last_inbound("+27831234567")) is None
 
 
-@pytest.mark.parametrize("by_address", [False, True])
-def test_entry_size(clock: Clock, by_address: bool) -> None:
+@pytest.mark.parametrize("remember_last", [False, True])
+def test_entry_size(clock: Clock, remember_last: bool) -> None:
     """An inbound SMS of a usual length takes at most 700 bytes in all."""
     count = 20_000
-    cache = MemoryStore(clock, by_address=by_address)
+    cache = MemoryStore(clock, remember_last=remember_last)
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
@@ -639,7 +639,7 @@ def test_entry_size(clock: Clock, by_address: bool) -> None:
 
 def test_lookups_take_the_same_time(clock: Clock) -> None:
     """A lookup among 100,000 messages takes about as long as one among 1,000, not in any proportion to them."""
-    cache = MemoryStore(clock)
+    cache = MemoryStore(clock, remember_last=True)
     ids = [new_id() for _ in range(100_000)]
 
     async def fill(start: int, end: int) -> None:

@@ -110,8 +110,15 @@ def private() -> Iterator[Callable[..., RedisServer]]:
 async def make() -> AsyncIterator[Any]:
     caches: list[MessageStore] = []
 
-    async def made(url: str, option: str = "state_cache", **config: Any) -> MessageStore:
-        cache = make_store("redis", {"url": url, **config}, option=option, connector="chan", clock=reactor)
+    async def made(url: str, remember_last: bool = False, **config: Any) -> MessageStore:
+        cache = make_store(
+            "redis",
+            {"url": url, **config},
+            option="state_cache",
+            connector="chan",
+            clock=reactor,
+            remember_last=remember_last,
+        )
         await cache.start()
         caches.append(cache)
         return cache
@@ -205,8 +212,8 @@ async def test_an_event_makes_no_message_known(server: RedisServer, make: Any) -
 
 @pytest_twisted.ensureDeferred
 async def test_all_keys_expire(server: RedisServer, make: Any) -> None:
-    """No key of a message cache is without an expiry."""
-    cache = await make(server.url, option="message_cache", timeout=50)
+    """No key is without an expiry."""
+    cache = await make(server.url, remember_last=True, timeout=50)
     await cache.store_inbound(message("m1"))
     await cache.store_outbound(message("m2"), None, None)
     await cache.store_event(event("m3"))
@@ -340,7 +347,7 @@ async def test_full(private: Callable[..., RedisServer], make: Any) -> None:
 @pytest_twisted.ensureDeferred
 async def test_foreign_values(server: RedisServer, make: Any) -> None:
     """A key of a wrong type or with no JSON: an inbound message is unknown, an outbound one is told apart from that."""
-    cache = await make(server.url, option="message_cache")
+    cache = await make(server.url, remember_last=True)
     for kind in ("inbound", "outbound"):
         server.cli("SET", f"chan:{kind}_messages:typed", "x")
         for name, value in (("text", "{"), ("list", "[1]"), ("bytes", "\udcff")):

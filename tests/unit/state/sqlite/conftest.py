@@ -24,9 +24,14 @@ async def make(path: Path) -> AsyncIterator[Any]:
     """Makes and starts stores, which are stopped at the end."""
     stores: list[MessageStore] = []
 
-    async def made(clock: Any = reactor, option: str = "message_cache", **config: Any) -> MessageStore:
+    async def made(clock: Any = reactor, remember_last: bool = True, **config: Any) -> MessageStore:
         store = make_store(
-            "sqlite", {"path": str(path), **config}, option=option, connector="sms", clock=clock
+            "sqlite",
+            {"path": str(path), **config},
+            option="message_cache",
+            connector="sms",
+            clock=clock,
+            remember_last=remember_last,
         )
         await store.start()
         stores.append(store)

@@ -98,7 +98,7 @@ async def test_private(make: Any, path: Path) -> None:
 async def test_expired_go_in_small_steps(make: Any, path: Path) -> None:
     """What has expired is deleted, a bounded number at a time, without anybody's asking for it."""
     clock = ThreadedClock()
-    cache = await make(clock, option="state_cache", timeout=10)
+    cache = await make(clock, remember_last=False, timeout=10)
     expected = SWEEP_SIZE + 5
     await gatherResults(
         [Deferred.fromCoroutine(cache.store_inbound(message(f"m{n}"))) for n in range(expected)]
@@ -152,7 +152,7 @@ def _told_until_killed(path: Path) -> list[str]:
 async def test_killed_under_load(make: Any, path: Path) -> None:
     """Of a process that is killed while it stores, all that it was told was stored is there."""
     told = _told_until_killed(path)
-    cache = await make(option="state_cache")
+    cache = await make(remember_last=False)
     for message_id in told:
         found = await cache.fetch_outbound(message_id)
         assert found is not None
@@ -181,13 +181,13 @@ def _damage(path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_damaged_later(make: Any, path: Path) -> None:
     """A file that is damaged while it is used fails operations with a clear word, and nothing else."""
-    cache = await make(option="state_cache", cache_timeout=5)
+    cache = await make(remember_last=False, cache_timeout=5)
     await gatherResults([Deferred.fromCoroutine(cache.store_inbound(message(f"m{n}"))) for n in range(500)])
     await cache._file._writes._pool.runInteraction(
         lambda cursor: cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     )
     _damage(path)
-    cache = await make(option="state_cache")
+    cache = await make(remember_last=False)
     with pytest.raises(CacheError):
         await cache.fetch_inbound("m1")
     status = cache.status()
