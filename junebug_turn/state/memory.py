@@ -13,7 +13,7 @@ from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state import checks, packing
 from junebug_turn.state.checks import DAY
 from junebug_turn.state.expiring import SWEEP_INTERVAL, ExpiringMap, Key, pack_key, unpack_key
-from junebug_turn.state.message_store import Details, MessageStore, Outbound
+from junebug_turn.state.message_store import MessageStore, OutboundRecord
 from junebug_turn.telemetry.gauges import PartStats, StoreStats
 
 
@@ -119,19 +119,14 @@ class MemoryStore(MessageStore):
         packed = self.inbound.get(key)
         return None if packed is None else packing.unpack_message(unpack_key(key), packed)
 
-    async def store_outbound(
-        self,
-        message: Message,
-        event_url: str | None,
-        event_auth_token: str | None,
-        details: Details | None = None,
-    ) -> None:
-        outbound = Outbound.of(message, event_url, event_auth_token, with_event_info=self._store_event_info)
-        self.outbound.put(pack_key(message.message_id), packing.pack_outbound(outbound))
+    async def store_outbound(self, record: OutboundRecord) -> None:
+        if not self._store_event_info:
+            record = record.without_event_info()
+        self.outbound.put(pack_key(record.message_id), packing.pack_outbound(record))
 
-    async def fetch_outbound(self, message_id: str) -> Outbound | None:
+    async def fetch_outbound(self, message_id: str) -> OutboundRecord | None:
         packed = self.outbound.get(pack_key(message_id))
-        return None if packed is None else packing.unpack_outbound(packed)
+        return None if packed is None else packing.unpack_outbound(message_id, packed)
 
     async def store_event(self, event: Event) -> None:
         key = pack_key(event.user_message_id)

@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.telemetry.gauges import StoreStats
 
-Details = Callable[[], Mapping[str, Any]]
-"""Makes the JSON of an outbound message as Junebug kept it; called only by a cache that keeps it."""
-
 
 @frozen
-class Outbound:
-    """What the events of an outbound message need to know of it."""
+class OutboundRecord:
+    """The part of an outbound message that its events need.
 
+    :ivar details: the whole message as Junebug's API shows it, as JSON; only stored, by a store that ``keeps_details``
+    """
+
+    message_id: str
     to_addr: str | None
-    event_url: str | None = field(repr=False)
-    event_auth_token: str | None = field(repr=False)
+    event_url: str | None = field(default=None, repr=False)
+    event_auth_token: str | None = field(default=None, repr=False)
+    details: Mapping[str, Any] | None = field(default=None, repr=False)
 
-    @classmethod
-    def of(
-        cls, message: Message, event_url: str | None, event_auth_token: str | None, *, with_event_info: bool
-    ) -> Self:
-        """What is kept of ``message``; its event URL and token only where they may be."""
-        event_info = (event_url, event_auth_token) if with_event_info else (None, None)
-        return cls(message.to_addr, *event_info)
+    def without_event_info(self) -> Self:
+        """Return the record without event URL and token."""
+        return evolve(self, event_url=None, event_auth_token=None)
 
 
 class MessageStore(ABC):
@@ -42,7 +40,11 @@ class MessageStore(ABC):
     Every method but ``start``, ``stop`` and ``status`` raises ``CacheError`` where the cache can't store or read
     now, within ``cache_timeout``.  ``fetch_outbound`` and ``fetch_events`` raise ``UnreadableEntry`` where something
     foreign is in its place; for the other ones that is unknown, and logged.
+
+    :cvar keeps_details: whether ``OutboundRecord.details`` are stored; building them for another store is a waste
     """
+
+    keeps_details: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -96,18 +98,12 @@ class MessageStore(ABC):
         """
 
     @abstractmethod
-    async def store_outbound(
-        self,
-        message: Message,
-        event_url: str | None,
-        event_auth_token: str | None,
-        details: Details | None = None,
-    ) -> None:
-        """Remember where the events of an outbound message go; it outlives a crash where the cache can."""
+    async def store_outbound(self, record: OutboundRecord) -> None:
+        """Store what the events of an outbound message need; on return it is on the disk where the store has one."""
 
     @abstractmethod
-    async def fetch_outbound(self, message_id: str) -> Outbound | None:
-        """What is remembered of the outbound message with this id, if it is still known."""
+    async def fetch_outbound(self, message_id: str) -> OutboundRecord | None:
+        """Return the record of the outbound message with this id, if it is still known."""
 
     @abstractmethod
     async def store_event(self, event: Event) -> None:

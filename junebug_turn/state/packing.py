@@ -8,7 +8,7 @@ import attrs
 
 from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import Event, Message, format_timestamp, parse_timestamp
-from junebug_turn.state.message_store import Outbound
+from junebug_turn.state.message_store import OutboundRecord
 
 MAX_EVENTS = 50
 """Events that are kept of one message, the last ones: a peer that sends without end fills no memory."""
@@ -44,14 +44,15 @@ def packed_from_addr(packed: bytes) -> str | None:
     return addr
 
 
-def pack_outbound(outbound: Outbound) -> bytes:
-    """What the events of a message need of it."""
-    return strictjson.dumps([outbound.to_addr, outbound.event_url, outbound.event_auth_token])
+def pack_outbound(record: OutboundRecord) -> bytes:
+    """Pack a record without its id and details."""
+    return strictjson.dumps([record.to_addr, record.event_url, record.event_auth_token])
 
 
-def unpack_outbound(packed: bytes) -> Outbound:
-    """The reverse of ``pack_outbound``."""
-    return Outbound(*strictjson.loads(packed))
+def unpack_outbound(message_id: str, packed: bytes) -> OutboundRecord:
+    """Unpack the record that ``pack_outbound`` packed."""
+    to_addr, event_url, event_auth_token = strictjson.loads(packed)
+    return OutboundRecord(message_id, to_addr, event_url, event_auth_token)
 
 
 def add_event(packed: bytes | None, event: Event) -> bytes:

@@ -28,7 +28,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from junebug_turn.messages.vumi import Message, new_id
 from junebug_turn.state.factory import make_store
 from junebug_turn.state.memory import MemoryStore
-from junebug_turn.state.message_store import MessageStore
+from junebug_turn.state.message_store import MessageStore, OutboundRecord
 from tools.bench.load import ensure_wrk
 from tools.bench.measures import FOLDER, FULL, QUICK, Bench
 from tools.bench.processes import NoWrk, Receiver, broker
@@ -117,7 +117,9 @@ async def alone(reactor: Any, kinds: dict[str, dict[str, Any]], count: int) -> N
         await cache.store_inbound(messages[0])
         rates = []
         for work in (
-            lambda message: cache.store_outbound(message, "http://localhost/event", None),  # noqa: B023
+            lambda message: cache.store_outbound(  # noqa: B023
+                OutboundRecord(message.message_id, message.to_addr, "http://localhost/event")
+            ),
             lambda message: cache.fetch_outbound(message.message_id),  # noqa: B023
         ):
             left = iter(messages)

@@ -20,7 +20,7 @@ from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.retry import RetryPolicy
 from junebug_turn.errors import CacheError, MessageNotFound
 from junebug_turn.messages.vumi import CLOSE, Event, Message, check_length
-from junebug_turn.state.message_store import MessageStore
+from junebug_turn.state.message_store import MessageStore, OutboundRecord
 from junebug_turn.telemetry.context import about
 
 _MESSAGES, _STATUSES = "/messages", "/statuses"
@@ -78,7 +78,7 @@ class TurnApplication:
         check_length(request.content, self.options.character_limit)
         message = await self._build(request)
         with about(connector=self.options.connector_name, message_id=message.message_id):
-            await self._cache.store_outbound(message, None, None)
+            await self._cache.store_outbound(OutboundRecord(message.message_id, message.to_addr))
             if message.to_addr is not None:
                 # A text takes the place of an earlier menu: a number that comes back answers the text.
                 note = Menu(request.choices).to_note() if request.choices else None

@@ -24,7 +24,7 @@ from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state import checks
 from junebug_turn.state.checks import CACHE_TIMEOUT, DAY
 from junebug_turn.state.failures import Watch
-from junebug_turn.state.message_store import Details, MessageStore, Outbound
+from junebug_turn.state.message_store import MessageStore, OutboundRecord
 from junebug_turn.state.redis import scripts
 from junebug_turn.state.redis.address import RedisAddress
 from junebug_turn.state.redis.pool import RedisPool
@@ -57,6 +57,7 @@ class RedisStore(MessageStore):
     """
 
     log = Logger()
+    keeps_details = True
 
     def __init__(
         self,
@@ -163,28 +164,24 @@ class RedisStore(MessageStore):
             self.log.warn("an inbound message in the cache counts as unknown: {error!s}", error=error)
             return None
 
-    async def store_outbound(
-        self,
-        message: Message,
-        event_url: str | None,
-        event_auth_token: str | None,
-        details: Details | None = None,
-    ) -> None:
-        outbound = Outbound.of(message, event_url, event_auth_token, with_event_info=self._store_event_info)
+    async def store_outbound(self, record: OutboundRecord) -> None:
+        if not self._store_event_info:
+            record = record.without_event_info()
+        details = record.details
         kept = {
-            **({"message_id": message.message_id, "to": outbound.to_addr} if details is None else details()),
-            "event_url": outbound.event_url,
-            "event_auth_token": outbound.event_auth_token,
+            **({"message_id": record.message_id, "to": record.to_addr} if details is None else details),
+            "event_url": record.event_url,
+            "event_auth_token": record.event_auth_token,
         }
         await self._eval(
             scripts.STORE_FIELD,
-            self._outbound + message.message_id,
+            self._outbound + record.message_id,
             _MESSAGE,
             strictjson.dumps(kept),
             self._outbound_ttl,
         )
 
-    async def fetch_outbound(self, message_id: str) -> Outbound | None:
+    async def fetch_outbound(self, message_id: str) -> OutboundRecord | None:
         key = self._outbound + message_id
         command = self._eval(scripts.FETCH_FIELD, key, _MESSAGE, self._outbound_ttl)
         packed = self._parts["outbound"].asked(await self._read(command))
@@ -194,9 +191,11 @@ class RedisStore(MessageStore):
         kept = _read_json(packed)
         if not isinstance(kept, dict):
             raise UnreadableEntry("an outbound message in the cache is no JSON object")
-        return Outbound(
-            _text(kept.get("to")), _text(kept.get("event_url")), _text(kept.get("event_auth_token"))
+        to_addr, event_url, event_auth_token = (
+            value if isinstance(value, str) else None
+            for value in (kept.get("to"), kept.get("event_url"), kept.get("event_auth_token"))
         )
+        return OutboundRecord(message_id, to_addr, event_url, event_auth_token)
 
     async def store_event(self, event: Event) -> None:
         # Such an id would take the place of the message itself.
@@ -283,10 +282,6 @@ def _bytes(text: str) -> bytes:
 
 def _marked(from_addr: str | None) -> str:
     return "" if from_addr is None else f"={from_addr}"
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _read_json(packed: bytes) -> Any:

@@ -18,7 +18,7 @@ from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state import checks, packing
 from junebug_turn.state.checks import CACHE_TIMEOUT, DAY
 from junebug_turn.state.failures import Watch
-from junebug_turn.state.message_store import Details, MessageStore, Outbound
+from junebug_turn.state.message_store import MessageStore, OutboundRecord
 from junebug_turn.state.sqlite.entries import (
     DAMAGED,
     EVENTS,
@@ -170,19 +170,14 @@ class SqliteStore(MessageStore):
         # After it was forgotten it may have come again from another address.
         return message if message is not None and message.from_addr == from_addr else None
 
-    async def store_outbound(
-        self,
-        message: Message,
-        event_url: str | None,
-        event_auth_token: str | None,
-        details: Details | None = None,
-    ) -> None:
-        outbound = Outbound.of(message, event_url, event_auth_token, with_event_info=self._store_event_info)
-        await self._put(OUTBOUND, message.message_id, packing.pack_outbound(outbound))
+    async def store_outbound(self, record: OutboundRecord) -> None:
+        if not self._store_event_info:
+            record = record.without_event_info()
+        await self._put(OUTBOUND, record.message_id, packing.pack_outbound(record))
 
-    async def fetch_outbound(self, message_id: str) -> Outbound | None:
+    async def fetch_outbound(self, message_id: str) -> OutboundRecord | None:
         packed = await self._get(OUTBOUND, message_id)
-        return None if packed is None else _read(packing.unpack_outbound, packed)
+        return None if packed is None else _read(packing.unpack_outbound, message_id, packed)
 
     async def store_event(self, event: Event) -> None:
         entries, key = self._entries(), pack_key(event.user_message_id)

@@ -29,7 +29,7 @@ from junebug_turn.state.expiring import (
 )
 from junebug_turn.state.factory import make_store
 from junebug_turn.state.memory import MemoryStore
-from junebug_turn.state.message_store import MessageStore, Outbound
+from junebug_turn.state.message_store import MessageStore, OutboundRecord
 from junebug_turn.state.packing import MAX_EVENTS
 from junebug_turn.state.redis.store import RedisStore
 from junebug_turn.state.sqlite.store import SqliteStore
@@ -57,6 +57,12 @@ def message(message_id: str = "m1", from_addr: str | None = "+27831234567", **fi
         transport_type="sms",
         **fields,
     )
+
+
+def outbound(
+    message_id: str = "m1", event_url: str | None = None, token: str | None = None, **fields: Any
+) -> OutboundRecord:
+    return OutboundRecord(message_id, "8110", event_url, token, **fields)
 
 
 Make = Callable[..., MessageStore]
@@ -109,10 +115,10 @@ def test_inbound(make: Make) -> None:
 def test_outbound(make: Make) -> None:
     """Of an outbound message its address, event URL and token are found again by its id."""
     cache = make()
-    result(cache.store_outbound(message("m1"), "http://h/e", "token"))
-    result(cache.store_outbound(message("m2"), None, None))
-    assert result(cache.fetch_outbound("m1")) == Outbound("8110", "http://h/e", "token")
-    assert result(cache.fetch_outbound("m2")) == Outbound("8110", None, None)
+    result(cache.store_outbound(outbound("m1", "http://h/e", "token")))
+    result(cache.store_outbound(outbound("m2")))
+    assert result(cache.fetch_outbound("m1")) == outbound("m1", "http://h/e", "token")
+    assert result(cache.fetch_outbound("m2")) == outbound("m2")
     assert result(cache.fetch_outbound("m3")) is None
 
 
@@ -122,7 +128,7 @@ def test_kinds_are_apart(make: Make) -> None:
     cache = make()
     result(cache.store_inbound(message("m1")))
     assert result(cache.fetch_outbound("m1")) is None
-    result(cache.store_outbound(message("m2"), None, None))
+    result(cache.store_outbound(outbound("m2")))
     assert result(cache.fetch_inbound("m2")) is None
 
 
@@ -183,12 +189,12 @@ def test_odd_names(make: Make, name: str) -> None:
     """Half a surrogate pair, as JSON can have it, a separator or a word of the format do no harm as id or address."""
     cache = make()
     result(cache.store_inbound(message(name, name)))
-    result(cache.store_outbound(message(name, name), None, None))
+    result(cache.store_outbound(outbound(name)))
     result(cache.store_event(event(name, name)))
     result(cache.store_note(name, [name]))
     assert result(cache.fetch_inbound(name)) is not None
     assert result(cache.fetch_last_inbound(name)) is not None
-    assert result(cache.fetch_outbound(name)) == Outbound("8110", None, None)
+    assert result(cache.fetch_outbound(name)) == outbound(name)
     assert [stored.event_id for stored in result(cache.fetch_events(name))] == [name]
     assert result(cache.fetch_note(name)) == [name]
 
@@ -212,7 +218,7 @@ def test_default_timeout(make: Make, advance: Callable[[float], None]) -> None:
     """By default a message is known for 24 hours, and no longer."""
     cache = make()
     result(cache.store_inbound(message("m1")))
-    result(cache.store_outbound(message("m1"), "http://h/e", None))
+    result(cache.store_outbound(outbound("m1", "http://h/e")))
     result(cache.store_event(event("m1")))
     result(cache.store_note("+27", []))
     advance(DAY)
@@ -222,7 +228,7 @@ def test_default_timeout(make: Make, advance: Callable[[float], None]) -> None:
     assert result(cache.fetch_events("m1")) == []
     assert result(cache.fetch_note("+27")) is None
     result(cache.store_inbound(message("m2")))
-    result(cache.store_outbound(message("m2"), "http://h/e", None))
+    result(cache.store_outbound(outbound("m2", "http://h/e")))
     result(cache.store_event(event("m2")))
     result(cache.store_note("+27", []))
     advance(DAY - 60)
@@ -254,7 +260,7 @@ def test_connectors_are_apart(side: Side) -> None:
     """Two applications on one store have nothing in common."""
     one, other = side.make(connector="one"), side.make(connector="other")
     result(one.store_inbound(message("m1")))
-    result(one.store_outbound(message("m1"), None, None))
+    result(one.store_outbound(outbound("m1")))
     result(one.store_note("x", []))
     result(one.store_event(event("m1")))
     assert result(other.fetch_inbound("m1")) is None
@@ -278,8 +284,8 @@ def test_events(make: Make) -> None:
     assert result(cache.fetch_events("m3")) == []
     # An event makes no message known.
     assert result(cache.fetch_outbound("m1")) is None
-    result(cache.store_outbound(message("m1"), "http://h/e", None))
-    assert result(cache.fetch_outbound("m1")) == Outbound("8110", "http://h/e", None)
+    result(cache.store_outbound(outbound("m1", "http://h/e")))
+    assert result(cache.fetch_outbound("m1")) == outbound("m1", "http://h/e")
     assert len(result(cache.fetch_events("m1"))) == 2
 
 
@@ -295,8 +301,8 @@ def test_healthy(make: Make) -> None:
 def test_no_event_info(make: Make) -> None:
     """With store_event_info false neither event URL nor token is kept."""
     cache = make(store_event_info=False)
-    result(cache.store_outbound(message("m1"), "http://h/e", "token"))
-    assert result(cache.fetch_outbound("m1")) == Outbound("8110", None, None)
+    result(cache.store_outbound(outbound("m1", "http://h/e", "token")))
+    assert result(cache.fetch_outbound("m1")) == outbound("m1")
 
 
 @in_thread
@@ -397,7 +403,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(message_id=ids, url=st.sampled_from(["http://a/", "http://b/"]))
     def store_outbound(self, message_id: str, url: str) -> None:
-        result(self.cache.store_outbound(message(message_id), url, "t"))
+        result(self.cache.store_outbound(outbound(message_id, url, "t")))
         self.outbound = [entry for entry in self.outbound if entry[1][0] != message_id]
         self.outbound.append((self.now, (message_id, url)))
         self.touch(message_id)
@@ -447,7 +453,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(message_id=ids)
     def fetch_outbound(self, message_id: str) -> None:
-        known = {name: Outbound("8110", url, "t") for _, (name, url) in self.outbound}
+        known = {name: outbound(name, url, "t") for _, (name, url) in self.outbound}
         assert result(self.cache.fetch_outbound(message_id)) == known.get(message_id)
         self.touch(message_id)
 
@@ -489,7 +495,7 @@ def test_stats(side: Side, make: Make) -> None:
     """Each cache counts what was asked for and found, and what was not, by part."""
     cache = make()
     result(cache.store_inbound(message("m1", "a1")))
-    result(cache.store_outbound(message("m2"), None, None))
+    result(cache.store_outbound(outbound("m2")))
     for message_id in ("m1", "m1", "m2"):
         result(cache.fetch_inbound(message_id))
     result(cache.fetch_last_inbound("a1"))
@@ -556,7 +562,7 @@ def test_idle_cache_shrinks(clock: Clock) -> None:
     result(cache.start())
     for n in range(SWEEP_SIZE + 5):
         result(cache.store_inbound(message(f"m{n}", f"a{n}")))
-        result(cache.store_outbound(message(f"m{n}"), None, None))
+        result(cache.store_outbound(outbound(f"m{n}")))
     clock.pump([SWEEP_INTERVAL] * int(9 / SWEEP_INTERVAL))
     assert len(cache.inbound) == SWEEP_SIZE + 5
     clock.advance(1)
@@ -788,4 +794,6 @@ def test_options_are_a_mapping(clock: Clock) -> None:
 
 def test_repr_has_no_token() -> None:
     """An outbound entry in a log or a traceback shows neither event URL nor token."""
-    assert repr(Outbound("8110", "http://h/?s3cret", "s3cret")) == "Outbound(to_addr='8110')"
+    assert repr(OutboundRecord("m1", "8110", "http://h/?s3cret", "s3cret", {"event_url": "s3cret"})) == (
+        "OutboundRecord(message_id='m1', to_addr='8110')"
+    )

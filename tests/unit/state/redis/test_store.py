@@ -17,14 +17,14 @@ from twisted.internet.ssl import trustRootFromCertificates
 from junebug_turn.errors import CacheError, ConfigError, UnreadableEntry
 from junebug_turn.messages.vumi import Event
 from junebug_turn.state.factory import make_store
-from junebug_turn.state.message_store import MessageStore, Outbound
+from junebug_turn.state.message_store import MessageStore, OutboundRecord
 from junebug_turn.state.redis.address import RedisAddress
 from junebug_turn.state.redis.pool import SIZE
 from junebug_turn.state.redis.store import RedisStore
 from tests.support.certificates import self_signed
 from tests.support.daemon import until
 from tests.support.store_harness import reactor, redis_server
-from tests.unit.state.test_message_store import event, message
+from tests.unit.state.test_message_store import event, message, outbound
 from tools.servers.process import free_port
 from tools.servers.redis import RedisServer
 
@@ -148,8 +148,8 @@ async def test_reads_what_junebug_wrote(server: RedisServer, make: Any, prefix: 
     assert inbound is not None
     kept = json.loads(inbound.to_json())
     assert kept == {name: value for name, value in OLD_INBOUND.items() if name != "cache"}
-    assert await cache.fetch_outbound("2c3d") == Outbound(
-        "+27831112222", "http://old.example.org/e", "sesame"
+    assert await cache.fetch_outbound("2c3d") == OutboundRecord(
+        "2c3d", "+27831112222", "http://old.example.org/e", "sesame"
     )
     (read,) = await cache.fetch_events("2c3d")
     assert json.loads(read.to_json()) == {
@@ -167,18 +167,21 @@ async def test_writes_what_junebug_reads(server: RedisServer, make: Any, prefix:
     stored = message("m1", content="☺")
     await cache.store_inbound(stored)
     details = {"to": "8110", "event_url": "http://h/e", "content": "x", "message_id": "m2"}
-    await cache.store_outbound(message("m2"), "http://h/e", "sesame", lambda: details)
+    await cache.store_outbound(outbound("m2", "http://h/e", "sesame", details=details))
     await cache.store_event(event("m2", "e1"))
     p = f"{prefix}:" if prefix else ""
-    inbound, outbound = f"{p}chan:inbound_messages:m1", f"{p}chan:outbound_messages:m2"
-    assert sorted(server.cli("KEYS", "*").split()) == sorted([inbound, outbound])
-    assert json.loads(server.cli("HGET", inbound, "message")) == json.loads(stored.to_json())
-    assert server.cli("HKEYS", inbound).split() == ["message"]
-    assert json.loads(server.cli("HGET", outbound, "message")) == {**details, "event_auth_token": "sesame"}
-    read = Event.from_json(server.cli("HGET", outbound, "e1").encode())
+    inbound_key, outbound_key = f"{p}chan:inbound_messages:m1", f"{p}chan:outbound_messages:m2"
+    assert sorted(server.cli("KEYS", "*").split()) == sorted([inbound_key, outbound_key])
+    assert json.loads(server.cli("HGET", inbound_key, "message")) == json.loads(stored.to_json())
+    assert server.cli("HKEYS", inbound_key).split() == ["message"]
+    assert json.loads(server.cli("HGET", outbound_key, "message")) == {
+        **details,
+        "event_auth_token": "sesame",
+    }
+    read = Event.from_json(server.cli("HGET", outbound_key, "e1").encode())
     assert (read.event_id, read.user_message_id) == ("e1", "m2")
-    assert 95 <= ttl(server, inbound) <= 100
-    assert 195 <= ttl(server, outbound) <= 200
+    assert 95 <= ttl(server, inbound_key) <= 100
+    assert 195 <= ttl(server, outbound_key) <= 200
 
 
 @pytest_twisted.ensureDeferred
@@ -186,7 +189,7 @@ async def test_reading_renews_the_expiry(server: RedisServer, make: Any) -> None
     """What is read lives as long as if it were stored then, as it did in Junebug; 24 hours by default."""
     cache = await make(server.url)
     await cache.store_inbound(message("m1"))
-    await cache.store_outbound(message("m2"), None, None)
+    await cache.store_outbound(outbound("m2"))
     keys = {"i": "chan:inbound_messages:m1", "o": "chan:outbound_messages:m2"}
     for read, key in (
         (cache.fetch_inbound("m1"), keys["i"]),
@@ -215,7 +218,7 @@ async def test_all_keys_expire(server: RedisServer, make: Any) -> None:
     """No key is without an expiry."""
     cache = await make(server.url, remember_last=True, timeout=50)
     await cache.store_inbound(message("m1"))
-    await cache.store_outbound(message("m2"), None, None)
+    await cache.store_outbound(outbound("m2"))
     await cache.store_event(event("m3"))
     await cache.store_note("+27", [])
     keys = server.cli("KEYS", "*").split()
@@ -336,10 +339,10 @@ async def test_full(private: Callable[..., RedisServer], make: Any) -> None:
     """A server without memory left fails what stores, while reading goes on; the fault is told."""
     server = private()
     cache = await make(server.url)
-    await cache.store_outbound(message("m1"), "http://h/", None)
+    await cache.store_outbound(outbound("m1", "http://h/"))
     server.cli("CONFIG", "SET", "maxmemory", "1mb")
     with pytest.raises(CacheError):
-        await cache.store_outbound(message("m2"), "http://h/", None)
+        await cache.store_outbound(outbound("m2", "http://h/"))
     assert "OOM" in str(cache.status()["fault"])
     assert await cache.fetch_outbound("m1") is not None
 
@@ -363,7 +366,7 @@ async def test_foreign_values(server: RedisServer, make: Any) -> None:
     assert await cache.fetch_note("+28") is None
     assert await cache.fetch_last_inbound("+27") is None
     with pytest.raises(CacheError):
-        await cache.store_outbound(message("typed"), None, None)
+        await cache.store_outbound(outbound("typed"))
     server.cli("HSET", "chan:outbound_messages:m", "e1", "{")
     await cache.store_event(event("m", "e2"))
     assert [one.event_id for one in await cache.fetch_events("m")] == ["e2"]

@@ -25,7 +25,7 @@ from junebug_turn.state.sqlite.file import SqliteFile
 from junebug_turn.state.sqlite.store import COUNT_INTERVAL, SWEEP_INTERVAL, SWEEP_SIZE
 from tests.support.daemon import until
 from tests.support.store_harness import ThreadedClock, reactor
-from tests.unit.state.test_message_store import event, message
+from tests.unit.state.test_message_store import event, message, outbound
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -46,7 +46,7 @@ async def test_survives_a_restart(make: Any) -> None:
     """Another cache on the same file, as of the next process, has everything."""
     cache = await make()
     await cache.store_inbound(message("m1"))
-    await cache.store_outbound(message("m2"), "http://h/e", "t")
+    await cache.store_outbound(outbound("m2", "http://h/e", "t"))
     await cache.store_event(event("m2"))
     await cache.stop()
     cache = await make()
@@ -70,9 +70,7 @@ async def test_stored_means_committed(make: Any, path: Path) -> None:
 
     pool.runInteraction = counted
     stored = [
-        Deferred.fromCoroutine(cache.store_outbound(message(f"m{n}"), None, None)).addCallback(
-            lambda _: count(path)
-        )
+        Deferred.fromCoroutine(cache.store_outbound(outbound(f"m{n}"))).addCallback(lambda _: count(path))
         for n in range(100)
     ]
     assert await gatherResults(stored) == [before + 100] * 100
@@ -117,6 +115,7 @@ _WRITER = """
 import sys
 from twisted.internet import defer, reactor, task
 from junebug_turn.state.factory import make_store
+from junebug_turn.state.message_store import OutboundRecord
 from junebug_turn.messages.vumi import Message, new_id
 
 async def main(reactor):
@@ -125,7 +124,7 @@ async def main(reactor):
     async def store(number):
         while True:
             message = Message(to_addr="1", from_addr="2", transport_name="t", transport_type="sms")
-            await cache.store_outbound(message, "http://h/" + message.message_id, None)
+            await cache.store_outbound(OutboundRecord(message.message_id, "1", "http://h/" + message.message_id))
             print(message.message_id, flush=True)
     await defer.gatherResults([defer.Deferred.fromCoroutine(store(n)) for n in range(20)])
 
@@ -199,7 +198,7 @@ async def test_damaged_later(make: Any, path: Path) -> None:
 async def test_disk_full(make: Any) -> None:
     """A full disk fails what stores, reading goes on; when there is room again storing does."""
     cache = await make()
-    await cache.store_outbound(message("m1"), None, None)
+    await cache.store_outbound(outbound("m1"))
 
     async def pages(most: int) -> None:
         await cache._file._writes._pool.runInteraction(
@@ -331,7 +330,7 @@ async def test_entries_are_counted(make: Any) -> None:
     await until(lambda: entries() == [0, 0, 0], "the first counting")
     for number in range(3):
         await cache.store_inbound(message(f"m{number}", f"a{number}"))
-    await cache.store_outbound(message(), None, None)
+    await cache.store_outbound(outbound("m1"))
     clock.advance(COUNT_INTERVAL)
     await until(lambda: entries() == [3, 1, 0], "the counting")
     clock.advance(COUNT_INTERVAL)
