@@ -1,9 +1,9 @@
-"""The cache in the process's own memory: fast, forgotten at its end, and not shared."""
+"""Message store in the process's own memory: fast, lost at the process's end, and not shared."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
@@ -11,52 +11,45 @@ from twisted.internet.task import LoopingCall
 from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state import checks, packing
-from junebug_turn.state.checks import DAY
 from junebug_turn.state.expiring import SWEEP_INTERVAL, ExpiringMap, Key, pack_key, unpack_key
-from junebug_turn.state.message_store import MessageStore, OutboundRecord
+from junebug_turn.state.message_store import MessageStore, OutboundRecord, StoreOptions
 from junebug_turn.telemetry.gauges import PartStats, StoreStats
 
 
 class MemoryStore(MessageStore):
-    """A cache of messages in memory.
+    """A message store in memory.
 
-    :param timeout: seconds for which a message is kept
-    :param store_event_info: whether event URLs and tokens are kept
     :param max_entries: bound for inbound messages, for outbound ones, for messages with events and for notes, each
-    :param remember_last: whether the last message of an address can be fetched, which costs memory
-    :param option: what the options' names begin with, for the warning of a full cache
+    :param option: the prefix of the options' names, for the warning of a full store
+    :param options: those of ``MessageStore``; ``remember_last`` costs memory
 
     :ivar inbound: the inbound messages, with counters of hits, misses and evictions
-    :ivar outbound: the same of the outbound ones
-    :ivar events: the same of the messages that events have come for
-    :ivar notes: the same of the notes, which the metrics call menus
+    :ivar outbound: the same for outbound messages
+    :ivar events: the same for messages that have events
+    :ivar notes: the same for notes
     """
 
     def __init__(
         self,
         clock: IReactorTime,
         *,
-        timeout: float = DAY,
-        store_event_info: bool = True,
         max_entries: int = 1_000_000,
-        remember_last: bool = False,
         option: str = "state_cache",
+        **options: Unpack[StoreOptions],
     ) -> None:
-        self._store_event_info = store_event_info
-        self._remember_last = remember_last
+        super().__init__(**options)
         self._last: dict[str, Key] = {}
-        hint = f"raise {option}_config.max_entries, or shorten {option}_config.timeout"
-        self.inbound = ExpiringMap(
-            clock,
-            ttl=timeout,
-            max_entries=max_entries,
-            hint=hint,
-            on_drop=self._forget_last if remember_last else None,
-        )
-        self.outbound = ExpiringMap(clock, ttl=timeout, max_entries=max_entries, hint=hint)
-        self.events = ExpiringMap(clock, ttl=timeout, max_entries=max_entries, hint=hint)
-        self.notes = ExpiringMap(clock, ttl=timeout, max_entries=max_entries, hint=hint)
-        self._stores = (self.inbound, self.outbound, self.events, self.notes)
+        settings: dict[str, Any] = {
+            "ttl": self._timeout,
+            "max_entries": max_entries,
+            "hint": f"raise {option}_config.max_entries, or shorten {option}_config.timeout",
+        }
+        on_drop = self._forget_last if self._remember_last else None
+        self.inbound = ExpiringMap(clock, on_drop=on_drop, **settings)
+        self.outbound = ExpiringMap(clock, **settings)
+        self.events = ExpiringMap(clock, **settings)
+        self.notes = ExpiringMap(clock, **settings)
+        self._maps = (self.inbound, self.outbound, self.events, self.notes)
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = clock
 
@@ -74,15 +67,16 @@ class MemoryStore(MessageStore):
         return cls(clock, remember_last=remember_last, option=option, **options)
 
     async def start(self) -> None:
-        # It only looks at the oldest entries, and has nobody to tell of a failure but the log.
+        # Its Deferred is dropped: nobody waits for it, and the log gets a failure.
         self._sweeping.start(SWEEP_INTERVAL, now=False)
 
     def stats(self) -> StoreStats:
-        stores = {"inbound": self.inbound, "outbound": self.outbound, "menus": self.notes}
+        # The label of the notes is from the time when only Turn's menus were noted.
+        parts = {"inbound": self.inbound, "outbound": self.outbound, "menus": self.notes}
         return StoreStats(
             {
-                part: PartStats(len(store), store.hits, store.misses, store.evictions)
-                for part, store in stores.items()
+                name: PartStats(len(part), part.hits, part.misses, part.evictions)
+                for name, part in parts.items()
             }
         )
 
@@ -90,8 +84,8 @@ class MemoryStore(MessageStore):
         if self._sweeping.running:
             self._sweeping.stop()
         self._last.clear()
-        for store in self._stores:
-            store.clear()
+        for part in self._maps:
+            part.clear()
 
     async def store_inbound(self, message: Message) -> None:
         key = pack_key(message.message_id)
@@ -120,9 +114,7 @@ class MemoryStore(MessageStore):
         return None if packed is None else packing.unpack_message(unpack_key(key), packed)
 
     async def store_outbound(self, record: OutboundRecord) -> None:
-        if not self._store_event_info:
-            record = record.without_event_info()
-        self.outbound.put(pack_key(record.message_id), packing.pack_outbound(record))
+        self.outbound.put(pack_key(record.message_id), packing.pack_outbound(self._stored(record)))
 
     async def fetch_outbound(self, message_id: str) -> OutboundRecord | None:
         packed = self.outbound.get(pack_key(message_id))
@@ -147,8 +139,8 @@ class MemoryStore(MessageStore):
         return None if packed is None else strictjson.loads(packed)
 
     def _sweep(self) -> None:
-        for store in self._stores:
-            store.sweep()
+        for part in self._maps:
+            part.sweep()
 
     def _forget_last(self, key: Key, packed: bytes) -> None:
         """Take ``key`` out of the index, if it is still the last one of its address."""

@@ -1,14 +1,15 @@
-"""What an application remembers between the two halves of a conversation, whatever it is kept in."""
+"""Interface of the message stores: the state of conversations between a message and its reply or its events."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypedDict
 
 from attrs import evolve, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
+from junebug_turn.config.types import DAY
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.telemetry.gauges import StoreStats
 
@@ -26,25 +27,40 @@ class OutboundRecord:
     event_auth_token: str | None = field(default=None, repr=False)
     details: Mapping[str, Any] | None = field(default=None, repr=False)
 
-    def without_event_info(self) -> Self:
-        """Return the record without event URL and token."""
-        return evolve(self, event_url=None, event_auth_token=None)
+
+class StoreOptions(TypedDict, total=False):
+    """Keyword arguments that every store takes, as ``MessageStore`` explains them."""
+
+    timeout: float
+    store_event_info: bool
+    remember_last: bool
 
 
 class MessageStore(ABC):
     """Inbound messages, for the replies to them, and outbound ones, for their events; each for a limited time.
 
     A message that is stored again, since the broker delivered it again, is as if it were stored for the first
-    time, but for one thing: it is not thereby the last one of its address.
+    time, with one exception: it does not become the last one of its address.
 
-    Every method but ``start``, ``stop`` and ``status`` raises ``CacheError`` where the cache can't store or read
-    now, within ``cache_timeout``.  ``fetch_outbound`` and ``fetch_events`` raise ``UnreadableEntry`` where something
-    foreign is in its place; for the other ones that is unknown, and logged.
+    Every method but ``start``, ``stop``, ``stats`` and ``status`` raises ``CacheError`` where the store can't write or
+    read now, within ``cache_timeout``.  ``fetch_outbound`` and ``fetch_events`` raise ``UnreadableEntry`` where the
+    entry has a foreign value; the other methods log that, and return None.
+
+    :param timeout: seconds for which an entry is kept
+    :param store_event_info: whether event URLs and tokens are stored
+    :param remember_last: whether the last inbound message of an address can be fetched
 
     :cvar keeps_details: whether ``OutboundRecord.details`` are stored; building them for another store is a waste
     """
 
     keeps_details: ClassVar[bool] = False
+
+    def __init__(
+        self, *, timeout: float = DAY, store_event_info: bool = True, remember_last: bool = False
+    ) -> None:
+        self._timeout = timeout
+        self._store_event_info = store_event_info
+        self._remember_last = remember_last
 
     @classmethod
     @abstractmethod
@@ -68,27 +84,27 @@ class MessageStore(ABC):
 
     @abstractmethod
     async def start(self) -> None:
-        """Get ready; the other methods are called after this."""
+        """Get ready; the methods that store and fetch are called after this."""
 
     def stats(self) -> StoreStats:
-        """For metrics, at any time."""
+        """Return the statistics for the metrics, at any time."""
         return StoreStats()
 
     def status(self) -> Mapping[str, Any]:
-        """For ``/health``: ``ok``, and where it isn't, what is wrong.  No secrets."""
+        """Return the state for ``/health``: ``ok``, and the fault where it is not.  No secrets."""
         return {"ok": True}
 
     @abstractmethod
     async def stop(self) -> None:
-        """Let go of all that ``start`` and the others took."""
+        """Release everything that the other methods took."""
 
     @abstractmethod
     async def store_inbound(self, message: Message) -> None:
-        """Remember an inbound message, by its id and as the last one of its ``from_addr``."""
+        """Store an inbound message, by its id and as the last one of its ``from_addr``."""
 
     @abstractmethod
     async def fetch_inbound(self, message_id: str) -> Message | None:
-        """The inbound message with this id, if it is still known."""
+        """Return the inbound message with this id, if it is still known."""
 
     @abstractmethod
     async def fetch_last_inbound(self, from_addr: str) -> Message | None:
@@ -107,19 +123,23 @@ class MessageStore(ABC):
 
     @abstractmethod
     async def store_event(self, event: Event) -> None:
-        """Remember an event of an outbound message, known or not; one with an id that is known takes its place."""
+        """Store an event of an outbound message, known or not; it replaces an event with the same id."""
 
     @abstractmethod
     async def fetch_events(self, message_id: str) -> list[Event]:
-        """The events of the outbound message with this id that are still known, in no certain order."""
+        """Return the events of the outbound message with this id that are still known, in no certain order."""
 
     @abstractmethod
     async def store_note(self, address: str, value: Any) -> None:
-        """Store what the application notes of an address, for as long as an outbound message; None forgets it.
+        """Store an application's note about an address; it replaces the former one, and None removes it.
 
         :param value: a JSON value, opaque to the store
         """
 
     @abstractmethod
     async def fetch_note(self, address: str) -> Any:
-        """Return the note of an address; None where none is known."""
+        """Return the note about an address, if it is still known."""
+
+    def _stored(self, record: OutboundRecord) -> OutboundRecord:
+        """Return the record without event URL and token, unless they are stored."""
+        return record if self._store_event_info else evolve(record, event_url=None, event_auth_token=None)

@@ -1,4 +1,4 @@
-"""How the embedded caches keep things: JSON arrays of the values alone, whose order is known here."""
+"""Packed form of messages and events in memory and in SQLite: JSON arrays of the values, in the order of the fields."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from junebug_turn.messages.vumi import Event, Message, format_timestamp, parse_t
 from junebug_turn.state.message_store import OutboundRecord
 
 MAX_EVENTS = 50
-"""Events that are kept of one message, the last ones: a peer that sends without end fills no memory."""
+"""Events that are kept of one message, the last ones: a peer that sends events without end fills no memory."""
 
-# The id of a message or an event's message is the key, and the time needs a form of its own.
+# The id of the message is the key, and the time needs a form of its own.
 _MESSAGE_FIELDS = tuple(
     name for name in attrs.fields_dict(Message) if name not in ("message_id", "timestamp")
 )
@@ -27,19 +27,19 @@ _EVENT_ID = 1 + _EVENT_FIELDS.index("event_id")
 
 
 def pack_message(message: Message) -> bytes:
-    """``message`` without its id."""
+    """Pack a message without its id."""
     return strictjson.dumps([format_timestamp(message.timestamp), *_message_values(message)])
 
 
 def unpack_message(message_id: str, packed: bytes) -> Message:
-    """The message that ``pack_message`` made ``packed`` of."""
+    """Unpack the message that ``pack_message`` packed."""
     timestamp, *values = strictjson.loads(packed)
     fields = dict(zip(_MESSAGE_FIELDS, values, strict=True))
     return Message(message_id=message_id, timestamp=parse_timestamp(timestamp), **fields)
 
 
 def packed_from_addr(packed: bytes) -> str | None:
-    """The ``from_addr`` of a packed message."""
+    """Return the ``from_addr`` of a packed message."""
     addr: str | None = strictjson.loads(packed)[_FROM_ADDR]
     return addr
 
@@ -56,7 +56,7 @@ def unpack_outbound(message_id: str, packed: bytes) -> OutboundRecord:
 
 
 def add_event(packed: bytes | None, event: Event) -> bytes:
-    """``packed``, the events of a message, with ``event``, which takes the place of an earlier one with its id."""
+    """Add an event to the packed events of its message; it replaces an event with the same id."""
     events = [] if packed is None else strictjson.loads(packed)
     values = [format_timestamp(event.timestamp), *_event_values(event)]
     for place, other in enumerate(events):
@@ -69,7 +69,7 @@ def add_event(packed: bytes | None, event: Event) -> bytes:
 
 
 def unpack_events(message_id: str, packed: bytes) -> list[Event]:
-    """The events that ``add_event`` put together."""
+    """Unpack the events that ``add_event`` packed."""
     return [
         Event(
             user_message_id=message_id,

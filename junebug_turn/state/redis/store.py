@@ -1,7 +1,7 @@
-"""The cache in a Redis: it outlives this process, and several processes share it.
+"""Message store in a Redis: it survives the process, and several processes share it.
 
 The keys of inbound and outbound messages are those of Junebug, the daemon of praekelt.org, in its stores of messages
-(``junebug/stores.py``), so that both read what the other wrote:
+(``junebug/stores.py``), so that each reads the entries of the other:
 
 - ``<connector>:inbound_messages:<message_id>``: a hash; its field ``message`` is the JSON of vumi
 - ``<connector>:outbound_messages:<message_id>``: a hash; its field ``message`` is the JSON of the request with that of
@@ -13,18 +13,18 @@ docs/caches.md has all keys.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from twisted.logger import Logger
-from txredisapi import ConnectionError, RedisError, TimeoutError
+from txredisapi import RedisError
 
 from junebug_turn.errors import CacheError, UnreadableEntry, UnreadableMessage
 from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state import checks
-from junebug_turn.state.checks import CACHE_TIMEOUT, DAY
-from junebug_turn.state.failures import Watch
-from junebug_turn.state.message_store import MessageStore, OutboundRecord
+from junebug_turn.state.checks import CACHE_TIMEOUT
+from junebug_turn.state.failures import FailureMonitor
+from junebug_turn.state.message_store import MessageStore, OutboundRecord, StoreOptions
 from junebug_turn.state.redis import scripts
 from junebug_turn.state.redis.address import RedisAddress
 from junebug_turn.state.redis.pool import RedisPool
@@ -44,16 +44,16 @@ _CHECKS = {
 
 
 class RedisStore(MessageStore):
-    """A cache of messages in a Redis.
+    """A message store in a Redis.
 
     :param reactor: makes the connections
-    :param connector: what the keys begin with, after ``key_prefix`` and a colon where there is one
-    :param timeout: seconds for which a message is kept since it was stored or read last
-    :param inbound_ttl: the same for inbound messages only
-    :param outbound_ttl: the same for outbound messages, events and menus only
-    :param store_event_info: whether event URLs and tokens are kept
+    :param connector: the beginning of the keys, after ``key_prefix`` and a colon where there is one
+    :param inbound_ttl: seconds for which an inbound message is kept since it was stored or read last; by default
+        ``timeout``
+    :param outbound_ttl: the same for outbound messages with their events; notes live as long, since they were stored
     :param cache_timeout: seconds that an operation may take
-    :param remember_last: whether the last message of an address can be fetched
+    :param trust_root: the authorities for the server's certificate, as ``optionsForClientTLS`` takes them
+    :param options: those of ``MessageStore``
     """
 
     log = Logger()
@@ -66,26 +66,24 @@ class RedisStore(MessageStore):
         url: RedisAddress,
         connector: str,
         key_prefix: str = "",
-        timeout: float = DAY,
         inbound_ttl: float | None = None,
         outbound_ttl: float | None = None,
-        store_event_info: bool = True,
         cache_timeout: float = CACHE_TIMEOUT,
-        remember_last: bool = False,
         trust_root: Any = None,
+        **options: Unpack[StoreOptions],
     ) -> None:
+        super().__init__(**options)
         prefix = f"{key_prefix}:" if key_prefix else ""
         self._inbound = f"{prefix}{connector}:inbound_messages:"
         self._outbound = f"{prefix}{connector}:outbound_messages:"
         self._last = f"{prefix}{connector}:last_inbound:"
+        # The keys and the statistics of notes are from the time when only Turn's menus were noted.
         self._note = f"{prefix}{connector}:menus:"
-        self._inbound_ttl = _milliseconds(inbound_ttl or timeout)
-        self._outbound_ttl = _milliseconds(outbound_ttl or timeout)
-        self._store_event_info = store_event_info
-        self._remember_last = remember_last
+        self._inbound_ttl = _milliseconds(inbound_ttl or self._timeout)
+        self._outbound_ttl = _milliseconds(outbound_ttl or self._timeout)
         self._parts = {part: PartStats() for part in ("inbound", "outbound", "menus")}
         self._pool = RedisPool(reactor, url, cache_timeout, trust_root)
-        self._watch = Watch(reactor, url.name, cache_timeout, (RedisError,))
+        self._monitor = FailureMonitor(reactor, url.name, cache_timeout, (RedisError,))
 
     @classmethod
     def from_config(
@@ -101,23 +99,23 @@ class RedisStore(MessageStore):
         return cls(clock, connector=connector, remember_last=remember_last, **options)
 
     async def start(self) -> None:
-        # A Redis that is away does not keep the daemon from starting, as it would not end it later.
+        # Without waiting for a connection: the daemon runs without its Redis later, so it starts without it, too.
         self._pool.start()
 
     async def stop(self) -> None:
         await self._pool.stop()
 
     def stats(self) -> StoreStats:
-        # How many entries there are only a walk through all of the server's keys could tell.
-        return StoreStats(self._parts, self._watch.failures)
+        # Without the numbers of entries: counting them would take a walk through all of the server's keys.
+        return StoreStats(self._parts, self._monitor.failures)
 
     def status(self) -> Mapping[str, Any]:
         connected = bool(self._pool.pool)
-        fault = self._watch.fault or (None if connected else self._pool.refusal or "not connected")
+        fault = self._monitor.fault or (None if connected else self._pool.refusal or "not connected")
         return {
             "ok": fault is None,
             "fault": fault,
-            "failures": self._watch.failures,
+            "failures": self._monitor.failures,
             "connected": connected,
         }
 
@@ -165,8 +163,7 @@ class RedisStore(MessageStore):
             return None
 
     async def store_outbound(self, record: OutboundRecord) -> None:
-        if not self._store_event_info:
-            record = record.without_event_info()
+        record = self._stored(record)
         details = record.details
         kept = {
             **({"message_id": record.message_id, "to": record.to_addr} if details is None else details),
@@ -185,7 +182,7 @@ class RedisStore(MessageStore):
         key = self._outbound + message_id
         command = self._eval(scripts.FETCH_FIELD, key, _MESSAGE, self._outbound_ttl)
         packed = self._parts["outbound"].asked(await self._read(command))
-        # An event of an unknown message makes the key too: only this field tells that the message is known.
+        # The key alone does not make the message known: an event of an unknown message makes the key, too.
         if packed is None:
             return None
         kept = _read_json(packed)
@@ -198,7 +195,7 @@ class RedisStore(MessageStore):
         return OutboundRecord(message_id, to_addr, event_url, event_auth_token)
 
     async def store_event(self, event: Event) -> None:
-        # Such an id would take the place of the message itself.
+        # An event with this id would replace the message itself.
         field = event.event_id if event.event_id != _MESSAGE else f"event:{_MESSAGE}"
         await self._eval(
             scripts.STORE_FIELD,
@@ -242,27 +239,19 @@ class RedisStore(MessageStore):
             return None
 
     async def _eval(self, script: str, key: str, *args: str | bytes | int) -> Any:
-        """The result of a script that the pool's connections remember."""
+        """Run a script on the server, which keeps it, and return its result."""
         values = [_bytes(arg) if isinstance(arg, str) else arg for arg in args]
-        return await self._watch.run(self._on_a_connection("eval", script, [_bytes(key)], values))
+        return await self._monitor.run(self._pool.run("eval", script, [_bytes(key)], values))
 
     async def _execute(self, *command: str | bytes | int) -> Any:
-        return await self._watch.run(self._on_a_connection("execute_command", *command))
-
-    async def _on_a_connection(self, method: str, *args: Any) -> Any:
-        while True:
-            connection = await self._pool.connection()
-            try:
-                return await getattr(connection, method)(*args)
-            except TimeoutError:
-                self._pool.give_up(connection)
-                raise
-            except ConnectionError:
-                # Each of our commands can be done twice, so a lost connection only costs time.
-                self._pool.give_up(connection)
+        return await self._monitor.run(self._pool.run("execute_command", *command))
 
     async def _read(self, command: Awaitable[Any]) -> Any:
-        """The result of ``command``; a key of a wrong type is nothing that a later attempt would read."""
+        """Return the result of ``command``.
+
+        :raises UnreadableEntry: the key has a value of a wrong type, which no later attempt would read
+        :raises CacheError: the server can't be read now
+        """
         try:
             return await command
         except CacheError as error:

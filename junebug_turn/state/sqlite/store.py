@@ -1,4 +1,4 @@
-"""The cache in a SQLite file: it outlives this process and needs no other; for one machine."""
+"""Message store in a SQLite file: it survives the process and needs no other one; for one machine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
@@ -16,9 +16,9 @@ from junebug_turn.errors import CacheError, UnreadableEntry
 from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state import checks, packing
-from junebug_turn.state.checks import CACHE_TIMEOUT, DAY
-from junebug_turn.state.failures import Watch
-from junebug_turn.state.message_store import MessageStore, OutboundRecord
+from junebug_turn.state.checks import CACHE_TIMEOUT
+from junebug_turn.state.failures import FailureMonitor
+from junebug_turn.state.message_store import MessageStore, OutboundRecord, StoreOptions
 from junebug_turn.state.sqlite.entries import (
     DAMAGED,
     EVENTS,
@@ -35,13 +35,13 @@ from junebug_turn.state.sqlite.file import SqliteFile, Write, check_file
 from junebug_turn.telemetry.gauges import PartStats, StoreStats
 
 SWEEP_INTERVAL = 1.0
-"""Seconds between two deletions of what has expired."""
+"""Seconds between two deletions of expired entries."""
 
 SWEEP_SIZE = 500
-"""Entries that one deletes at most, so that no commit waits long for it."""
+"""Entries that one deletion takes at most, so that no commit waits long for it."""
 
 COUNT_INTERVAL = 60.0
-"""Seconds between two countings of the entries, for the metrics."""
+"""Seconds between two counts of the entries, for the metrics."""
 
 _CHECKS = {
     "path": checks.filled,
@@ -52,17 +52,15 @@ _CHECKS = {
 
 
 class SqliteStore(MessageStore):
-    """A cache of messages in a SQLite file.
+    """A message store in a SQLite file.
 
-    What is stored is on the disk when the store's awaitable fires.
+    An entry is on the disk when the method that stores it returns.
 
     :param reactor: runs the threads that use the file
-    :param connector: whose entries these are, should several share the file
+    :param connector: the owner of the entries: several connectors can share a file
     :param path: the file; it and its folder are made where they are missing
-    :param timeout: seconds for which a message is kept
-    :param store_event_info: whether event URLs and tokens are kept
     :param cache_timeout: seconds that an operation may take
-    :param remember_last: whether the last message of an address can be fetched
+    :param options: those of ``MessageStore``
     """
 
     log = Logger()
@@ -73,19 +71,15 @@ class SqliteStore(MessageStore):
         *,
         connector: str,
         path: str,
-        timeout: float = DAY,
-        store_event_info: bool = True,
         cache_timeout: float = CACHE_TIMEOUT,
-        remember_last: bool = False,
+        **options: Unpack[StoreOptions],
     ) -> None:
+        super().__init__(**options)
         self._reactor = reactor
         self._connector = connector
         self._path = Path(path)
-        self._timeout = timeout
-        self._store_event_info = store_event_info
         self._cache_timeout = cache_timeout
-        self._remember_last = remember_last
-        self._watch = Watch(reactor, f"SQLite at {path}", cache_timeout, (sqlite3.Error, OSError))
+        self._monitor = FailureMonitor(reactor, f"SQLite at {path}", cache_timeout, (sqlite3.Error, OSError))
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = reactor
         self._parts = {INBOUND: PartStats(), OUTBOUND: PartStats(), NOTE: PartStats()}
@@ -122,12 +116,13 @@ class SqliteStore(MessageStore):
             await self._file.stop()
 
     def stats(self) -> StoreStats:
+        # The label of the notes is from the time when only Turn's menus were noted.
         names = {INBOUND: "inbound", OUTBOUND: "outbound", NOTE: "menus"}
-        return StoreStats({names[kind]: part for kind, part in self._parts.items()}, self._watch.failures)
+        return StoreStats({names[kind]: part for kind, part in self._parts.items()}, self._monitor.failures)
 
     def status(self) -> Mapping[str, Any]:
-        fault = self._watch.fault
-        return {"ok": fault is None, "fault": fault, "failures": self._watch.failures}
+        fault = self._monitor.fault
+        return {"ok": fault is None, "fault": fault, "failures": self._monitor.failures}
 
     async def store_inbound(self, message: Message) -> None:
         if not self._remember_last:
@@ -163,17 +158,15 @@ class SqliteStore(MessageStore):
             packed = None if key is None else entries.get(cursor, INBOUND, key)
             return None if key is None or packed is None else (key, packed)
 
-        found = self._parts[INBOUND].asked(await self._watch.result(self._file.read(read)))
+        found = self._parts[INBOUND].asked(await self._monitor.result(self._file.read(read)))
         if found is None:
             return None
         message = self._message(unpack_key(found[0]), found[1])
-        # After it was forgotten it may have come again from another address.
+        # The message may have expired, and then have come again from another address.
         return message if message is not None and message.from_addr == from_addr else None
 
     async def store_outbound(self, record: OutboundRecord) -> None:
-        if not self._store_event_info:
-            record = record.without_event_info()
-        await self._put(OUTBOUND, record.message_id, packing.pack_outbound(record))
+        await self._put(OUTBOUND, record.message_id, packing.pack_outbound(self._stored(record)))
 
     async def fetch_outbound(self, message_id: str) -> OutboundRecord | None:
         packed = await self._get(OUTBOUND, message_id)
@@ -187,7 +180,7 @@ class SqliteStore(MessageStore):
             try:
                 packed = packing.add_event(before, event)
             except DAMAGED:
-                # What can't be read can't be kept, and the other writes of the commit must not fail for it.
+                # Events that can't be read are given up: the other writes of the commit must not fail for them.
                 packed = packing.add_event(None, event)
             entries.put(cursor, EVENTS, key, packed)
 
@@ -218,7 +211,7 @@ class SqliteStore(MessageStore):
 
     async def _get(self, kind: str, name: str) -> bytes | None:
         entries, key = self._entries(), pack_key(name)
-        found = await self._watch.result(self._file.read(lambda cursor: entries.get(cursor, kind, key)))
+        found = await self._monitor.result(self._file.read(lambda cursor: entries.get(cursor, kind, key)))
         part = self._parts.get(kind)
         return found if part is None else part.asked(found)
 
@@ -227,7 +220,7 @@ class SqliteStore(MessageStore):
         await self._write((self._connector, kind, pack_key(name), value, expires))
 
     async def _write(self, write: Write) -> None:
-        await self._watch.result(self._file.write(write))
+        await self._monitor.result(self._file.write(write))
 
     def _sweep(self) -> Deferred[None]:
         now = self._reactor.seconds()
@@ -242,7 +235,7 @@ class SqliteStore(MessageStore):
         now = self._reactor.seconds()
 
         async def count() -> None:
-            counts = await self._watch.result(
+            counts = await self._monitor.result(
                 self._file.read(lambda cursor: count_entries(cursor, self._connector, now, list(self._parts)))
             )
             for part, entries in zip(self._parts.values(), counts, strict=True):
@@ -253,10 +246,9 @@ class SqliteStore(MessageStore):
 
 
 def _quietly(work: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
-    """Do what is done again soon."""
+    """Run periodic work, whose failure the next run may mend; the monitor has logged it."""
 
     async def run() -> None:
-        # The watch has told the log; the next time may be better.
         with suppress(CacheError):
             await work
 

@@ -242,7 +242,7 @@ async def test_away(private: Callable[..., RedisServer], make: Any) -> None:
         with pytest.raises(CacheError):
             await cache.store_inbound(message("m2"))
     assert reactor.seconds() - began < 2
-    assert cache._pool._waiting == {}
+    assert cache._pool.waiting == {}
     status = cache.status()
     assert (status["ok"], status["failures"], status["fault"]) == (False, 3, "no answer within 0.3 s")
     server.start()
