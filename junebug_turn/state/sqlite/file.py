@@ -91,13 +91,13 @@ class SqliteFile:
             "cp_min": 1,
             "cp_max": 1,
             "cp_reactor": reactor,
-            "cp_openfun": self._opened,
+            "cp_openfun": self.set_up,
             "cp_noisy": False,
         }
         self._writes: Batches[Write] = Batches(reactor, _Pool(path, **options), wait, _write)
         self._reads: Batches[Read] = Batches(reactor, _Pool(path, **options), wait, _read)
 
-    def _opened(self, connection: Any) -> None:
+    def set_up(self, connection: Any) -> None:
         """Set up a connection, in its thread."""
         try:
             self._use_wal(connection)

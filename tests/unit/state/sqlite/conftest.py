@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,15 @@ import pytest_twisted
 from junebug_turn.state.factory import make_store
 from junebug_turn.state.message_store import MessageStore
 from tests.support.store_harness import reactor
+
+
+def count_rows(path: Path) -> int:
+    """The rows that another connection sees in the file."""
+    connection = sqlite3.connect(path)
+    try:
+        return int(connection.execute("SELECT count(*) FROM entries").fetchone()[0])
+    finally:
+        connection.close()
 
 
 @pytest.fixture
