@@ -1,4 +1,4 @@
-"""The daemon with each of its caches: message status, Junebug's keys, failures, restarts, and several processes."""
+"""The daemon with each of its message stores: status, Junebug's keys, failures, restarts, and several processes."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ Start = Callable[..., Any]
 def started(
     rabbitmq: RabbitNode, connector_name: str, pika_channel: BlockingChannel, receiver: Receiver
 ) -> Start:
-    """``async with started(cache_class, cache_config)`` is the daemon with that cache."""
+    """``async with started(kind, config)`` is the daemon with that store."""
 
     def start(kind: str, config: dict[str, Any], application: str = "junebug", **changes: Any) -> Any:
         name = "message_cache" if application == "turn" else "state_cache"
