@@ -169,13 +169,9 @@ class _Assembly:
             option, class_path = "message_cache", options.message_cache_class
             config = options.message_cache_config
         connector = options.connector_name
+        is_turn = isinstance(options, TurnOptions)
         cache = make_store(
-            class_path,
-            config,
-            option=option,
-            connector=connector,
-            clock=self._reactor,
-            remember_last=isinstance(options, TurnOptions),
+            class_path, config, option=option, connector=connector, clock=self._reactor, remember_last=is_turn
         )
         self._caches[connector] = cache
         return cache

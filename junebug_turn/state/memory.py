@@ -55,13 +55,7 @@ class MemoryStore(MessageStore):
 
     @classmethod
     def from_config(
-        cls,
-        config: Mapping[str, Any],
-        *,
-        option: str,
-        connector: str,
-        clock: IReactorTime,
-        remember_last: bool = False,
+        cls, config: Mapping[str, Any], *, option: str, connector: str, clock: Any, remember_last: bool
     ) -> Self:
         options = checks.read_options(config, option, _CHECKS)
         return cls(clock, remember_last=remember_last, option=option, **options)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self, TypedDict
 
 from attrs import evolve, field, frozen
-from twisted.internet.interfaces import IReactorTime
 
 from junebug_turn.config.types import DAY
 from junebug_turn.messages.vumi import Event, Message
@@ -65,13 +64,7 @@ class MessageStore(ABC):
     @classmethod
     @abstractmethod
     def from_config(
-        cls,
-        config: Mapping[str, Any],
-        *,
-        option: str,
-        connector: str,
-        clock: IReactorTime,
-        remember_last: bool = False,
+        cls, config: Mapping[str, Any], *, option: str, connector: str, clock: Any, remember_last: bool
     ) -> Self:
         """Make the store that an application's options describe.
 

@@ -87,13 +87,7 @@ class RedisStore(MessageStore):
 
     @classmethod
     def from_config(
-        cls,
-        config: Mapping[str, Any],
-        *,
-        option: str,
-        connector: str,
-        clock: Any,
-        remember_last: bool = False,
+        cls, config: Mapping[str, Any], *, option: str, connector: str, clock: Any, remember_last: bool
     ) -> Self:
         options = checks.read_options(config, option, _CHECKS, required=("url",))
         return cls(clock, connector=connector, remember_last=remember_last, **options)

@@ -20,10 +20,7 @@ MOST_COUNTED = 200_000
 
 @frozen
 class Entries:
-    """The entries of one connector at one time, for the thread of the file.
-
-    :ivar expires: the time at which the entries expire that are put
-    """
+    """The entries of one connector at one time, for the thread of the file."""
 
     connector: str
     now: float

@@ -90,13 +90,7 @@ class SqliteStore(MessageStore):
 
     @classmethod
     def from_config(
-        cls,
-        config: Mapping[str, Any],
-        *,
-        option: str,
-        connector: str,
-        clock: Any,
-        remember_last: bool = False,
+        cls, config: Mapping[str, Any], *, option: str, connector: str, clock: Any, remember_last: bool
     ) -> Self:
         options = checks.read_options(config, option, _CHECKS, required=("path",))
         check_file(Path(options["path"]), f"{option}_config.path")
