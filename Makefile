@@ -28,7 +28,7 @@ hostile: broker ## the hostile suite with 100,000 generated bodies
 	HOSTILE_BODIES=100000 $(BIN)/python -m pytest tests/integration/test_hostile.py
 
 large: broker redis ## the tests of several processes with 5,000 messages, a minute
-	LARGE=1 $(BIN)/python -m pytest tests/integration/test_caches.py
+	LARGE=1 $(BIN)/python -m pytest tests/integration/test_stores.py
 
 faults: broker ## play every fault around the daemon under a load, and count what becomes of all messages
 	@$(BIN)/python -m tools.faults

@@ -33,8 +33,8 @@ from junebug_turn.http.server import ApiSite
 from junebug_turn.middlewares import Chain, make_middlewares
 from junebug_turn.middlewares.base import BaseMiddleware
 from junebug_turn.net.tls import TlsFiles
-from junebug_turn.state.factory import make_cache
-from junebug_turn.state.message_store import Cache
+from junebug_turn.state.factory import make_store
+from junebug_turn.state.message_store import MessageStore
 from junebug_turn.telemetry.gauges import BrokerGauges, CircuitGauges, StoreGauges
 from junebug_turn.telemetry.metrics import Metrics
 
@@ -52,7 +52,7 @@ class Parts:
     broker: Broker
     deliverer: Deliverer
     middlewares: tuple[BaseMiddleware, ...]
-    caches: Mapping[str, Cache]
+    caches: Mapping[str, MessageStore]
     sites: Mapping[str, ApiSite]
     shared: frozenset[str]
     vitals: Vitals
@@ -74,7 +74,7 @@ class _Assembly:
         self._reactor = reactor
         self._settings = settings
         daemon = settings.daemon
-        self._caches: dict[str, Cache] = {}
+        self._caches: dict[str, MessageStore] = {}
         self._middlewares: list[BaseMiddleware] = []
         self._faults: list[str] = []
         names = {options.connector_name: options.name for options in settings.applications}
@@ -161,14 +161,17 @@ class _Assembly:
         connector.consume(application.on_inbound, application.on_event)
         return Mount(api.resource(), options.connector_name, api.answer)
 
-    def _make_cache(self, options: ApplicationOptions) -> Cache:
+    def _make_cache(self, options: ApplicationOptions) -> MessageStore:
         if isinstance(options, JunebugOptions):
             option, class_path, config = "state_cache", options.state_cache_class, options.state_cache_config
         else:
             option, class_path = "message_cache", options.message_cache_class
             config = options.message_cache_config
         connector = options.connector_name
-        cache = make_cache(class_path, config, option=option, connector=connector, clock=self._reactor)
+        is_turn = isinstance(options, TurnOptions)
+        cache = make_store(
+            class_path, config, option=option, connector=connector, clock=self._reactor, remember_last=is_turn
+        )
         self._caches[connector] = cache
         return cache
 

@@ -9,7 +9,7 @@ from twisted.logger import Logger
 
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.delivery.deliverer import Deliverer
-from junebug_turn.state.message_store import Cache
+from junebug_turn.state.message_store import MessageStore
 
 
 class Vitals:
@@ -20,7 +20,7 @@ class Vitals:
 
     log = Logger()
 
-    def __init__(self, broker: Broker, deliverer: Deliverer, caches: Mapping[str, Cache]) -> None:
+    def __init__(self, broker: Broker, deliverer: Deliverer, caches: Mapping[str, MessageStore]) -> None:
         self._broker = broker
         self._deliverer = deliverer
         self._caches = caches

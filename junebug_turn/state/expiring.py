@@ -1,4 +1,4 @@
-"""A bounded mapping in memory whose entries expire."""
+"""Bounded mapping in memory whose entries expire."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any
 from twisted.logger import Logger
 
 SWEEP_INTERVAL = 1.0
-"""Seconds between two looks at the entries of a store that nobody uses."""
+"""Seconds between two sweeps, which drop expired entries of a map that is not used."""
 
 SWEEP_SIZE = 2000
-"""Entries that one look removes at most: some milliseconds of the reactor's time."""
+"""Entries that one sweep drops at most: some milliseconds of the reactor's time."""
 
 WARN_INTERVAL = 60.0
-"""Seconds between two warnings of a full store."""
+"""Seconds between two warnings of a full map."""
 
-# In front of each value stands the time of its expiry: a float object of its own would cost 24 bytes more.
+# The time of expiry stands in front of each value: a float object of its own would take 24 bytes more.
 _DEADLINE = Struct("=d")
 
-# Two for each one that comes: so what has expired goes faster than new entries come.
+# Two for each new entry, so that expired entries go faster than new ones come.
 _DROPPED_AT_ONCE = 2
 
 Key = str | bytes
 
 
 def pack_key(name: str) -> Key:
-    """The 16 bytes of an id in 32 hexadecimal digits, as nearly all are; any other name as it is."""
+    """Return the 16 bytes of an id in 32 hexadecimal digits, as nearly all are; any other name as it is."""
     if len(name) == 32 and name.isascii():
         try:
             key = bytes.fromhex(name)
@@ -41,22 +41,22 @@ def pack_key(name: str) -> Key:
 
 
 def unpack_key(key: Key) -> str:
-    """The name that ``pack_key`` made ``key`` of."""
+    """Return the name of which ``pack_key`` made ``key``."""
     return key if isinstance(key, str) else key.hex()
 
 
-class ExpiringStore:
-    """Bytes by key, each kept for ``ttl`` seconds; at most ``max_entries``, the oldest go first.
+class ExpiringMap:
+    """Bytes by key, each for ``ttl`` seconds; at most ``max_entries``, of which the oldest are dropped first.
 
     All entries live equally long, so the order of storing is the order of expiry, and every operation costs
     the same however many entries there are.
 
-    :param on_drop: called with key and value of an entry that expired or had to go
-    :param hint: what an operator can do about a full store
+    :param on_drop: called with key and value of an entry that is dropped or removed
+    :param hint: an operator's remedy for a full map, for the warning
 
-    :ivar evictions: how many entries had to go before their time
-    :ivar hits: how many were asked for and found
-    :ivar misses: how many were asked for in vain
+    :ivar evictions: how many entries were dropped before their time
+    :ivar hits: how many lookups found an entry
+    :ivar misses: how many lookups found none
     """
 
     log = Logger()
@@ -76,8 +76,8 @@ class ExpiringStore:
         self._hint = hint
         self._on_drop = on_drop
         self._entries: OrderedDict[Key, bytes] = OrderedDict()
-        self._warned: float | None = None
-        self._evictions_told = 0
+        self._warned_at: float | None = None
+        self._evictions_logged = 0
         self.evictions = 0
         self.hits = 0
         self.misses = 0
@@ -86,7 +86,7 @@ class ExpiringStore:
         return len(self._entries)
 
     def put(self, key: Key, value: bytes) -> bytes | None:
-        """Store ``value``; returns the one that stood there, if it has not expired."""
+        """Store ``value``; return the former value of ``key``, if it has not expired."""
         now = self._clock.seconds()
         self._drop_expired(now, _DROPPED_AT_ONCE)
         old = self._entries.pop(key, None)
@@ -101,7 +101,7 @@ class ExpiringStore:
         return old[_DEADLINE.size :]
 
     def get(self, key: Key) -> bytes | None:
-        """The value of ``key``, if it has not expired."""
+        """Return the value of ``key``, if it has not expired."""
         now = self._clock.seconds()
         self._drop_expired(now, _DROPPED_AT_ONCE)
         entry = self._entries.get(key)
@@ -112,17 +112,17 @@ class ExpiringStore:
         return entry[_DEADLINE.size :]
 
     def remove(self, key: Key) -> None:
-        """Forget ``key``, if it is there."""
+        """Remove ``key``, if it is there."""
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._dropped(key, entry)
 
     def sweep(self) -> None:
-        """Remove expired entries, at most ``SWEEP_SIZE``."""
+        """Drop expired entries, at most ``SWEEP_SIZE``."""
         self._drop_expired(self._clock.seconds(), SWEEP_SIZE)
 
     def clear(self) -> None:
-        """Forget everything, without a word to ``on_drop``."""
+        """Remove everything, without calling ``on_drop``."""
         self._entries.clear()
 
     def _drop_expired(self, now: float, limit: int) -> None:
@@ -142,15 +142,15 @@ class ExpiringStore:
     def _evict(self, now: float) -> None:
         self._drop_oldest()
         self.evictions += 1
-        if self._warned is None or now - self._warned >= WARN_INTERVAL:
+        if self._warned_at is None or now - self._warned_at >= WARN_INTERVAL:
             self.log.warn(
                 "Cache full at {max_entries} entries: {dropped} of the oldest dropped before their time; {hint}",
                 max_entries=self._max_entries,
-                dropped=self.evictions - self._evictions_told,
+                dropped=self.evictions - self._evictions_logged,
                 hint=self._hint,
             )
-            self._warned = now
-            self._evictions_told = self.evictions
+            self._warned_at = now
+            self._evictions_logged = self.evictions
 
 
 def _expired(entry: bytes, now: float) -> bool:

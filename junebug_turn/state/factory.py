@@ -1,4 +1,4 @@
-"""The caches: what they can do, the ones that come with us, and how one is made from its options."""
+"""Creation of a message store from an application's options."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ from twisted.internet.interfaces import IReactorTime
 
 from junebug_turn.config.classpath import find_class
 from junebug_turn.errors import ConfigError
-from junebug_turn.state.message_store import Cache
+from junebug_turn.state.message_store import MessageStore
 
-_MEMORY = "junebug_turn.state.memory.MemoryCache"
 _JUNEBUG = "vumi2.applications.junebug_message_api.junebug_state_cache"
+_MEMORY = "junebug_turn.state.memory.MemoryStore"
+_REDIS = "junebug_turn.state.redis.store.RedisStore"
+_SQLITE = "junebug_turn.state.sqlite.store.SqliteStore"
 
 # Short names, and the class paths that existing configuration files carry.
 _ALIASES = {
     "memory": _MEMORY,
-    "redis": "junebug_turn.state.redis.store.RedisCache",
-    "sqlite": "junebug_turn.state.sqlite.store.SqliteCache",
+    "redis": _REDIS,
+    "sqlite": _SQLITE,
+    "junebug_turn.caches.memory.MemoryCache": _MEMORY,
+    "junebug_turn.caches.redis.RedisCache": _REDIS,
+    "junebug_turn.caches.sqlite.SqliteCache": _SQLITE,
     "MemoryMessageCache": _MEMORY,
     "vumi2.message_caches.MemoryMessageCache": _MEMORY,
     f"{_JUNEBUG}.InMemorySmppCache": _MEMORY,
@@ -26,20 +31,29 @@ _ALIASES = {
 }
 
 
-def make_cache(
-    class_path: str, config: Mapping[str, Any], *, option: str, connector: str, clock: IReactorTime
-) -> Cache:
-    """The cache that ``class_path`` names: a short name, an alias, or the path of a subclass of ``Cache``.
+def make_store(
+    class_path: str,
+    config: Mapping[str, Any],
+    *,
+    option: str,
+    connector: str,
+    clock: IReactorTime,
+    remember_last: bool = False,
+) -> MessageStore:
+    """Make the store that ``class_path`` names: a short name, an alias, or the path of a subclass of ``MessageStore``.
 
-    :param option: ``state_cache`` or ``message_cache``: what the names of the options begin with
-    :raises ConfigError: no such class, or options that it can't use
+    :param option: ``state_cache`` or ``message_cache``: the prefix of the options' names
+    :param remember_last: whether the application asks for the last inbound message of an address
+    :raises ConfigError: there is no such class, or it can't use the options
     """
-    cache_class: type[Cache] = find_class(
+    store_class: type[MessageStore] = find_class(
         _ALIASES.get(class_path, class_path),
-        Cache,  # type: ignore[type-abstract]  # a subclass may be abstract, too
+        MessageStore,  # type: ignore[type-abstract]  # a subclass may be abstract, too
         key=f"{option}_class",
-        base_path=f"{Cache.__module__}.Cache",
+        base_path=f"{MessageStore.__module__}.{MessageStore.__name__}",
     )
     if not isinstance(config, Mapping):
         raise ConfigError(f"{option}_config: must be a mapping")
-    return cache_class.from_config(config, option=option, connector=connector, clock=clock)
+    return store_class.from_config(
+        config, option=option, connector=connector, clock=clock, remember_last=remember_last
+    )

@@ -1,4 +1,4 @@
-"""What keeps a cache outside of this process's memory from holding up its users."""
+"""Timeouts and failures of the stores outside of the process's memory."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from junebug_turn.errors import CacheError
 T = TypeVar("T")
 
 
-class Watch:
-    """Bounds operations in time, turns their faults into ``CacheError``, and tells when the cache fails and is back.
+class FailureMonitor:
+    """Bounds operations in time, turns their faults into ``CacheError``, and logs when a store fails and works again.
 
-    :param name: what the cache is, for the log, without secrets
+    :param name: the store's name for the log, without secrets
     :param timeout: seconds that an operation may take
-    :param faults: the exceptions of the cache's library that are faults of the cache and not of our code
+    :param faults: the library's exceptions that are faults of the store and not of our code
 
-    :ivar fault: why the last operation failed; None when it did not
+    :ivar fault: the fault of the last operation; None when it succeeded
     :ivar failures: how many operations failed
     """
 
@@ -39,16 +39,16 @@ class Watch:
         self.failures = 0
 
     async def run(self, work: Coroutine[Deferred[Any], Any, T]) -> T:
-        """The result of ``work``, for which it has the timeout.
+        """Return the result of ``work``, which is cancelled after the timeout.
 
-        :raises CacheError: the cache failed, or took too long
+        :raises CacheError: the store failed, or took too long
         """
         return await self.result(Deferred.fromCoroutine(work).addTimeout(self._timeout, self._clock))
 
     async def result(self, waiting: Deferred[T]) -> T:
-        """What comes of ``waiting``, which fails by itself with a ``TimeoutError`` after the timeout.
+        """Return the result of ``waiting``, which fails by itself with a ``TimeoutError`` after the timeout.
 
-        :raises CacheError: the cache failed, or took too long
+        :raises CacheError: the store failed, or took too long
         """
         try:
             result = await waiting

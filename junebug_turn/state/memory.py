@@ -1,81 +1,76 @@
-"""The cache in the process's own memory: fast, forgotten at its end, and not shared."""
+"""Message store in the process's own memory: fast, lost at the process's end, and not shared."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
-from junebug_turn.menus import Menu
+from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state import checks, packing
-from junebug_turn.state.checks import DAY
-from junebug_turn.state.expiring import SWEEP_INTERVAL, ExpiringStore, Key, pack_key, unpack_key
-from junebug_turn.state.message_store import Cache, CacheStats, Details, Outbound, PartStats
+from junebug_turn.state.expiring import SWEEP_INTERVAL, ExpiringMap, Key, pack_key, unpack_key
+from junebug_turn.state.message_store import MessageStore, OutboundRecord, StoreOptions
+from junebug_turn.telemetry.gauges import PartStats, StoreStats
 
 
-class MemoryCache(Cache):
-    """A cache of messages in memory.
+class MemoryStore(MessageStore):
+    """A message store in memory.
 
-    :param timeout: seconds for which a message is kept
-    :param store_event_info: whether event URLs and tokens are kept
-    :param max_entries: bound for inbound messages, for outbound ones, for messages with events and for menus, each
-    :param by_address: whether the last message of an address can be fetched, which costs memory
-    :param option: what the options' names begin with, for the warning of a full cache
+    :param max_entries: bound for inbound messages, for outbound ones, for messages with events and for notes, each
+    :param option: the prefix of the options' names, for the warning of a full store
+    :param options: those of ``MessageStore``; ``remember_last`` costs memory
 
     :ivar inbound: the inbound messages, with counters of hits, misses and evictions
-    :ivar outbound: the same of the outbound ones
-    :ivar events: the same of the messages that events have come for
-    :ivar menus: the same of the menus that wait for an answer
+    :ivar outbound: the same for outbound messages
+    :ivar events: the same for messages that have events
+    :ivar notes: the same for notes
     """
 
     def __init__(
         self,
         clock: IReactorTime,
         *,
-        timeout: float = DAY,
-        store_event_info: bool = True,
         max_entries: int = 1_000_000,
-        by_address: bool = True,
         option: str = "state_cache",
+        **options: Unpack[StoreOptions],
     ) -> None:
-        self._store_event_info = store_event_info
-        self._by_address = by_address
+        super().__init__(**options)
         self._last: dict[str, Key] = {}
-        hint = f"raise {option}_config.max_entries, or shorten {option}_config.timeout"
-        self.inbound = ExpiringStore(
-            clock,
-            ttl=timeout,
-            max_entries=max_entries,
-            hint=hint,
-            on_drop=self._forget_last if by_address else None,
-        )
-        self.outbound = ExpiringStore(clock, ttl=timeout, max_entries=max_entries, hint=hint)
-        self.events = ExpiringStore(clock, ttl=timeout, max_entries=max_entries, hint=hint)
-        self.menus = ExpiringStore(clock, ttl=timeout, max_entries=max_entries, hint=hint)
-        self._stores = (self.inbound, self.outbound, self.events, self.menus)
+        settings: dict[str, Any] = {
+            "ttl": self._timeout,
+            "max_entries": max_entries,
+            "hint": f"raise {option}_config.max_entries, or shorten {option}_config.timeout",
+        }
+        on_drop = self._forget_last if self._remember_last else None
+        self.inbound = ExpiringMap(clock, on_drop=on_drop, **settings)
+        self.outbound = ExpiringMap(clock, **settings)
+        self.events = ExpiringMap(clock, **settings)
+        self.notes = ExpiringMap(clock, **settings)
+        self._maps = (self.inbound, self.outbound, self.events, self.notes)
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = clock
 
     @classmethod
     def from_config(
-        cls, config: Mapping[str, Any], *, option: str, connector: str, clock: IReactorTime
+        cls, config: Mapping[str, Any], *, option: str, connector: str, clock: Any, remember_last: bool
     ) -> Self:
         options = checks.read_options(config, option, _CHECKS)
-        return cls(clock, by_address=option == "message_cache", option=option, **options)
+        return cls(clock, remember_last=remember_last, option=option, **options)
 
     async def start(self) -> None:
-        # It only looks at the oldest entries, and has nobody to tell of a failure but the log.
+        # Its Deferred is dropped: nobody waits for it, and the log gets a failure.
         self._sweeping.start(SWEEP_INTERVAL, now=False)
 
-    def stats(self) -> CacheStats:
-        stores = {"inbound": self.inbound, "outbound": self.outbound, "menus": self.menus}
-        return CacheStats(
+    def stats(self) -> StoreStats:
+        # The label of the notes is from the time when only Turn's menus were noted.
+        parts = {"inbound": self.inbound, "outbound": self.outbound, "menus": self.notes}
+        return StoreStats(
             {
-                part: PartStats(len(store), store.hits, store.misses, store.evictions)
-                for part, store in stores.items()
+                name: PartStats(len(part), part.hits, part.misses, part.evictions)
+                for name, part in parts.items()
             }
         )
 
@@ -83,13 +78,13 @@ class MemoryCache(Cache):
         if self._sweeping.running:
             self._sweeping.stop()
         self._last.clear()
-        for store in self._stores:
-            store.clear()
+        for part in self._maps:
+            part.clear()
 
     async def store_inbound(self, message: Message) -> None:
         key = pack_key(message.message_id)
         before = self.inbound.put(key, packing.pack_message(message))
-        if not self._by_address:
+        if not self._remember_last:
             return
         if before is not None:
             if packing.packed_from_addr(before) == message.from_addr:
@@ -112,19 +107,12 @@ class MemoryCache(Cache):
         packed = self.inbound.get(key)
         return None if packed is None else packing.unpack_message(unpack_key(key), packed)
 
-    async def store_outbound(
-        self,
-        message: Message,
-        event_url: str | None,
-        event_auth_token: str | None,
-        details: Details | None = None,
-    ) -> None:
-        outbound = Outbound.of(message, event_url, event_auth_token, with_event_info=self._store_event_info)
-        self.outbound.put(pack_key(message.message_id), packing.pack_outbound(outbound))
+    async def store_outbound(self, record: OutboundRecord) -> None:
+        self.outbound.put(pack_key(record.message_id), packing.pack_outbound(self._stored(record)))
 
-    async def fetch_outbound(self, message_id: str) -> Outbound | None:
+    async def fetch_outbound(self, message_id: str) -> OutboundRecord | None:
         packed = self.outbound.get(pack_key(message_id))
-        return None if packed is None else packing.unpack_outbound(packed)
+        return None if packed is None else packing.unpack_outbound(message_id, packed)
 
     async def store_event(self, event: Event) -> None:
         key = pack_key(event.user_message_id)
@@ -134,19 +122,19 @@ class MemoryCache(Cache):
         packed = self.events.get(pack_key(message_id))
         return [] if packed is None else packing.unpack_events(message_id, packed)
 
-    async def store_menu(self, address: str, menu: Menu | None) -> None:
-        if menu is None:
-            self.menus.remove(address)
+    async def store_note(self, address: str, value: Any) -> None:
+        if value is None:
+            self.notes.remove(address)
         else:
-            self.menus.put(address, packing.pack_menu(menu))
+            self.notes.put(address, strictjson.dumps(value))
 
-    async def fetch_menu(self, address: str) -> Menu | None:
-        packed = self.menus.get(address)
-        return None if packed is None else packing.unpack_menu(packed)
+    async def fetch_note(self, address: str) -> Any:
+        packed = self.notes.get(address)
+        return None if packed is None else strictjson.loads(packed)
 
     def _sweep(self) -> None:
-        for store in self._stores:
-            store.sweep()
+        for part in self._maps:
+            part.sweep()
 
     def _forget_last(self, key: Key, packed: bytes) -> None:
         """Take ``key`` out of the index, if it is still the last one of its address."""

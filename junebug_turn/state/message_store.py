@@ -1,158 +1,138 @@
-"""What an application remembers between the two halves of a conversation, whatever it is kept in."""
+"""Interface of the message stores: the state of conversations between a message and its reply or its events."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any, Self, TypeVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self, TypedDict
 
-from attrs import define, field, frozen
-from twisted.internet.interfaces import IReactorTime
+from attrs import evolve, field, frozen
 
-from junebug_turn.menus import Menu
+from junebug_turn.config.types import DAY
 from junebug_turn.messages.vumi import Event, Message
-
-Details = Callable[[], Mapping[str, Any]]
-"""Makes the JSON of an outbound message as Junebug kept it; called only by a cache that keeps it."""
-
-
-_T = TypeVar("_T")
-
-
-@define
-class PartStats:
-    """What is counted of a part of a cache, such as its inbound messages; None: nobody can tell.
-
-    :ivar entries: how many there are, about
-    :ivar hits: how many were asked for and found
-    :ivar misses: how many were asked for in vain
-    :ivar evictions: how many had to go before their time
-    """
-
-    entries: int | None = None
-    hits: int = 0
-    misses: int = 0
-    evictions: int | None = None
-
-    def asked(self, found: _T | None) -> _T | None:
-        """Count what somebody asked for; returns it."""
-        if found is None:
-            self.misses += 1
-        else:
-            self.hits += 1
-        return found
+from junebug_turn.telemetry.gauges import StoreStats
 
 
 @frozen
-class CacheStats:
-    """What is counted of a cache.
+class OutboundRecord:
+    """The part of an outbound message that its events need.
 
-    :ivar parts: name -> what is counted of that part
-    :ivar failures: how many operations failed; None where none can
+    :ivar details: the whole message as Junebug's API shows it, as JSON; only stored, by a store that ``keeps_details``
     """
 
-    parts: Mapping[str, PartStats] = field(factory=dict)
-    failures: int | None = None
-
-
-@frozen
-class Outbound:
-    """What the events of an outbound message need to know of it."""
-
+    message_id: str
     to_addr: str | None
-    event_url: str | None = field(repr=False)
-    event_auth_token: str | None = field(repr=False)
-
-    @classmethod
-    def of(
-        cls, message: Message, event_url: str | None, event_auth_token: str | None, *, with_event_info: bool
-    ) -> Self:
-        """What is kept of ``message``; its event URL and token only where they may be."""
-        event_info = (event_url, event_auth_token) if with_event_info else (None, None)
-        return cls(message.to_addr, *event_info)
+    event_url: str | None = field(default=None, repr=False)
+    event_auth_token: str | None = field(default=None, repr=False)
+    details: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
-class Cache(ABC):
+class StoreOptions(TypedDict, total=False):
+    """Keyword arguments that every store takes, as ``MessageStore`` explains them."""
+
+    timeout: float
+    store_event_info: bool
+    remember_last: bool
+
+
+class MessageStore(ABC):
     """Inbound messages, for the replies to them, and outbound ones, for their events; each for a limited time.
 
     A message that is stored again, since the broker delivered it again, is as if it were stored for the first
-    time, but for one thing: it is not thereby the last one of its address.
+    time, with one exception: it does not become the last one of its address.
 
-    Every method but ``start``, ``stop`` and ``status`` raises ``CacheError`` where the cache can't store or read
-    now, within ``cache_timeout``.  ``fetch_outbound`` and ``fetch_events`` raise ``UnreadableEntry`` where something
-    foreign is in its place; for the other ones that is unknown, and logged.
+    Every method but ``start``, ``stop``, ``stats`` and ``status`` raises ``CacheError`` where the store can't write or
+    read now, within ``cache_timeout``.  ``fetch_outbound`` and ``fetch_events`` raise ``UnreadableEntry`` where the
+    entry has a foreign value; the other methods log that, and return None.
+
+    :param timeout: seconds for which an entry is kept
+    :param store_event_info: whether event URLs and tokens are stored
+    :param remember_last: whether the last inbound message of an address can be fetched
+
+    :cvar keeps_details: whether ``OutboundRecord.details`` are stored; building them for another store is a waste
     """
+
+    keeps_details: ClassVar[bool] = False
+
+    def __init__(
+        self, *, timeout: float = DAY, store_event_info: bool = True, remember_last: bool = False
+    ) -> None:
+        self._timeout = timeout
+        self._store_event_info = store_event_info
+        self._remember_last = remember_last
 
     @classmethod
     @abstractmethod
     def from_config(
-        cls, config: Mapping[str, Any], *, option: str, connector: str, clock: IReactorTime
+        cls, config: Mapping[str, Any], *, option: str, connector: str, clock: Any, remember_last: bool
     ) -> Self:
-        """The cache that an application's options describe.
+        """Make the store that an application's options describe.
 
-        :param option: ``state_cache`` or ``message_cache``: what the option's name begins with
+        :param option: ``state_cache`` or ``message_cache``: the prefix of the options' names, for errors and warnings
         :param connector: the application's connector; applications share no entry
-        :param clock: the daemon's reactor; a cache that needs no more than the time takes a clock
+        :param clock: the daemon's reactor; a store that needs no more than the time takes a clock
+        :param remember_last: whether the application asks for the last inbound message of an address
         :raises ConfigError: a line for each option that is unknown or of a wrong type
         """
 
     @abstractmethod
     async def start(self) -> None:
-        """Get ready; the other methods are called after this."""
+        """Get ready; the methods that store and fetch are called after this."""
 
-    def stats(self) -> CacheStats:
-        """For metrics, at any time."""
-        return CacheStats()
+    def stats(self) -> StoreStats:
+        """Return the statistics for the metrics, at any time."""
+        return StoreStats()
 
     def status(self) -> Mapping[str, Any]:
-        """For ``/health``: ``ok``, and where it isn't, what is wrong.  No secrets."""
+        """Return the state for ``/health``: ``ok``, and the fault where it is not.  No secrets."""
         return {"ok": True}
 
     @abstractmethod
     async def stop(self) -> None:
-        """Let go of all that ``start`` and the others took."""
+        """Release everything that the other methods took."""
 
     @abstractmethod
     async def store_inbound(self, message: Message) -> None:
-        """Remember an inbound message, by its id and as the last one of its ``from_addr``."""
+        """Store an inbound message, by its id and as the last one of its ``from_addr``."""
 
     @abstractmethod
     async def fetch_inbound(self, message_id: str) -> Message | None:
-        """The inbound message with this id, if it is still known."""
+        """Return the inbound message with this id, if it is still known."""
 
     @abstractmethod
     async def fetch_last_inbound(self, from_addr: str) -> Message | None:
-        """Of the inbound messages from this address the one that arrived last, if it is still known.
+        """Return the inbound message of this address that arrived last, if it is still known.
 
-        Always None from a ``state_cache``: no API of that one asks, and the index takes memory.
+        Always None without ``remember_last``: the index takes memory.
         """
 
     @abstractmethod
-    async def store_outbound(
-        self,
-        message: Message,
-        event_url: str | None,
-        event_auth_token: str | None,
-        details: Details | None = None,
-    ) -> None:
-        """Remember where the events of an outbound message go; it outlives a crash where the cache can."""
+    async def store_outbound(self, record: OutboundRecord) -> None:
+        """Store what the events of an outbound message need; on return it is on the disk where the store has one."""
 
     @abstractmethod
-    async def fetch_outbound(self, message_id: str) -> Outbound | None:
-        """What is remembered of the outbound message with this id, if it is still known."""
+    async def fetch_outbound(self, message_id: str) -> OutboundRecord | None:
+        """Return the record of the outbound message with this id, if it is still known."""
 
     @abstractmethod
     async def store_event(self, event: Event) -> None:
-        """Remember an event of an outbound message, known or not; one with an id that is known takes its place."""
+        """Store an event of an outbound message, known or not; it replaces an event with the same id."""
 
     @abstractmethod
     async def fetch_events(self, message_id: str) -> list[Event]:
-        """The events of the outbound message with this id that are still known, in no certain order."""
+        """Return the events of the outbound message with this id that are still known, in no certain order."""
 
     @abstractmethod
-    async def store_menu(self, address: str, menu: Menu | None) -> None:
-        """Remember the menu that an address was sent last; None forgets it."""
+    async def store_note(self, address: str, value: Any) -> None:
+        """Store an application's note about an address; it replaces the former one, and None removes it.
+
+        :param value: a JSON value, opaque to the store
+        """
 
     @abstractmethod
-    async def fetch_menu(self, address: str) -> Menu | None:
-        """The menu that this address was sent last, if it is still known."""
+    async def fetch_note(self, address: str) -> Any:
+        """Return the note about an address, if it is still known."""
+
+    def _stored(self, record: OutboundRecord) -> OutboundRecord:
+        """Return the record without event URL and token, unless they are stored."""
+        return record if self._store_event_info else evolve(record, event_url=None, event_auth_token=None)

@@ -1,4 +1,4 @@
-"""How the embedded caches keep things: JSON arrays of the values alone, whose order is known here."""
+"""Packed form of messages and events in memory and in SQLite: JSON arrays of the values, in the order of the fields."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from operator import attrgetter
 
 import attrs
 
-from junebug_turn.menus import Choice, Menu
 from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import Event, Message, format_timestamp, parse_timestamp
-from junebug_turn.state.message_store import Outbound
+from junebug_turn.state.message_store import OutboundRecord
 
 MAX_EVENTS = 50
-"""Events that are kept of one message, the last ones: a peer that sends without end fills no memory."""
+"""Events that are kept of one message, the last ones: a peer that sends events without end fills no memory."""
 
-# The id of a message or an event's message is the key, and the time needs a form of its own.
+# The id of the message is the key, and the time needs a form of its own.
 _MESSAGE_FIELDS = tuple(
     name for name in attrs.fields_dict(Message) if name not in ("message_id", "timestamp")
 )
@@ -28,46 +27,36 @@ _EVENT_ID = 1 + _EVENT_FIELDS.index("event_id")
 
 
 def pack_message(message: Message) -> bytes:
-    """``message`` without its id."""
+    """Pack a message without its id."""
     return strictjson.dumps([format_timestamp(message.timestamp), *_message_values(message)])
 
 
 def unpack_message(message_id: str, packed: bytes) -> Message:
-    """The message that ``pack_message`` made ``packed`` of."""
+    """Unpack the message that ``pack_message`` packed."""
     timestamp, *values = strictjson.loads(packed)
     fields = dict(zip(_MESSAGE_FIELDS, values, strict=True))
     return Message(message_id=message_id, timestamp=parse_timestamp(timestamp), **fields)
 
 
 def packed_from_addr(packed: bytes) -> str | None:
-    """The ``from_addr`` of a packed message."""
+    """Return the ``from_addr`` of a packed message."""
     addr: str | None = strictjson.loads(packed)[_FROM_ADDR]
     return addr
 
 
-def pack_outbound(outbound: Outbound) -> bytes:
-    """What the events of a message need of it."""
-    return strictjson.dumps([outbound.to_addr, outbound.event_url, outbound.event_auth_token])
+def pack_outbound(record: OutboundRecord) -> bytes:
+    """Pack a record without its id and details."""
+    return strictjson.dumps([record.to_addr, record.event_url, record.event_auth_token])
 
 
-def unpack_outbound(packed: bytes) -> Outbound:
-    """The reverse of ``pack_outbound``."""
-    return Outbound(*strictjson.loads(packed))
-
-
-def pack_menu(menu: Menu) -> bytes:
-    """A menu with its choices."""
-    return strictjson.dumps([menu.answered_by, [attrs.astuple(choice) for choice in menu.choices]])
-
-
-def unpack_menu(packed: bytes) -> Menu:
-    """The reverse of ``pack_menu``."""
-    answered_by, choices = strictjson.loads(packed)
-    return Menu(tuple(Choice(*choice) for choice in choices), answered_by)
+def unpack_outbound(message_id: str, packed: bytes) -> OutboundRecord:
+    """Unpack the record that ``pack_outbound`` packed."""
+    to_addr, event_url, event_auth_token = strictjson.loads(packed)
+    return OutboundRecord(message_id, to_addr, event_url, event_auth_token)
 
 
 def add_event(packed: bytes | None, event: Event) -> bytes:
-    """``packed``, the events of a message, with ``event``, which takes the place of an earlier one with its id."""
+    """Add an event to the packed events of its message; it replaces an event with the same id."""
     events = [] if packed is None else strictjson.loads(packed)
     values = [format_timestamp(event.timestamp), *_event_values(event)]
     for place, other in enumerate(events):
@@ -80,7 +69,7 @@ def add_event(packed: bytes | None, event: Event) -> bytes:
 
 
 def unpack_events(message_id: str, packed: bytes) -> list[Event]:
-    """The events that ``add_event`` put together."""
+    """Unpack the events that ``add_event`` packed."""
     return [
         Event(
             user_message_id=message_id,

@@ -3,16 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-from attrs import frozen
+from attrs import define, field, frozen
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from junebug_turn.state.message_store import CacheStats
-
 PREFIX = "junebug_turn"
 OTHER = "other"
+
+_T = TypeVar("_T")
+
+
+@define
+class PartStats:
+    """Statistics of a part of a message store, such as its inbound messages; None where a number is unknown.
+
+    :ivar entries: about how many there are
+    :ivar hits: how many were asked for and found
+    :ivar misses: how many were asked for in vain
+    :ivar evictions: how many had to go before their time
+    """
+
+    entries: int | None = None
+    hits: int = 0
+    misses: int = 0
+    evictions: int | None = None
+
+    def asked(self, found: _T | None) -> _T | None:
+        """Count a lookup as a hit or a miss; return its result."""
+        if found is None:
+            self.misses += 1
+        else:
+            self.hits += 1
+        return found
+
+
+@frozen
+class StoreStats:
+    """Statistics of a message store.
+
+    :ivar parts: name -> the statistics of that part
+    :ivar failures: how many operations failed; None where none can
+    """
+
+    parts: Mapping[str, PartStats] = field(factory=dict)
+    failures: int | None = None
 
 
 class _ReadAtScrape(Collector):
@@ -70,7 +106,7 @@ class StoreGauges(_ReadAtScrape):
     """
 
     applications: Mapping[str, str]
-    stats: Callable[[], Mapping[str, CacheStats]]
+    stats: Callable[[], Mapping[str, StoreStats]]
 
     def collect(self) -> Iterator[Metric]:
         labels = ["application", "connector", "part"]

@@ -13,6 +13,7 @@ from twisted.internet import reactor as _reactor
 
 from junebug_turn.delivery.signature import Webhook, signing_key
 from junebug_turn.messages.vumi import Event, Message
+from junebug_turn.state.message_store import OutboundRecord
 from tests.support.daemon import Running, running, until
 from tests.support.delivery_harness import free_port
 from tools.servers.rabbitmq import RabbitNode
@@ -123,7 +124,9 @@ async def test_client_s_own_url(start: Callable[..., Any]) -> None:
 async def event_for(side: Running, url: str) -> Event:
     """An event of a message with this event_url."""
     message = inbound()
-    await side.daemon._caches[side.connector].store_outbound(message, url, None)
+    await side.daemon._caches[side.connector].store_outbound(
+        OutboundRecord(message.message_id, message.to_addr, url)
+    )
     return Event(user_message_id=message.message_id, event_type="ack", sent_message_id="s")
 
 

@@ -13,6 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from twisted.internet.threads import deferToThread
 
 from junebug_turn.messages.vumi import Event, Message
+from junebug_turn.state.message_store import OutboundRecord
 from tests.integration.conftest import RunDaemon
 from tests.support.daemon import Answered, Running, in_reactor, until
 from tests.support.strategies import json_objects, json_values
@@ -437,10 +438,10 @@ async def test_event_destinations_are_known_before_publishing(junebug: Running) 
     cache, connector = junebug.daemon._caches[junebug.connector], junebug.connector
     original = cache.store_outbound
 
-    async def store(message: Message, *args: Any) -> None:
+    async def store(record: OutboundRecord) -> None:
         assert junebug.count("outbound") == 0
-        await original(message, *args)
-        stored.append(message.message_id)
+        await original(record)
+        stored.append(record.message_id)
 
     cache.store_outbound = store  # type: ignore[method-assign]
     answer = await junebug.post({"to": "1", "content": "c", "event_url": junebug.receiver.url("/mine")})

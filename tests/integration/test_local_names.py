@@ -13,7 +13,7 @@ from junebug_turn.cli.connectivity import reach
 from junebug_turn.config.sources import explain
 from junebug_turn.daemon.options import AmqpOptions
 from junebug_turn.messages.vumi import Event, Message
-from junebug_turn.state.factory import make_cache
+from junebug_turn.state.factory import make_store
 from tests.support.daemon import reactor, running, settings
 from tests.support.names import Names, resolving
 from tests.support.store_harness import redis_server
@@ -46,7 +46,7 @@ async def test_redis(names: Names) -> None:
     server = redis_server()
     url = server.url.replace("127.0.0.1", "redis_cache")
     assert "redis_cache" in url
-    cache = make_cache("redis", {"url": url}, option="state_cache", connector="under_scores", clock=reactor)
+    cache = make_store("redis", {"url": url}, option="state_cache", connector="under_scores", clock=reactor)
     await cache.start()
     try:
         assert await cache.fetch_inbound("x") is None

@@ -370,6 +370,14 @@ async def test_text_after_a_menu(turn: Running) -> None:
     assert turn.receiver.requests[0].json["message"]["text"] == {"body": "2"}
 
 
+@pytest_twisted.ensureDeferred
+async def test_foreign_menu(turn: Running) -> None:
+    """A note of the sender's address that is not a menu counts as none."""
+    await turn.daemon._caches[turn.connector].store_note(PHONE, [1])
+    await delivered(turn, inbound(content="1"))
+    assert turn.receiver.requests[0].json["message"]["text"] == {"body": "1"}
+
+
 @pytest.mark.options(render_interactive=False)
 @pytest_twisted.ensureDeferred
 async def test_menus_off(turn: Running) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from junebug_turn import errors
 from junebug_turn.applications.base import TurnOptions
+from junebug_turn.applications.turn.menus import Menu
 from junebug_turn.applications.turn.messages import (
     OutboundRequest,
     errors_to_json,
@@ -23,7 +24,6 @@ from junebug_turn.applications.turn.messages import (
 from junebug_turn.config.sources import load
 from junebug_turn.daemon.entries import all_entries
 from junebug_turn.http.errors import answer_for
-from junebug_turn.menus import Menu
 from junebug_turn.messages.vumi import Event, Message
 from tests.support.configurations import only, written
 from tests.unit.daemon.test_options import default_shown

@@ -1,4 +1,4 @@
-"""Each kind of cache with what a test needs around it: a place of its own, and time that passes as the test says."""
+"""Message stores of each kind for tests, in a place of their own, with a clock that the test moves; and entries."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from twisted.internet.task import Clock
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 from twisted.python.threadable import isInIOThread
 
-from junebug_turn.state.factory import make_cache
-from junebug_turn.state.message_store import Cache
+from junebug_turn.messages.vumi import Event, Message
+from junebug_turn.state.factory import make_store
+from junebug_turn.state.message_store import MessageStore, OutboundRecord
 from tools.servers.redis import RedisServer
 
 reactor: Any = _reactor
@@ -53,6 +54,27 @@ def result(awaitable: Awaitable[T]) -> T:
     return value  # type: ignore[no-any-return]
 
 
+def message(message_id: str = "m1", from_addr: str | None = "+27831234567", **fields: Any) -> Message:
+    return Message(
+        message_id=message_id,
+        to_addr="8110",
+        from_addr=from_addr,
+        transport_name="sms",
+        transport_type="sms",
+        **fields,
+    )
+
+
+def event(message_id: str = "m1", event_id: str = "e1", **fields: Any) -> Event:
+    return Event(user_message_id=message_id, event_id=event_id, **{"event_type": "ack", **fields})
+
+
+def outbound(
+    message_id: str = "m1", event_url: str | None = None, token: str | None = None, **fields: Any
+) -> OutboundRecord:
+    return OutboundRecord(message_id, "8110", event_url, token, **fields)
+
+
 class ThreadedClock(Clock):
     """A clock that runs threads, and what is to come in the next turn, as the reactor does."""
 
@@ -63,8 +85,8 @@ class ThreadedClock(Clock):
         return getattr(reactor, name)
 
 
-class Side:
-    """Caches of one kind, which share what is stored.
+class Stores:
+    """Stores of one kind, which share their entries.
 
     :cvar refreshes: whether reading renews the time to live
     :cvar bounded: whether there is ``max_entries``
@@ -76,18 +98,23 @@ class Side:
 
     def __init__(self) -> None:
         self.clock: Any = Clock()
-        self.caches: list[Cache] = []
+        self.stores: list[MessageStore] = []
 
     def config(self) -> dict[str, Any]:
         return {}
 
-    def make(self, *, option: str = "message_cache", connector: str = "sms", **config: Any) -> Cache:
-        cache = make_cache(
-            self.name, self.config() | config, option=option, connector=connector, clock=self.clock
+    def make(self, *, remember_last: bool = True, connector: str = "sms", **config: Any) -> MessageStore:
+        store = make_store(
+            self.name,
+            self.config() | config,
+            option="message_cache",
+            connector=connector,
+            clock=self.clock,
+            remember_last=remember_last,
         )
-        result(cache.start())
-        self.caches.append(cache)
-        return cache
+        result(store.start())
+        self.stores.append(store)
+        return store
 
     def advance(self, seconds: float) -> None:
         async def advance() -> None:
@@ -96,17 +123,17 @@ class Side:
         result(advance())
 
     def stop(self) -> None:
-        for cache in self.caches:
-            result(cache.stop())
+        for store in self.stores:
+            result(store.stop())
         assert self.clock.getDelayedCalls() == []
 
 
-class MemorySide(Side):
+class MemoryStores(Stores):
     name = "memory"
     bounded = True
 
 
-class SqliteSide(Side):
+class SqliteStores(Stores):
     name = "sqlite"
 
     def __init__(self) -> None:
@@ -147,7 +174,7 @@ def redis_server() -> RedisServer:
     return _server[0]
 
 
-class RedisSide(Side):
+class RedisStores(Stores):
     name = "redis"
     refreshes = True
 
@@ -164,8 +191,8 @@ class RedisSide(Side):
         self.server.cli("EVAL", _ADVANCE, "0", self.prefix, str(int(seconds * 1000)))
 
     def stop(self) -> None:
-        for cache in self.caches:
-            result(cache.stop())
+        for store in self.stores:
+            result(store.stop())
 
 
-SIDES: dict[str, type[Side]] = {side.name: side for side in (MemorySide, SqliteSide, RedisSide)}
+STORES: dict[str, type[Stores]] = {kind.name: kind for kind in (MemoryStores, SqliteStores, RedisStores)}

@@ -26,9 +26,9 @@ from twisted.internet import task
 from twisted.internet.defer import Deferred, gatherResults
 
 from junebug_turn.messages.vumi import Message, new_id
-from junebug_turn.state.factory import make_cache
-from junebug_turn.state.memory import MemoryCache
-from junebug_turn.state.message_store import Cache
+from junebug_turn.state.factory import make_store
+from junebug_turn.state.memory import MemoryStore
+from junebug_turn.state.message_store import MessageStore, OutboundRecord
 from tools.bench.load import ensure_wrk
 from tools.bench.measures import FOLDER, FULL, QUICK, Bench
 from tools.bench.processes import NoWrk, Receiver, broker
@@ -63,10 +63,10 @@ def resident() -> int:
 
 async def memory(entries: int) -> None:
     """Measure part 1."""
-    for by_address in (False, True):
+    for remember_last in (False, True):
         gc.collect()
         before = resident()
-        cache = MemoryCache(task.Clock(), by_address=by_address, max_entries=entries)
+        cache = MemoryStore(task.Clock(), remember_last=remember_last, max_entries=entries)
         ids: list[str] = []
         sizes = (1000, entries)
         lookups = {}
@@ -80,14 +80,14 @@ async def memory(entries: int) -> None:
         gc.collect()
         own = sum(map(sys.getsizeof, ids)) + sys.getsizeof(ids)
         each = (resident() - before - own) / entries
-        name = "message cache (with the last of each address)" if by_address else "state cache"
+        name = "message cache (with the last of each address)" if remember_last else "state cache"
         times = ", ".join(f"{1e6 * lookups[size]:.1f} us at {size:,}" for size in sizes)
         print(f"memory, {name}: {each:.0f} bytes an entry at {entries:,}; a lookup takes {times}", flush=True)
         await cache.stop()
         del cache, ids
 
 
-async def _lookup(cache: Cache, ids: list[str]) -> float:
+async def _lookup(cache: MessageStore, ids: list[str]) -> float:
     """Measure the seconds of a lookup, in the best of several rounds: the machine's other work disturbs the rest."""
     chosen = random.Random(1).sample(ids, 1000)
     rounds = []
@@ -111,13 +111,15 @@ def configs() -> Iterator[dict[str, dict[str, Any]]]:
 async def alone(reactor: Any, kinds: dict[str, dict[str, Any]], count: int) -> None:
     """Measure part 2."""
     for kind, config in kinds.items():
-        cache = make_cache(kind, config, option="state_cache", connector="alone", clock=reactor)
+        cache = make_store(kind, config, option="state_cache", connector="alone", clock=reactor)
         await cache.start()
         messages = [sms(number) for number in range(count)]
         await cache.store_inbound(messages[0])
         rates = []
         for work in (
-            lambda message: cache.store_outbound(message, "http://localhost/event", None),  # noqa: B023
+            lambda message: cache.store_outbound(  # noqa: B023
+                OutboundRecord(message.message_id, message.to_addr, "http://localhost/event")
+            ),
             lambda message: cache.fetch_outbound(message.message_id),  # noqa: B023
         ):
             left = iter(messages)

@@ -22,7 +22,7 @@ from junebug_turn.delivery.retry import RetryPolicy
 from junebug_turn.errors import CacheError, DeliveryRefused, InvalidBody, MessageNotFound
 from junebug_turn.messages.vumi import Event, Message, check_length
 from junebug_turn.net.addresses import ALL_HOSTS
-from junebug_turn.state.message_store import Cache
+from junebug_turn.state.message_store import MessageStore, OutboundRecord
 from junebug_turn.telemetry.context import about
 
 
@@ -35,7 +35,7 @@ class JunebugApplication:
         self,
         options: JunebugOptions,
         connector: Connector,
-        cache: Cache,
+        cache: MessageStore,
         deliverer: Deliverer,
         policy: RetryPolicy,
     ) -> None:
@@ -68,12 +68,14 @@ class JunebugApplication:
         check_length(request.content, self.options.character_limit)
         self._check_event_url(request.event_url)
         message = await self._build(request)
-
-        def details() -> dict[str, Any]:
-            return {**request.body, **message_to_json(message, self.options.connector_name)}
-
+        details = None
+        if self._cache.keeps_details:
+            details = {**request.body, **message_to_json(message, self.options.connector_name)}
+        record = OutboundRecord(
+            message.message_id, message.to_addr, request.event_url, request.event_auth_token, details
+        )
         with about(connector=self.options.connector_name, message_id=message.message_id):
-            await self._cache.store_outbound(message, request.event_url, request.event_auth_token, details)
+            await self._cache.store_outbound(record)
             publishing = self._connector.publish(message)
             on_publish(publishing)
             await publishing.confirmed

@@ -7,6 +7,7 @@ from twisted.logger import Logger
 
 from junebug_turn.applications.base import TurnOptions
 from junebug_turn.applications.forwarding import Forwarder
+from junebug_turn.applications.turn.menus import Choice, Menu
 from junebug_turn.applications.turn.messages import (
     OutboundRequest,
     flat_status,
@@ -18,9 +19,8 @@ from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.retry import RetryPolicy
 from junebug_turn.errors import CacheError, MessageNotFound
-from junebug_turn.menus import Choice, Menu
 from junebug_turn.messages.vumi import CLOSE, Event, Message, check_length
-from junebug_turn.state.message_store import Cache
+from junebug_turn.state.message_store import MessageStore, OutboundRecord
 from junebug_turn.telemetry.context import about
 
 _MESSAGES, _STATUSES = "/messages", "/statuses"
@@ -38,7 +38,7 @@ class TurnApplication:
         self,
         options: TurnOptions,
         connector: Connector,
-        cache: Cache,
+        cache: MessageStore,
         deliverer: Deliverer,
         policy: RetryPolicy,
     ) -> None:
@@ -78,11 +78,11 @@ class TurnApplication:
         check_length(request.content, self.options.character_limit)
         message = await self._build(request)
         with about(connector=self.options.connector_name, message_id=message.message_id):
-            await self._cache.store_outbound(message, None, None)
+            await self._cache.store_outbound(OutboundRecord(message.message_id, message.to_addr))
             if message.to_addr is not None:
                 # A text takes the place of an earlier menu: a number that comes back answers the text.
-                menu = Menu(request.choices) if request.choices else None
-                await self._cache.store_menu(message.to_addr, menu)
+                note = Menu(request.choices).to_note() if request.choices else None
+                await self._cache.store_note(message.to_addr, note)
             await self._connector.publish(message).confirmed
         return message
 
@@ -131,16 +131,22 @@ class TurnApplication:
         await self._forwarder.inbound(self._destination(_MESSAGES), message, inbound_to_json(message, choice))
 
     async def _choice(self, message: Message) -> Choice | None:
-        """What the message chose from the menu that its sender was sent last."""
+        """Return the message's choice from the last menu that its sender was sent."""
         if message.from_addr is None:
             return None
-        menu = await self._cache.fetch_menu(message.from_addr)
-        if menu is None or menu.answered_by not in (None, message.message_id):
+        note = await self._cache.fetch_note(message.from_addr)
+        if note is None:
+            return None
+        try:
+            menu = Menu.from_note(note)
+        except ValueError as error:
+            self.log.warn("a menu in the cache counts as unknown: {error!s}", error=error)
+            return None
+        if menu.answered_by not in (None, message.message_id):
             return None
         if menu.answered_by is None:
-            await self._cache.store_menu(
-                message.from_addr, attrs.evolve(menu, answered_by=message.message_id)
-            )
+            answered = attrs.evolve(menu, answered_by=message.message_id)
+            await self._cache.store_note(message.from_addr, answered.to_note())
         return menu.chosen(message.content)
 
     async def on_event(self, event: Event) -> None:

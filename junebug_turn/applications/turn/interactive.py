@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import frozen
 
-from junebug_turn.menus import Choice
+from junebug_turn.applications.turn.menus import Choice
 
 # More choices than WhatsApp allows (10), and few enough for a menu that someone reads.
 MAX_CHOICES = 99

@@ -12,9 +12,9 @@ from typing import Any
 from attrs import frozen
 
 from junebug_turn.applications.turn.interactive import render
+from junebug_turn.applications.turn.menus import Choice
 from junebug_turn.errors import InvalidBody
 from junebug_turn.http.errors import Answer
-from junebug_turn.menus import Choice
 from junebug_turn.messages.vumi import (
     CLOSE,
     DELIVERED,

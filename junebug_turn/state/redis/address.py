@@ -1,4 +1,4 @@
-"""Where a Redis is, from the URL of an option."""
+"""Address of a Redis server, from an option's URL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FORMS = "redis://, rediss:// or unix://"
 
 @frozen
 class RedisAddress:
-    """A server, its database, and the credentials for it.
+    """A Redis server, its database, and the credentials for it.
 
     :ivar host: empty for a socket file
     :ivar path: the socket file; None for a host
@@ -29,7 +29,7 @@ class RedisAddress:
 
     @property
     def name(self) -> str:
-        """For the log: no credentials."""
+        """The name for the log, without credentials."""
         return f"Redis at {self.path or f'{self.host}:{self.port}'}"
 
     @classmethod
@@ -39,7 +39,7 @@ class RedisAddress:
 
         User, password and path are percent-decoded.
 
-        :raises ValueError: it is none of these; the text begins with "must" and holds nothing of the value
+        :raises ValueError: the value is none of these; the text begins with "must" and holds nothing of the value
         """
         if not isinstance(value, str) or not value.isprintable() or " " in value:
             raise ValueError(f"must be a URL that begins with {_FORMS}")
@@ -80,7 +80,7 @@ def _decoded(text: str | None) -> str | None:
 
 
 def _database(path: str, query: str) -> int:
-    """The number in ``/1`` or ``db=1``."""
+    """Return the number in ``/1`` or ``db=1``."""
     options = parse_qs(query, keep_blank_values=True)
     in_query = options.pop("db", [])
     if options or len(in_query) > 1:

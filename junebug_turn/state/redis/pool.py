@@ -1,9 +1,9 @@
-"""Connections to a Redis: txredisapi's, with the holes closed that would leave a daemon without its cache.
+"""Connection pool for Redis: txredisapi's, without the faults that would leave a daemon without its store.
 
 txredisapi 1.6 stops connecting for good when a server that is just going down cuts a connection during AUTH or
 SELECT, or refuses the password for a while; it keeps each lost connection, and each command that gave up waiting for
-one, in a queue of its own; it goes on using a connection that it is about to abort; and it takes texts that look like
-numbers for numbers.
+one, in a queue of its own; it goes on using a connection that it is about to abort; and it turns texts that look like
+numbers into numbers.
 """
 
 from __future__ import annotations
@@ -15,23 +15,25 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.endpoints import UNIXClientEndpoint, wrapClientTLS
 from twisted.logger import Logger
-from txredisapi import RedisFactory
+from txredisapi import ConnectionError, RedisFactory, TimeoutError
 
 from junebug_turn.net.endpoints import NameEndpoint
 from junebug_turn.net.tls import ClientTls
 from junebug_turn.state.redis.address import RedisAddress
 
-SIZE = 3  # connections: one that hangs holds up a part of the commands only
+SIZE = 3
+"""Connections of a pool: one that hangs holds up a part of the commands only."""
 
 
 class RedisPool(RedisFactory):  # type: ignore[misc]  # it has no annotations
-    """Connections to one server, made anew when they are lost.
+    """Connections to one server, made again when they are lost.
 
     :param timeout: seconds for a connection to be made, and for an answer; a connection that owes one for longer
-        is aborted, as its peer may be gone without a word
-    :param trust_root: who may sign the server's certificate, as ``optionsForClientTLS`` takes it
+        is aborted, as its peer may be gone without closing it
+    :param trust_root: the authorities for the server's certificate, as ``optionsForClientTLS`` takes them
 
-    :ivar refusal: why the last connection could not be used; None as long as the server takes us
+    :ivar refusal: the reason why the last connection could not be used; None while the server accepts them
+    :ivar waiting: the requests for a connection that are not answered yet
     """
 
     log = Logger()
@@ -46,11 +48,11 @@ class RedisPool(RedisFactory):  # type: ignore[misc]  # it has no annotations
             charset=None,
             username=address.username,
             password=address.password,
-            # Shorter than that of the whole operation, whose end would end the watch over the connection.
+            # Shorter than that of the whole operation, which would cancel this timeout with the command.
             replyTimeout=0.9 * timeout,
             convertNumbers=False,
         )
-        # It would be fired once, for somebody who waits for the first connections.
+        # The base class would fire it once, for the first connections; nothing here waits for it.
         self.deferred = None
         self.refusal: str | None = None
         self._reactor = reactor
@@ -58,7 +60,7 @@ class RedisPool(RedisFactory):  # type: ignore[misc]  # it has no annotations
         self._timeout = timeout
         self._trust_root = trust_root
         self._turn = count()
-        self._waiting: dict[Deferred[Any], None] = {}
+        self.waiting: dict[Deferred[Any], None] = {}
 
     def start(self) -> None:
         """Connect, and keep connected."""
@@ -73,9 +75,9 @@ class RedisPool(RedisFactory):  # type: ignore[misc]  # it has no annotations
         self.startConnecting(endpoint)
 
     async def stop(self) -> None:
-        """Close all connections; what still waits for one is cancelled."""
-        for waiting in list(self._waiting):
-            waiting.cancel()
+        """Close all connections, and cancel the requests for one."""
+        for request in list(self.waiting):
+            request.cancel()
         try:
             await self.disconnect().addTimeout(self._timeout, self._reactor)
         except DeferredTimeout:
@@ -83,27 +85,44 @@ class RedisPool(RedisFactory):  # type: ignore[misc]  # it has no annotations
                 connection.transport.abortConnection()
 
     def connection(self) -> Deferred[Any]:
-        """A connection that is ready, now or when there is one; cancelling ends the wait."""
+        """Return a ready connection, at once or when there is one; cancelling ends the wait."""
         if self.pool:
             return succeed(self.pool[next(self._turn) % len(self.pool)])
-        waiting: Deferred[Any] = Deferred(lambda cancelled: self._waiting.pop(cancelled, None))
-        self._waiting[waiting] = None
-        return waiting
+        request: Deferred[Any] = Deferred(lambda cancelled: self.waiting.pop(cancelled, None))
+        self.waiting[request] = None
+        return request
 
-    def give_up(self, connection: Any) -> None:
-        """Take out of use a connection that did not answer.
+    async def run(self, method: str, *args: Any) -> Any:
+        """Return the result of a connection's ``method``, waiting for a connection where none is ready.
 
-        txredisapi aborts it only after it has failed all that it owed, so that whoever tries again at once would get it
-        again, and never give the reactor the turn in which it goes.
+        The method is called again where its connection is lost, so it must be one that can run twice.
+
+        :raises RedisError: the server refuses the command, or does not answer it
+        """
+        while True:
+            connection = await self.connection()
+            try:
+                return await getattr(connection, method)(*args)
+            except TimeoutError:
+                self._give_up(connection)
+                raise
+            except ConnectionError:
+                self._give_up(connection)
+
+    def _give_up(self, connection: Any) -> None:
+        """Take a connection that did not answer out of use.
+
+        txredisapi aborts it only after it has failed all commands that it owed: a new attempt made at once would get
+        the same connection again, and never give the reactor the turn in which it is aborted.
         """
         if connection in self.pool:
             self.pool.remove(connection)
             self.size = len(self.pool)
 
-    # What the base class calls.
+    # Called by the base class.
 
     def addConnection(self, conn: Any) -> None:
-        """A connection is ready.  (The base class would also put it into a queue that nobody empties.)"""
+        """Take a ready connection into the pool; the base class would also put it into a queue that nobody empties."""
         if self.disconnectCalled:
             conn.transport.loseConnection()
             return
@@ -113,22 +132,22 @@ class RedisPool(RedisFactory):  # type: ignore[misc]  # it has no annotations
         self.pool.append(conn)
         self.size = len(self.pool)
         self.refusal = None
-        waiting, self._waiting = self._waiting, {}
-        for one in waiting:
-            one.callback(conn)
+        waiting, self.waiting = self.waiting, {}
+        for request in waiting:
+            request.callback(conn)
 
     def delConnection(self, conn: Any) -> None:
-        """A connection is lost; the base class takes it for one of the pool."""
+        """Remove a lost connection; the base class expects it in the pool."""
         if conn not in self.pool:
             self.pool.append(conn)
         super().delConnection(conn)
 
     def stopTrying(self) -> Deferred[None]:
-        """What went wrong may be over at the next attempt, so there is a next one."""
+        """Go on connecting: the fault may be over at the next attempt."""
         return succeed(None)
 
     def connectionError(self, why: Any) -> None:
-        """The server did not take us: a wrong password, no such database, or the connection's end meanwhile."""
+        """Note why the server refused a connection: a wrong password, no such database, or its own shutdown."""
         why = str(why)
         if why != self.refusal:
             self.log.warn("{name} can't be used: {why}", name=self._address.name, why=why)

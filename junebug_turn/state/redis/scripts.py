@@ -1,7 +1,7 @@
-"""What Redis does for us in one step, in its Lua: so that no key is ever there without an expiry.
+"""Lua scripts that Redis runs in one step each, so that no key ever exists without an expiry.
 
-A key's time to live is in milliseconds.  In the hash of an inbound message ``from_addr`` is there only in a message
-cache: ``=`` and the address, or empty for a message that has none.
+A key's time to live is in milliseconds.  The hash of an inbound message has ``from_addr`` only in a store that
+remembers the last message of an address: ``=`` and the address, or empty for a message without one.
 """
 
 # KEYS: a hash.  ARGV: a field, its value, the time to live.
@@ -24,8 +24,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return fields
 """
 
-# KEYS: the message's hash.  ARGV: the message, the time to live, its id, from_addr, what the key of an address begins
-# with.
+# KEYS: the message's hash.  ARGV: the message, the time to live, its id, from_addr, the prefix of an address's key.
 STORE_INBOUND = """
 local before = redis.call('HGET', KEYS[1], 'from_addr')
 redis.call('HMSET', KEYS[1], 'message', ARGV[1], 'from_addr', ARGV[4])
@@ -57,15 +56,15 @@ if found[2] and found[2] ~= '' then
 end
 """
 
-# KEYS: the message's hash.  ARGV: the time to live, its id, what the key of an address begins with.
+# KEYS: the message's hash.  ARGV: the time to live, its id, the prefix of an address's key.
 FETCH_INBOUND = f"""
 local key, ttl, id, prefix = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 {_READ}
 return found[1]
 """
 
-# KEYS: the key of the address.  ARGV: the time to live, what the key of a message begins with, from_addr, what the key
-# of an address begins with.
+# KEYS: the address's key.  ARGV: the time to live, the prefix of a message's key, from_addr, the prefix of an address's
+# key.
 FETCH_LAST_INBOUND = f"""
 local id = redis.call('GET', KEYS[1])
 if not id then

@@ -1,7 +1,7 @@
-"""The cache in a Redis: it outlives this process, and several processes share it.
+"""Message store in a Redis: it survives the process, and several processes share it.
 
 The keys of inbound and outbound messages are those of Junebug, the daemon of praekelt.org, in its stores of messages
-(``junebug/stores.py``), so that both read what the other wrote:
+(``junebug/stores.py``), so that each reads the entries of the other:
 
 - ``<connector>:inbound_messages:<message_id>``: a hash; its field ``message`` is the JSON of vumi
 - ``<connector>:outbound_messages:<message_id>``: a hash; its field ``message`` is the JSON of the request with that of
@@ -13,22 +13,22 @@ docs/caches.md has all keys.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from twisted.logger import Logger
-from txredisapi import ConnectionError, RedisError, TimeoutError
+from txredisapi import RedisError
 
 from junebug_turn.errors import CacheError, UnreadableEntry, UnreadableMessage
-from junebug_turn.menus import Menu
 from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import Event, Message
-from junebug_turn.state import checks, packing
-from junebug_turn.state.checks import CACHE_TIMEOUT, DAY
-from junebug_turn.state.failures import Watch
-from junebug_turn.state.message_store import Cache, CacheStats, Details, Outbound, PartStats
+from junebug_turn.state import checks
+from junebug_turn.state.checks import CACHE_TIMEOUT
+from junebug_turn.state.failures import FailureMonitor
+from junebug_turn.state.message_store import MessageStore, OutboundRecord, StoreOptions
 from junebug_turn.state.redis import scripts
 from junebug_turn.state.redis.address import RedisAddress
 from junebug_turn.state.redis.pool import RedisPool
+from junebug_turn.telemetry.gauges import PartStats, StoreStats
 
 _MESSAGE = "message"
 
@@ -43,20 +43,21 @@ _CHECKS = {
 }
 
 
-class RedisCache(Cache):
-    """A cache of messages in a Redis.
+class RedisStore(MessageStore):
+    """A message store in a Redis.
 
     :param reactor: makes the connections
-    :param connector: what the keys begin with, after ``key_prefix`` and a colon where there is one
-    :param timeout: seconds for which a message is kept since it was stored or read last
-    :param inbound_ttl: the same for inbound messages only
-    :param outbound_ttl: the same for outbound messages, events and menus only
-    :param store_event_info: whether event URLs and tokens are kept
+    :param connector: the beginning of the keys, after ``key_prefix`` and a colon where there is one
+    :param inbound_ttl: seconds for which an inbound message is kept since it was stored or read last; by default
+        ``timeout``
+    :param outbound_ttl: the same for outbound messages with their events; notes live as long, since they were stored
     :param cache_timeout: seconds that an operation may take
-    :param by_address: whether the last message of an address can be fetched
+    :param trust_root: the authorities for the server's certificate, as ``optionsForClientTLS`` takes them
+    :param options: those of ``MessageStore``
     """
 
     log = Logger()
+    keeps_details = True
 
     def __init__(
         self,
@@ -65,56 +66,56 @@ class RedisCache(Cache):
         url: RedisAddress,
         connector: str,
         key_prefix: str = "",
-        timeout: float = DAY,
         inbound_ttl: float | None = None,
         outbound_ttl: float | None = None,
-        store_event_info: bool = True,
         cache_timeout: float = CACHE_TIMEOUT,
-        by_address: bool = True,
         trust_root: Any = None,
+        **options: Unpack[StoreOptions],
     ) -> None:
+        super().__init__(**options)
         prefix = f"{key_prefix}:" if key_prefix else ""
         self._inbound = f"{prefix}{connector}:inbound_messages:"
         self._outbound = f"{prefix}{connector}:outbound_messages:"
         self._last = f"{prefix}{connector}:last_inbound:"
-        self._menu = f"{prefix}{connector}:menus:"
-        self._inbound_ttl = _milliseconds(inbound_ttl or timeout)
-        self._outbound_ttl = _milliseconds(outbound_ttl or timeout)
-        self._store_event_info = store_event_info
-        self._by_address = by_address
+        # The keys and the statistics of notes are from the time when only Turn's menus were noted.
+        self._note = f"{prefix}{connector}:menus:"
+        self._inbound_ttl = _milliseconds(inbound_ttl or self._timeout)
+        self._outbound_ttl = _milliseconds(outbound_ttl or self._timeout)
         self._parts = {part: PartStats() for part in ("inbound", "outbound", "menus")}
         self._pool = RedisPool(reactor, url, cache_timeout, trust_root)
-        self._watch = Watch(reactor, url.name, cache_timeout, (RedisError,))
+        self._monitor = FailureMonitor(reactor, url.name, cache_timeout, (RedisError,))
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], *, option: str, connector: str, clock: Any) -> Self:
+    def from_config(
+        cls, config: Mapping[str, Any], *, option: str, connector: str, clock: Any, remember_last: bool
+    ) -> Self:
         options = checks.read_options(config, option, _CHECKS, required=("url",))
-        return cls(clock, connector=connector, by_address=option == "message_cache", **options)
+        return cls(clock, connector=connector, remember_last=remember_last, **options)
 
     async def start(self) -> None:
-        # A Redis that is away does not keep the daemon from starting, as it would not end it later.
+        # Without waiting for a connection: the daemon runs without its Redis later, so it starts without it, too.
         self._pool.start()
 
     async def stop(self) -> None:
         await self._pool.stop()
 
-    def stats(self) -> CacheStats:
-        # How many entries there are only a walk through all of the server's keys could tell.
-        return CacheStats(self._parts, self._watch.failures)
+    def stats(self) -> StoreStats:
+        # Without the numbers of entries: counting them would take a walk through all of the server's keys.
+        return StoreStats(self._parts, self._monitor.failures)
 
     def status(self) -> Mapping[str, Any]:
         connected = bool(self._pool.pool)
-        fault = self._watch.fault or (None if connected else self._pool.refusal or "not connected")
+        fault = self._monitor.fault or (None if connected else self._pool.refusal or "not connected")
         return {
             "ok": fault is None,
             "fault": fault,
-            "failures": self._watch.failures,
+            "failures": self._monitor.failures,
             "connected": connected,
         }
 
     async def store_inbound(self, message: Message) -> None:
         key, packed = self._inbound + message.message_id, message.to_json()
-        if self._by_address:
+        if self._remember_last:
             await self._eval(
                 scripts.STORE_INBOUND,
                 key,
@@ -129,14 +130,14 @@ class RedisCache(Cache):
 
     async def fetch_inbound(self, message_id: str) -> Message | None:
         key = self._inbound + message_id
-        if self._by_address:
+        if self._remember_last:
             return await self._fetch_message(
                 scripts.FETCH_INBOUND, key, self._inbound_ttl, message_id, self._last
             )
         return await self._fetch_message(scripts.FETCH_FIELD, key, _MESSAGE, self._inbound_ttl)
 
     async def fetch_last_inbound(self, from_addr: str) -> Message | None:
-        if not self._by_address:
+        if not self._remember_last:
             return None
         return await self._fetch_message(
             scripts.FETCH_LAST_INBOUND,
@@ -155,43 +156,40 @@ class RedisCache(Cache):
             self.log.warn("an inbound message in the cache counts as unknown: {error!s}", error=error)
             return None
 
-    async def store_outbound(
-        self,
-        message: Message,
-        event_url: str | None,
-        event_auth_token: str | None,
-        details: Details | None = None,
-    ) -> None:
-        outbound = Outbound.of(message, event_url, event_auth_token, with_event_info=self._store_event_info)
+    async def store_outbound(self, record: OutboundRecord) -> None:
+        record = self._stored(record)
+        details = record.details
         kept = {
-            **({"message_id": message.message_id, "to": outbound.to_addr} if details is None else details()),
-            "event_url": outbound.event_url,
-            "event_auth_token": outbound.event_auth_token,
+            **({"message_id": record.message_id, "to": record.to_addr} if details is None else details),
+            "event_url": record.event_url,
+            "event_auth_token": record.event_auth_token,
         }
         await self._eval(
             scripts.STORE_FIELD,
-            self._outbound + message.message_id,
+            self._outbound + record.message_id,
             _MESSAGE,
             strictjson.dumps(kept),
             self._outbound_ttl,
         )
 
-    async def fetch_outbound(self, message_id: str) -> Outbound | None:
+    async def fetch_outbound(self, message_id: str) -> OutboundRecord | None:
         key = self._outbound + message_id
         command = self._eval(scripts.FETCH_FIELD, key, _MESSAGE, self._outbound_ttl)
         packed = self._parts["outbound"].asked(await self._read(command))
-        # An event of an unknown message makes the key too: only this field tells that the message is known.
+        # The key alone does not make the message known: an event of an unknown message makes the key, too.
         if packed is None:
             return None
         kept = _read_json(packed)
         if not isinstance(kept, dict):
             raise UnreadableEntry("an outbound message in the cache is no JSON object")
-        return Outbound(
-            _text(kept.get("to")), _text(kept.get("event_url")), _text(kept.get("event_auth_token"))
+        to_addr, event_url, event_auth_token = (
+            value if isinstance(value, str) else None
+            for value in (kept.get("to"), kept.get("event_url"), kept.get("event_auth_token"))
         )
+        return OutboundRecord(message_id, to_addr, event_url, event_auth_token)
 
     async def store_event(self, event: Event) -> None:
-        # Such an id would take the place of the message itself.
+        # An event with this id would replace the message itself.
         field = event.event_id if event.event_id != _MESSAGE else f"event:{_MESSAGE}"
         await self._eval(
             scripts.STORE_FIELD,
@@ -218,44 +216,36 @@ class RedisCache(Cache):
                 )
         return events
 
-    async def store_menu(self, address: str, menu: Menu | None) -> None:
-        key = _bytes(self._menu + address)
-        if menu is None:
+    async def store_note(self, address: str, value: Any) -> None:
+        key = _bytes(self._note + address)
+        if value is None:
             await self._execute("DEL", key)
         else:
-            await self._execute("SET", key, packing.pack_menu(menu), "PX", self._outbound_ttl)
+            await self._execute("SET", key, strictjson.dumps(value), "PX", self._outbound_ttl)
 
-    async def fetch_menu(self, address: str) -> Menu | None:
+    async def fetch_note(self, address: str) -> Any:
         try:
-            command = self._execute("GET", _bytes(self._menu + address))
+            command = self._execute("GET", _bytes(self._note + address))
             packed = self._parts["menus"].asked(await self._read(command))
-            return None if packed is None else packing.unpack_menu(packed)
-        except (UnreadableEntry, ValueError, TypeError) as error:
-            self.log.warn("a menu in the cache counts as unknown: {error!s}", error=error)
+            return None if packed is None else _read_json(packed)
+        except UnreadableEntry as error:
+            self.log.warn("a note in the cache counts as unknown: {error!s}", error=error)
             return None
 
     async def _eval(self, script: str, key: str, *args: str | bytes | int) -> Any:
-        """The result of a script that the pool's connections remember."""
+        """Run a script on the server, which keeps it, and return its result."""
         values = [_bytes(arg) if isinstance(arg, str) else arg for arg in args]
-        return await self._watch.run(self._on_a_connection("eval", script, [_bytes(key)], values))
+        return await self._monitor.run(self._pool.run("eval", script, [_bytes(key)], values))
 
     async def _execute(self, *command: str | bytes | int) -> Any:
-        return await self._watch.run(self._on_a_connection("execute_command", *command))
-
-    async def _on_a_connection(self, method: str, *args: Any) -> Any:
-        while True:
-            connection = await self._pool.connection()
-            try:
-                return await getattr(connection, method)(*args)
-            except TimeoutError:
-                self._pool.give_up(connection)
-                raise
-            except ConnectionError:
-                # Each of our commands can be done twice, so a lost connection only costs time.
-                self._pool.give_up(connection)
+        return await self._monitor.run(self._pool.run("execute_command", *command))
 
     async def _read(self, command: Awaitable[Any]) -> Any:
-        """The result of ``command``; a key of a wrong type is nothing that a later attempt would read."""
+        """Return the result of ``command``.
+
+        :raises UnreadableEntry: the key has a value of a wrong type, which no later attempt would read
+        :raises CacheError: the server can't be read now
+        """
         try:
             return await command
         except CacheError as error:
@@ -275,10 +265,6 @@ def _bytes(text: str) -> bytes:
 
 def _marked(from_addr: str | None) -> str:
     return "" if from_addr is None else f"={from_addr}"
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _read_json(packed: bytes) -> Any:

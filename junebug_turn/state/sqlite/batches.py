@@ -1,4 +1,4 @@
-"""Work for a thread that has a SQLite file, handed to it in batches."""
+"""Batches of work for the thread of a SQLite file."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from twisted.python.failure import Failure
 W = TypeVar("W")
 
 TURNS = 2
-"""Turns of the reactor in which a batch is gathered."""
+"""Turns of the reactor for which a batch is gathered."""
 
 
 class Batches(Generic[W]):
-    """What is asked for within a few turns of the reactor is done in one visit of the thread.
+    """Gathers work for a few turns of the reactor, and has the thread do it in one visit.
 
-    A visit costs several times what the work in it costs: Python's lock goes to and fro, and while the thread waits
-    for it each system call of the reactor wakes it in vain.  A turn takes no time while there is little to do, and
-    the longer the more there is; so batches grow with the load, and without load nothing waits.
+    A visit costs several times as much as the work in it: Python's lock goes to and fro, and while the thread waits
+    for it each system call of the reactor wakes it in vain.  A turn of the reactor takes longer the more there is to
+    do; so batches grow with the load, and without load no work waits.
 
     :param pool: with one thread
-    :param timeout: seconds from when a batch is begun to be gathered, after which what is in it fails with Twisted's
-        ``TimeoutError``; what the thread has not begun then is withdrawn
-    :param visit: does a batch, in the thread, with a cursor; its results are in the order of the batch, one that is a
-        ``Failure`` is that work's own, and an exception is the failure of all
+    :param timeout: seconds since the first work of a batch was added, after which the works in it fail with Twisted's
+        ``TimeoutError``; a batch that the thread has not begun then is withdrawn
+    :param visit: does a batch, in the thread, with a cursor; its results are in the order of the batch, a ``Failure``
+        among them is that work's own, and an exception is the failure of all
     """
 
     def __init__(
@@ -42,9 +42,9 @@ class Batches(Generic[W]):
         self._running: Deferred[None] | None = None
 
     def add(self, work: W) -> Deferred[Any]:
-        """Have ``work`` done in the next batch, in the order of the calls; cancelling withdraws what was not begun."""
+        """Do ``work`` in the next batch, in the order of the calls; cancelling withdraws work that was not begun."""
         if self._timer is None:
-            # One for the batch: one for each work would cost as much as the rest of this.
+            # One timer for the batch: one for each work would cost as much as the rest of this method.
             self._timer = self._reactor.callLater(self._timeout, self._late, self._next)
         waiting: Deferred[Any] = Deferred(self._withdraw)
         self._next[waiting] = work
@@ -63,7 +63,7 @@ class Batches(Generic[W]):
                 waiting.errback(TimeoutError(self._timeout, "Deferred"))
 
     def _take(self) -> tuple[dict[Deferred[Any], W], Any]:
-        """What was gathered, and its timer."""
+        """Return the gathered batch and its timer, and begin the next batch."""
         batch, timer, self._next, self._timer = self._next, self._timer, {}, None
         return batch, timer
 
@@ -82,16 +82,16 @@ class Batches(Generic[W]):
         try:
             results = await self._pool.runInteraction(self._visit, list(batch.values()))
         except Exception as fault:
-            # Each gets a failure of its own: one that is handled is emptied.
+            # Each work gets a Failure of its own: handling one empties it.
             results = [Failure(fault) for _ in batch]
         for waiting, result in zip(batch, results, strict=True):
-            # One that was cancelled, or was late, after its batch had begun has been called already.
+            # A work that was cancelled, or was late, after its batch had begun has been called already.
             if not waiting.called:
-                # A Failure goes to the errbacks.
+                # A Failure as the result goes to the errbacks.
                 waiting.callback(result)
 
     async def stop(self) -> None:
-        """Wait until all that was asked for is done, and close the pool."""
+        """Wait until all work that was added is done, and close the pool."""
         while self._running is not None:
             done: Deferred[None] = Deferred()
             self._running.chainDeferred(done)

@@ -1,4 +1,4 @@
-"""The entries of a SQLite file as the threads of the file read and write them."""
+"""Entries of a SQLite file: the statements that the file's threads run."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from attrs import frozen
 
 from junebug_turn.state import expiring, packing
 
-INBOUND, LAST, OUTBOUND, EVENTS, MENU = "i", "l", "o", "e", "m"
+INBOUND, LAST, OUTBOUND, EVENTS, NOTE = "i", "l", "o", "e", "m"
 
 DAMAGED = (ValueError, TypeError, IndexError)
-"""What ``packing`` raises for a value that it did not make."""
+"""The exceptions of ``packing`` for a value that it did not make."""
 
 MOST_COUNTED = 200_000
-"""Entries of a file that a counting looks at: a tenth of a second, in which the reader's thread does nothing else."""
+"""Entries of a file that a count reads: a tenth of a second, in which the reader's thread does nothing else."""
 
 
 @frozen
@@ -65,7 +65,7 @@ _ID, _NAME = b"\0", b"\1"
 
 
 def pack_key(name: str) -> bytes:
-    """``name`` as a key: that of an id, as nearly all are, is half as long."""
+    """Return ``name`` as a key: that of an id, as nearly all are, is half as long."""
     key = expiring.pack_key(name)
     if isinstance(key, bytes):
         return _ID + key
@@ -74,14 +74,14 @@ def pack_key(name: str) -> bytes:
 
 
 def unpack_key(key: bytes) -> str:
-    """The name that ``pack_key`` made ``key`` of."""
+    """Return the name of which ``pack_key`` made ``key``."""
     return expiring.unpack_key(key[1:] if key[:1] == _ID else key[1:].decode("utf-8", "surrogatepass"))
 
 
 def count_entries(cursor: Any, connector: str, now: float, kinds: Sequence[str]) -> list[int]:
-    """How many entries of each kind there are that have not expired; of a very large file those of its first part."""
+    """Count the entries of each kind that have not expired; of a very large file those of its first part."""
     sums = ", ".join("coalesce(sum(kind = ?), 0)" for _ in kinds)
-    # This index alone holds all that is asked for, without the values.
+    # This index alone has all that the count needs, without the values.
     row = cursor.execute(
         f"SELECT {sums} FROM (SELECT connector, kind FROM entries INDEXED BY entries_expires "  # noqa: S608
         "WHERE expires > ? LIMIT ?) WHERE connector = ?",

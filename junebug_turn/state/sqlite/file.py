@@ -1,4 +1,4 @@
-"""A SQLite file with one writer, whose writes share commits, and readers that don't wait for it."""
+"""SQLite file with one writer thread, whose writes share commits, and a reader thread that does not wait for it."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from twisted.python.failure import Failure
 
 from junebug_turn.errors import ConfigError
 from junebug_turn.state.sqlite.batches import Batches
-from junebug_turn.state.sqlite.schema import SCHEMA_VERSION, migrate, version_of
+from junebug_turn.state.sqlite.schema import SCHEMA_VERSION, create_tables, version_of
 
 Row = tuple[str, str, bytes, bytes, float]
 """An entry: connector, kind, key, value and the time at which it expires."""
 
 Write = Row | Callable[[Any], None]
-"""A part of a commit: an entry, or something that is given the cursor of the writer's thread."""
+"""A part of a commit: an entry, or a function that is called with the cursor of the writer's thread."""
 
 Read = Callable[[Any], Any]
-"""Is given the cursor of the reader's thread."""
+"""A function that is called with the cursor of the reader's thread."""
 
 MAX_ROWS = 500
 """Entries that one statement stores; SQLite allows 32,766 parameters."""
 
 
 def check_file(path: Path, key: str) -> None:
-    """Look whether ``path``, if it is there, can be used; nothing is written.
+    """Check that ``path``, if it exists, can be used; nothing is written.
 
-    :raises ConfigError: it is no SQLite file, damaged, or from a newer version of this program
+    :raises ConfigError: it is no SQLite file, damaged, or of an unknown schema version
     """
     if not path.exists():
         return
@@ -49,17 +49,17 @@ def check_file(path: Path, key: str) -> None:
             connection.close()
     except sqlite3.Error as error:
         raise ConfigError(f"{key}: {path} can't be used: {error}") from None
-    if version > SCHEMA_VERSION:
+    if version not in (0, SCHEMA_VERSION):
+        origin = "from a newer version" if version > SCHEMA_VERSION else "not from a released version"
         raise ConfigError(
-            f"{key}: {path} has schema version {version}, from a newer version of this program; "
-            f"this one knows {SCHEMA_VERSION}"
+            f"{key}: {path} has schema version {version}, {origin} of this program; this one knows {SCHEMA_VERSION}"
         )
 
 
 class _Pool(ConnectionPool):
-    """adbapi's pool; the file, and its folder, are made where they are missing, for their owner only.
+    """adbapi's pool; it makes the file and its folder where they are missing, for their owner only.
 
-    What SQLite puts beside the file gets the file's mode.
+    SQLite gives its files beside this one the same mode.
     """
 
     def __init__(self, path: Path, **options: Any) -> None:
@@ -74,7 +74,7 @@ class _Pool(ConnectionPool):
 
 
 class SqliteFile:
-    """A file of entries, shared by all that open it; it is opened at its first use.
+    """A file of entries, which several processes can share; it is opened at its first use.
 
     :param reactor: runs the threads
     :param wait: seconds to wait for another process that writes
@@ -84,33 +84,33 @@ class SqliteFile:
         self._wait = wait
         options: dict[str, Any] = {
             "timeout": wait,
-            # Transactions begin where we say it.
+            # Transactions begin where _write begins them.
             "isolation_level": None,
             # adbapi closes a connection in another thread than its own.
             "check_same_thread": False,
             "cp_min": 1,
             "cp_max": 1,
             "cp_reactor": reactor,
-            "cp_openfun": self._opened,
+            "cp_openfun": self.set_up,
             "cp_noisy": False,
         }
         self._writes: Batches[Write] = Batches(reactor, _Pool(path, **options), wait, _write)
         self._reads: Batches[Read] = Batches(reactor, _Pool(path, **options), wait, _read)
 
-    def _opened(self, connection: Any) -> None:
+    def set_up(self, connection: Any) -> None:
         """Set up a connection, in its thread."""
         try:
             self._use_wal(connection)
-            # A commit is on the disk when it returns, whatever ends then.
+            # A commit is on the disk when it returns, even if the machine fails then.
             connection.execute("PRAGMA synchronous = FULL")
-            migrate(connection)
+            create_tables(connection)
         except BaseException:
             # adbapi does not keep a connection whose set-up failed, and would not close it.
             connection.close()
             raise
 
     def _use_wal(self, connection: Any) -> None:
-        """Turn the write-ahead log on; SQLite doesn't wait for others that do the same just now, so we do."""
+        """Turn the write-ahead log on; SQLite does not wait for a process that does the same just now, so this does."""
         end = time.monotonic() + self._wait
         while True:
             try:
@@ -122,18 +122,18 @@ class SqliteFile:
                 time.sleep(0.01)
 
     def read(self, work: Read) -> Deferred[Any]:
-        """The result of ``work``."""
+        """Return the result of ``work``."""
         return self._reads.add(work)
 
     def write(self, work: Write) -> Deferred[None]:
-        """Have ``work`` done in the next commit, in the order of the calls; fires when that is on the disk.
+        """Do ``work`` in the next commit, in the order of the calls; fires when the commit is on the disk.
 
-        Cancelling withdraws what was not begun.
+        Cancelling withdraws work that was not begun.
         """
         return self._writes.add(work)
 
     async def stop(self) -> None:
-        """Finish what was asked for and close the file."""
+        """Finish all work that was added, and close the file."""
         await self._writes.stop()
         await self._reads.stop()
 
@@ -146,21 +146,21 @@ def _result(work: Read, cursor: Any) -> Any:
     try:
         return work(cursor)
     except Exception:
-        # A page that is damaged is the fault of those who ask for what is in it.
+        # A damaged page is the fault of the works that read it, and of no other.
         return Failure()
 
 
 def _write(cursor: Any, works: list[Write]) -> list[None]:
     """Do all of ``works`` in one transaction.
 
-    Entries go many to a statement, and a statement alone needs no words around it: each call of SQLite gives Python's
-    lock away and waits up to 5 ms for it while the reactor works.
+    A statement has many entries, and a single statement needs no BEGIN and COMMIT: each call of SQLite releases
+    Python's lock, and waits up to 5 ms for it while the reactor works.
     """
     steps = list(_steps(works))
     if len(steps) == 1 and isinstance(works[0], tuple):
         steps[0](cursor)
         return [None] * len(works)
-    # Immediate: a transaction that reads first and writes then could find that another process was faster.
+    # Immediate: a transaction that reads first fails at its first write where another process wrote in between.
     cursor.execute("BEGIN IMMEDIATE")
     for step in steps:
         step(cursor)

@@ -1,4 +1,4 @@
-"""The cache in a SQLite file: it outlives this process and needs no other; for one machine."""
+"""Message store in a SQLite file: it survives the process and needs no other one; for one machine."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import sqlite3
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from junebug_turn.errors import CacheError, UnreadableEntry
-from junebug_turn.menus import Menu
+from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state import checks, packing
-from junebug_turn.state.checks import CACHE_TIMEOUT, DAY
-from junebug_turn.state.failures import Watch
-from junebug_turn.state.message_store import Cache, CacheStats, Details, Outbound, PartStats
+from junebug_turn.state.checks import CACHE_TIMEOUT
+from junebug_turn.state.failures import FailureMonitor
+from junebug_turn.state.message_store import MessageStore, OutboundRecord, StoreOptions
 from junebug_turn.state.sqlite.entries import (
     DAMAGED,
     EVENTS,
     INBOUND,
     LAST,
-    MENU,
+    NOTE,
     OUTBOUND,
     Entries,
     count_entries,
@@ -32,15 +32,16 @@ from junebug_turn.state.sqlite.entries import (
     unpack_key,
 )
 from junebug_turn.state.sqlite.file import SqliteFile, Write, check_file
+from junebug_turn.telemetry.gauges import PartStats, StoreStats
 
 SWEEP_INTERVAL = 1.0
-"""Seconds between two deletions of what has expired."""
+"""Seconds between two deletions of expired entries."""
 
 SWEEP_SIZE = 500
-"""Entries that one deletes at most, so that no commit waits long for it."""
+"""Entries that one deletion takes at most, so that no commit waits long for it."""
 
 COUNT_INTERVAL = 60.0
-"""Seconds between two countings of the entries, for the metrics."""
+"""Seconds between two counts of the entries, for the metrics."""
 
 _CHECKS = {
     "path": checks.filled,
@@ -50,18 +51,16 @@ _CHECKS = {
 }
 
 
-class SqliteCache(Cache):
-    """A cache of messages in a SQLite file.
+class SqliteStore(MessageStore):
+    """A message store in a SQLite file.
 
-    What is stored is on the disk when the store's awaitable fires.
+    An entry is on the disk when the method that stores it returns.
 
     :param reactor: runs the threads that use the file
-    :param connector: whose entries these are, should several share the file
+    :param connector: the owner of the entries: several connectors can share a file
     :param path: the file; it and its folder are made where they are missing
-    :param timeout: seconds for which a message is kept
-    :param store_event_info: whether event URLs and tokens are kept
     :param cache_timeout: seconds that an operation may take
-    :param by_address: whether the last message of an address can be fetched
+    :param options: those of ``MessageStore``
     """
 
     log = Logger()
@@ -72,32 +71,30 @@ class SqliteCache(Cache):
         *,
         connector: str,
         path: str,
-        timeout: float = DAY,
-        store_event_info: bool = True,
         cache_timeout: float = CACHE_TIMEOUT,
-        by_address: bool = True,
+        **options: Unpack[StoreOptions],
     ) -> None:
+        super().__init__(**options)
         self._reactor = reactor
         self._connector = connector
         self._path = Path(path)
-        self._timeout = timeout
-        self._store_event_info = store_event_info
         self._cache_timeout = cache_timeout
-        self._by_address = by_address
-        self._watch = Watch(reactor, f"SQLite at {path}", cache_timeout, (sqlite3.Error, OSError))
+        self._monitor = FailureMonitor(reactor, f"SQLite at {path}", cache_timeout, (sqlite3.Error, OSError))
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = reactor
-        self._parts = {INBOUND: PartStats(), OUTBOUND: PartStats(), MENU: PartStats()}
+        self._parts = {INBOUND: PartStats(), OUTBOUND: PartStats(), NOTE: PartStats()}
         self._counting = LoopingCall(self._count)
         self._counting.clock = reactor
         self._counted: Deferred[None]
         self._file: SqliteFile
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], *, option: str, connector: str, clock: Any) -> Self:
+    def from_config(
+        cls, config: Mapping[str, Any], *, option: str, connector: str, clock: Any, remember_last: bool
+    ) -> Self:
         options = checks.read_options(config, option, _CHECKS, required=("path",))
         check_file(Path(options["path"]), f"{option}_config.path")
-        return cls(clock, connector=connector, by_address=option == "message_cache", **options)
+        return cls(clock, connector=connector, remember_last=remember_last, **options)
 
     async def start(self) -> None:
         self._file = SqliteFile(self._reactor, self._path, self._cache_timeout)
@@ -112,16 +109,17 @@ class SqliteCache(Cache):
             self._sweeping.stop()
             await self._file.stop()
 
-    def stats(self) -> CacheStats:
-        names = {INBOUND: "inbound", OUTBOUND: "outbound", MENU: "menus"}
-        return CacheStats({names[kind]: part for kind, part in self._parts.items()}, self._watch.failures)
+    def stats(self) -> StoreStats:
+        # The label of the notes is from the time when only Turn's menus were noted.
+        names = {INBOUND: "inbound", OUTBOUND: "outbound", NOTE: "menus"}
+        return StoreStats({names[kind]: part for kind, part in self._parts.items()}, self._monitor.failures)
 
     def status(self) -> Mapping[str, Any]:
-        fault = self._watch.fault
-        return {"ok": fault is None, "fault": fault, "failures": self._watch.failures}
+        fault = self._monitor.fault
+        return {"ok": fault is None, "fault": fault, "failures": self._monitor.failures}
 
     async def store_inbound(self, message: Message) -> None:
-        if not self._by_address:
+        if not self._remember_last:
             await self._put(INBOUND, message.message_id, packing.pack_message(message))
             return
         entries, key, packed = self._entries(), pack_key(message.message_id), packing.pack_message(message)
@@ -145,7 +143,7 @@ class SqliteCache(Cache):
             return None
 
     async def fetch_last_inbound(self, from_addr: str) -> Message | None:
-        if not self._by_address:
+        if not self._remember_last:
             return None
         entries = self._entries()
 
@@ -154,26 +152,19 @@ class SqliteCache(Cache):
             packed = None if key is None else entries.get(cursor, INBOUND, key)
             return None if key is None or packed is None else (key, packed)
 
-        found = self._parts[INBOUND].asked(await self._watch.result(self._file.read(read)))
+        found = self._parts[INBOUND].asked(await self._monitor.result(self._file.read(read)))
         if found is None:
             return None
         message = self._message(unpack_key(found[0]), found[1])
-        # After it was forgotten it may have come again from another address.
+        # The message may have expired, and then have come again from another address.
         return message if message is not None and message.from_addr == from_addr else None
 
-    async def store_outbound(
-        self,
-        message: Message,
-        event_url: str | None,
-        event_auth_token: str | None,
-        details: Details | None = None,
-    ) -> None:
-        outbound = Outbound.of(message, event_url, event_auth_token, with_event_info=self._store_event_info)
-        await self._put(OUTBOUND, message.message_id, packing.pack_outbound(outbound))
+    async def store_outbound(self, record: OutboundRecord) -> None:
+        await self._put(OUTBOUND, record.message_id, packing.pack_outbound(self._stored(record)))
 
-    async def fetch_outbound(self, message_id: str) -> Outbound | None:
+    async def fetch_outbound(self, message_id: str) -> OutboundRecord | None:
         packed = await self._get(OUTBOUND, message_id)
-        return None if packed is None else _read(packing.unpack_outbound, packed)
+        return None if packed is None else _read(packing.unpack_outbound, message_id, packed)
 
     async def store_event(self, event: Event) -> None:
         entries, key = self._entries(), pack_key(event.user_message_id)
@@ -183,7 +174,7 @@ class SqliteCache(Cache):
             try:
                 packed = packing.add_event(before, event)
             except DAMAGED:
-                # What can't be read can't be kept, and the other writes of the commit must not fail for it.
+                # Events that can't be read are given up: the other writes of the commit must not fail for them.
                 packed = packing.add_event(None, event)
             entries.put(cursor, EVENTS, key, packed)
 
@@ -193,19 +184,19 @@ class SqliteCache(Cache):
         packed = await self._get(EVENTS, message_id)
         return [] if packed is None else _read(packing.unpack_events, message_id, packed)
 
-    async def store_menu(self, address: str, menu: Menu | None) -> None:
-        if menu is not None:
-            await self._put(MENU, address, packing.pack_menu(menu))
+    async def store_note(self, address: str, value: Any) -> None:
+        if value is not None:
+            await self._put(NOTE, address, strictjson.dumps(value))
             return
         entries = self._entries()
-        await self._write(lambda cursor: entries.remove(cursor, MENU, pack_key(address)))
+        await self._write(lambda cursor: entries.remove(cursor, NOTE, pack_key(address)))
 
-    async def fetch_menu(self, address: str) -> Menu | None:
-        packed = await self._get(MENU, address)
+    async def fetch_note(self, address: str) -> Any:
+        packed = await self._get(NOTE, address)
         try:
-            return None if packed is None else packing.unpack_menu(packed)
+            return None if packed is None else strictjson.loads(packed)
         except DAMAGED as error:
-            self.log.warn("a menu in the cache counts as unknown: {error!s}", error=error)
+            self.log.warn("a note in the cache counts as unknown: {error!s}", error=error)
             return None
 
     def _entries(self) -> Entries:
@@ -214,7 +205,7 @@ class SqliteCache(Cache):
 
     async def _get(self, kind: str, name: str) -> bytes | None:
         entries, key = self._entries(), pack_key(name)
-        found = await self._watch.result(self._file.read(lambda cursor: entries.get(cursor, kind, key)))
+        found = await self._monitor.result(self._file.read(lambda cursor: entries.get(cursor, kind, key)))
         part = self._parts.get(kind)
         return found if part is None else part.asked(found)
 
@@ -223,7 +214,7 @@ class SqliteCache(Cache):
         await self._write((self._connector, kind, pack_key(name), value, expires))
 
     async def _write(self, write: Write) -> None:
-        await self._watch.result(self._file.write(write))
+        await self._monitor.result(self._file.write(write))
 
     def _sweep(self) -> Deferred[None]:
         now = self._reactor.seconds()
@@ -238,7 +229,7 @@ class SqliteCache(Cache):
         now = self._reactor.seconds()
 
         async def count() -> None:
-            counts = await self._watch.result(
+            counts = await self._monitor.result(
                 self._file.read(lambda cursor: count_entries(cursor, self._connector, now, list(self._parts)))
             )
             for part, entries in zip(self._parts.values(), counts, strict=True):
@@ -249,10 +240,9 @@ class SqliteCache(Cache):
 
 
 def _quietly(work: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
-    """Do what is done again soon."""
+    """Run periodic work, whose failure the next run may mend; the monitor has logged it."""
 
     async def run() -> None:
-        # The watch has told the log; the next time may be better.
         with suppress(CacheError):
             await work
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
+from junebug_turn.applications.turn.menus import Choice
 from junebug_turn.applications.turn.messages import OutboundRequest
 from junebug_turn.applications.turn.signature import sign
-from junebug_turn.menus import Choice
 from tests.support.configurations import JUNEBUG, TURN, written
 from tools.demo.webhook import arguments, body_of, signature
 from tools.servers.process import ROOT, free_port

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from junebug_turn.state.message_store import CacheStats, PartStats
-from junebug_turn.telemetry.gauges import OTHER, BrokerGauges, CircuitGauges, StoreGauges
+from junebug_turn.telemetry.gauges import (
+    OTHER,
+    BrokerGauges,
+    CircuitGauges,
+    PartStats,
+    StoreGauges,
+    StoreStats,
+)
 from junebug_turn.telemetry.metrics import Metrics
 from tests.unit.telemetry.test_metrics import samples
 
@@ -42,7 +48,7 @@ def test_broker(connected: bool) -> None:
 
 def test_what_a_cache_cannot_tell() -> None:
     """What a cache can't tell is not there, rather than 0."""
-    stats = {"c": CacheStats({"inbound": PartStats(hits=1)})}
+    stats = {"c": StoreStats({"inbound": PartStats(hits=1)})}
     metrics = Metrics()
     metrics.register(StoreGauges({}, lambda: stats))
     found = samples(metrics)

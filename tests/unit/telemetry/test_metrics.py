@@ -13,9 +13,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from junebug_turn.errors import DeliveryRefused
-from junebug_turn.state.message_store import CacheStats, PartStats
 from junebug_turn.telemetry.context import about
-from junebug_turn.telemetry.gauges import BrokerGauges, CircuitGauges, StoreGauges
+from junebug_turn.telemetry.gauges import BrokerGauges, CircuitGauges, PartStats, StoreGauges, StoreStats
 from junebug_turn.telemetry.metrics import Metrics
 
 ETC = Path(__file__).parents[3] / "etc"
@@ -27,7 +26,7 @@ THEIRS = {"up"}
 def full() -> Metrics:
     """Metrics of which each has a sample."""
     status = {"connected": True, "publishing": True, "blocked": False, "consumers": {"c.inbound": True}}
-    stats = {"c": CacheStats({"inbound": PartStats(entries=1, evictions=2)}, failures=3)}
+    stats = {"c": StoreStats({"inbound": PartStats(entries=1, evictions=2)}, failures=3)}
     metrics = Metrics(version="1.0", applications={"c": "junebug"})
     metrics.register(BrokerGauges(lambda: status, lambda: {"c.inbound": (3, 1)}))
     metrics.register(StoreGauges({"c": "junebug"}, lambda: stats))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from junebug_turn.applications.turn.menus import Choice
 from junebug_turn.applications.turn.messages import (
     OutboundRequest,
     errors_to_json,
@@ -19,7 +20,6 @@ from junebug_turn.applications.turn.messages import (
 )
 from junebug_turn.errors import InvalidBody
 from junebug_turn.http.errors import answer_for
-from junebug_turn.menus import Choice, Menu
 from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import TRANSPORT_TYPES, Event, Message
 from tests.support.strategies import events, json_objects, json_values, messages
@@ -262,18 +262,6 @@ def test_interactive_without_choices(interactive: object) -> None:
     assert parse(turn=turn, content="text").content == "text"
     with pytest.raises(InvalidBody, match=r"'turn\.type' is 'interactive'"):
         parse(turn=turn)
-
-
-@pytest.mark.parametrize("content", ["2", " 2 ", "2.", "2)", "\t2\n", "02"])
-def test_number_chooses(content: str) -> None:
-    """A number of the menu chooses its line, however it is typed."""
-    assert Menu(parse(turn=BUTTONS).choices).chosen(content) == Choice("button_reply", "b2", "Not well")
-
-
-@pytest.mark.parametrize("content", [None, "", "0", "3", "-1", "1 2", "one", "1" * 5000, "2x", "²"])
-def test_other_answers_choose_nothing(content: str | None) -> None:
-    """What is not a number of the menu chooses nothing."""
-    assert Menu(parse(turn=BUTTONS).choices).chosen(content) is None
 
 
 @pytest.mark.parametrize("kind", ["button_reply", "list_reply"])

@@ -1,4 +1,4 @@
-"""The daemon with each of its caches: message status, Junebug's keys, failures, restarts, and several processes."""
+"""The daemon with each of its message stores: status, Junebug's keys, failures, restarts, and several processes."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from twisted.web.client import HTTPConnectionPool
 
 from junebug_turn.amqp import consumer
 from junebug_turn.messages.vumi import Event, Message
+from junebug_turn.state.message_store import OutboundRecord
 from tests.integration.test_outage import Process
 from tests.support.daemon import running
 from tests.support.store_harness import reactor, redis_server
@@ -72,7 +73,7 @@ Start = Callable[..., Any]
 def started(
     rabbitmq: RabbitNode, connector_name: str, pika_channel: BlockingChannel, receiver: Receiver
 ) -> Start:
-    """``async with started(cache_class, cache_config)`` is the daemon with that cache."""
+    """``async with started(kind, config)`` is the daemon with that store."""
 
     def start(kind: str, config: dict[str, Any], application: str = "junebug", **changes: Any) -> Any:
         name = "message_cache" if application == "turn" else "state_cache"
@@ -185,6 +186,27 @@ async def test_after_junebug(started: Start, redis: RedisServer, connector_name:
             "event_url": None,
             "event_auth_token": None,
         }
+
+
+@pytest.mark.parametrize("kind", ["memory", "redis"])
+@pytest_twisted.ensureDeferred
+async def test_details(started: Start, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The JSON of an outbound message is built for a store that keeps it, and for no other."""
+    records: list[OutboundRecord] = []
+    async with started(kind, config_of(kind, tmp_path)) as side:
+        store = side.daemon._caches[side.connector]
+        original = store.store_outbound
+
+        async def recorded(record: OutboundRecord) -> None:
+            records.append(record)
+            await original(record)
+
+        monkeypatch.setattr(store, "store_outbound", recorded)
+        answer = await side.post({"to": "+27", "content": "c", "priority": "high"})
+        await side.taken("outbound")
+    (record,) = records
+    kept = {**answer.body["result"], "priority": "high"} if kind == "redis" else None
+    assert record.details == kept
 
 
 # Failures
