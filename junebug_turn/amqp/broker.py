@@ -10,10 +10,10 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, gatherResults
 
 from junebug_turn.amqp.consumer import Consumer, Handler
+from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.amqp.publisher import Publisher
 from junebug_turn.amqp.reconnecting import ReconnectingConnection
 from junebug_turn.amqp.topology import Queue, count
-from junebug_turn.daemon.options import AmqpOptions
 
 
 class Broker(Service):

@@ -12,9 +12,9 @@ from txamqp.client import ChannelClosed, Closed
 
 from junebug_turn.amqp.channel import Channel, Delivery, describe, reply_code
 from junebug_turn.amqp.connection import AmqpProtocol
+from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.amqp.publisher import Publisher
 from junebug_turn.amqp.reconnecting import CLOSE_TIMEOUT, connect, refusal
-from junebug_turn.daemon.options import AmqpOptions
 from junebug_turn.errors import AmqpConnectionError
 
 BATCH = 50  # messages that are fetched, and published, at once

@@ -16,8 +16,8 @@ from twisted.python.failure import Failure
 
 from junebug_turn.amqp.channel import describe
 from junebug_turn.amqp.connection import AmqpProtocol
+from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.amqp.persistent_channel import Backoff
-from junebug_turn.daemon.options import AmqpOptions
 from junebug_turn.net.endpoints import NameEndpoint
 from junebug_turn.net.tls import TlsFiles
 

@@ -1,40 +1,56 @@
-"""The options of each application."""
+"""The application interface: its options, the services that it is given, and how a type of application is declared."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from attrs import frozen
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.resource import IResource
 
-from junebug_turn.config import guard_types, types
-from junebug_turn.config.guard_types import Credentials
-from junebug_turn.config.option import mapping_option, option
+from junebug_turn.amqp.options import QUEUE_NAME
+from junebug_turn.config import types
+from junebug_turn.config.option import option
 from junebug_turn.config.types import DAY, optional
-from junebug_turn.messages.vumi import TRANSPORT_TYPES
-from junebug_turn.net.addresses import HostRules
+from junebug_turn.delivery.signature import WEBHOOK_SECRET
+from junebug_turn.http.authentication import CREDENTIALS, Credentials
+from junebug_turn.http.errors import Answer
+from junebug_turn.http.listening import BIND, ListenAddress
+from junebug_turn.messages.vumi import TRANSPORT_TYPES, Event, Message
+
+if TYPE_CHECKING:
+    # Reading options is quick: what only a running application needs is not loaded for it.
+    from junebug_turn.connectors.connector import Connector
+    from junebug_turn.delivery.deliverer import Deliverer
+    from junebug_turn.delivery.retry import RetryPolicy
+    from junebug_turn.state.message_store import MessageStore
+    from junebug_turn.telemetry.metrics import Metrics
 
 
 @frozen(kw_only=True)
-class _ApplicationOptions:
-    """What every application has.
+class ApplicationOptions:
+    """The options that every application has; each type of application has a subclass.
 
-    :cvar name: its word in ``application``
-    :cvar path_key: the option that is its URL path
-    :cvar url_keys: the options that are URLs to deliver to
+    :cvar path_option: the option that is its URL path
+    :cvar url_options: the options that are URLs to deliver to
+    :cvar store_option: the name that the options of its store begin with: ``<store_option>_class`` and
+        ``<store_option>_config``
+    :cvar remember_last: whether it asks its store for the last inbound message of an address
     """
 
-    name: ClassVar[str]
-    path_key: ClassVar[str]
-    url_keys: ClassVar[tuple[str, ...]]
+    path_option: ClassVar[str]
+    url_options: ClassVar[tuple[str, ...]]
+    store_option: ClassVar[str]
+    remember_last: ClassVar[bool] = False
 
     connector_name: str = option(
-        types.QUEUE_NAME,
+        QUEUE_NAME,
         "The name of the AMQP queues to publish outbound messages on and to consume inbound messages and "
         "events from.",
     )
-    http_bind: str = option(
-        types.BIND,
+    http_bind: ListenAddress = option(
+        BIND,
         "The address of the HTTP server: host:port, [v6]:port, unix:/path (mode 660 unless the description "
         "has a mode) or a Twisted server endpoint description.",
     )
@@ -60,7 +76,7 @@ class _ApplicationOptions:
         types.seconds(600), "How long one HTTP request with an event may take, with its answer.", 10.0
     )
     webhook_secret: str | None = option(
-        optional(types.WEBHOOK_SECRET),
+        optional(WEBHOOK_SECRET),
         "The secret that deliveries are signed with, as whsec_ and base64 or as a text; without one they have no "
         "webhook-signature.",
         None,
@@ -92,13 +108,13 @@ class _ApplicationOptions:
         1209600.0,
     )
     api_auth: Credentials | None = option(
-        optional(guard_types.CREDENTIALS),
+        optional(CREDENTIALS),
         "Who may use the API: a list of tokens, and users with their passwords; without it everybody may.",
         None,
         secret=True,
     )
     rate_limit: float | None = option(
-        optional(guard_types.number(1e6)),
+        optional(types.number(1e6)),
         "How many requests are taken in a second; what is over is refused, with Retry-After.",
         None,
     )
@@ -111,121 +127,92 @@ class _ApplicationOptions:
     @property
     def path(self) -> str:
         """The path that its requests come to: empty, or with a leading and without a trailing slash."""
-        return str(getattr(self, self.path_key))
+        return str(getattr(self, self.path_option))
 
     @property
     def urls(self) -> dict[str, str]:
         """The URLs that it delivers to, by their options; only those that are there."""
-        found = {key: getattr(self, key) for key in self.url_keys}
+        found = {key: getattr(self, key) for key in self.url_options}
         return {key: url for key, url in found.items() if url}
 
+    @property
+    def store_class(self) -> str:
+        """The name or the class path of its store."""
+        return str(getattr(self, f"{self.store_option}_class"))
 
-@frozen(kw_only=True)
-class JunebugOptions(_ApplicationOptions):
-    """One Junebug Message API."""
+    @property
+    def store_config(self) -> Mapping[str, Any]:
+        """The options of its store."""
+        found: Mapping[str, Any] = getattr(self, f"{self.store_option}_config")
+        return found
 
-    name: ClassVar[str] = "junebug"
-    path_key: ClassVar[str] = "base_url_path"
-    url_keys: ClassVar[tuple[str, ...]] = ("mo_message_url", "default_event_url")
 
-    mo_message_url: str = option(
-        types.URL,
-        "The URL to POST inbound messages to; user and password in it are used for Basic authentication.",
-        secret=True,
-    )
-    mo_message_url_auth_token: str | None = option(
-        optional(types.FILLED),
-        "The token for inbound message requests; without one there is no Token authentication.",
-        None,
-        secret=True,
-    )
-    default_event_url: str | None = option(
-        optional(types.URL),
-        "The URL to POST events to whose message gave none; without one such events are logged.",
-        None,
-        secret=True,
-    )
-    default_event_auth_token: str | None = option(
-        optional(types.FILLED), "The token for requests to default_event_url.", None, secret=True
-    )
-    event_url_allowed_hosts: HostRules | None = option(
-        optional(guard_types.HOST_RULES),
-        "Where the event_url of a request may lead: host names, wildcards such as *.example.org, and networks; "
-        "without it anywhere but to addresses of links and clouds.",
-        None,
-    )
-    base_url_path: str = option(
-        types.PATH,
-        "The path that outbound messages are POSTed under, as {base_url_path}/messages; /channels/{channel_id} "
-        "for clients of Junebug.",
-        "",
-    )
-    default_from_addr: str | None = option(
-        optional(types.FILLED),
-        "The from address of outbound messages that aren't replies and give none.",
-        None,
-    )
-    allow_expired_replies: bool = option(
-        types.BOOLEAN,
-        "Whether a reply to an unknown message that also has a to address is sent as a new message.",
-        False,
-    )
-    state_cache_class: str = option(
-        types.FILLED,
-        "The class of the cache for inbound messages (replies) and event URLs.",
-        "vumi2.applications.junebug_message_api.junebug_state_cache.InMemorySmppCache",
-    )
-    state_cache_config: Mapping[str, Any] = mapping_option("The options of the state cache.")
+class Application(Protocol):
+    """One running application: a channel between its connector and its HTTP clients and destinations."""
+
+    @property
+    def resource(self) -> IResource:
+        """The resource that the server mounts at the options' path."""
+
+    def answer(self, answer: Answer, /) -> tuple[int, Any]:
+        """The HTTP status and the JSON of an error, in this application's own form."""
+
+    async def handle_inbound(self, message: Message, /) -> None:
+        """Deliver an inbound message.
+
+        :raises DeliveryFailed: it could not be delivered
+        """
+
+    async def handle_event(self, event: Event, /) -> None:
+        """Deliver an event.
+
+        :raises DeliveryFailed: it could not be delivered
+        """
 
 
 @frozen(kw_only=True)
-class TurnOptions(_ApplicationOptions):
-    """One Turn Channels API."""
+class Services:
+    """The parts of the daemon that one application is given.
 
-    name: ClassVar[str] = "turn"
-    path_key: ClassVar[str] = "vumi_api_path"
-    url_keys: ClassVar[tuple[str, ...]] = ("turn_api_url",)
+    :ivar connector: its own, which publishes its outbound messages
+    :ivar store: its own
+    :ivar retry_policy: how often a delivery is tried again at once
+    :ivar clock: the reactor
+    :ivar max_json_depth: how deep arrays and objects can nest in a request's JSON
+    """
 
-    default_from_addr: str = option(
-        types.FILLED, "The from address of outbound messages that aren't replies and give none."
-    )
-    auth_token: str = option(types.FILLED, "The token for requests to Turn.", secret=True)
-    turn_hmac_secret: str = option(
-        types.FILLED, "The key that Turn signs its requests with; it can't be empty.", secret=True
-    )
-    vumi_api_path: str = option(
-        types.PATH, "The path that outbound messages are POSTed under, as {vumi_api_path}/messages.", ""
-    )
-    turn_api_url: str = option(
-        types.BASE_URL,
-        "The URL of Turn that /messages and /statuses are appended to; while it is empty nothing can be "
-        "delivered to Turn.",
-        "",
-        secret=True,
-    )
-    message_cache_class: str = option(
-        types.FILLED, "The class of the cache for messages.", "MemoryMessageCache"
-    )
-    message_cache_config: Mapping[str, Any] = mapping_option("The options of the message cache.")
-    status_format: str = option(
-        types.choice("flat", "nested"),
-        "The form of events: flat, as documented for vumi2, or nested, as Turn's API takes today.",
-        "flat",
-    )
-    render_interactive: bool = option(
-        types.BOOLEAN,
-        "Whether buttons and lists become a numbered text, and the number that comes back the choice.",
-        True,
-    )
-    duplicate_window: float = option(
-        types.seconds(DAY, zero=True),
-        "How long a webhook that comes again, unanswered, is known as the same one; 0 switches this off.",
-        60.0,
-    )
+    connector: Connector
+    store: MessageStore
+    deliverer: Deliverer
+    retry_policy: RetryPolicy
+    metrics: Metrics
+    clock: IReactorTime
+    max_json_depth: int
 
 
-ApplicationOptions: TypeAlias = JunebugOptions | TurnOptions
-APPLICATIONS: dict[str, type[ApplicationOptions]] = {
-    "junebug": JunebugOptions,
-    "turn": TurnOptions,
-}
+@frozen
+class ApplicationType:
+    """A type of application; ``registry.APPLICATION_TYPES`` has all of them.
+
+    :ivar name: the word in the option ``application``
+    :ivar title: its name in the documentation, with the article
+    :ivar aliases: class paths that mean it in existing configuration files
+    :ivar options: its options
+    :ivar create: makes an application; ConfigError or DeliveryRefused where its options can't be used
+    """
+
+    name: str
+    title: str
+    aliases: tuple[str, ...]
+    options: type[ApplicationOptions]
+    create: Callable[[Any, Services], Application]
+
+
+@frozen
+class ComposedApplication:
+    """An application whose resource and handlers are those of several objects."""
+
+    resource: IResource
+    answer: Callable[[Answer], tuple[int, Any]]
+    handle_inbound: Callable[[Message], Any]
+    handle_event: Callable[[Event], Any]

@@ -17,8 +17,8 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from junebug_turn.cli.connectivity import Reached, reach
-from junebug_turn.config.sources import Explained, Settings, explain
-from junebug_turn.daemon.entries import all_entries
+from junebug_turn.config.report import Report
+from junebug_turn.daemon.settings import Explained, Settings, explain, schema
 from junebug_turn.errors import ConfigError
 
 GOOD, UNUSABLE, UNREACHABLE = 0, 1, 3
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group = parser.add_argument_group("options of the daemon, as twistd junebug-turn has them")
     group.add_argument("-c", "--config", dest="given_config", metavar="FILE", help="the YAML file")
-    for flag in sorted({entry.flag for entry in all_entries()}):
+    for flag in sorted({entry.flag for entry in schema().entries}):
         group.add_argument(f"--{flag}", dest=f"given_{flag.replace('-', '_')}", metavar="TEXT")
 
 
@@ -113,32 +113,24 @@ def _in_reactor(reactor: Any, settings: Settings, timeout: float) -> list[Reache
 def _report(
     explained: Explained, faults: Sequence[str], reached: Sequence[Reached], status: int
 ) -> dict[str, Any]:
-    def values(application: int | None) -> dict[str, Any]:
-        return {
-            told.key: {"value": told.shown, "source": told.source}
-            for told in explained.told
-            if told.application == application
-        }
+    def values(report: Report) -> dict[str, Any]:
+        return {key: {"value": each.shown, "source": each.source} for key, each in report.items()}
 
     return {
         "status": status,
         "faults": list(faults),
-        "daemon": values(None),
-        "applications": [values(number) for number in _numbers(explained)],
+        "daemon": values(explained.daemon),
+        "applications": [values(report) for report in explained.applications],
         "reached": [attrs.asdict(each) | {"ok": each.fault is None} for each in reached],
     }
 
 
-def _numbers(explained: Explained) -> list[int]:
-    return sorted({told.application for told in explained.told if told.application is not None})
-
-
 def _print(explained: Explained, faults: Sequence[str], reached: Sequence[Reached]) -> None:
-    for application in (None, *_numbers(explained)):
-        rows = [told for told in explained.told if told.application == application]
-        print("The daemon" if application is None else f"Application {application}")
-        for told in rows:
-            print(f"  {told.key} = {json.dumps(told.shown, ensure_ascii=False)}  ({told.source})")
+    titles = ("The daemon", *(f"Application {number}" for number in range(len(explained.applications))))
+    for title, report in zip(titles, (explained.daemon, *explained.applications), strict=True):
+        print(title)
+        for key, value in report.items():
+            print(f"  {key} = {json.dumps(value.shown, ensure_ascii=False)}  ({value.source})")
     for each in reached:
         what = each.what if each.application is None else f"{each.what} of {each.application}"
         print(f"{'can not reach' if each.fault else 'reached'} {what} at {each.where}", end="")

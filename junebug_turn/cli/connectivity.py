@@ -18,9 +18,9 @@ from twisted.web.client import URI
 from zope.interface import implementer
 
 from junebug_turn.amqp.channel import describe
+from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.amqp.reconnecting import CLOSE_TIMEOUT, connect
-from junebug_turn.config.sources import Settings
-from junebug_turn.daemon.options import AmqpOptions
+from junebug_turn.daemon.settings import Settings
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.errors import DeliveryRefused
 from junebug_turn.net.endpoints import NameEndpoint

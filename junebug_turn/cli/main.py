@@ -15,9 +15,8 @@ from twisted.python.failure import Failure
 from junebug_turn.amqp.queue_browser import QueueBrowser
 from junebug_turn.cli import check_config
 from junebug_turn.cli.terminal import COLUMNS, Terminal, age, ask, plain, row
-from junebug_turn.config.sources import Settings, load
 from junebug_turn.connectors.parked import KINDS, Parked, ParkedMessages, Place, Selection
-from junebug_turn.daemon.entries import all_entries
+from junebug_turn.daemon.settings import Settings, load, schema
 from junebug_turn.errors import ConfigError, JunebugTurnError
 
 INTERRUPTED = 130
@@ -34,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument("--reason", help="only with this reason, as list shows it")
     group = common.add_argument_group("configuration, as the daemon's")
     group.add_argument("-c", "--config", help="the YAML file; else as for the daemon, from the environment")
-    for flag in sorted({entry.flag for entry in all_entries()}):
+    for flag in sorted({entry.flag for entry in schema().entries}):
         shown = "as twistd junebug-turn --help tells" if flag.startswith("amqp") else argparse.SUPPRESS
         group.add_argument(f"--{flag}", help=shown)
     common.add_argument("--json", action="store_true", help="print JSON, for scripts")
@@ -212,7 +211,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser().parse_args(argv)
     if "run" in arguments:
         raise SystemExit(arguments.run(arguments))
-    flags = {entry.name for entry in all_entries()} | {"config"}
+    flags = {entry.name for entry in schema().entries} | {"config"}
     terminal = Terminal(sys.stdout, sys.stderr, ask if sys.stdin.isatty() else None)
     from twisted.internet import reactor as _reactor
 

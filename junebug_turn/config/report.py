@@ -1,47 +1,55 @@
-"""What the configuration became, for a person: each value with where it came from, and no secrets."""
+"""Report of the effective configuration: every option's value and source, with secrets masked.
+
+Also how a value or a name is quoted in the line of a fault.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import attrs
 from attrs import NOTHING, frozen
 
+from junebug_turn.config.option import Option
+
 HIDDEN = "***"
 DEFAULT = "default"
 
-# What stands in the options of a middleware under these keys is no secret.
+# The options of a middleware under these keys are no secrets.
 OPEN = ("class_path", "enable_for_connectors")
 
 
 @frozen
-class Told:
-    """One value.
+class Reported:
+    """The value of one option.
 
-    :ivar application: which of the applications it is for, from 0; None: the daemon
-    :ivar key: as ``amqp.hostname``
     :ivar value: as the daemon uses it; ``NOTHING`` where it can't be used, or is missing
     :ivar source: the layer that it came from
     """
 
-    application: int | None
-    key: str
-    value: Any
+    option: Option
+    value: Any = attrs.field(repr=False)
     source: str
-    secret: bool
 
     @property
     def shown(self) -> Any:
-        """The value as JSON takes it, with ``***`` in place of what is secret; None where there is none."""
-        if self.value is NOTHING:
+        """The value as ``json.dumps`` takes it, with ``***`` in place of secrets; None where there is none."""
+        if self.value is NOTHING or self.value is None:
             return None
-        return masked(self.value) if self.secret else plain(self.value)
+        if self.option.secret:
+            return masked(self.value)
+        show = self.option.type.shown
+        return show(self.value) if show else plain(self.value)
+
+
+Report: TypeAlias = dict[str, Reported]
+"""Key, as ``amqp.hostname`` -> the value there."""
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON takes it."""
+    """A value as ``json.dumps`` takes it."""
     if attrs.has(type(value)):
         value = attrs.asdict(value, recurse=False)
     if isinstance(value, Mapping):
@@ -70,3 +78,25 @@ def masked(value: Any) -> Any:
             host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
             return f"{parts.scheme}://{host}{port}/{HIDDEN}"
     return HIDDEN
+
+
+def show(value: object) -> str:
+    """``value`` on one short line, as an operator wrote it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    if isinstance(value, str) and "://" in value:
+        return "a URL"  # it may hold a password, also where none is wanted
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no decimal number of thousands of digits
+        return "a huge number"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def show_name(name: object) -> str:
+    """A key or a file's name, quoted only where it could be mistaken for something else."""
+    return name if isinstance(name, str) and name.isprintable() and 0 < len(name) <= 250 else show(name)

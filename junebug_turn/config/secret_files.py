@@ -1,4 +1,4 @@
-"""Option values that stand in files of their own, as ``<option>_file`` names them: secrets, mostly."""
+"""Option values in files of their own, named by ``<option>_file``: mostly secrets."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ MAX_SIZE = 1024 * 1024
 
 
 @frozen
-class Filed:
-    """What ``<option>_file`` gave.
+class FileContent:
+    """The text of a file that ``<option>_file`` names.
 
-    :ivar text: the file's content without one newline at its end; None where there is a fault
-    :ivar fault: what is wrong with it
+    :ivar text: without one newline at its end; None where there is a fault
+    :ivar fault: the reason why the file can't be used, as the end of a sentence
     """
 
     text: str | None = field(default=None, repr=False)
@@ -24,7 +24,7 @@ class Filed:
 
 
 def option_of(key: Any, known: Collection[Any]) -> str | None:
-    """The option whose file ``key`` names; None where it is no such key, or an option itself."""
+    """The option that ``key`` gives as a file; None where it is no such key, or an option itself."""
     if not isinstance(key, str) or not key.endswith(SUFFIX) or key in known:
         return None
     option = key.removesuffix(SUFFIX)
@@ -32,25 +32,28 @@ def option_of(key: Any, known: Collection[Any]) -> str | None:
 
 
 def show_path(path: object) -> str:
-    """A path for a line about it; what doesn't look like one may be the secret itself, in the wrong place."""
+    """A path with a space before it, for a fault's line.
+
+    A text that doesn't look like a path is left out: it may be the secret itself, in the wrong place.
+    """
     looks_so = isinstance(path, str) and path.isprintable() and path.startswith(("/", "./", "../", "~"))
     return f" {path}" if looks_so else ""
 
 
-def read(path: object) -> Filed:
+def read(path: object) -> FileContent:
     """The content of the file at ``path``."""
     if not isinstance(path, str) or not path or "\0" in path:
-        return Filed(fault="must be the path of a file")
+        return FileContent(fault="must be the path of a file")
     try:
         with open(path, "rb") as file:
             content = file.read(MAX_SIZE + 1)
     except OSError as error:
-        return Filed(fault=f"can't be read: {error.strerror}")
+        return FileContent(fault=f"can't be read: {error.strerror}")
     if len(content) > MAX_SIZE:
-        return Filed(fault=f"is larger than {MAX_SIZE} bytes")
+        return FileContent(fault=f"is larger than {MAX_SIZE} bytes")
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
-        return Filed(fault="is not UTF-8")
+        return FileContent(fault="is not UTF-8")
     text = text.removesuffix("\n").removesuffix("\r")
-    return Filed(text) if text else Filed(fault="is empty")
+    return FileContent(text) if text else FileContent(fault="is empty")

@@ -10,16 +10,12 @@ from attrs import frozen
 
 from junebug_turn import version
 from junebug_turn.amqp.broker import Broker
-from junebug_turn.applications.base import ApplicationOptions, JunebugOptions, TurnOptions
-from junebug_turn.applications.junebug.api import JunebugApi
-from junebug_turn.applications.junebug.application import JunebugApplication
-from junebug_turn.applications.turn.api import TurnApi
-from junebug_turn.applications.turn.application import TurnApplication
-from junebug_turn.config.sources import Settings
-from junebug_turn.config.types import endpoint_description
+from junebug_turn.applications.base import ApplicationOptions, Services
+from junebug_turn.applications.registry import type_of
 from junebug_turn.connectors.connector import Connector
 from junebug_turn.connectors.retry_queues import RetryWindows
 from junebug_turn.daemon.health import Vitals
+from junebug_turn.daemon.settings import Settings
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.retry import RetryPolicy
@@ -27,7 +23,7 @@ from junebug_turn.errors import ConfigError, DeliveryRefused
 from junebug_turn.http.admin.health import Health
 from junebug_turn.http.admin.metrics import MetricsPage
 from junebug_turn.http.connection_limits import ConnectionLimits
-from junebug_turn.http.listening import check_reuse_port
+from junebug_turn.http.listening import ListenAddress
 from junebug_turn.http.mounts import Mount
 from junebug_turn.http.server import ApiSite
 from junebug_turn.middlewares import Chain, make_middlewares
@@ -44,8 +40,8 @@ class Parts:
     """What a daemon is made of.
 
     :ivar caches: connector -> its cache
-    :ivar sites: the description of an endpoint -> what listens there
-    :ivar shared: those descriptions at which other processes listen, too
+    :ivar sites: the server of each address
+    :ivar shared: the addresses at which other processes listen, too
     :ivar renew_tls: reads the certificates for outgoing HTTPS again; ConfigError where they can't be used
     """
 
@@ -53,8 +49,8 @@ class Parts:
     deliverer: Deliverer
     middlewares: tuple[BaseMiddleware, ...]
     caches: Mapping[str, MessageStore]
-    sites: Mapping[str, ApiSite]
-    shared: frozenset[str]
+    sites: Mapping[ListenAddress, ApiSite]
+    shared: frozenset[ListenAddress]
     vitals: Vitals
     renew_tls: Callable[[], None]
 
@@ -77,7 +73,7 @@ class _Assembly:
         self._caches: dict[str, MessageStore] = {}
         self._middlewares: list[BaseMiddleware] = []
         self._faults: list[str] = []
-        names = {options.connector_name: options.name for options in settings.applications}
+        names = {options.connector_name: type_of(options).name for options in settings.applications}
         self._metrics = Metrics(version=version() or "unknown", applications=names)
         self._broker = Broker(reactor, daemon.amqp, prefetch=daemon.worker_concurrency)
         # A quarter of the places that a queue has.
@@ -100,14 +96,13 @@ class _Assembly:
                 check()
             except ConfigError as error:
                 self._faults += error.lines
-        shared: set[str] = set()
+        shared: set[ListenAddress] = set()
         mounts: dict[str, Mount] = {}
         for options in self._settings.applications:
             try:
                 if options.reuse_port:
-                    description = endpoint_description(options.http_bind)
-                    check_reuse_port(description)
-                    shared.add(description)
+                    options.http_bind.interface_and_port()
+                    shared.add(options.http_bind)
                 mounts[options.connector_name] = self._make_application(options)
             except (ConfigError, DeliveryRefused) as error:
                 lines = str(error).splitlines()
@@ -143,39 +138,33 @@ class _Assembly:
             self._broker, options.connector_name, windows, chain=chain, metrics=self._metrics
         )
         policy = RetryPolicy(options.max_retries, options.retry_delay_base, options.retry_delay_exponent)
-        cache = self._make_cache(options)
-        depth = self._settings.daemon.limits.max_json_depth
-        application: JunebugApplication | TurnApplication
-        api: JunebugApi | TurnApi
-        if isinstance(options, TurnOptions):
-            application = TurnApplication(options, connector, cache, self._deliverer, policy)
-            api = TurnApi(application, self._reactor, max_json_depth=depth, metrics=self._metrics)
-        else:
-            application = JunebugApplication(options, connector, cache, self._deliverer, policy)
-            api = JunebugApi(
-                application,
-                self._reactor,
-                max_json_depth=depth,
-                metrics=self._metrics,
-            )
-        connector.consume(application.on_inbound, application.on_event)
-        return Mount(api.resource(), options.connector_name, api.answer)
+        services = Services(
+            connector=connector,
+            store=self._make_cache(options),
+            deliverer=self._deliverer,
+            retry_policy=policy,
+            metrics=self._metrics,
+            clock=self._reactor,
+            max_json_depth=self._settings.daemon.limits.max_json_depth,
+        )
+        application = type_of(options).create(options, services)
+        connector.consume(application.handle_inbound, application.handle_event)
+        return Mount(application.resource, options.connector_name, application.answer)
 
     def _make_cache(self, options: ApplicationOptions) -> MessageStore:
-        if isinstance(options, JunebugOptions):
-            option, class_path, config = "state_cache", options.state_cache_class, options.state_cache_config
-        else:
-            option, class_path = "message_cache", options.message_cache_class
-            config = options.message_cache_config
         connector = options.connector_name
-        is_turn = isinstance(options, TurnOptions)
         cache = make_store(
-            class_path, config, option=option, connector=connector, clock=self._reactor, remember_last=is_turn
+            options.store_class,
+            options.store_config,
+            option=options.store_option,
+            connector=connector,
+            clock=self._reactor,
+            remember_last=options.remember_last,
         )
         self._caches[connector] = cache
         return cache
 
-    def _make_sites(self, mounts: Mapping[str, Mount]) -> dict[str, ApiSite]:
+    def _make_sites(self, mounts: Mapping[str, Mount]) -> dict[ListenAddress, ApiSite]:
         """A site for each address.
 
         :param mounts: connector -> that of its application
@@ -186,18 +175,17 @@ class _Assembly:
             self._reactor, limits.max_connections, limits.max_connections_per_client
         )
         page = MetricsPage(self._metrics)
-        applications: dict[str, list[ApplicationOptions]] = {}
+        applications: dict[ListenAddress, list[ApplicationOptions]] = {}
         for options in self._settings.applications:
-            applications.setdefault(endpoint_description(options.http_bind), []).append(options)
-        metrics_bind = daemon.metrics_bind and endpoint_description(daemon.metrics_bind)
-        if metrics_bind:
-            applications.setdefault(metrics_bind, [])
+            applications.setdefault(options.http_bind, []).append(options)
+        if daemon.metrics_bind:
+            applications.setdefault(daemon.metrics_bind, [])
         sites = {}
-        for description, there in applications.items():
+        for address, there in applications.items():
             own = {Health.path: Mount(Health(self._vitals.health))} if there else {}
-            if metrics_bind in (None, description):
+            if daemon.metrics_bind in (None, address):
                 own[MetricsPage.path] = Mount(page)
-            sites[description] = ApiSite(
+            sites[address] = ApiSite(
                 own | {options.path: mounts[options.connector_name] for options in there},
                 self._reactor,
                 limits=limits,

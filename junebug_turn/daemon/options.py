@@ -1,4 +1,4 @@
-"""The options that the whole daemon has once."""
+"""Options of the daemon as a whole."""
 
 from __future__ import annotations
 
@@ -7,43 +7,23 @@ from typing import Any
 
 from attrs import frozen
 
-from junebug_turn.config import guard_types, types
+from junebug_turn.amqp.options import AmqpOptions
+from junebug_turn.config import types
 from junebug_turn.config.option import group_option, option
 from junebug_turn.config.types import optional
+from junebug_turn.http.listening import BIND, ListenAddress
 from junebug_turn.http.options import LimitOptions
-
-
-@frozen(kw_only=True)
-class AmqpOptions:
-    """Where the broker is."""
-
-    hostname: str = option(types.HOST, "The broker's host name or address.", "127.0.0.1")
-    port: int = option(types.whole(1, 65535), "The broker's port; 5671 is usual with TLS.", 5672)
-    username: str = option(types.FILLED, "The user name at the broker.", "guest")
-    password: str = option(types.TEXT, "The password at the broker.", "guest", secret=True)
-    vhost: str = option(types.VHOST, "The virtual host at the broker.", "/")
-    tls: bool = option(types.BOOLEAN, "Whether to speak TLS with the broker and verify it.", False)
-    ca_file: str | None = option(
-        optional(types.FILLED),
-        "The file with the authorities that may sign the broker's certificate; else those of the platform.",
-        None,
-    )
-    client_cert_file: str | None = option(
-        optional(types.FILLED), "The file with the certificate that the broker is shown.", None
-    )
-    client_key_file: str | None = option(
-        optional(types.FILLED), "The file with its key, unless it stands in client_cert_file.", None
-    )
+from junebug_turn.middlewares.base import MIDDLEWARES
 
 
 @frozen(kw_only=True)
 class DaemonOptions:
-    """What the whole daemon has once."""
+    """The options that are not those of an application."""
 
     amqp: AmqpOptions = group_option(AmqpOptions, "Where the broker is.")
     limits: LimitOptions = group_option(LimitOptions, "What the HTTP servers take.")
     middlewares: tuple[Mapping[str, Any], ...] | None = option(
-        optional(guard_types.MIDDLEWARES),
+        optional(MIDDLEWARES),
         "What messages and events pass through, in this order; each has a class_path, enable_for_connectors and "
         "options of its own.",
         None,
@@ -82,8 +62,8 @@ class DaemonOptions:
         "Whether log lines have people's addresses in full or only their last four digits.",
         "masked",
     )
-    metrics_bind: str | None = option(
-        optional(types.BIND),
+    metrics_bind: ListenAddress | None = option(
+        optional(BIND),
         "The address where /metrics is, and nothing else; without one it is at every http_bind.",
         None,
     )

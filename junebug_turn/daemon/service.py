@@ -13,9 +13,9 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from junebug_turn.config.sources import Settings
 from junebug_turn.daemon.build import Parts, assemble
-from junebug_turn.http.listening import RenewableContext, listen_together, server_endpoint
+from junebug_turn.daemon.settings import Settings
+from junebug_turn.http.listening import ListenAddress, RenewableContext, listen_together, server_endpoint
 from junebug_turn.http.server import ApiSite
 from junebug_turn.net.tcp import accept_promptly
 
@@ -60,18 +60,17 @@ class Daemon(Service):
         :raises SystemExit: an address can't be had; the process ends with a line that says so
         """
         super().privilegedStartService()
-        for description, site in self._sites.items():
+        for address, site in self._sites.items():
             try:
-                listening = self._listen(description, site)
+                listening = self._listen(address, site)
             except Exception:
                 listening = fail(Failure())
             failures: list[Failure] = []
             listening.addCallbacks(self._listens, failures.append)
             for failure in failures:
                 reason: Any = getattr(failure.value, "socketError", failure.value)
-                line = (
-                    f"http_bind: can't listen on {description}: {getattr(reason, 'strerror', None) or reason}"
-                )
+                words = getattr(reason, "strerror", None) or reason
+                line = f"http_bind: can't listen on {address.description}: {words}"
                 self.log.critical("{line}", line=line)
                 raise SystemExit(f"junebug-turn: {line}")
 
@@ -91,12 +90,12 @@ class Daemon(Service):
             else:
                 self.log.info("read the certificates of {what} again", what=what)
 
-    def _listen(self, description: str, site: ApiSite) -> Deferred[IListeningPort]:
-        if description in self._shared:
-            return succeed(listen_together(self._reactor, description, site))
-        endpoint, certificate = server_endpoint(self._reactor, description)
+    def _listen(self, address: ListenAddress, site: ApiSite) -> Deferred[IListeningPort]:
+        if address in self._shared:
+            return succeed(listen_together(self._reactor, address, site))
+        endpoint, certificate = server_endpoint(self._reactor, address)
         if certificate is not None:
-            self._certificates[description] = certificate
+            self._certificates[address.description] = certificate
         return endpoint.listen(site)
 
     def _listens(self, port: IListeningPort) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,8 +18,8 @@ from twisted.python import usage
 from twisted.python.components import Componentized
 
 from junebug_turn import version
-from junebug_turn.config.sources import load
-from junebug_turn.daemon.entries import Entry, all_entries
+from junebug_turn.config.option import Entry
+from junebug_turn.daemon.settings import load, schema
 from junebug_turn.errors import ConfigError
 from junebug_turn.telemetry.context import hear_debug
 
@@ -43,19 +43,27 @@ def _default(entry: Entry) -> str:
 def _flag(flag: str, group: Sequence[Entry]) -> list[str | None]:
     """A row of ``optParameters`` for one flag, of which several applications may have a variant."""
     meanings = [f"{' and '.join(entry.owners)}: {_default(entry)}" for entry in group]
-    kind = group[0].option.kind.name
-    return [flag, None, None, f"{group[0].option.help} ({kind}; {'; '.join(meanings)})"]
+    value_type = group[0].option.type.name
+    return [flag, None, None, f"{group[0].option.help} ({value_type}; {'; '.join(meanings)})"]
 
 
-def _flags() -> list[list[str | None]]:
-    by_flag = sorted(all_entries(), key=lambda entry: entry.flag)
-    flags = []
-    for flag, group in groupby(by_flag, key=lambda entry: entry.flag):
-        entries = list(group)
-        flags.append(_flag(flag, entries))
-        if any(entry.option.secret for entry in entries):
-            flags.append([f"{flag}-file", None, None, f"The file that has the value of --{flag}."])
-    return flags
+class _Parameters:
+    """The rows of ``optParameters``, made when the command line is read: by then all applications are known."""
+
+    def __iter__(self) -> Iterator[list[str | None]]:
+        yield [
+            "config",
+            "c",
+            None,
+            "The YAML file with the configuration; else the one that JUNEBUG_TURN_CONFIG_FILE or "
+            "VUMI_CONFIG_FILE names.",
+        ]
+        by_flag = sorted(schema().entries, key=lambda entry: entry.flag)
+        for flag, group in groupby(by_flag, key=lambda entry: entry.flag):
+            entries = list(group)
+            yield _flag(flag, entries)
+            if any(entry.option.secret for entry in entries):
+                yield [f"{flag}-file", None, None, f"The file that has the value of --{flag}."]
 
 
 def _end(*lines: str) -> SystemExit:
@@ -73,16 +81,7 @@ class Options(usage.Options):
         "which is stronger than the configuration file. Secrets are better kept out of flags, which every user "
         "of the machine can see."
     )
-    optParameters = [  # noqa: RUF012  the base class's way
-        [
-            "config",
-            "c",
-            None,
-            "The YAML file with the configuration; else the one that JUNEBUG_TURN_CONFIG_FILE or "
-            "VUMI_CONFIG_FILE names.",
-        ],
-        *_flags(),
-    ]
+    optParameters = _Parameters()
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Read the command line; one that is wrong ends the process with a line instead of the whole help."""
@@ -97,7 +96,7 @@ class Options(usage.Options):
         raise SystemExit(0)
 
     def given(self) -> dict[str, str]:
-        """The flags that stand on the command line, by the names that ``config.load`` has for them."""
+        """The flags that stand on the command line, by the names that ``settings.load`` has for them."""
         return {name.replace("-", "_"): text for name, text in self.items() if text is not None}
 
 

@@ -13,6 +13,8 @@ from urllib.parse import quote
 
 from attrs import field, frozen
 
+from junebug_turn.config.types import ValueType, filled
+
 SECRET_PREFIX = "whsec_"  # noqa: S105  (it marks a secret, and is none)
 
 # Characters that a header can hold, without the percent sign, so that two ids never become the same.
@@ -34,6 +36,15 @@ def signing_key(secret: str) -> bytes:
     if not key:
         raise ValueError("must not be empty")
     return key
+
+
+def _webhook_secret(value: object) -> str:
+    secret = filled(value)
+    signing_key(secret)
+    return secret
+
+
+WEBHOOK_SECRET = ValueType("text", _webhook_secret)
 
 
 def signature(key: bytes, webhook_id: str, timestamp: int, body: bytes) -> str:

@@ -4,17 +4,50 @@ from __future__ import annotations
 
 import hmac
 from base64 import b64decode
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
+from attrs import Factory, field, frozen
 from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource, Resource
 
-from junebug_turn.config.guard_types import Credentials
+from junebug_turn.config.types import FILLED, ValueType
 from junebug_turn.errors import Unauthorized
 from junebug_turn.http.rate_limit import RateLimit
 
 _REALM = 'realm="junebug-turn"'
+
+
+@frozen
+class Credentials:
+    """The clients that may use an API: ``tokens``, and the password of each of ``users``."""
+
+    tokens: tuple[str, ...] = field(default=(), repr=False)
+    users: Mapping[str, str] = field(default=Factory(dict), repr=False)
+
+
+def _credentials(value: Any) -> Credentials:
+    if not isinstance(value, dict) or not value or set(value) - {"tokens", "users"}:
+        raise ValueError("must be a mapping with tokens, users or both")
+    tokens = [] if value.get("tokens") is None else value["tokens"]
+    users = {} if value.get("users") is None else value["users"]
+    if not isinstance(tokens, list) or not isinstance(users, dict):
+        raise ValueError("must have a list as tokens and a mapping of names to passwords as users")
+    if not tokens and not users:
+        raise ValueError("must have at least one token or user: nobody could use the API")
+    try:
+        texts = [FILLED.read(text) for text in (*tokens, *users, *users.values())]
+    except ValueError as error:
+        raise ValueError(f"{error} (each token, user name and password)") from None
+    if any(text != text.strip() for text in texts):
+        raise ValueError("must not have tokens, names or passwords that begin or end with a space")
+    if any(":" in name for name in users):
+        raise ValueError("must not have a colon in a user name, which Basic authentication can't carry")
+    return Credentials(tuple(tokens), dict(users))
+
+
+CREDENTIALS = ValueType("mapping", _credentials, from_yaml=True)
 
 
 def _digest(*parts: bytes) -> bytes:

@@ -1,20 +1,25 @@
-"""Listening for HTTP: alone or together with other processes, with TLS certificates that can be renewed meanwhile."""
+"""Addresses to listen at for HTTP: alone or shared with other processes, with renewable TLS certificates."""
 
 from __future__ import annotations
 
 import re
 import socket
-from typing import Any
+from ipaddress import AddressValueError, IPv6Address
+from typing import Any, Self
 
+from attrs import field, frozen
 from twisted.internet.endpoints import SSL4ServerEndpoint, serverFromString
 from twisted.internet.interfaces import (
     IListeningPort,
     IOpenSSLContextFactory,
     IProtocolFactory,
     IStreamServerEndpoint,
+    IStreamServerEndpointStringParser,
 )
+from twisted.plugin import getPlugins
 from zope.interface import implementer
 
+from junebug_turn.config.types import ValueType, filled
 from junebug_turn.errors import ConfigError
 
 BACKLOG = 1024
@@ -23,36 +28,89 @@ BACKLOG = 1024
 Twisted's 50 are too few for a burst: the kernel lets the others wait a second, and longer, before they may try again.
 """
 
-# What ``endpoint_description`` makes of host:port, and the same written by hand.
+_HOST_AND_PORT = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[A-Za-z0-9:.%]+\]):(?P<port>[0-9]+)", re.ASCII)
+
+# A description that is made of host:port, and the same written by hand.
 _TCP = re.compile(r"tcp6?:(?P<port>[0-9]+)(:interface=(?P<interface>([^:\\]|\\:)*))?", re.ASCII)
 
 
-def check_reuse_port(description: str) -> tuple[str, int]:
-    """Interface and port of an address that several processes can share.
+@frozen
+class ListenAddress:
+    """An address to listen at.  Two spellings of one address are equal.
 
-    :raises ConfigError: they can't
+    :ivar text: the address as the configuration has it
+    :ivar description: the Twisted server endpoint description that it means
     """
-    if not hasattr(socket, "SO_REUSEPORT"):
-        raise ConfigError("reuse_port: this system does not have it")
-    match = _TCP.fullmatch(description)
-    if match is None:
-        raise ConfigError("reuse_port: works with an http_bind of the form host:port or [v6]:port only")
-    return (match["interface"] or "").replace("\\:", ":"), int(match["port"])
+
+    text: str = field(eq=False)
+    description: str
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Parse ``host:port``, ``[v6]:port``, ``unix:/path`` or a Twisted server endpoint description.
+
+        Port 0 is any free port.  A socket file without a mode is for the daemon's user and group, where Twisted
+        would let in everybody.
+
+        :raises ValueError: it is none of these
+        """
+        return cls(text, _description(text))
+
+    def __str__(self) -> str:
+        return self.text
+
+    def interface_and_port(self) -> tuple[str, int]:
+        """The socket address that several processes can share.
+
+        :raises ConfigError: they can't share this one
+        """
+        if not hasattr(socket, "SO_REUSEPORT"):
+            raise ConfigError("reuse_port: this system does not have it")
+        match = _TCP.fullmatch(self.description)
+        if match is None:
+            raise ConfigError("reuse_port: works with an http_bind of the form host:port or [v6]:port only")
+        return (match["interface"] or "").replace("\\:", ":"), int(match["port"])
 
 
-def listen_together(reactor: Any, description: str, factory: IProtocolFactory) -> IListeningPort:
+def _description(text: str) -> str:
+    match = _HOST_AND_PORT.fullmatch(text)
+    kind, _, arguments = text.partition(":")
+    known = {"tcp", "unix", "ssl"} | {p.prefix for p in getPlugins(IStreamServerEndpointStringParser)}
+    if match and kind not in known:
+        host, port = match["host"], int(match["port"])
+        if port > 65535:
+            raise ValueError("must have a port from 1 to 65535")
+        if not host.startswith("["):
+            return f"tcp:{port}:interface={host}"
+        try:
+            IPv6Address(host[1:-1])
+        except AddressValueError:
+            raise ValueError("must have an IPv6 address between the brackets") from None
+        interface = host[1:-1].replace(":", r"\:")
+        return f"tcp6:{port}:interface={interface}"
+    if not arguments or kind not in known:
+        raise ValueError("must be host:port, [v6]:port, unix:/path or a Twisted server endpoint description")
+    if kind == "unix" and ":mode=" not in text:
+        return f"{text}:mode=660"
+    return text
+
+
+BIND = ValueType("address", lambda value: ListenAddress.of(filled(value)), shown=str)
+
+
+def listen_together(reactor: Any, address: ListenAddress, factory: IProtocolFactory) -> IListeningPort:
     """Listen where other processes may listen too, each in this way; the system gives each connection to one of them.
 
     :raises OSError: the system has something against it
     """
-    host, number = check_reuse_port(description)
-    family, kind, protocol, _, address = socket.getaddrinfo(
+    host, number = address.interface_and_port()
+    family, kind, protocol, _, socket_address = socket.getaddrinfo(
         host or None, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
     with socket.socket(family, kind, protocol) as ours:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        ours.bind(address)
+        ours.bind(socket_address)
         ours.listen(BACKLOG)
         ours.setblocking(False)
         # The port has a copy of the descriptor.
@@ -91,11 +149,14 @@ class RenewableContext:
         self._options = self._load()
 
 
-def server_endpoint(reactor: Any, description: str) -> tuple[IStreamServerEndpoint, RenewableContext | None]:
-    """The endpoint for a description, with what renews its certificate where it has one.
+def server_endpoint(
+    reactor: Any, address: ListenAddress
+) -> tuple[IStreamServerEndpoint, RenewableContext | None]:
+    """The endpoint of an address, and its TLS context where it has one.
 
-    :raises Exception: the description or the files that it names can't be used
+    :raises Exception: the address or the files that it names can't be used
     """
+    description = address.description
     endpoint: Any = serverFromString(reactor, description)
     if hasattr(endpoint, "_backlog") and ":backlog=" not in description:
         endpoint._backlog = BACKLOG

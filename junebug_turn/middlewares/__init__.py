@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from junebug_turn.config.classpath import find_class
+from junebug_turn.config.resolver import read_mapping
 from junebug_turn.errors import ConfigError
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.middlewares.base import BaseMiddleware, BaseMiddlewareConfig
@@ -38,7 +39,7 @@ def make_middlewares(entries: Iterable[Mapping[str, Any]], connectors: Iterable[
                 key="class_path",
                 base_path=f"{_OURS}.BaseMiddleware",
             )
-            config = found.CONFIG_CLASS.read(entry)
+            config = read_mapping(found.CONFIG_CLASS, entry, owner=found.CONFIG_CLASS.__name__)
             unknown = [name for name in config.enable_for_connectors if name not in known]
             if unknown:
                 raise ConfigError(f"enable_for_connectors: no application has the connector {unknown[0]!r}")

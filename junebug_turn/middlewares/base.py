@@ -1,70 +1,43 @@
-"""What a middleware is: the base class, and the options that every one has."""
+"""The base class of middlewares, and the options that every middleware has."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-import attrs
 from attrs import frozen
 
-from junebug_turn.errors import ConfigError
+from junebug_turn.config import types
+from junebug_turn.config.option import option
+from junebug_turn.config.types import ValueType
 from junebug_turn.messages.vumi import Event, Message
+
+
+def _middlewares(value: Any) -> tuple[Mapping[str, Any], ...]:
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+        raise ValueError("must be a list of mappings, one for each middleware")
+    for place, entry in enumerate(value):
+        if not all(isinstance(key, str) for key in entry):
+            raise ValueError(f"must have texts as keys in entry {place}")
+        if not isinstance(entry.get("class_path"), str) or not entry["class_path"]:
+            raise ValueError(f"must have a class_path, a text, in entry {place}")
+    return tuple(dict(entry) for entry in value)
+
+
+MIDDLEWARES = ValueType("list of mappings", _middlewares, from_yaml=True)
 
 
 @frozen(kw_only=True)
 class BaseMiddlewareConfig:
-    """The options of a middleware.  One with more of them has a subclass, ``@frozen(kw_only=True)`` too.
+    """The options of a middleware.  One with more of them has a subclass, ``@frozen(kw_only=True)`` too."""
 
-    :ivar class_path: its class
-    :ivar enable_for_connectors: the ``connector_name`` of each application that it is for
-    :ivar inbound_enabled: whether it sees inbound messages
-    :ivar outbound_enabled: whether it sees outbound messages
-    :ivar event_enabled: whether it sees events
-    """
-
-    class_path: str
-    enable_for_connectors: list[str]
-    inbound_enabled: bool = False
-    outbound_enabled: bool = False
-    event_enabled: bool = False
-
-    @classmethod
-    def read(cls, options: Mapping[str, Any]) -> Self:
-        """The options from their mapping in the configuration.
-
-        :raises ConfigError: one is missing, unknown, or of a wrong type
-        """
-        fields = {field.name: field for field in attrs.fields(cls)}
-        faults = [f"{name}: unknown option of {cls.__name__}" for name in options if name not in fields]
-        for name, field in fields.items():
-            if name not in options:
-                if field.default is attrs.NOTHING:
-                    faults.append(f"{name}: required by {cls.__name__}")
-            elif str(field.type) in _CHECKS and not _CHECKS[str(field.type)](options[name]):
-                faults.append(f"{name}: must be {_WORDS[str(field.type)]}")
-        if faults:
-            raise ConfigError(*faults)
-        return cls(**options)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-# By the annotations, which are texts; whatever has another type is checked by whoever declares it.
-_CHECKS = {
-    "str": _is_text,
-    "bool": lambda value: isinstance(value, bool),
-    "int": lambda value: isinstance(value, int) and not isinstance(value, bool),
-    "list[str]": lambda value: isinstance(value, list) and all(map(_is_text, value)),
-}
-_WORDS = {
-    "str": "text",
-    "bool": "true or false",
-    "int": "a whole number",
-    "list[str]": "a list of texts",
-}
+    class_path: str = option(types.ANY_TEXT, "The class, by the path that it is imported from.")
+    enable_for_connectors: list[str] = option(
+        types.TEXTS, "The connector_name of each application that it is for."
+    )
+    inbound_enabled: bool = option(types.BOOLEAN, "Whether it sees inbound messages.", False)
+    outbound_enabled: bool = option(types.BOOLEAN, "Whether it sees outbound messages.", False)
+    event_enabled: bool = option(types.BOOLEAN, "Whether it sees events.", False)
 
 
 class BaseMiddleware:

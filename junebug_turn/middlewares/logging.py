@@ -7,31 +7,19 @@ from typing import Any
 from attrs import frozen
 from twisted.logger import Logger, LogLevel
 
-from junebug_turn.errors import ConfigError
+from junebug_turn.config import types
+from junebug_turn.config.option import option
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.middlewares.base import BaseMiddleware, BaseMiddlewareConfig
 from junebug_turn.telemetry.masking import mask
 
-_LEVELS = {
-    "debug": LogLevel.debug,
-    "info": LogLevel.info,
-    "warn": LogLevel.warn,
-    "warning": LogLevel.warn,
-    "error": LogLevel.error,
-    "critical": LogLevel.critical,
-}
-
 
 @frozen(kw_only=True)
 class LoggingMiddlewareConfig(BaseMiddlewareConfig):
-    """Its options.
+    """The options of the middleware that logs."""
 
-    :ivar log_level: of its lines, in any case
-    :ivar logger_name: their namespace
-    """
-
-    log_level: str = "info"
-    logger_name: str = __name__
+    log_level: str = option(types.LOG_LEVEL, "The level of its lines, in any case.", "INFO")
+    logger_name: str = option(types.ANY_TEXT, "The namespace of its lines.", __name__)
 
 
 class LoggingMiddleware(BaseMiddleware):
@@ -41,10 +29,7 @@ class LoggingMiddleware(BaseMiddleware):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        level = _LEVELS.get(config.log_level.lower())
-        if level is None:
-            raise ConfigError("log_level: must be debug, info, warn, error or critical")
-        self._level = level
+        self._level = LogLevel.lookupByName(config.log_level.lower())
         self._logger = Logger(namespace=config.logger_name)
 
     async def handle_inbound(self, message: Message, connector_name: str) -> Message:

@@ -8,10 +8,10 @@ import pytest
 import pytest_twisted
 from pika.adapters.blocking_connection import BlockingChannel
 
+from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.amqp.reconnecting import connect
 from junebug_turn.cli.connectivity import reach
-from junebug_turn.config.sources import explain
-from junebug_turn.daemon.options import AmqpOptions
+from junebug_turn.daemon.settings import explain
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state.factory import make_store
 from tests.support.daemon import reactor, running, settings

@@ -23,7 +23,7 @@ from twisted.internet.threads import deferToThread
 from junebug_turn.amqp.queue_browser import QueueBrowser
 from junebug_turn.cli import main
 from junebug_turn.cli.terminal import Terminal, age
-from junebug_turn.config.sources import load
+from junebug_turn.daemon.settings import load
 from junebug_turn.errors import DeliveryRefused
 from junebug_turn.messages.vumi import Event, Message
 from tests.conftest import pika_connection

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from junebug_turn.config.sources import load
+from junebug_turn.daemon.settings import load
 from tests.support.configurations import only
 
 ROOT = Path(__file__).parents[2]
@@ -157,7 +157,7 @@ class TestCompose:
         settings = load({}, environ)
         assert settings.daemon.amqp.password == "s3cret"
         assert settings.daemon.amqp.hostname in compose["services"]
-        assert only(settings).http_bind == "0.0.0.0:8080"
+        assert str(only(settings).http_bind) == "0.0.0.0:8080"
         grace = compose["services"]["junebug-turn"]["stop_grace_period"]
         assert int(grace.removesuffix("s")) > settings.daemon.shutdown_timeout
 

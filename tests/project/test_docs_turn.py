@@ -12,7 +12,6 @@ import attrs
 import pytest
 
 from junebug_turn import errors
-from junebug_turn.applications.base import TurnOptions
 from junebug_turn.applications.turn.menus import Menu
 from junebug_turn.applications.turn.messages import (
     OutboundRequest,
@@ -21,8 +20,8 @@ from junebug_turn.applications.turn.messages import (
     inbound_to_json,
     nested_status,
 )
-from junebug_turn.config.sources import load
-from junebug_turn.daemon.entries import all_entries
+from junebug_turn.applications.turn.options import TurnOptions
+from junebug_turn.daemon.settings import load, schema
 from junebug_turn.http.errors import answer_for
 from junebug_turn.messages.vumi import Event, Message
 from tests.support.configurations import only, written
@@ -81,7 +80,7 @@ def test_the_configuration(tmp_path: Path) -> None:
 def test_the_options() -> None:
     """The page has each option of the Turn application's own, and those it tells of with their real defaults."""
     rows = {name.strip("`"): default for name, default, _ in _rows("Options")}
-    entries = {entry.key: entry for entry in all_entries() if "turn" in entry.owners}
+    entries = {entry.key: entry for entry in schema().entries if "turn" in entry.owners}
     assert rows == {name: default_shown(entries[name]) for name in rows}
     own = {name for name, entry in entries.items() if entry.owners == ("turn",)}
     assert own - rows.keys() == set()

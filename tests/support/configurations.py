@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from junebug_turn.config.sources import Settings, load
+from junebug_turn.daemon.settings import Settings, load
 from junebug_turn.errors import ConfigError
 
 JUNEBUG: dict[str, Any] = {

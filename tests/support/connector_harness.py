@@ -13,9 +13,9 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from junebug_turn.amqp.broker import Broker
+from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.connectors.connector import Connector
 from junebug_turn.connectors.retry_queues import RetryWindows
-from junebug_turn.daemon.options import AmqpOptions
 from junebug_turn.messages.vumi import Event, Message
 from tools.servers.rabbitmq import RabbitNode
 

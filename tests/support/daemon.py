@@ -17,8 +17,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import blockingCallFromThread
 
-from junebug_turn.config.sources import Settings, explain
 from junebug_turn.daemon.service import Daemon, make_service
+from junebug_turn.daemon.settings import Settings, explain
 from junebug_turn.messages.vumi import Event, Message
 from tests.support.leaks import LEAKS
 from tools.servers.rabbitmq import RabbitNode
@@ -131,7 +131,7 @@ def settings(node: RabbitNode, application: str, **options: Any) -> Settings:
     flags = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
     explained = explain(flags, {})
     assert explained.settings is not None, explained.faults
-    LEAKS.secrets_of(explained.told)
+    LEAKS.secrets_of(explained)
     return explained.settings
 
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 import yaml
 
 from junebug_turn.applications.turn.signature import HEADER, sign
-from junebug_turn.config.sources import explain
+from junebug_turn.daemon.settings import explain
 from tests.support.leaks import LEAKS
 from tools.servers.process import free_port
 from tools.servers.rabbitmq import RabbitNode
@@ -65,7 +65,7 @@ class HostileDaemon:
         }
         file = folder / "hostile.yaml"
         file.write_text(yaml.safe_dump(configuration))
-        LEAKS.secrets_of(explain({"config": str(file)}, {}).told)
+        LEAKS.secrets_of(explain({"config": str(file)}, {}))
         self._log_file = folder / "hostile.log"
         twistd = str(Path(sys.executable).with_name("twistd"))
         self._command = [sys.executable, twistd, "-n", "--pidfile=", "junebug-turn", "--config", str(file)]

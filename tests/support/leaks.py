@@ -5,13 +5,13 @@ Tested by tests/tools/test_leaks.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from twisted.logger import LogEvent, formatEventAsClassicLogText
 
-from junebug_turn.config.report import OPEN, Told, plain
+from junebug_turn.config.report import OPEN, plain
+from junebug_turn.daemon.settings import Explained
 
 SHORTEST = 8
 """Characters; a shorter secret is not searched for."""
@@ -33,11 +33,12 @@ class Leaks:
         """Search for these from now on."""
         self._secrets.update(value for value in values if len(value) >= SHORTEST)
 
-    def secrets_of(self, told: Iterable[Told]) -> None:
+    def secrets_of(self, explained: Explained) -> None:
         """Search for the secrets of a configuration from now on."""
-        for each in told:
-            if each.secret:
-                self._collect(plain(each.value))
+        for report in (explained.daemon, *explained.applications):
+            for each in report.values():
+                if each.option.secret:
+                    self._collect(plain(each.value))
 
     def _collect(self, value: Any) -> None:
         if isinstance(value, dict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from junebug_turn.config.sources import explain
+from junebug_turn.daemon.settings import explain
 from tests.support.configurations import JUNEBUG
 from tests.support.leaks import Leaks
 
@@ -20,7 +20,7 @@ def leaks() -> Leaks:
         "state_cache_config": "{url: 'redis://:password-of-the-cache@redis'}",
     }
     made = Leaks()
-    made.secrets_of(explain(flags, {}).told)
+    made.secrets_of(explain(flags, {}))
     return made
 
 

@@ -14,9 +14,10 @@ from urllib.parse import quote, urlsplit
 
 from attrs import frozen
 
-from junebug_turn.applications.base import JunebugOptions, TurnOptions
-from junebug_turn.config import sources
-from junebug_turn.daemon.options import AmqpOptions
+from junebug_turn.amqp.options import AmqpOptions
+from junebug_turn.applications.junebug.options import JunebugOptions
+from junebug_turn.applications.turn.options import TurnOptions
+from junebug_turn.daemon.settings import load
 from tools.demo import webhook
 from tools.servers.process import ROOT
 
@@ -56,7 +57,7 @@ class Addresses:
         :raises ConfigError: the file has a fault
         :raises RunError: it is not one for the demo
         """
-        settings = sources.load({"config": path}, os.environ)
+        settings = load({"config": path}, os.environ)
         applications = settings.applications
         junebug = next((each for each in applications if isinstance(each, JunebugOptions)), None)
         turn = next((each for each in applications if isinstance(each, TurnOptions)), None)
@@ -74,7 +75,7 @@ class Addresses:
             amqp=settings.daemon.amqp,
             junebug=junebug,
             turn=turn,
-            http=_address(junebug.http_bind, "http_bind"),
+            http=_address(str(junebug.http_bind), "http_bind"),
             receiver=receiver,
             turn_path=turn_url.path,
             phone=("127.0.0.1", phone_port),

@@ -17,8 +17,8 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from junebug_turn.applications.base import TurnOptions
-from junebug_turn.config import sources
+from junebug_turn.applications.turn.options import TurnOptions
+from junebug_turn.daemon.settings import load
 from junebug_turn.errors import ConfigError
 from tools.servers.process import ROOT
 
@@ -77,7 +77,7 @@ def destination(options: argparse.Namespace) -> tuple[str, str]:
     """
     if options.url is not None and options.secret is not None:
         return options.url, options.secret
-    for application in sources.load({"config": options.config}, os.environ).applications:
+    for application in load({"config": options.config}, os.environ).applications:
         if isinstance(application, TurnOptions):
             url = f"http://{application.http_bind}{application.path}/messages"
             return options.url or url, options.secret or application.turn_hmac_secret

@@ -7,7 +7,6 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from junebug_turn.applications.base import JunebugOptions
 from junebug_turn.applications.forwarding import Forwarder
 from junebug_turn.applications.junebug.messages import (
     OutboundRequest,
@@ -15,6 +14,7 @@ from junebug_turn.applications.junebug.messages import (
     message_to_json,
     status_to_json,
 )
+from junebug_turn.applications.junebug.options import JunebugOptions
 from junebug_turn.connectors.connector import Connector, Publishing
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination

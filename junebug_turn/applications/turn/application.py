@@ -5,7 +5,6 @@ from __future__ import annotations
 import attrs
 from twisted.logger import Logger
 
-from junebug_turn.applications.base import TurnOptions
 from junebug_turn.applications.forwarding import Forwarder
 from junebug_turn.applications.turn.menus import Choice, Menu
 from junebug_turn.applications.turn.messages import (
@@ -14,6 +13,7 @@ from junebug_turn.applications.turn.messages import (
     inbound_to_json,
     nested_status,
 )
+from junebug_turn.applications.turn.options import TurnOptions
 from junebug_turn.connectors.connector import Connector
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination

@@ -13,8 +13,8 @@ from twisted.internet.task import Clock
 from junebug_turn.amqp import reconnecting
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.channel import Delivery
+from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.amqp.topology import Queue
-from junebug_turn.daemon.options import AmqpOptions
 from junebug_turn.errors import AmqpConnectionError
 from tests.support.broker_peer import Peer
 

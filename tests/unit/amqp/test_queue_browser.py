@@ -11,8 +11,8 @@ from twisted.internet.error import ConnectionLost, ConnectionRefusedError
 from twisted.internet.task import Clock
 
 from junebug_turn.amqp import queue_browser
+from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.amqp.queue_browser import BATCH, PUBLISH_TIMEOUT, QueueBrowser, Walk
-from junebug_turn.daemon.options import AmqpOptions
 from junebug_turn.errors import AmqpConnectionError
 from tests.support.broker_peer import Peer, connected
 

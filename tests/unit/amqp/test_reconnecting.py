@@ -14,8 +14,8 @@ from twisted.logger import globalLogPublisher
 
 from junebug_turn.amqp import reconnecting
 from junebug_turn.amqp.connection import AmqpProtocol
+from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.amqp.reconnecting import CONNECT_TIMEOUT, ReconnectingConnection, connect, refusal
-from junebug_turn.daemon.options import AmqpOptions
 from tests.support.broker_peer import Peer
 
 OPTIONS = AmqpOptions(hostname="broker.example", password="s3cret")

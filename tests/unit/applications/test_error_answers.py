@@ -13,10 +13,9 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.web.server import Request
 
 from junebug_turn.applications.turn.signature import HEADER, sign
-from junebug_turn.config.guard_types import Credentials
-from junebug_turn.config.sources import load
 from junebug_turn.daemon.build import assemble
-from junebug_turn.http.authentication import Authenticated, Authenticator
+from junebug_turn.daemon.settings import load
+from junebug_turn.http.authentication import Authenticated, Authenticator, Credentials
 from junebug_turn.http.json import read_json
 from junebug_turn.http.mounts import Mount
 from junebug_turn.http.rate_limit import RateLimit

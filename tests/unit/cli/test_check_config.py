@@ -16,8 +16,7 @@ import yaml
 from twisted.internet import reactor as _reactor
 
 from junebug_turn.cli.connectivity import reach
-from junebug_turn.config.sources import explain, load
-from junebug_turn.daemon.entries import all_entries
+from junebug_turn.daemon.settings import explain, load, schema
 from tests.support.certificates import Authority
 from tests.support.configurations import JUNEBUG, TURN, written
 from tools.servers.process import free_port
@@ -68,8 +67,9 @@ def command(*args: str, **environ: str) -> tuple[int, str, str]:
 
 
 def told(flags: dict[str, str], environ: dict[str, str], application: int | None = None) -> dict[str, Any]:
-    rows = explain(flags, environ).told
-    return {row.key: (row.shown, row.source) for row in rows if row.application == application}
+    explained = explain(flags, environ)
+    report = explained.daemon if application is None else explained.applications[application]
+    return {key: (each.shown, each.source) for key, each in report.items()}
 
 
 def test_layers(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_every_option_is_told(tmp_path: Path) -> None:
     """No option is left out, of the daemon or of one of several applications."""
     flags = written(tmp_path / "c.yaml", SECRET_FILE)
     for number, owner in ((None, "daemon"), (0, "junebug"), (1, "turn")):
-        expected = {entry.key for entry in all_entries() if owner in entry.owners}
+        expected = {entry.key for entry in schema().entries if owner in entry.owners}
         expected -= {"amqp_url", "application", "applications"}
         assert set(told(flags, {}, number)) - {"application"} == expected
 

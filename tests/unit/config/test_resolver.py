@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from junebug_turn.config.sources import load
-from junebug_turn.daemon.entries import Entry, all_entries
+from junebug_turn.config.option import Entry
+from junebug_turn.daemon.settings import load, schema
 from junebug_turn.errors import ConfigError
 from tests.support.configurations import FLAGS, JUNEBUG, TURN, faults, written
 
@@ -189,7 +189,7 @@ class TestFaults:
         """A folder in the file's place is one line."""
         assert "directory" in faults(FLAGS | {"config": str(tmp_path)})[0]
 
-    @pytest.mark.parametrize("entry", [e for e in all_entries() if e.option.secret], ids=lambda e: e.key)
+    @pytest.mark.parametrize("entry", [e for e in schema().entries if e.option.secret], ids=lambda e: e.key)
     def test_secrets(self, file: Path, entry: Entry) -> None:
         """No secret is ever shown, whatever is wrong with it, in whatever layer it stands."""
         base = TURN if entry.owners == ("turn",) else JUNEBUG

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from junebug_turn.config.option import Entry
 from junebug_turn.config.secret_files import MAX_SIZE
-from junebug_turn.config.sources import load
-from junebug_turn.daemon.entries import Entry, all_entries
+from junebug_turn.daemon.settings import load, schema
 from junebug_turn.errors import ConfigError
 from tests.support.configurations import FLAGS, JUNEBUG, TURN, faults, only, written
 
@@ -66,7 +66,7 @@ class TestLayers:
         amqp = load(below, environ).daemon.amqp
         assert (amqp.username, amqp.password) == ("above", "above")
 
-    @pytest.mark.parametrize("entry", all_entries(), ids=lambda entry: entry.key)
+    @pytest.mark.parametrize("entry", schema().entries, ids=lambda entry: entry.key)
     def test_every_option(self, put: Put, entry: Entry) -> None:
         """Every option can be given so: a file with rubbish is refused, or taken, but never unknown."""
         rubbish = put("\x07 rubbish: [", "rubbish")

@@ -10,11 +10,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from junebug_turn.applications.base import JunebugOptions, TurnOptions
-from junebug_turn.config.sources import Settings, load
-from junebug_turn.daemon.entries import Entry, all_entries
-from junebug_turn.daemon.options import AmqpOptions, DaemonOptions
+from junebug_turn.amqp.options import AmqpOptions
+from junebug_turn.applications.junebug.options import JunebugOptions
+from junebug_turn.applications.registry import type_of
+from junebug_turn.applications.turn.options import TurnOptions
+from junebug_turn.config.option import Entry
+from junebug_turn.daemon.options import DaemonOptions
+from junebug_turn.daemon.settings import Settings, load, schema
 from junebug_turn.errors import ConfigError
+from junebug_turn.http.listening import ListenAddress
 from tests.support.configurations import FLAGS, JUNEBUG, TURN, faults, only, written
 
 
@@ -35,7 +39,7 @@ class TestDefaults:
         assert (settings.daemon.log_level, settings.daemon.shutdown_timeout) == ("INFO", 30.0)
         assert only(settings) == JunebugOptions(
             connector_name="sms",
-            http_bind="127.0.0.1:8080",
+            http_bind=ListenAddress.of("127.0.0.1:8080"),
             mo_message_url="http://rapidpro/inbound",
             mo_message_url_auth_token=None,
             default_event_url=None,
@@ -58,7 +62,7 @@ class TestDefaults:
         """Every option of the Turn document that isn't given has its documented default."""
         assert only(load(written(file, TURN), {})) == TurnOptions(
             connector_name="ussd",
-            http_bind="127.0.0.1:8080",
+            http_bind=ListenAddress.of("127.0.0.1:8080"),
             vumi_api_path="/turn",
             turn_api_url="",
             default_from_addr="8110",
@@ -206,8 +210,8 @@ class TestApplications:
         assert settings.daemon.amqp.vhost == "v"
         assert isinstance(junebug, JunebugOptions)
         assert isinstance(turn, TurnOptions)
-        assert (junebug.http_bind, junebug.max_retries, junebug.transport_type) == ("h:1", 7, "irc")
-        assert (turn.http_bind, turn.max_retries, turn.transport_type) == ("h:1", 2, "ussd")
+        assert (str(junebug.http_bind), junebug.max_retries, junebug.transport_type) == ("h:1", 7, "irc")
+        assert (str(turn.http_bind), turn.max_retries, turn.transport_type) == ("h:1", 2, "ussd")
         assert turn.turn_api_url == "http://turn"
         assert junebug.event_url_timeout == turn.event_url_timeout == 3
 
@@ -216,7 +220,7 @@ class TestApplications:
         one, two = ({k: v for k, v in JUNEBUG.items() if k != "application"} for _ in range(2))
         two |= {"connector_name": "b", "base_url_path": "b"}
         settings = load(written(file, {"applications": [one, two]}) | {"application": "junebug"}, {})
-        assert [options.name for options in settings.applications] == ["junebug", "junebug"]
+        assert [type_of(options).name for options in settings.applications] == ["junebug", "junebug"]
 
     def test_mappings_merge(self, file: Path) -> None:
         """An application's mapping is merged with the one at the top level."""
@@ -240,7 +244,7 @@ class TestApplications:
     def test_class_paths(self, file: Path, path: str, name: str) -> None:
         """vumi2's class paths choose the application."""
         base = {"junebug": JUNEBUG, "turn": TURN}[name]
-        assert only(load(written(file, base | {"application": path}), {})).name == name
+        assert type_of(only(load(written(file, base | {"application": path}), {}))).name == name
 
     @pytest.mark.parametrize("http_bind", ["127.0.0.1:8080", "tcp:8080:interface=127.0.0.1"])
     def test_same_path(self, file: Path, http_bind: str) -> None:
@@ -279,7 +283,7 @@ class TestApplications:
 
     def test_the_others_variables(self) -> None:
         """A variable that is an option of another application is no error."""
-        assert only(load(FLAGS, {"AUTH_TOKEN": "x", "TURN_HMAC_SECRET": "y"})).name == "junebug"
+        assert isinstance(only(load(FLAGS, {"AUTH_TOKEN": "x", "TURN_HMAC_SECRET": "y"})), JunebugOptions)
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
@@ -288,7 +292,7 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(scalars, inner, max_size=3),
     max_leaves=8,
 )
-keys = st.sampled_from([entry.path[0] for entry in all_entries()])
+keys = st.sampled_from([entry.path[0] for entry in schema().entries])
 likely = st.fixed_dictionaries(
     {},
     optional={key: st.just(value) for key, value in JUNEBUG.items()}
@@ -311,7 +315,7 @@ class TestProperties:
         path.write_bytes(text.encode() if isinstance(text, str) else text)
         self._settings_or_lines({"config": str(path)}, {})
 
-    @given(entry=st.sampled_from(all_entries()), text=st.text(max_size=30))
+    @given(entry=st.sampled_from(schema().entries), text=st.text(max_size=30))
     def test_any_text(self, entry: Entry, text: str) -> None:
         """Any text for any option gives settings or lines, from a flag and from the environment alike."""
         as_flag = self._settings_or_lines(FLAGS | {entry.name: text}, {})

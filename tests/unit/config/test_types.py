@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from junebug_turn.config.sources import load
-from junebug_turn.config.types import endpoint_description
-from junebug_turn.daemon.options import AmqpOptions
+from junebug_turn.amqp.options import AmqpOptions
+from junebug_turn.daemon.settings import load
+from junebug_turn.http.listening import ListenAddress
 from junebug_turn.messages.vumi import TRANSPORT_TYPES
 from tests.support.configurations import FLAGS, JUNEBUG, TURN, faults, only, written
 
@@ -132,6 +132,8 @@ class TestHttpBind:
     )
     def test_forms(self, http_bind: str, description: str) -> None:
         """host:port, [v6]:port, unix:/path and endpoint descriptions become what Twisted listens on."""
-        assert endpoint_description(http_bind) == description
-        assert endpoint_description(description) == description
-        assert only(load(FLAGS | {"http_bind": http_bind}, {})).http_bind == http_bind
+        address = ListenAddress.of(http_bind)
+        assert address.description == description
+        assert address == ListenAddress.of(description)
+        loaded = only(load(FLAGS | {"http_bind": http_bind}, {})).http_bind
+        assert (loaded, str(loaded)) == (address, http_bind)

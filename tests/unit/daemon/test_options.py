@@ -10,9 +10,10 @@ import pytest
 import yaml
 from attrs import NOTHING
 
-from junebug_turn.applications.base import JunebugOptions, TurnOptions
-from junebug_turn.config.sources import load
-from junebug_turn.daemon.entries import Entry, all_entries
+from junebug_turn.applications.junebug.options import JunebugOptions
+from junebug_turn.applications.turn.options import TurnOptions
+from junebug_turn.config.option import Entry
+from junebug_turn.daemon.settings import load, schema
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "etc" / "junebug-turn.yaml"
@@ -34,7 +35,7 @@ def default_shown(entry: Entry) -> str:
 
 
 def _row(entry: Entry) -> str:
-    kind, meaning = entry.option.kind.name, entry.option.help
+    kind, meaning = entry.option.type.name, entry.option.help
     return f"| `{entry.key}` | {kind} | {default_shown(entry)} | `{entry.name.upper()}` | {meaning} |"
 
 
@@ -56,7 +57,7 @@ class TestDocuments:
         text = top + sections[place]
         common = yaml.safe_load(EXAMPLE.read_text())
         live = {**common, **common["applications"][place]}
-        for entry in all_entries():
+        for entry in schema().entries:
             if not {"daemon", owner} & set(entry.owners) or entry.key == "application":
                 continue
             *groups, name = entry.path
@@ -76,4 +77,6 @@ class TestDocuments:
         text = (ROOT / "docs" / "options.md").read_text()
         tables = text[text.index("## Every option") :]
         rows = [line for line in tables.splitlines() if line.startswith("| `")]
-        assert rows == [_row(entry) for owners in OWNERS for entry in all_entries() if entry.owners == owners]
+        assert rows == [
+            _row(entry) for owners in OWNERS for entry in schema().entries if entry.owners == owners
+        ]

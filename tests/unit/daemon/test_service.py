@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from twisted.internet.testing import MemoryReactorClock
 
-from junebug_turn.config.sources import load
 from junebug_turn.daemon.service import Daemon, make_service
+from junebug_turn.daemon.settings import load
 from junebug_turn.errors import BodyTooLarge, ConfigError
 from junebug_turn.http.errors import answer_for, envelope
 

@@ -15,8 +15,7 @@ from twisted.application.service import Application, IService, Service
 from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 
-from junebug_turn.config.sources import Settings
-from junebug_turn.daemon.entries import all_entries
+from junebug_turn.daemon.settings import Settings, schema
 from junebug_turn.daemon.tap import Options, makeService
 from junebug_turn.errors import ConfigError
 from junebug_turn.telemetry.context import debugging
@@ -89,7 +88,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Recorded]:
 
 
 class TestFlags:
-    @pytest.mark.parametrize("entry", all_entries(), ids=lambda entry: entry.key)
+    @pytest.mark.parametrize("entry", schema().entries, ids=lambda entry: entry.key)
     def test_every_option(self, entry: Any) -> None:
         """Every option has a flag, whose help explains it and tells its default."""
         assert parsed(f"--{entry.flag}", "text").given() == {entry.name: "text"}

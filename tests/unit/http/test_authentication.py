@@ -14,11 +14,10 @@ from twisted.web.http_headers import Headers
 from twisted.web.resource import Resource
 from twisted.web.test.requesthelper import DummyRequest
 
-from junebug_turn.config.guard_types import Credentials
-from junebug_turn.config.sources import load
+from junebug_turn.daemon.settings import load
 from junebug_turn.errors import RateLimited, Unauthorized
 from junebug_turn.http import authentication
-from junebug_turn.http.authentication import Authenticated, Authenticator
+from junebug_turn.http.authentication import Authenticated, Authenticator, Credentials
 from junebug_turn.http.rate_limit import RateLimit
 from tests.support.configurations import FLAGS, faults, only
 

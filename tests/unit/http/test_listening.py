@@ -11,11 +11,10 @@ import pytest
 import pytest_twisted
 from twisted.internet.protocol import Factory, Protocol
 
-from junebug_turn.config.sources import load
-from junebug_turn.config.types import endpoint_description
 from junebug_turn.daemon.service import make_service
+from junebug_turn.daemon.settings import load
 from junebug_turn.errors import ConfigError
-from junebug_turn.http.listening import check_reuse_port, server_endpoint
+from junebug_turn.http.listening import ListenAddress, server_endpoint
 
 JUNEBUG = {
     "application": "junebug",
@@ -37,7 +36,7 @@ JUNEBUG = {
 )
 def test_shared(http_bind: str, address: tuple[str, int]) -> None:
     """host:port and [v6]:port can be shared, however they are written."""
-    assert check_reuse_port(endpoint_description(http_bind)) == address
+    assert ListenAddress.of(http_bind).interface_and_port() == address
 
 
 @pytest.mark.parametrize("http_bind", ["unix:/run/s", "systemd:domain=INET:index=0", "tcp:80:backlog=5"])
@@ -55,7 +54,7 @@ async def test_a_burst_of_connections(more: str, fits: bool) -> None:
     """Hundreds of clients can connect while the daemon does other things, or as many as http_bind says."""
     from twisted.internet import reactor
 
-    endpoint, _ = server_endpoint(reactor, f"tcp:0:interface=127.0.0.1{more}")
+    endpoint, _ = server_endpoint(reactor, ListenAddress.of(f"tcp:0:interface=127.0.0.1{more}"))
     port: Any = await endpoint.listen(Factory.forProtocol(Protocol))
     with ExitStack() as clients:
         selector = clients.enter_context(selectors.DefaultSelector())

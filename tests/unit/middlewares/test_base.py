@@ -11,7 +11,7 @@ from hypothesis import given
 from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, globalLogPublisher, textFileLogObserver
 
-from junebug_turn.config.sources import load
+from junebug_turn.daemon.settings import load
 from junebug_turn.errors import ConfigError
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.middlewares import Chain, make_middlewares

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.web.client import URI
 
-from junebug_turn.config.sources import load
+from junebug_turn.daemon.settings import load
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.errors import DeliveryRefused
 from junebug_turn.net.addresses import (

@@ -10,8 +10,8 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
 
-from junebug_turn.config.sources import load
 from junebug_turn.daemon.service import make_service
+from junebug_turn.daemon.settings import load
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.retry import RetryPolicy

@@ -1,0 +1,73 @@
+"""Options of the Junebug Message API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from attrs import frozen
+
+from junebug_turn.applications.base import ApplicationOptions
+from junebug_turn.config import types
+from junebug_turn.config.option import mapping_option, option
+from junebug_turn.config.types import optional
+from junebug_turn.net.addresses import HostRules
+from junebug_turn.net.options import HOST_RULES
+
+
+@frozen(kw_only=True)
+class JunebugOptions(ApplicationOptions):
+    """One Junebug Message API."""
+
+    path_option: ClassVar[str] = "base_url_path"
+    url_options: ClassVar[tuple[str, ...]] = ("mo_message_url", "default_event_url")
+    store_option: ClassVar[str] = "state_cache"
+
+    mo_message_url: str = option(
+        types.URL,
+        "The URL to POST inbound messages to; user and password in it are used for Basic authentication.",
+        secret=True,
+    )
+    mo_message_url_auth_token: str | None = option(
+        optional(types.FILLED),
+        "The token for inbound message requests; without one there is no Token authentication.",
+        None,
+        secret=True,
+    )
+    default_event_url: str | None = option(
+        optional(types.URL),
+        "The URL to POST events to whose message gave none; without one such events are logged.",
+        None,
+        secret=True,
+    )
+    default_event_auth_token: str | None = option(
+        optional(types.FILLED), "The token for requests to default_event_url.", None, secret=True
+    )
+    event_url_allowed_hosts: HostRules | None = option(
+        optional(HOST_RULES),
+        "Where the event_url of a request may lead: host names, wildcards such as *.example.org, and networks; "
+        "without it anywhere but to addresses of links and clouds.",
+        None,
+    )
+    base_url_path: str = option(
+        types.PATH,
+        "The path that outbound messages are POSTed under, as {base_url_path}/messages; /channels/{channel_id} "
+        "for clients of Junebug.",
+        "",
+    )
+    default_from_addr: str | None = option(
+        optional(types.FILLED),
+        "The from address of outbound messages that aren't replies and give none.",
+        None,
+    )
+    allow_expired_replies: bool = option(
+        types.BOOLEAN,
+        "Whether a reply to an unknown message that also has a to address is sent as a new message.",
+        False,
+    )
+    state_cache_class: str = option(
+        types.FILLED,
+        "The class of the cache for inbound messages (replies) and event URLs.",
+        "vumi2.applications.junebug_message_api.junebug_state_cache.InMemorySmppCache",
+    )
+    state_cache_config: Mapping[str, Any] = mapping_option("The options of the state cache.")

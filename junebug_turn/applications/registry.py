@@ -1,0 +1,13 @@
+"""The types of application that the daemon can run."""
+
+from __future__ import annotations
+
+from junebug_turn.applications import junebug, turn
+from junebug_turn.applications.base import ApplicationOptions, ApplicationType
+
+APPLICATION_TYPES: tuple[ApplicationType, ...] = (junebug.TYPE, turn.TYPE)
+
+
+def type_of(options: ApplicationOptions) -> ApplicationType:
+    """The type of application that has these options."""
+    return next(each for each in APPLICATION_TYPES if each.options is type(options))

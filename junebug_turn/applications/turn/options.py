@@ -1,0 +1,60 @@
+"""Options of the Turn Channels API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from attrs import frozen
+
+from junebug_turn.applications.base import ApplicationOptions
+from junebug_turn.config import types
+from junebug_turn.config.option import mapping_option, option
+from junebug_turn.config.types import DAY
+
+
+@frozen(kw_only=True)
+class TurnOptions(ApplicationOptions):
+    """One Turn Channels API."""
+
+    path_option: ClassVar[str] = "vumi_api_path"
+    url_options: ClassVar[tuple[str, ...]] = ("turn_api_url",)
+    store_option: ClassVar[str] = "message_cache"
+    remember_last: ClassVar[bool] = True
+
+    default_from_addr: str = option(
+        types.FILLED, "The from address of outbound messages that aren't replies and give none."
+    )
+    auth_token: str = option(types.FILLED, "The token for requests to Turn.", secret=True)
+    turn_hmac_secret: str = option(
+        types.FILLED, "The key that Turn signs its requests with; it can't be empty.", secret=True
+    )
+    vumi_api_path: str = option(
+        types.PATH, "The path that outbound messages are POSTed under, as {vumi_api_path}/messages.", ""
+    )
+    turn_api_url: str = option(
+        types.BASE_URL,
+        "The URL of Turn that /messages and /statuses are appended to; while it is empty nothing can be "
+        "delivered to Turn.",
+        "",
+        secret=True,
+    )
+    message_cache_class: str = option(
+        types.FILLED, "The class of the cache for messages.", "MemoryMessageCache"
+    )
+    message_cache_config: Mapping[str, Any] = mapping_option("The options of the message cache.")
+    status_format: str = option(
+        types.choice("flat", "nested"),
+        "The form of events: flat, as documented for vumi2, or nested, as Turn's API takes today.",
+        "flat",
+    )
+    render_interactive: bool = option(
+        types.BOOLEAN,
+        "Whether buttons and lists become a numbered text, and the number that comes back the choice.",
+        True,
+    )
+    duplicate_window: float = option(
+        types.seconds(DAY, zero=True),
+        "How long a webhook that comes again, unanswered, is known as the same one; 0 switches this off.",
+        60.0,
+    )

@@ -1,0 +1,241 @@
+"""Settings: the options of the daemon and of its applications, read together from all sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from typing import Any
+
+import attrs
+from attrs import NOTHING, frozen
+
+from junebug_turn.amqp.options import AMQP_URL
+from junebug_turn.applications import registry
+from junebug_turn.applications.base import ApplicationOptions, ApplicationType
+from junebug_turn.config.option import Entry, Option, Schema, entries
+from junebug_turn.config.report import Report, Reported, show_name
+from junebug_turn.config.resolver import Resolver
+from junebug_turn.config.sources import Layer, Sources, layer_of, overlay
+from junebug_turn.config.types import ValueType, optional
+from junebug_turn.daemon.options import DaemonOptions
+from junebug_turn.errors import ConfigError
+
+DAEMON = "daemon"
+"""The owner of the options that are not those of an application."""
+
+
+@frozen
+class Settings:
+    """The daemon's options and those of each application."""
+
+    daemon: DaemonOptions
+    applications: tuple[ApplicationOptions, ...]
+
+
+@frozen
+class Explained:
+    """The configuration as it was read.
+
+    :ivar settings: None where there are faults
+    :ivar faults: a line for each
+    :ivar daemon: the value and the source of each option of the daemon
+    :ivar applications: the same of each application, with ``application`` itself
+    """
+
+    settings: Settings | None
+    faults: tuple[str, ...]
+    daemon: Report
+    applications: tuple[Report, ...]
+
+
+def load(flags: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
+    """The settings of all sources.
+
+    :param flags: option names such as ``amqp_hostname``, and ``config``, to the text given for them
+    :param environ: the environment variables
+    :raises ConfigError: one line for each fault
+    """
+    explained = explain(flags, environ)
+    if explained.settings is None:
+        raise ConfigError(*explained.faults)
+    return explained.settings
+
+
+def explain(flags: Mapping[str, str], environ: Mapping[str, str]) -> Explained:
+    """The settings of all sources, with each value's source and all faults; parameters as for ``load``."""
+    return _Reading(registry.APPLICATION_TYPES, flags, environ).explained()
+
+
+def schema() -> Schema:
+    """Every option that there is: the daemon's, then those of each type of application."""
+    return _schema(registry.APPLICATION_TYPES)
+
+
+@cache
+def _schema(types: tuple[ApplicationType, ...]) -> Schema:
+    def every() -> Iterator[Entry]:
+        for key, option in _selectors(types).items():
+            yield Entry((key,), option, None, (DAEMON,))
+        yield from entries(DaemonOptions, DAEMON)
+        for each in types:
+            yield from entries(each.options, each.name)
+
+    return Schema(every())
+
+
+def _application_type(types: tuple[ApplicationType, ...]) -> ValueType:
+    """The value type of ``application``: a name, or a class path that existing files have for it."""
+    names = {name: each for each in types for name in (each.name, *each.aliases)}
+    shown = [each.name for each in types]
+
+    def read(value: Any) -> ApplicationType:
+        if not isinstance(value, str) or value not in names:
+            raise ValueError(f"must be one of {', '.join(shown)}, or the class path of one of these")
+        return names[value]
+
+    return ValueType(f"{' or '.join(shown)}, or a class path", read, shown=lambda found: str(found.name))
+
+
+def _mappings(value: Any) -> list[Any]:
+    if not isinstance(value, list) or not value or not all(isinstance(entry, dict) for entry in value):
+        raise ValueError("must be a list of mappings, one for each application")
+    return value
+
+
+@cache
+def _selectors(types: tuple[ApplicationType, ...]) -> dict[str, Option]:
+    """The options that shape the configuration but aren't themselves a part of the settings."""
+    return {
+        "amqp_url": Option(
+            "The broker as a URL, amqp://user:password@host:port/vhost or amqps://...; it beats all of amqp.",
+            optional(AMQP_URL),
+            secret=True,
+        ),
+        "application": Option(
+            "Which application runs; required, unless every one of applications says it.",
+            _application_type(types),
+        ),
+        "applications": Option(
+            "Several applications, each with its own options over those of the top level.",
+            ValueType("list of mappings", _mappings, from_yaml=True),
+        ),
+    }
+
+
+@frozen
+class _Found:
+    """One application: its type, its values and the place that they are from."""
+
+    type: ApplicationType
+    values: Mapping[str, Any]
+    report: Report
+    place: str
+
+
+class _Reading:
+    """Reads the options of the daemon, then those of each application.
+
+    :param types: the types of application that there are
+    """
+
+    def __init__(
+        self, types: tuple[ApplicationType, ...], flags: Mapping[str, str], environ: Mapping[str, str]
+    ) -> None:
+        self._schema = _schema(types)
+        self._selectors = _selectors(types)
+        self._daemon_keys = {entry.path[0] for entry in self._schema.of(DAEMON)}
+        self._sources = Sources(self._schema, flags, environ)
+        self._layer = self._sources.merged()
+        self._faults = self._sources.faults
+
+    def explained(self) -> Explained:
+        resolver = self._resolver("the daemon", self._sources.place)
+        daemon = self._daemon(resolver)
+        found = list(self._applications())
+        self._refuse_clashes(found)
+        settings = None
+        if not self._faults:
+            applications = tuple(each.type.options(**each.values) for each in found)
+            settings = Settings(DaemonOptions(**daemon), applications)
+        faults = tuple(dict.fromkeys(self._faults))
+        return Explained(settings, faults, resolver.report, tuple(each.report for each in found))
+
+    def _resolver(self, owner: str, place: str) -> Resolver:
+        return Resolver(self._schema, self._faults, owner, place, self._sources.prefix)
+
+    def _selected(self, key: str, layer: Layer, resolver: Resolver) -> Any:
+        """The value of a selector; None where there is none, or none that can be used."""
+        value = resolver.accept(key, self._selectors[key], layer[key]) if key in layer else None
+        return None if value is NOTHING else value
+
+    def _daemon(self, resolver: Resolver) -> dict[str, Any]:
+        layer = self._layer
+        resolver.refuse(layer, layer.keys() - self._schema.keys, "unknown option")
+        values = resolver.values(DaemonOptions, layer)
+        amqp = self._selected("amqp_url", layer, resolver)
+        if amqp:
+            # A URL can't name files: these stay as they are.
+            values["amqp"] = attrs.evolve(values["amqp"], **amqp)
+            for name, value in amqp.items():
+                key = f"amqp.{name}"
+                if key in resolver.report:
+                    option = resolver.report[key].option
+                    resolver.report[key] = Reported(option, value, layer["amqp_url"].source)
+        return values
+
+    def _applications(self) -> Iterator[_Found]:
+        """Each application whose type is known."""
+        place = self._sources.place
+        daemon_only = self._daemon_keys - {"application"}
+        common = {key: value for key, value in self._layer.items() if key not in daemon_only}
+        if "applications" not in self._layer:
+            own = {key: each for key, each in common.items() if key in self._schema.keys and not each.ambient}
+            yield from self._application(common, own, place)
+            return
+        given = self._selected("applications", self._layer, self._resolver("the daemon", place))
+        for number, entry in enumerate(given or ()):
+            name = entry.get("connector_name")
+            label = f" {show_name(name)}" if isinstance(name, str) else ""
+            source = f"{self._layer['applications'].source}, applications[{number}]{label}"
+            own = layer_of(self._schema, entry, source)
+            yield from self._application(overlay(self._schema, common, own), own, source)
+
+    def _application(self, layer: Layer, own: Layer, place: str) -> Iterator[_Found]:
+        """One application.
+
+        :param layer: all that is given for it
+        :param own: that which is given for no other one, and so has to fit
+        """
+        resolver = self._resolver("the daemon", place)
+        found = self._selected("application", layer, resolver)
+        if "application" not in layer:
+            resolver.missing("application")
+        if found is None:
+            resolver.refuse(own, own.keys() - self._schema.keys, "unknown option")
+            return
+        resolver = self._resolver(f"application {found.name}", place)
+        selected = layer["application"]
+        resolver.report["application"] = Reported(self._selectors["application"], found, selected.source)
+        keys = {entry.path[0] for entry in self._schema.of(found.name)} | {"application"}
+        daemon_only = self._daemon_keys - keys
+        resolver.refuse(own, own.keys() & daemon_only, "belongs at the top level")
+        resolver.refuse(own, own.keys() - daemon_only - keys, f"unknown option of application {found.name}")
+        yield _Found(found, resolver.values(found.options, layer), resolver.report, place)
+
+    def _refuse_clashes(self, applications: Iterable[_Found]) -> None:
+        """Two applications can have neither the same connector nor the same path at the same address."""
+        connectors: dict[str, str] = {}
+        paths: dict[tuple[Any, str], str] = {}
+        for each in applications:
+            name, address = each.values.get("connector_name"), each.values.get("http_bind")
+            if name is not None and connectors.setdefault(name, each.place) != each.place:
+                self._faults.append(
+                    f"connector_name: {show_name(name)} is taken twice ({connectors[name]}; {each.place})"
+                )
+            if address is None:
+                continue
+            key = each.type.options.path_option
+            path = each.values.get(key, "")
+            first = paths.setdefault((address, path), each.place)
+            if first != each.place:
+                self._faults.append(f'{key}: "{path}" on {address} is taken twice ({first}; {each.place})')
