@@ -5,15 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self, Unpack
 
+import attrs
+from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
+from junebug_turn.config import types
+from junebug_turn.config.option import option
+from junebug_turn.config.resolver import read_mapping
 from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import Event, Message
-from junebug_turn.state import checks, packing
+from junebug_turn.state import packing
 from junebug_turn.state.expiring import SWEEP_INTERVAL, ExpiringMap, Key, pack_key, unpack_key
 from junebug_turn.state.message_store import MessageStore, OutboundRecord, StoreOptions
+from junebug_turn.state.options import StoreConfig
 from junebug_turn.telemetry.gauges import PartStats, StoreStats
+
+
+@frozen(kw_only=True)
+class MemoryConfig(StoreConfig):
+    """Options of the store in memory."""
+
+    max_entries: int = option(
+        types.whole(1, 10**9), "How many messages of each kind are kept; the oldest go first.", 1_000_000
+    )
 
 
 class MemoryStore(MessageStore):
@@ -57,7 +72,7 @@ class MemoryStore(MessageStore):
     def from_config(
         cls, config: Mapping[str, Any], *, option: str, connector: str, clock: Any, remember_last: bool
     ) -> Self:
-        options = checks.read_options(config, option, _CHECKS)
+        options = attrs.asdict(read_mapping(MemoryConfig, config, f"{option}_config."), recurse=False)
         return cls(clock, remember_last=remember_last, option=option, **options)
 
     async def start(self) -> None:
@@ -141,10 +156,3 @@ class MemoryStore(MessageStore):
         addr = packing.packed_from_addr(packed)
         if addr is not None and self._last.get(addr) == key:
             del self._last[addr]
-
-
-_CHECKS = {
-    "timeout": checks.seconds,
-    "store_event_info": checks.boolean,
-    "max_entries": checks.count,
-}

@@ -15,32 +15,24 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping
 from typing import Any, Self, Unpack
 
+import attrs
 from twisted.logger import Logger
 from txredisapi import RedisError
 
+from junebug_turn.config.resolver import read_mapping
 from junebug_turn.errors import CacheError, UnreadableEntry, UnreadableMessage
 from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import Event, Message
-from junebug_turn.state import checks
-from junebug_turn.state.checks import CACHE_TIMEOUT
 from junebug_turn.state.failures import FailureMonitor
 from junebug_turn.state.message_store import MessageStore, OutboundRecord, StoreOptions
+from junebug_turn.state.options import CACHE_TIMEOUT
 from junebug_turn.state.redis import scripts
 from junebug_turn.state.redis.address import RedisAddress
+from junebug_turn.state.redis.options import RedisConfig
 from junebug_turn.state.redis.pool import RedisPool
 from junebug_turn.telemetry.gauges import PartStats, StoreStats
 
 _MESSAGE = "message"
-
-_CHECKS = {
-    "url": RedisAddress.from_url,
-    "key_prefix": checks.text,
-    "timeout": checks.seconds,
-    "inbound_ttl": checks.seconds,
-    "outbound_ttl": checks.seconds,
-    "store_event_info": checks.boolean,
-    "cache_timeout": checks.patience,
-}
 
 
 class RedisStore(MessageStore):
@@ -89,7 +81,7 @@ class RedisStore(MessageStore):
     def from_config(
         cls, config: Mapping[str, Any], *, option: str, connector: str, clock: Any, remember_last: bool
     ) -> Self:
-        options = checks.read_options(config, option, _CHECKS, required=("url",))
+        options = attrs.asdict(read_mapping(RedisConfig, config, f"{option}_config."), recurse=False)
         return cls(clock, connector=connector, remember_last=remember_last, **options)
 
     async def start(self) -> None:

@@ -8,17 +8,22 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, Unpack
 
+import attrs
+from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from junebug_turn.config import types
+from junebug_turn.config.option import option
+from junebug_turn.config.resolver import read_mapping
 from junebug_turn.errors import CacheError, UnreadableEntry
 from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import Event, Message
-from junebug_turn.state import checks, packing
-from junebug_turn.state.checks import CACHE_TIMEOUT
+from junebug_turn.state import packing
 from junebug_turn.state.failures import FailureMonitor
 from junebug_turn.state.message_store import MessageStore, OutboundRecord, StoreOptions
+from junebug_turn.state.options import CACHE_TIMEOUT, ExternalStoreConfig
 from junebug_turn.state.sqlite.entries import (
     DAMAGED,
     EVENTS,
@@ -43,12 +48,12 @@ SWEEP_SIZE = 500
 COUNT_INTERVAL = 60.0
 """Seconds between two counts of the entries, for the metrics."""
 
-_CHECKS = {
-    "path": checks.filled,
-    "timeout": checks.seconds,
-    "store_event_info": checks.boolean,
-    "cache_timeout": checks.patience,
-}
+
+@frozen(kw_only=True)
+class SqliteConfig(ExternalStoreConfig):
+    """Options of the store in a SQLite file."""
+
+    path: str = option(types.FILLED, "The file; it and its folder are made where they are missing.")
 
 
 class SqliteStore(MessageStore):
@@ -92,7 +97,7 @@ class SqliteStore(MessageStore):
     def from_config(
         cls, config: Mapping[str, Any], *, option: str, connector: str, clock: Any, remember_last: bool
     ) -> Self:
-        options = checks.read_options(config, option, _CHECKS, required=("path",))
+        options = attrs.asdict(read_mapping(SqliteConfig, config, f"{option}_config."), recurse=False)
         check_file(Path(options["path"]), f"{option}_config.path")
         return cls(clock, connector=connector, remember_last=remember_last, **options)
 
