@@ -10,7 +10,7 @@ SOURCES := junebug_turn tools tests twisted
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test lint format lock clean broker redis audit hostile large bench bench-quick bench-cache faults
+.PHONY: help run test lint format lock clean broker redis audit hostile large bench bench-quick bench-cache faults docs
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -40,6 +40,9 @@ audit: $(READY) ## known faults in our dependencies, and dangerous patterns in o
 	$(PYTHON) -m venv build/audit
 	build/audit/bin/pip install -q 'pip-audit == 2.10.1' 'bandit == 1.9.4'
 	$(BIN)/python -m tests.project.audit build/audit/bin
+
+docs: $(READY) ## write what is made from the code in docs/options.md and etc/junebug-turn.yaml
+	@$(BIN)/python -m tools.reference
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check $(SOURCES)

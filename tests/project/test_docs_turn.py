@@ -25,7 +25,7 @@ from junebug_turn.daemon.settings import load, schema
 from junebug_turn.http.errors import answer_for
 from junebug_turn.messages.vumi import Event, Message
 from tests.support.configurations import only, written
-from tests.unit.daemon.test_options import default_shown
+from tools.reference.page import default_shown
 
 PAGE = (Path(__file__).parents[2] / "docs" / "turn.md").read_text("utf-8")
 PHONE = "+27820000002"

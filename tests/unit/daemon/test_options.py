@@ -14,6 +14,7 @@ from junebug_turn.applications.junebug.options import JunebugOptions
 from junebug_turn.applications.turn.options import TurnOptions
 from junebug_turn.config.option import Entry
 from junebug_turn.daemon.settings import load, schema
+from tools.reference.page import default_shown
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "etc" / "junebug-turn.yaml"
@@ -22,16 +23,6 @@ OWNERS = [("daemon",), ("junebug", "turn"), ("junebug",), ("turn",)]
 
 def _as_yaml(default: Any) -> Any:
     return None if default is NOTHING else default
-
-
-def default_shown(entry: Entry) -> str:
-    if entry.default is NOTHING:
-        return "required"
-    if entry.default is None:
-        return "none"
-    if isinstance(entry.default, bool):
-        return f"`{str(entry.default).lower()}`"
-    return "empty" if entry.default == "" else f"`{entry.default}`"
 
 
 def _row(entry: Entry) -> str:
