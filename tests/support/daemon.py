@@ -145,11 +145,11 @@ async def running(
     **options: Any,
 ) -> AsyncIterator[Running]:
     """A daemon with one application, connected and consuming; stopped at the end."""
-    daemon = make_service(reactor, settings(node, application, connector_name=connector, **options))
+    made = settings(node, application, connector_name=connector, **options)
+    daemon = make_service(reactor, made)
     daemon.privilegedStartService()
     daemon.startService()
-    path = options.get("base_url_path", options.get("vumi_api_path", ""))
-    side = Running(daemon, connector, receiver, channel, path)
+    side = Running(daemon, connector, receiver, channel, made.applications[0].path)
     try:
         await until(side.live, "the daemon's consumers")
         yield side

@@ -1,0 +1,71 @@
+"""The distributions that setup.cfg declares are those that the package imports."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from configparser import ConfigParser
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+DISTRIBUTIONS = packages_distributions()
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _declared() -> set[str]:
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg", "utf-8")
+    lines = config["options"]["install_requires"].split("\n")
+    return {_canonical(found[0]) for line in lines if (found := re.match(r"[\w.-]+", line))}
+
+
+def _imported() -> dict[str, str]:
+    """The modules of others that the package imports, each with a file that does."""
+    found: dict[str, str] = {}
+    for path in sorted((ROOT / "junebug_turn").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module]
+            for name in names:
+                top = name.split(".")[0]
+                if top not in sys.stdlib_module_names and top not in ("junebug_turn", "__future__"):
+                    found.setdefault(name, str(path.relative_to(ROOT)))
+    return found
+
+
+def _distribution(module: str) -> str:
+    """The distribution that ``module`` is from."""
+    # Our plugin stands below twisted.
+    candidates = {_canonical(name) for name in DISTRIBUTIONS.get(module.split(".")[0], ())} - {"junebug-turn"}
+    # zope.event and others have the name zope, too.
+    exact = _canonical(".".join(module.split(".")[:2]))
+    if exact in candidates:
+        return exact
+    assert len(candidates) == 1, f"{module} is from one of {sorted(candidates)}"
+    return candidates.pop()
+
+
+def test_what_is_imported_is_declared() -> None:
+    """Nothing comes only by way of another distribution, which could do without it one day."""
+    declared = _declared()
+    for module, file in _imported().items():
+        distribution = _distribution(module)
+        assert distribution in declared, f"{file} imports {module}: declare {distribution} in setup.cfg"
+
+
+def test_what_is_declared_is_imported() -> None:
+    """Nothing is installed that nothing uses."""
+    used = {_distribution(module) for module in _imported()}
+    assert _declared() - used == set(), "setup.cfg declares what nothing imports: take it away"
+
+
+def test_the_lock_has_what_is_declared() -> None:
+    """requirements.lock names a version of each."""
+    lines = (ROOT / "requirements.lock").read_text("utf-8").splitlines()
+    assert _declared() <= {_canonical(line.partition("==")[0]) for line in lines if "==" in line}
