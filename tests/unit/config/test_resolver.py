@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
+from attrs import frozen
 
-from junebug_turn.config.option import Entry
+from junebug_turn.config import types
+from junebug_turn.config.option import Entry, option
+from junebug_turn.config.resolver import read_mapping
 from junebug_turn.daemon.settings import load, schema
 from junebug_turn.errors import ConfigError
 from tests.support.configurations import FLAGS, JUNEBUG, TURN, faults, written
@@ -221,3 +225,70 @@ class TestFaults:
             written(file, {"applications": [junebug, turn], "sentry_dsn": url}), {"AMQP_PASSWORD": "s3cret"}
         )
         assert "s3cret" not in repr(settings)
+
+
+@frozen(kw_only=True)
+class Plain:
+    """As a user of middlewares writes one, but for the first option."""
+
+    url: str = option(types.URL, "Where.", secret=True)
+    signature: str = "x"
+    times: int = 1
+    loud: bool = False
+    names: list[str] = attrs.Factory(list)
+    weight: float = 1.0
+
+
+# The same where annotations aren't texts.
+Evaluated: Any = attrs.make_class(
+    "Evaluated",
+    {
+        "signature": attrs.field(type=str, default="x"),
+        "times": attrs.field(type=int, default=1),
+        "names": attrs.field(type=list[str], factory=list),
+    },
+    frozen=True,
+)
+
+
+class TestReadMapping:
+    def test_values(self) -> None:
+        """Options are read by their types, or by their annotations; one of another type is taken as it is."""
+        read = read_mapping(Plain, {"url": "http://h/", "signature": "a\nb", "names": ["a"], "weight": "2"})
+        assert read == Plain(url="http://h/", signature="a\nb", names=["a"], weight="2")  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        ("values", "line"),
+        [
+            (
+                {"url": "ftp://s3cret/"},
+                "url: must be a URL that begins with http:// or https:// and has a host",
+            ),
+            ({}, "url: required option"),
+            ({"signature": 1}, "signature: must be text"),
+            ({"times": True}, "times: must be a whole number"),
+            ({"loud": "yes"}, "loud: must be true or false"),
+            ({"names": "a"}, "names: must be a list of texts"),
+            (
+                {"colour": "s3cret"},
+                "colour: unknown option; known are url, signature, times, loud, names, weight",
+            ),
+        ],
+    )
+    def test_faults(self, values: dict[str, Any], line: str) -> None:
+        """Each fault is a line with the prefix, and no line has the value."""
+        given = values if line.startswith("url") else {"url": "http://h/"} | values
+        with pytest.raises(ConfigError) as caught:
+            read_mapping(Plain, given, "state_cache_config.")
+        assert caught.value.lines == (f"state_cache_config.{line}",)
+
+    def test_evaluated_annotations(self) -> None:
+        """Annotations count also in a module without ``from __future__ import annotations``."""
+        with pytest.raises(ConfigError) as caught:
+            read_mapping(Evaluated, {"signature": 1, "times": "1", "names": 1, "x": 1}, owner="Evaluated")
+        assert caught.value.lines == (
+            "x: unknown option of Evaluated",
+            "signature: must be text",
+            "times: must be a whole number",
+            "names: must be a list of texts",
+        )

@@ -6,63 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.daemon.settings import load
-from junebug_turn.http.listening import ListenAddress
 from junebug_turn.messages.vumi import TRANSPORT_TYPES
-from tests.support.configurations import FLAGS, JUNEBUG, TURN, faults, only, written
+from tests.support.configurations import FLAGS, TURN, faults, only, written
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "conf.yaml"
-
-
-class TestAmqpUrl:
-    @pytest.mark.parametrize(
-        ("url", "amqp"),
-        [
-            ("amqp://h", AmqpOptions(hostname="h")),
-            ("amqp://h/", AmqpOptions(hostname="h")),
-            ("amqp://h/%2F", AmqpOptions(hostname="h")),
-            ("amqp://h/%2Fvumi", AmqpOptions(hostname="h", vhost="/vumi")),
-            ("amqps://h", AmqpOptions(hostname="h", port=5671, tls=True)),
-            ("amqps://h:5672/v", AmqpOptions(hostname="h", port=5672, vhost="v", tls=True)),
-            ("amqp://[::1]:1/v", AmqpOptions(hostname="::1", port=1, vhost="v")),
-            ("amqp://u%40x:p%2F%C3%A9:@h", AmqpOptions(hostname="h", username="u@x", password="p/é:")),
-            ("amqp://u:@h", AmqpOptions(hostname="h", username="u", password="")),
-        ],
-    )
-    def test_forms(self, url: str, amqp: AmqpOptions) -> None:
-        """amqp and amqps URLs are read with percent-encoding, and the default port of each."""
-        assert load(FLAGS | {"amqp_url": url}, {}).daemon.amqp == amqp
-
-    def test_beats_amqp(self, file: Path) -> None:
-        """amqp_url beats the whole of amqp, also that of stronger layers."""
-        flags = written(file, JUNEBUG | {"amqp_url": "amqp://u:p@h"})
-        amqp = load(flags | {"amqp_hostname": "x"}, {"AMQP_PASSWORD": "y"}).daemon.amqp
-        assert amqp == AmqpOptions(hostname="h", username="u", password="p")
-
-    @pytest.mark.parametrize(
-        "url",
-        [
-            "http://u:s3cret@h/",
-            "amqp://u:s3cret@/",
-            "amqp://u:s3#cret@h/",
-            "amqp://u:s3cret@h:70000",
-            "amqp://u:s3cret@h:0",
-            "amqp://u:s3cret%FF@h",
-            "amqp://u:s3cret@h/?heartbeat=1",
-            "amqp://u:s3cret@[h",
-            "s3cret",
-        ],
-    )
-    def test_faults(self, url: str) -> None:
-        """A URL that can't be used is an error that names the key and never the password."""
-        (line,) = faults(FLAGS, {"AMQP_URL": url})
-        assert line.startswith("amqp_url: must ")
-        assert line.endswith("(environment variable AMQP_URL)")
-        assert "s3" not in line
 
 
 class TestValues:
@@ -112,28 +63,3 @@ class TestValues:
         assert "s3cret" not in line
         for right in ("whsec_AAAA", "any text"):
             assert only(load(FLAGS | {"webhook_secret": right}, {})).webhook_secret == right
-
-
-class TestHttpBind:
-    @pytest.mark.parametrize(
-        ("http_bind", "description"),
-        [
-            ("127.0.0.1:8080", "tcp:8080:interface=127.0.0.1"),
-            ("localhost:8080", "tcp:8080:interface=localhost"),
-            ("0.0.0.0:0", "tcp:0:interface=0.0.0.0"),
-            ("[::1]:8080", r"tcp6:8080:interface=\:\:1"),
-            ("[::]:8080", r"tcp6:8080:interface=\:\:"),
-            ("unix:/run/x.sock", "unix:/run/x.sock:mode=660"),
-            ("unix:/run/x.sock:mode=600", "unix:/run/x.sock:mode=600"),
-            ("tcp:8080", "tcp:8080"),
-            ("systemd:domain=INET:index=0", "systemd:domain=INET:index=0"),
-            ("ssl:443:privateKey=k.pem", "ssl:443:privateKey=k.pem"),
-        ],
-    )
-    def test_forms(self, http_bind: str, description: str) -> None:
-        """host:port, [v6]:port, unix:/path and endpoint descriptions become what Twisted listens on."""
-        address = ListenAddress.of(http_bind)
-        assert address.description == description
-        assert address == ListenAddress.of(description)
-        loaded = only(load(FLAGS | {"http_bind": http_bind}, {})).http_bind
-        assert (loaded, str(loaded)) == (address, http_bind)

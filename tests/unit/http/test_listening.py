@@ -25,6 +25,30 @@ JUNEBUG = {
 
 
 @pytest.mark.parametrize(
+    ("http_bind", "description"),
+    [
+        ("127.0.0.1:8080", "tcp:8080:interface=127.0.0.1"),
+        ("localhost:8080", "tcp:8080:interface=localhost"),
+        ("0.0.0.0:0", "tcp:0:interface=0.0.0.0"),
+        ("[::1]:8080", r"tcp6:8080:interface=\:\:1"),
+        ("[::]:8080", r"tcp6:8080:interface=\:\:"),
+        ("unix:/run/x.sock", "unix:/run/x.sock:mode=660"),
+        ("unix:/run/x.sock:mode=600", "unix:/run/x.sock:mode=600"),
+        ("tcp:8080", "tcp:8080"),
+        ("systemd:domain=INET:index=0", "systemd:domain=INET:index=0"),
+        ("ssl:443:privateKey=k.pem", "ssl:443:privateKey=k.pem"),
+    ],
+)
+def test_forms(http_bind: str, description: str) -> None:
+    """host:port, [v6]:port, unix:/path and endpoint descriptions become what Twisted listens on."""
+    address = ListenAddress.of(http_bind)
+    assert address.description == description
+    assert address == ListenAddress.of(description)
+    (options,) = load({**JUNEBUG, "http_bind": http_bind}, {}).applications
+    assert (options.http_bind, str(options.http_bind)) == (address, http_bind)
+
+
+@pytest.mark.parametrize(
     ("http_bind", "address"),
     [
         ("127.0.0.1:8080", ("127.0.0.1", 8080)),
