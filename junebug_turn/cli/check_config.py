@@ -23,11 +23,16 @@ from junebug_turn.errors import ConfigError
 
 GOOD, UNUSABLE, UNREACHABLE = 0, 1, 3
 TIMEOUT = 10.0
-_PROGRAM = "check-config"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Give a parser the arguments of ``run``: its own, and a flag for each option of the daemon."""
+def add_parser(subparsers: Any) -> None:
+    """Add the command to those of a parser; ``run`` is the default of its argument ``run``.
+
+    It has its own arguments, and a flag for each option of the daemon.
+    """
+    text = "show the configuration with the source of each value, and try to reach what it names"
+    parser: argparse.ArgumentParser = subparsers.add_parser("check-config", help=text, description=text)
+    parser.set_defaults(run=run)
     parser.add_argument("--json", action="store_true", help="write one JSON object")
     parser.add_argument(
         "--no-connect", action="store_true", help="do not try to reach the broker and the destinations"
@@ -43,22 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("-c", "--config", dest="given_config", metavar="FILE", help="the YAML file")
     for flag in sorted({entry.flag for entry in schema().entries}):
         group.add_argument(f"--{flag}", dest=f"given_{flag.replace('-', '_')}", metavar="TEXT")
-
-
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add the command to those of a parser; ``run`` is the default of its argument ``run``."""
-    text = "show the configuration with the source of each value, and try to reach what it names"
-    parser: argparse.ArgumentParser = subparsers.add_parser(_PROGRAM, help=text, description=text)
-    add_arguments(parser)
-    parser.set_defaults(run=run)
-    return parser
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command by itself; the result is the exit status."""
-    parser = argparse.ArgumentParser(prog=_PROGRAM)
-    add_arguments(parser)
-    return run(parser.parse_args(argv))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -139,7 +128,3 @@ def _print(explained: Explained, faults: Sequence[str], reached: Sequence[Reache
         print(f"junebug-turn: {line}", file=sys.stderr)
     if not faults:
         print("The configuration can be used.")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

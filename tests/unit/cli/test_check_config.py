@@ -55,7 +55,7 @@ SECRET_FILE: dict[str, Any] = {
 
 def command(*args: str, **environ: str) -> tuple[int, str, str]:
     done = subprocess.run(
-        [sys.executable, "-m", "junebug_turn.cli.check_config", *args],
+        [sys.executable, "-m", "junebug_turn.cli.main", "check-config", *args],
         cwd=ROOT,
         env={**os.environ, **environ},
         capture_output=True,
