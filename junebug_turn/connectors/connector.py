@@ -20,7 +20,7 @@ from junebug_turn.connectors.ordering import Ordering
 from junebug_turn.connectors.retry_queues import RetryWindows
 from junebug_turn.errors import UnreadableMessage
 from junebug_turn.messages.vumi import Event, Message
-from junebug_turn.middlewares import Chain
+from junebug_turn.middlewares.chain import Chain
 from junebug_turn.telemetry.context import debugging, note
 from junebug_turn.telemetry.metrics import Metrics
 

@@ -26,8 +26,8 @@ from junebug_turn.http.connection_limits import ConnectionLimits
 from junebug_turn.http.listening import ListenAddress
 from junebug_turn.http.mounts import Mount
 from junebug_turn.http.server import ApiSite
-from junebug_turn.middlewares import Chain, make_middlewares
 from junebug_turn.middlewares.base import BaseMiddleware
+from junebug_turn.middlewares.chain import Chain, make_middlewares
 from junebug_turn.net.tls import TlsFiles
 from junebug_turn.state.factory import make_store
 from junebug_turn.state.message_store import MessageStore

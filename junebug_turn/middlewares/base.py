@@ -1,4 +1,7 @@
-"""The base class of middlewares, and the options that every middleware has."""
+"""The base class of middlewares, and the options that every middleware has.
+
+Tested by tests/unit/middlewares/test_chain.py.
+"""
 
 from __future__ import annotations
 

@@ -1,81 +1,50 @@
-"""The layers: a module imports only from lower floors, and some libraries are known in one place only."""
+"""The rooms of the house: one tuple is the whole layering rule, and some libraries are known in one place only."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# From the ground up; "caches" stands for a package with all its modules, which may import each other.  The longest
-# name that fits a module is its own.
-FLOORS = (
-    ("errors", "messages.strictjson", "net.addresses", "daemon.garbage", "net.tcp", "telemetry.masking"),
-    ("config",),
-    ("messages.vumi", "delivery.signature", "net.options"),
-    ("telemetry.context", "telemetry.logging", "messages"),
-    ("telemetry.sentry", "telemetry.gauges", "daemon.systemd"),
-    (
-        "http.errors",
-        "http.json",
-        "http.rate_limit",
-        "delivery.destination",
-        "http.routing",
-        "amqp.options",
-        "http.options",
-    ),
-    ("net.endpoints",),
-    ("net.tls", "http.listening", "daemon.hangup"),
-    ("delivery.http_client",),
-    (
-        "delivery.retry",
-        "state",
-        "http.authentication",
-        "middlewares",
-        "delivery.circuit",
-        "http.deduplication",
-    ),
-    ("delivery.circuits", "delivery.attempt", "telemetry.metrics"),
-    ("amqp", "delivery.deliverer"),
-    ("connectors.connector", "connectors.failures", "connectors.ordering", "connectors.retry_queues"),
-    ("applications.base",),
-    ("applications.forwarding",),
-    ("applications.junebug", "applications.turn"),
-    ("applications.registry",),
-    ("daemon.options", "daemon.settings"),
-    (
-        "http.server",
-        "http.connection",
-        "http.connection_limits",
-        "http.mounts",
-        "http.request",
-        "http.admin",
-        "daemon.health",
-    ),
-    ("daemon.build", "connectors.parked", "cli.terminal"),
-    ("daemon.service",),
-    ("cli.connectivity",),
-    ("cli.check_config",),
-    ("daemon.tap", "cli.main"),
+# From the ground up: a package imports only from those before it.
+PACKAGES = (
+    "errors",
+    "messages",
+    "config",
+    "net",
+    "telemetry",
+    "amqp",
+    "delivery",
+    "state",
+    "http",
+    "middlewares",
+    "connectors",
+    "applications",
+    "daemon",
+    "cli",
 )
 
-# A library, and the only modules (or packages of ours) that may know it.
+# A library, and the modules (or packages) that may import it.
 KNOWN_TO = {
-    "klein": ("http.routing",),
+    "klein": ("http.routing", "applications"),
     "txamqp": ("amqp",),
     "treq": ("delivery.http_client",),
     "yaml": ("config.yaml_text",),
     "sentry_sdk": ("telemetry.sentry",),
-    "prometheus_client": (
-        "telemetry.metrics",
-        "telemetry.gauges",
-    ),
+    "prometheus_client": ("telemetry",),
     "text_unidecode": ("middlewares.unidecoder",),
-    "txredisapi": ("state",),
+    "txredisapi": ("state.redis",),
 }
+
+# Packages whose names users import: the others define nothing in their __init__.py that another module defines.
+PUBLIC_PACKAGES = ("messages", "middlewares")
+
+MAX_MODULES, MAX_PACKAGES = 3, 14
 
 
 def _name(path: Path) -> str:
@@ -87,13 +56,9 @@ def _name(path: Path) -> str:
 MODULES = {_name(path): path for path in sorted((ROOT / "junebug_turn").rglob("*.py"))}
 
 
-def _nodes(name: str) -> Iterator[ast.AST]:
-    return ast.walk(ast.parse(MODULES[name].read_text("utf-8")))
-
-
 def _imports(name: str) -> Iterator[str]:
-    """Every module that ``name`` imports, anywhere in it, by its full name."""
-    for node in _nodes(name):
+    """Every module that ``name`` imports, anywhere in it, for type checkers too, by its full name."""
+    for node in ast.walk(ast.parse(MODULES[name].read_text("utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -104,30 +69,48 @@ def _imports(name: str) -> Iterator[str]:
                 yield full if full.partition(".")[2] in MODULES else node.module
 
 
-def _room(name: str) -> str:
-    """The longest name in FLOORS that ``name`` is or stands below."""
-    rooms = [room for names in FLOORS for room in names if f"{name}.".startswith(f"{room}.")]
-    assert rooms, f"{name} has no floor: give it one in FLOORS"
-    return max(rooms, key=len)
+def _imports_of_ours(name: str) -> set[str]:
+    """The modules of ours among them, without the project's name; empty for the package itself."""
+    found = (imported.partition(".") for imported in _imports(name))
+    return {other for library, _, other in found if library == "junebug_turn"}
 
 
-def _floor(room: str) -> int:
-    return next(number for number, names in enumerate(FLOORS) if room in names)
+@pytest.mark.parametrize("name", [name for name in MODULES if name])
+def test_a_package_imports_from_those_below_it(name: str) -> None:
+    """A package imports only from the packages before it in the one tuple, so that the layers are one tuple."""
+    package = name.split(".")[0]
+    assert package in PACKAGES, f"{package} has no floor: give it one in PACKAGES"
+    below = PACKAGES[: PACKAGES.index(package)]
+    for imported in _imports_of_ours(name):
+        other = imported.split(".")[0]
+        assert other in (*below, package, ""), f"{name} imports {imported}, which is not below it"
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name and MODULES[name].stat().st_size])
-def test_a_module_imports_from_lower_floors(name: str) -> None:
-    """A module imports only from lower floors, or from its own package."""
-    own = _room(name)
-    for imported in _imports(name):
-        library, _, other = imported.partition(".")
-        if library == "junebug_turn" and other and other.split(".")[0] != name.split(".")[0]:
-            assert _floor(_room(other)) < _floor(own), f"{name} imports {imported}, which is not below it"
+def test_modules_form_no_circle() -> None:
+    """No module imports itself through others, type checkers' imports included."""
+    graph = {name: _imports_of_ours(name) - {""} for name in MODULES}
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as circle:
+        pytest.fail(f"a circle of imports: {' <- '.join(circle.args[1])}")
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("applications.")])
+def test_applications_do_not_know_each_other(name: str) -> None:
+    """An application imports no other application; only the registry imports them all."""
+    own = name.split(".")[1]
+    packages = {
+        module.split(".")[1] for module in MODULES if module.count(".") > 1 and "applications" in module
+    }
+    others = {
+        module.split(".")[1] for module in _imports_of_ours(name) if module.startswith("applications.")
+    } & packages
+    assert own == "registry" or others <= {own}
 
 
 @pytest.mark.parametrize("name", list(MODULES))
 def test_a_library_is_known_in_its_place_only(name: str) -> None:
-    """Klein, txamqp, treq, YAML and txredisapi are each imported only where they have their place."""
+    """Klein, txamqp, treq, YAML and the others are each imported only where they have their place."""
     for imported in _imports(name):
         places = KNOWN_TO.get(imported.split(".")[0])
         if places is not None:
@@ -144,6 +127,43 @@ def test_the_reactor_comes_in_from_outside(name: str) -> None:
             assert "reactor" not in [alias.name for alias in node.names]
 
 
+@pytest.mark.parametrize("name", [name for name in MODULES if MODULES[name].stem == "__init__"])
+def test_a_name_has_one_import_path(name: str) -> None:
+    """A package hands on no name that another module defines, but those that users import."""
+    names = {
+        constant.value
+        for node in ast.parse(MODULES[name].read_text("utf-8")).body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__"
+        for constant in ast.walk(node.value)
+        if isinstance(constant, ast.Constant)
+    }
+    assert not names or name in PUBLIC_PACKAGES
+
+
+def test_the_house_has_few_doors() -> None:
+    """Few modules and packages stand directly in junebug_turn/: each is a room that a stranger can guess."""
+    packages = {
+        name.split(".")[0]
+        for name in MODULES
+        if name and (ROOT / "junebug_turn" / name.split(".")[0]).is_dir()
+    }
+    modules = {name for name in MODULES if "." not in name and name not in packages}
+    assert len(modules) <= MAX_MODULES
+    assert len(packages) <= MAX_PACKAGES
+
+
 def test_the_namespace_of_twisted_plugins_stays_open() -> None:
     """Neither ``twisted`` nor ``twisted/plugins`` is a package of ours: an __init__.py would hide Twisted."""
     assert not list((ROOT / "twisted").rglob("__init__.py"))
+
+
+def test_the_documentation_has_the_same_table() -> None:
+    """The table of layers in docs/development.md names the packages in the same order."""
+    page = (ROOT / "docs" / "development.md").read_text("utf-8")
+    rows = [
+        line.split("`")[1]
+        for line in page.splitlines()
+        if line.startswith("| `") and "junebug_turn/" not in line
+    ]
+    names = [row.rstrip("/").removesuffix(".py") for row in rows]
+    assert [name for name in names if name in PACKAGES] == list(PACKAGES)

@@ -6,9 +6,14 @@ from typing import Any
 
 import attrs
 from attrs import frozen
+from twisted.internet.defer import Deferred
 
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.middlewares.base import BaseMiddleware, BaseMiddlewareConfig
+from junebug_turn.middlewares.chain import Chain, make_middlewares
+
+ALL = {"inbound_enabled": True, "outbound_enabled": True, "event_enabled": True}
+MARK = "tests.support.middlewares.Mark"
 
 
 @frozen(kw_only=True)
@@ -76,3 +81,20 @@ class Forgets(BaseMiddleware):
 
 class NotOne:
     """Is no middleware."""
+
+
+def made(*entries: dict[str, Any]) -> Chain:
+    complete = [{"enable_for_connectors": ["sms"]} | entry for entry in entries]
+    return Chain(make_middlewares(complete, ["sms", "ussd"]), "sms")
+
+
+def result(work: Any) -> Any:
+    found: list[Any] = []
+    Deferred.fromCoroutine(work).addBoth(found.append)
+    return found[0]
+
+
+def message(content: str | None = "c") -> Message:
+    return Message(
+        to_addr="8110", from_addr="+26612345678", transport_name="t", transport_type="sms", content=content
+    )

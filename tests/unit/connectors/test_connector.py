@@ -11,8 +11,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from junebug_turn.connectors.connector import Connector
 from junebug_turn.errors import AmqpConnectionError, DeliveryRefused
 from junebug_turn.messages.vumi import Event, Message
-from junebug_turn.middlewares import Chain
 from junebug_turn.middlewares.base import BaseMiddleware, BaseMiddlewareConfig
+from junebug_turn.middlewares.chain import Chain
 from junebug_turn.telemetry.metrics import Metrics
 from tests.support.connector_harness import message
 from tests.support.fake_broker import FakeBroker

@@ -1,44 +1,22 @@
-"""Middlewares: how they are made from the configuration, and what those that come with us do."""
+"""The chain of middlewares: made from the configuration, called in its order."""
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import attrs
 import pytest
 from hypothesis import given
-from twisted.internet.defer import Deferred
-from twisted.logger import LogEvent, globalLogPublisher, textFileLogObserver
 
 from junebug_turn.daemon.settings import load
 from junebug_turn.errors import ConfigError
 from junebug_turn.messages.vumi import Event, Message
-from junebug_turn.middlewares import Chain, make_middlewares
+from junebug_turn.middlewares.chain import make_middlewares
 from junebug_turn.middlewares.logging import LoggingMiddleware
 from junebug_turn.middlewares.unidecoder import Unidecoder
 from tests.support.configurations import FLAGS, faults
+from tests.support.middlewares import ALL, MARK, made, message, result
 from tests.support.strategies import messages
-
-ALL = {"inbound_enabled": True, "outbound_enabled": True, "event_enabled": True}
-MARK = "tests.support.middlewares.Mark"
-
-
-def made(*entries: dict[str, Any]) -> Chain:
-    complete = [{"enable_for_connectors": ["sms"]} | entry for entry in entries]
-    return Chain(make_middlewares(complete, ["sms", "ussd"]), "sms")
-
-
-def result(work: Any) -> Any:
-    found: list[Any] = []
-    Deferred.fromCoroutine(work).addBoth(found.append)
-    return found[0]
-
-
-def message(content: str | None = "c") -> Message:
-    return Message(
-        to_addr="8110", from_addr="+26612345678", transport_name="t", transport_type="sms", content=content
-    )
 
 
 def test_order() -> None:
@@ -171,30 +149,3 @@ def test_unidecoder_takes_anything(any_message: Message) -> None:
         made({"class_path": f"{Unidecoder.__module__}.Unidecoder", **ALL}).inbound(any_message)
     ).content
     assert content is None or content.isascii()
-
-
-@pytest.mark.parametrize(("options", "level"), [({}, "info"), ({"log_level": "WARNING"}, "warn")])
-def test_logging(options: dict[str, Any], level: str) -> None:
-    """A line for each message and event, without its text or a whole address; it changes nothing."""
-    chain = made({"class_path": "vumi2.middlewares.logging.LoggingMiddleware", **ALL, **options})
-    events: list[LogEvent] = []
-    lines = io.StringIO()
-    observers = (events.append, textFileLogObserver(lines))
-    for observer in observers:
-        globalLogPublisher.addObserver(observer)
-    given_ = message("a s3cret diagnosis")
-    event = Event(user_message_id="message-1", event_type="delivery_report", delivery_status="delivered")
-    try:
-        assert result(chain.inbound(given_)) is given_
-        assert result(chain.outbound(given_)) is given_
-        assert result(chain.event(event)) is event
-    finally:
-        for observer in observers:
-            globalLogPublisher.removeObserver(observer)
-    assert [each["log_level"].name for each in events] == [level] * 3
-    text = lines.getvalue()
-    assert "s3cret" not in text
-    assert "26612345678" not in text
-    assert "5678" in text
-    assert text.count(given_.message_id) == 2
-    assert "delivery_report of message message-1" in text
