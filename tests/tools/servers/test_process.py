@@ -113,7 +113,8 @@ def test_a_program_leaves_nothing() -> None:
     code = (
         "import os, signal, time\n"
         "if os.fork() == 0: signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "print(os.getpid()); time.sleep(60)"
+        # In one piece: print would write the line's end by itself, between the two.
+        "os.write(1, b'%d\\n' % os.getpid()); time.sleep(60)"
     )
     lines: list[str] = []
     with Process("program", python(code), on_line=lines.append):
