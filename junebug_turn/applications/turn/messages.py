@@ -1,4 +1,4 @@
-"""Turn's JSON to and from vumi's messages: pure translation, no I/O.
+"""Translation of Turn's JSON to and from vumi's messages, without I/O.
 
 The formats are those of the Turn Channels API, as ``docs/turn.md`` shows them.
 """
@@ -11,31 +11,21 @@ from typing import Any
 
 from attrs import frozen
 
+from junebug_turn.applications.message_request import MessageRequest
 from junebug_turn.applications.turn.interactive import render
 from junebug_turn.applications.turn.menus import Choice
 from junebug_turn.errors import InvalidBody
 from junebug_turn.http.errors import Answer
-from junebug_turn.messages.vumi import (
-    CLOSE,
-    DELIVERED,
-    DELIVERY_REPORT,
-    FAILED,
-    NACK,
-    RESUME,
-    Event,
-    Message,
-)
+from junebug_turn.messages.vumi import CLOSE, DELIVERED, DELIVERY_REPORT, FAILED, NACK, RESUME, Event, Message
 
 
 @frozen(kw_only=True)
-class OutboundRequest:
+class OutboundRequest(MessageRequest):
     """A webhook of Turn, validated.  ``choices`` are those of a menu that became the ``content``'s numbered lines."""
 
     to: str
     content: str
-    from_addr: str | None = None
-    reply_to: str | None = None
-    waiting_for_user_input: bool = False
+    session_event: str | None = CLOSE
     choices: tuple[Choice, ...] = ()
 
     @classmethod
@@ -58,34 +48,9 @@ class OutboundRequest:
             content=content,
             from_addr=_optional_text(body, "from") or None,
             reply_to=_optional_text(body, "reply_to") or None,
-            waiting_for_user_input=waiting is True,
+            # The session goes on when Turn waits for an answer.
+            session_event=RESUME if waiting else CLOSE,
             choices=choices,
-        )
-
-    @property
-    def session_event(self) -> str:
-        """A session goes on when Turn waits for an answer, and ends otherwise."""
-        return RESUME if self.waiting_for_user_input else CLOSE
-
-    def as_reply(self, inbound: Message, *, transport_name: str, transport_type: str) -> Message:
-        """The outbound message that answers ``inbound``."""
-        return inbound.reply(
-            self.content,
-            session_event=self.session_event,
-            helper_metadata={},
-            transport_name=transport_name,
-            transport_type=transport_type,
-        )
-
-    def as_new(self, *, default_from_addr: str, transport_name: str, transport_type: str) -> Message:
-        """The outbound message that answers nothing."""
-        return Message(
-            to_addr=self.to,
-            from_addr=self.from_addr or default_from_addr,
-            content=self.content,
-            transport_name=transport_name,
-            transport_type=transport_type,
-            session_event=self.session_event,
         )
 
 
@@ -121,7 +86,7 @@ def _content(body: dict[str, Any], render_interactive: bool) -> tuple[str, tuple
 
 
 def inbound_to_json(message: Message, choice: Choice | None = None) -> dict[str, Any]:
-    """An inbound message as it is POSTed to Turn: a text, or the choice that it made from a menu.
+    """Return an inbound message in Turn's form: a text, or the choice that it made from a menu.
 
     Turn refuses an empty text: the address that was dialled stands in for it.
     """
@@ -143,7 +108,7 @@ def inbound_to_json(message: Message, choice: Choice | None = None) -> dict[str,
 
 
 def flat_status(event: Event) -> dict[str, Any]:
-    """An event in the documented form, which knows no failure."""
+    """Return an event in the documented form, which has no failure."""
     return {
         "user_message_id": event.user_message_id,
         "timestamp": event.timestamp.isoformat(" ", "seconds"),
@@ -152,7 +117,7 @@ def flat_status(event: Event) -> dict[str, Any]:
 
 
 def nested_status(event: Event, recipient: str | None) -> dict[str, Any]:
-    """An event in the form that Turn's API takes today; ``recipient`` is the outbound message's to_addr."""
+    """Return an event in the form that Turn's API takes today; ``recipient`` is the outbound message's to_addr."""
     if event.event_type == NACK or _is_report(event, FAILED):
         status = "failed"
     else:

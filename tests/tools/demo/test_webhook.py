@@ -117,7 +117,7 @@ def test_a_file_without_turn(tmp_path: Path) -> None:
 def test_the_webhook() -> None:
     """The options give the text, the addresses and whether Turn waits for an answer."""
     sent = request("hi", "--to", "+1", "--from", "2", "--waiting")
-    assert sent == OutboundRequest(to="+1", from_addr="2", content="hi", waiting_for_user_input=True)
+    assert sent == OutboundRequest(to="+1", from_addr="2", content="hi", session_event="resume")
     assert request("hi", "--to", "+1") == OutboundRequest(to="+1", content="hi")
 
 

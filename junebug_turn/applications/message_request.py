@@ -1,0 +1,61 @@
+"""The request for an outbound message: the fields that every API has for it, and the message that it becomes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import Factory, frozen
+
+from junebug_turn.errors import ApiUsageError
+from junebug_turn.messages.vumi import CLOSE, Message
+
+
+@frozen(kw_only=True)
+class MessageRequest:
+    """A validated request for an outbound message; each API has a subclass, which reads its JSON.
+
+    :ivar reply_to: the id of the inbound message that it answers
+    :ivar continue_session: False closes the session of a reply that has no ``session_event``
+    :ivar channel_data: the message's ``helper_metadata``
+    """
+
+    content: str | None
+    to: str | None = None
+    from_addr: str | None = None
+    reply_to: str | None = None
+    group: str | None = None
+    session_event: str | None = None
+    continue_session: bool | None = None
+    channel_data: dict[str, Any] = Factory(dict)
+
+    def as_reply(self, inbound: Message, *, transport_name: str, transport_type: str) -> Message:
+        """Return the outbound message that answers ``inbound``; the request's own addresses and group are ignored."""
+        closes = self.session_event is None and self.continue_session is False
+        return inbound.reply(
+            self.content,
+            session_event=CLOSE if closes else self.session_event,
+            helper_metadata=self.channel_data,
+            transport_name=transport_name,
+            transport_type=transport_type,
+        )
+
+    def as_new(self, *, default_from_addr: str | None, transport_name: str, transport_type: str) -> Message:
+        """Return the outbound message that answers nothing.
+
+        :raises ApiUsageError: there is no address to send it from
+        """
+        from_addr = self.from_addr or default_from_addr
+        if from_addr is None:
+            raise ApiUsageError(
+                '"from" must be specified for a message that is no reply, unless default_from_addr is configured'
+            )
+        return Message(
+            to_addr=self.to,
+            from_addr=from_addr,
+            group=self.group,
+            content=self.content,
+            transport_name=transport_name,
+            transport_type=transport_type,
+            session_event=self.session_event,
+            helper_metadata=self.channel_data,
+        )
