@@ -206,13 +206,3 @@ class ApplicationType:
     aliases: tuple[str, ...]
     options: type[ApplicationOptions]
     create: Callable[[Any, Services], Application]
-
-
-@frozen
-class ComposedApplication:
-    """An application whose resource and handlers are those of several objects."""
-
-    resource: IResource
-    answer: Callable[[Answer], tuple[int, Any]]
-    handle_inbound: Callable[[Message], Any]
-    handle_event: Callable[[Event], Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 
 from junebug_turn.applications.base import ApplicationOptions
@@ -14,9 +15,9 @@ from junebug_turn.messages.vumi import Event, Message
 
 
 class Forwarder:
-    """Delivers the inbound messages and the events of one application.
+    """Forwarder of the inbound messages and the events of one application.
 
-    :param policy: which attempts are made again, and when
+    :param policy: the attempts that are made again, and their delays
     """
 
     def __init__(self, options: ApplicationOptions, deliverer: Deliverer, policy: RetryPolicy) -> None:
@@ -25,12 +26,12 @@ class Forwarder:
         self._policy = policy
         self._key = signing_key(options.webhook_secret) if options.webhook_secret else None
 
-    async def inbound(self, destination: Destination, message: Message, body: Any) -> None:
+    def inbound(self, destination: Destination, message: Message, body: Any) -> Awaitable[None]:
         """POST an inbound message, which is ``body`` as JSON, to a configured destination.
 
         :raises DeliveryFailed: it could not be delivered
         """
-        await self._deliverer.deliver(
+        return self._deliverer.deliver(
             destination,
             strictjson.dumps(body),
             connector=self._options.connector_name,
@@ -42,15 +43,15 @@ class Forwarder:
             configured=True,
         )
 
-    async def event(
+    def event(
         self, destination: Destination, event: Event, body: Any, *, configured: bool = True
-    ) -> None:
+    ) -> Awaitable[None]:
         """POST an event, which is ``body`` as JSON.
 
         :param configured: as ``Deliverer.deliver`` has it
         :raises DeliveryFailed: it could not be delivered
         """
-        await self._deliverer.deliver(
+        return self._deliverer.deliver(
             destination,
             strictjson.dumps(body),
             connector=self._options.connector_name,

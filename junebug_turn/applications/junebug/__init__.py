@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from junebug_turn.applications.base import Application, ApplicationType, ComposedApplication, Services
+from junebug_turn.applications.base import Application, ApplicationType, Services
 from junebug_turn.applications.junebug.options import JunebugOptions
 
 
 def _create(options: JunebugOptions, services: Services) -> Application:
-    # Here, since --help needs the options only.
-    from junebug_turn.applications.junebug.api import JunebugApi
+    # Imported here, since --help needs the options only: Klein and the rest would take half as long again.
     from junebug_turn.applications.junebug.application import JunebugApplication
 
-    application = JunebugApplication(
-        options, services.connector, services.store, services.deliverer, services.retry_policy
-    )
-    api = JunebugApi(
-        application,
-        services.clock,
-        max_json_depth=services.max_json_depth,
-        metrics=services.metrics,
-    )
-    return ComposedApplication(api.resource(), api.answer, application.on_inbound, application.on_event)
+    return JunebugApplication(options, services)
 
 
 TYPE = ApplicationType(

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from junebug_turn.applications.base import Application, ApplicationType, ComposedApplication, Services
+from junebug_turn.applications.base import Application, ApplicationType, Services
 from junebug_turn.applications.turn.options import TurnOptions
 
 
 def _create(options: TurnOptions, services: Services) -> Application:
-    # Here, since --help needs the options only.
-    from junebug_turn.applications.turn.api import TurnApi
+    # Imported here, since --help needs the options only: Klein and the rest would take half as long again.
     from junebug_turn.applications.turn.application import TurnApplication
 
-    application = TurnApplication(
-        options, services.connector, services.store, services.deliverer, services.retry_policy
-    )
-    api = TurnApi(
-        application, services.clock, max_json_depth=services.max_json_depth, metrics=services.metrics
-    )
-    return ComposedApplication(api.resource(), api.answer, application.on_inbound, application.on_event)
+    return TurnApplication(options, services)
 
 
 TYPE = ApplicationType(

@@ -1,52 +1,41 @@
-"""The Turn Channels API's use cases: send a message; forward an inbound message; forward an event."""
+"""Use cases of the Turn Channels API: send a message; forward an inbound message; forward an event."""
 
 from __future__ import annotations
 
-import attrs
-from twisted.logger import Logger
+from typing import Any
 
-from junebug_turn.applications.forwarding import Forwarder
+import attrs
+
+from junebug_turn.applications.api import HttpApplication
+from junebug_turn.applications.base import Services
+from junebug_turn.applications.turn.api import TurnApi
 from junebug_turn.applications.turn.menus import Choice, Menu
 from junebug_turn.applications.turn.messages import (
     OutboundRequest,
+    errors_to_json,
     flat_status,
     inbound_to_json,
     nested_status,
 )
 from junebug_turn.applications.turn.options import TurnOptions
-from junebug_turn.connectors.connector import Connector
-from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
-from junebug_turn.delivery.retry import RetryPolicy
-from junebug_turn.errors import CacheError, MessageNotFound
-from junebug_turn.messages.vumi import CLOSE, Event, Message, check_length
-from junebug_turn.state.message_store import MessageStore, OutboundRecord
-from junebug_turn.telemetry.context import about
+from junebug_turn.http.errors import Answer
+from junebug_turn.messages.vumi import CLOSE, Event, Message
+from junebug_turn.state.message_store import OutboundRecord
 
 _MESSAGES, _STATUSES = "/messages", "/statuses"
 
 
-class TurnApplication:
+class TurnApplication(HttpApplication[TurnOptions, OutboundRequest]):
     """One channel of Turn, between its connector and Turn's API.
 
-    :ivar unknown_events: how many events came for messages that weren't known (any more)
+    :ivar unknown_events: the number of events that came for messages that weren't known (any more)
     """
 
-    log = Logger()
-
-    def __init__(
-        self,
-        options: TurnOptions,
-        connector: Connector,
-        cache: MessageStore,
-        deliverer: Deliverer,
-        policy: RetryPolicy,
-    ) -> None:
-        self.options = options
+    def __init__(self, options: TurnOptions, services: Services) -> None:
+        super().__init__(options, services, options.default_from_addr)
+        self.resource = TurnApi(self).resource
         self.unknown_events = 0
-        self._connector = connector
-        self._cache = cache
-        self._forwarder = Forwarder(options, deliverer, policy)
         self._destinations: dict[str, Destination] = {}
         if options.turn_api_url:
             for path in (_MESSAGES, _STATUSES):
@@ -59,112 +48,79 @@ class TurnApplication:
             )
 
     def _destination(self, path: str) -> Destination:
-        """Where Turn takes inbound messages or events.
+        """Return Turn's endpoint for inbound messages or events.
 
         :raises DeliveryRefused: ``turn_api_url`` is empty
         """
         known = self._destinations.get(path)
         return known or Destination.of(self.options.turn_api_url + path, self.options.auth_token, "Bearer")
 
-    async def send(self, request: OutboundRequest) -> Message:
-        """Publish an outbound message; returns it once the broker has confirmed it.
-
-        What its events and answers need is stored first, since they can come at once.
-
-        :raises MessageTooLong: its content is over ``character_limit``
-        :raises MessageNotFound: it replies to a message that isn't known
-        :raises Passing: the broker or the cache can't take it now; nothing was published
-        """
-        check_length(request.content, self.options.character_limit)
-        message = await self._build(request)
-        with about(connector=self.options.connector_name, message_id=message.message_id):
-            await self._cache.store_outbound(OutboundRecord(message.message_id, message.to_addr))
-            if message.to_addr is not None:
-                # A text takes the place of an earlier menu: a number that comes back answers the text.
-                note = Menu(request.choices).to_note() if request.choices else None
-                await self._cache.store_note(message.to_addr, note)
-            await self._connector.publish(message).confirmed
-        return message
-
-    async def _build(self, request: OutboundRequest) -> Message:
-        options = self.options
-        inbound = await self._replied_to(request)
-        if inbound is not None:
-            return request.as_reply(
-                inbound, transport_name=options.connector_name, transport_type=options.transport_type
-            )
-        return request.as_new(
-            default_from_addr=options.default_from_addr,
-            transport_name=options.connector_name,
-            transport_type=options.transport_type,
-        )
+    def answer(self, error: Answer) -> tuple[int, Any]:
+        """Return the status and the JSON of an error."""
+        # Turn takes any 4xx for the message's end, and comes again after a 5xx.
+        return 503 if error.status == 429 else error.status, errors_to_json(error)
 
     async def _replied_to(self, request: OutboundRequest) -> Message | None:
-        """The message that ``reply_to`` names, or else the last one from there, unless it ended its session."""
+        """Return the message that ``reply_to`` names, or else the last one from there, unless it ended its session."""
         if request.reply_to is not None:
-            inbound = await self._cache.fetch_inbound(request.reply_to)
-            if inbound is None:
-                raise MessageNotFound(f"Inbound message with id {request.reply_to[:100]} not found")
-            return inbound
-        inbound = await self._cache.fetch_last_inbound(request.to)
+            return await self._store.fetch_inbound(request.reply_to)
+        inbound = await self._store.fetch_last_inbound(request.to)
         return None if inbound is None or inbound.session_event == CLOSE else inbound
 
-    async def on_inbound(self, message: Message) -> None:
-        """Keep an inbound message for replies, and POST it to Turn.
+    async def _store_outbound(self, request: OutboundRequest, message: Message) -> None:
+        await self._store.store_outbound(OutboundRecord(message.message_id, message.to_addr))
+        if message.to_addr is not None:
+            # A text takes the place of an earlier menu: a number that comes back answers the text.
+            note = Menu(request.choices).to_note() if request.choices else None
+            await self._store.store_note(message.to_addr, note)
 
-        One that can't be kept is delivered all the same: a reply to it will be a new message, but it has come.
+    async def handle_inbound(self, message: Message) -> None:
+        """Store an inbound message for replies, and POST it to Turn.
+
+        One that can't be stored is delivered all the same: a reply to it will be a new message, but it has come.
 
         :raises DeliveryFailed: it could not be delivered
         """
         choice = None
-        try:
-            await self._cache.store_inbound(message)
+        with self._storing(
+            message, "Inbound message {message_id} on {connector} is not stored for replies: {error!s}"
+        ):
+            await self._store.store_inbound(message)
             choice = await self._choice(message)
-        except CacheError as error:
-            self.log.warn(
-                "inbound message {message_id} on {connector} is delivered, but not remembered for replies: "
-                "{error!s}",
-                message_id=message.message_id,
-                connector=self.options.connector_name,
-                error=error,
-            )
         await self._forwarder.inbound(self._destination(_MESSAGES), message, inbound_to_json(message, choice))
 
     async def _choice(self, message: Message) -> Choice | None:
         """Return the message's choice from the last menu that its sender was sent."""
         if message.from_addr is None:
             return None
-        note = await self._cache.fetch_note(message.from_addr)
+        note = await self._store.fetch_note(message.from_addr)
         if note is None:
             return None
         try:
             menu = Menu.from_note(note)
         except ValueError as error:
-            self.log.warn("a menu in the cache counts as unknown: {error!s}", error=error)
+            self.log.warn("A menu in the store counts as unknown: {error!s}", error=error)
             return None
         if menu.answered_by not in (None, message.message_id):
             return None
         if menu.answered_by is None:
             answered = attrs.evolve(menu, answered_by=message.message_id)
-            await self._cache.store_note(message.from_addr, answered.to_note())
+            await self._store.store_note(message.from_addr, answered.to_note())
         return menu.chosen(message.content)
 
-    async def on_event(self, event: Event) -> None:
+    async def handle_event(self, event: Event) -> None:
         """POST an event to Turn; one whose message isn't known any more is logged and counted.
 
         :raises DeliveryFailed: it could not be delivered
         :raises CacheError: whether its message is known can't be read now
         """
-        outbound = await self._cache.fetch_outbound(event.user_message_id)
+        outbound = await self._store.fetch_outbound(event.user_message_id)
         if outbound is None:
             self.unknown_events += 1
-            self.log.warn(
+            self._warn(
+                event,
                 "{event_type} {event_id} on {connector} is not forwarded: its message {message_id} is not known, "
                 "or no longer ({count} of these since the start)",
-                event_type=event.event_type,
-                event_id=event.event_id,
-                message_id=event.user_message_id,
-                connector=self.options.connector_name,
                 count=self.unknown_events,
             )
             return

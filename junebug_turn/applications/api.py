@@ -1,0 +1,153 @@
+"""The part that all HTTP applications share: an API's resource and deduplication, and the order in which a message is
+checked, stored and published."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.web.resource import IResource
+
+from junebug_turn.applications.base import ApplicationOptions, Services
+from junebug_turn.applications.forwarding import Forwarder
+from junebug_turn.applications.message_request import MessageRequest
+from junebug_turn.connectors.connector import Publishing
+from junebug_turn.errors import CacheError, MessageNotFound
+from junebug_turn.http.authentication import Authenticated, Authenticator
+from junebug_turn.http.deduplication import MAX_RESULTS, Deduplication
+from junebug_turn.http.json import within
+from junebug_turn.http.rate_limit import RateLimit
+from junebug_turn.http.routing import Router
+from junebug_turn.messages.vumi import Event, Message, check_length
+from junebug_turn.telemetry.context import about
+
+OnPublish: TypeAlias = Callable[[Publishing], None]
+"""Called with the handle of a message when it goes to the connector."""
+
+_Options = TypeVar("_Options", bound=ApplicationOptions)
+_Request = TypeVar("_Request", bound=MessageRequest)
+
+
+class HttpApplication(ABC, Generic[_Options, _Request]):
+    """Base of the applications with an HTTP API: one channel, between its connector and its HTTP peers.
+
+    :param default_from_addr: the from address of new messages whose requests give none
+    """
+
+    log = Logger()
+    resource: IResource
+
+    def __init__(self, options: _Options, services: Services, default_from_addr: str | None) -> None:
+        self.options = options
+        self.services = services
+        self._default_from_addr = default_from_addr
+        self._store = services.store
+        self._forwarder = Forwarder(options, services.deliverer, services.retry_policy)
+
+    async def send(self, request: _Request, on_publish: OnPublish) -> Message:
+        """Publish an outbound message; returns it once the broker has confirmed it.
+
+        What its events and answers need is stored first, since they can come at once.
+
+        :raises ApiUsageError: the request has no address to send from
+        :raises InvalidBody: it asks for something that the options forbid
+        :raises MessageTooLong: its content is over ``character_limit``
+        :raises MessageNotFound: it replies to a message that isn't known
+        :raises Passing: the broker or the store can't take it now; nothing was published
+        """
+        self._check(request)
+        message = self._build(request, await self._replied_to(request))
+        with about(connector=self.options.connector_name, message_id=message.message_id):
+            await self._store_outbound(request, message)
+            publishing = self.services.connector.publish(message)
+            on_publish(publishing)
+            await publishing.confirmed
+        return message
+
+    def _check(self, request: _Request) -> None:
+        """Check a request before the store is asked."""
+        check_length(request.content, self.options.character_limit)
+
+    async def _replied_to(self, request: _Request) -> Message | None:
+        """Return the inbound message that a request answers, if it is known."""
+        return None if request.reply_to is None else await self._store.fetch_inbound(request.reply_to)
+
+    def _build(self, request: _Request, inbound: Message | None) -> Message:
+        name, transport_type = self.options.connector_name, self.options.transport_type
+        if inbound is not None:
+            return request.as_reply(inbound, transport_name=name, transport_type=transport_type)
+        if request.reply_to is not None and not self._sends_expired_reply(request):
+            raise MessageNotFound(f"Inbound message with id {request.reply_to[:100]} not found")
+        return request.as_new(
+            default_from_addr=self._default_from_addr, transport_name=name, transport_type=transport_type
+        )
+
+    def _sends_expired_reply(self, request: _Request) -> bool:
+        """Return whether a reply to a message that isn't known is sent as a new message."""
+        return False
+
+    @abstractmethod
+    def _store_outbound(self, request: _Request, message: Message) -> Awaitable[None]:
+        """Store what the events of an outbound message, and the answers to it, need."""
+
+    @contextmanager
+    def _storing(self, item: Message | Event, text: str) -> Iterator[None]:
+        """Go on where the store can't write now, since ``item`` is delivered all the same; log ``text``."""
+        try:
+            yield
+        except CacheError as error:
+            self._warn(item, text, error=error)
+
+    def _warn(self, item: Message | Event, text: str, **fields: Any) -> None:
+        """Log a warning about ``item``; ``text`` is a format of its fields."""
+        if isinstance(item, Event):
+            fields |= {"event_type": item.event_type, "event_id": item.event_id}
+        message_id = item.user_message_id if isinstance(item, Event) else item.message_id
+        self.log.warn(text, message_id=message_id, connector=self.options.connector_name, **fields)
+
+
+class HttpApi(ABC, Generic[_Options, _Request]):
+    """Base of the HTTP APIs of applications; a subclass has the routes.
+
+    :param window: the seconds in which a request is known as a repeat
+    :param max_results: the most requests that are known
+    :param signed: whether the endpoints check a signature, and count requests for the rate limit after that
+    :ivar resource: the routes, behind authentication and rate limit
+    """
+
+    router: ClassVar[Router]
+
+    def __init__(
+        self,
+        application: HttpApplication[_Options, _Request],
+        window: float,
+        *,
+        max_results: int = MAX_RESULTS,
+        signed: bool = False,
+    ) -> None:
+        options, services = application.options, application.services
+        self._application = application
+        self._options = options
+        self._services = services
+        self._rate_limit = RateLimit(services.clock, options.rate_limit)
+        self._deduplication = Deduplication(
+            services.clock,
+            window,
+            max_results=max_results,
+            on_repeat=lambda: services.metrics.repeated(options.connector_name),
+        )
+        self.resource: IResource = Authenticated(
+            self.router.resource(), Authenticator(options.api_auth), None if signed else self._rate_limit
+        )
+
+    def _start(self, body: bytes, on_publish: OnPublish = lambda _: None) -> Deferred[bytes]:
+        """Send the message of a request, within ``request_timeout``; the result is the answer's body."""
+        return within(self._options.request_timeout, self._services.clock, self._send(body, on_publish))
+
+    @abstractmethod
+    async def _send(self, body: bytes, on_publish: OnPublish) -> bytes:
+        """Send the message of a request; returns the answer's body."""
