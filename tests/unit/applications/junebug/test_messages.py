@@ -137,28 +137,6 @@ def test_new_message() -> None:
     )
 
 
-def test_default_from_addr() -> None:
-    """A non-reply without from takes default_from_addr; its own from wins."""
-    assert new(default_from_addr="8110").from_addr == "8110"
-    assert new(default_from_addr="8110", **{"from": "9"}).from_addr == "9"
-
-
-def test_no_from_address() -> None:
-    """A non-reply with neither from nor default_from_addr is told that the latter can be configured."""
-    with pytest.raises(ApiUsageError, match="default_from_addr"):
-        new()
-
-
-def test_reply_ignores_own_addresses() -> None:
-    """A reply goes to where the inbound message came from; the request's to, from and group are ignored."""
-    message = reply(to="x", reply_to="inbound-id", group="other", **{"from": "y"})
-    assert (message.to_addr, message.from_addr, message.group) == ("+26612345678", "8110", "g")
-    assert message.in_reply_to == "inbound-id"
-    assert message.provider == "mtn"
-    assert (message.transport_name, message.transport_type) == ("ussd_transport", "ussd")
-    assert message.transport_metadata == {"session": 7}
-
-
 @pytest.mark.parametrize(
     ("channel_data", "session_event"),
     [

@@ -47,20 +47,6 @@ BUTTONS = {
         },
     },
 }
-LIST = {
-    "type": "interactive",
-    "interactive": {
-        "type": "list",
-        "body": {"text": "Topics"},
-        "action": {
-            "button": "Menu",
-            "sections": [
-                {"title": "A", "rows": [{"id": "r1", "title": "Nutrition", "description": "x"}]},
-                {"title": "B", "rows": [{"id": "r2", "title": "Sleep"}]},
-            ],
-        },
-    },
-}
 INBOUND = Message(
     to_addr="*120#",
     from_addr="+26612345678",
@@ -162,18 +148,6 @@ def test_new_message() -> None:
     assert new(**{"from": None}).from_addr == "8110"
 
 
-def test_reply() -> None:
-    """A reply has swapped addresses, in_reply_to, and the inbound message's transport."""
-    message = parse().as_reply(INBOUND, transport_name="conn", transport_type="sms")
-    assert (message.to_addr, message.from_addr, message.in_reply_to) == (
-        "+26612345678",
-        "*120#",
-        "message-uuid-5678",
-    )
-    assert (message.transport_name, message.transport_type) == ("ussd_transport", "ussd")
-    assert message.transport_metadata == {"session": 7}
-
-
 def test_documented_inbound() -> None:
     """An inbound message has the documented body, its timestamp a string of Unix seconds."""
     assert inbound_to_json(INBOUND) == {
@@ -238,13 +212,6 @@ def test_buttons_become_numbers() -> None:
     request = parse(turn=BUTTONS)
     assert request.content == "MomConnect\nHow are you?\n1. Well\n2. Not well\nChoose a number"
     assert request.choices == (Choice("button_reply", "b1", "Well"), Choice("button_reply", "b2", "Not well"))
-
-
-def test_lists_become_numbers() -> None:
-    """A list's rows are numbered through all sections."""
-    request = parse(turn=LIST)
-    assert request.content == "Topics\n1. Nutrition\n2. Sleep"
-    assert request.choices == (Choice("list_reply", "r1", "Nutrition"), Choice("list_reply", "r2", "Sleep"))
 
 
 def test_render_interactive_off() -> None:

@@ -1,0 +1,42 @@
+"""Options of the Turn Channels API."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from junebug_turn.applications.turn.options import TurnOptions
+from junebug_turn.daemon.settings import load
+from tests.support.configurations import TURN, faults, only
+
+
+def options(**given: Any) -> TurnOptions:
+    read: Any = only(load({"applications": json.dumps([TURN | given])}, {}))
+    assert isinstance(read, TurnOptions)
+    return read
+
+
+def test_places() -> None:
+    """Its path, its URLs and its store are those that the document names; the last message of an address is kept."""
+    read = options(turn_api_url="http://turn/api/", message_cache_class="memory")
+    assert read.path == "/turn"
+    assert list(read.urls) == ["turn_api_url"]
+    assert options().urls == {}
+    assert (read.store_class, read.remember_last) == ("memory", True)
+
+
+@pytest.mark.parametrize("name", ["default_from_addr", "auth_token", "turn_hmac_secret"])
+def test_required(name: str) -> None:
+    """A from address, the token and the key are required, and none can be empty."""
+    for given in ({key: TURN[key] for key in TURN if key != name}, TURN | {name: ""}):
+        (line,) = faults({"applications": json.dumps([given])})
+        assert name in line
+
+
+def test_status_format() -> None:
+    """The form of events is flat or nested."""
+    assert options().status_format == "flat"
+    (line,) = faults({"applications": json.dumps([TURN | {"status_format": "round"}])})
+    assert "status_format" in line
