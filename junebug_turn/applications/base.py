@@ -1,4 +1,4 @@
-"""The application interface: its options, the services that it is given, and how a type of application is declared."""
+"""The application interface: options, the services that an application is given, and the declaration of its type."""
 
 from __future__ import annotations
 
@@ -176,9 +176,9 @@ class Services:
 
     :ivar connector: its own, which publishes its outbound messages
     :ivar store: its own
-    :ivar retry_policy: how often a delivery is tried again at once
+    :ivar retry_policy: the further attempts that follow a delivery's first one at once
     :ivar clock: the reactor
-    :ivar max_json_depth: how deep arrays and objects can nest in a request's JSON
+    :ivar max_json_depth: the deepest nesting of arrays and objects in a request's JSON
     """
 
     connector: Connector
@@ -198,7 +198,8 @@ class ApplicationType:
     :ivar title: its name in the documentation, with the article
     :ivar aliases: class paths that mean it in existing configuration files
     :ivar options: its options
-    :ivar create: makes an application; ConfigError or DeliveryRefused where its options can't be used
+    :ivar create: the application's class, or a function that makes one; ConfigError or DeliveryRefused where its
+        options can't be used
     """
 
     name: str

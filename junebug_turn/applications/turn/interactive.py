@@ -1,4 +1,4 @@
-"""Buttons and lists on phones that have none: a numbered text, and the number that comes back.
+"""Rendering of buttons and lists as a numbered text, for phones that have neither.
 
 The form is WhatsApp's interactive message, which Turn passes on: ``{"type": "button", "header", "body", "footer",
 "action": {"buttons": [{"reply": {"id", "title"}}]}}`` or ``{"type": "list", ..., "action": {"sections": [{"title",
@@ -26,7 +26,7 @@ class Rendered:
 
 
 def render(interactive: Any) -> Rendered | None:
-    """The numbered text of an interactive message; None where it isn't one that has a text and choices."""
+    """Return the numbered text of an interactive message; None where it has no text, or no choices."""
     if not isinstance(interactive, dict):
         return None
     action = interactive.get("action")

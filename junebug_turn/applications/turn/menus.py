@@ -1,4 +1,4 @@
-"""A menu that was sent to a phone as a numbered text, and the answer to it."""
+"""Menus that are sent to phones as numbered texts, and the answers to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How Turn signs its webhooks: base64 of HMAC-SHA256 over the raw body (Turn's Channels API)."""
+"""Signature of Turn's webhooks: base64 of HMAC-SHA256 over the raw body (Turn's Channels API)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HEADER = "X-Turn-Hook-Signature"
 
 
 def sign(secret: bytes, body: bytes) -> bytes:
-    """The value that the header has for ``body``."""
+    """Return the value of the header for ``body``."""
     return b64encode(hmac.digest(secret, body, "sha256"))
 
 
