@@ -76,10 +76,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _faults_of_the_parts(reactor: Any, settings: Settings) -> list[str]:
     """What only shows when the daemon is put together: files, classes of caches and of middlewares."""
-    from junebug_turn.daemon.service import make_service
+    from junebug_turn.daemon.build import make_daemon
 
     try:
-        make_service(reactor, settings)
+        make_daemon(reactor, settings)
     except ConfigError as error:
         return list(error.lines)
     return []

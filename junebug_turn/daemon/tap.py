@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Generator, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
@@ -116,9 +115,7 @@ class _Logging(MultiService):
         super().setServiceParent(parent)
 
     def startService(self) -> None:
-        """Start what is below, and write to a new file from each SIGUSR1 on."""
-        if hasattr(signal, "SIGUSR1"):
-            signal.signal(signal.SIGUSR1, lambda *_: self._reactor.callFromThread(self._lines.reopen))
+        """Start the children."""
         hear_debug(self._lines.debugging)
         super().startService()
 
@@ -142,15 +139,14 @@ def makeService(options: Options) -> IService:
         # Here, since --help and a faulty configuration need none of these, and twistd chooses the reactor.
         from twisted.internet import reactor
 
-        from junebug_turn.daemon.garbage import settle
-        from junebug_turn.daemon.hangup import Hangup
-        from junebug_turn.daemon.service import make_service
+        from junebug_turn.daemon.build import make_daemon
+        from junebug_turn.daemon.process import call_on_signals, tune_garbage_collector
         from junebug_turn.daemon.systemd import Supervision
         from junebug_turn.telemetry.logging.observer import Lines
         from junebug_turn.telemetry.sentry import make_reporter
 
         reporter = make_reporter(settings.daemon.sentry_dsn)
-        daemon = make_service(reactor, settings)
+        daemon = make_daemon(reactor, settings)
     except ConfigError as error:
         raise _end(*error.lines) from None
     twistd = cast(dict[str, Any], options.parent or {})
@@ -163,9 +159,8 @@ def makeService(options: Options) -> IService:
     )
     service = _Logging(reactor, lines, reporter)
     daemon.setServiceParent(service)
-    Hangup(reactor, daemon.reload).setServiceParent(service)
     # The last one, since that is the first to stop.
-    supervision = Supervision(reactor, os.environ, lambda: daemon.ready, lambda: daemon.health())
-    supervision.setServiceParent(service)
-    cast(Any, reactor).callWhenRunning(settle)
+    Supervision(reactor, os.environ, daemon).setServiceParent(service)
+    call_on_signals(reactor, SIGHUP=daemon.reload, SIGUSR1=lines.reopen)
+    cast(Any, reactor).callWhenRunning(tune_garbage_collector)
     return service
