@@ -1,4 +1,4 @@
-"""Whether the broker and the destinations of a configuration can be reached."""
+"""Connections to the broker and the destinations of a configuration, to see whether they can be reached."""
 
 from __future__ import annotations
 

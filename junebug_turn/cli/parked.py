@@ -62,7 +62,7 @@ def _limit(text: str) -> int:
 
 
 def run(flags: Mapping[str, str], arguments: argparse.Namespace) -> int:
-    """Do what the arguments say; returns the exit status.
+    """Run the command; returns the exit status.
 
     :param flags: option names to the text given for them
     """

@@ -54,7 +54,7 @@ def make_daemon(reactor: Any, settings: Settings) -> Daemon:
 
     def renew_tls() -> None:
         tls = tls_files.load()
-        # Our own certificate is for the operator's destinations, not for whoever gives an event_url.
+        # Our own certificate is for the operator's destinations, not for an event_url that a client gives.
         deliverer.use_tls(tls, tls.anonymous())
 
     faults: list[str] = []
@@ -176,9 +176,9 @@ class _Parts:
 
 
 def _origins(applications: Iterable[ApplicationOptions]) -> frozenset[str]:
-    """The origins of the URLs that the configuration has."""
+    """Return the origins of the URLs that the configuration has."""
     origins = set()
     for url in {url for options in applications for url in options.urls.values()}:
-        with suppress(DeliveryRefused):  # which the application tells
+        with suppress(DeliveryRefused):  # a fault that its application raises
             origins.add(Destination.of(url, None).origin)
     return frozenset(origins)

@@ -133,7 +133,7 @@ class Daemon(Service):
         if self.queue_counts.running:
             self.queue_counts.stopService()
         consuming = self._all("stop consuming", [lambda: self.broker.stop_consuming(timeout)])
-        # The broker keeps better what only waits.
+        # A delivery that only waits is safer in its queue.
         self.deliverer.stop_waiting()
         await self._all("stop listening", [port.stopListening for port in self._ports])
         requests = self._all("finish requests", [site.drain for site in self.sites.values()])

@@ -25,7 +25,7 @@ Health = Mapping[str, Mapping[str, Any]]
 
 
 class Notifier:
-    """Sends states to the service manager; does nothing where there is none."""
+    """Sender of states to the service manager; does nothing where there is none."""
 
     log = Logger()
 
@@ -57,7 +57,7 @@ class Notifier:
 
 
 class Supervision(Service):
-    """Notifies the service manager of the daemon's state for as long as the daemon runs.
+    """Supervision of the daemon by the service manager, which is notified of each change of its state.
 
     The watchdog is fed as long as every queue has its consumer: without one the daemon looks alive and carries
     nothing, and after ``WATCHDOG_USEC`` microseconds without food systemd starts it again.
@@ -120,7 +120,7 @@ def _faults(state: Mapping[str, Any]) -> str:
 
 
 def _watchdog(environ: Mapping[str, str]) -> float | None:
-    """Seconds within which the watchdog wants food; None without one, or where it is another process's."""
+    """Return the seconds within which the watchdog wants food; None without one, or where it is another process's."""
     try:
         seconds = int(environ.get("WATCHDOG_USEC", "0")) / 1e6
         if int(environ.get("WATCHDOG_PID", os.getpid())) != os.getpid():
