@@ -1,4 +1,4 @@
-"""Whether the broker and the destinations of a configuration can be reached."""
+"""Connections to the broker and the destinations of a configuration, to see whether they can be reached."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from attrs import frozen
 from OpenSSL import SSL
 from service_identity import VerificationError
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.error import DNSLookupError
@@ -29,7 +29,7 @@ from junebug_turn.net.tls import ClientTls, TlsFiles
 
 @frozen
 class Reached:
-    """What came of one try.
+    """The result of one try to connect.
 
     :ivar what: ``broker``, or the option with the URL
     :ivar application: the connector of the application that it is for; None: the daemon
@@ -60,7 +60,7 @@ async def reach(reactor: Any, settings: Settings, timeout: float) -> list[Reache
             try:
                 destination = Destination.of(url, None)
             except DeliveryRefused as error:
-                tries.append((name, options.connector_name, "?", _failed(error)))
+                tries.append((name, options.connector_name, "?", fail(error)))
                 continue
             connecting = Deferred.fromCoroutine(_connect(reactor, destination, tls))
             tries.append((name, options.connector_name, destination.origin, connecting))
@@ -77,12 +77,6 @@ async def reach(reactor: Any, settings: Settings, timeout: float) -> list[Reache
     return found
 
 
-def _failed(error: Exception) -> Deferred[None]:
-    failed: Deferred[None] = Deferred()
-    failed.errback(error)
-    return failed
-
-
 def _words(error: Exception, timeout: float) -> str:
     if isinstance(error, DeferredTimeout | TimeoutError):
         return f"no answer within {timeout:g} seconds"
@@ -94,24 +88,18 @@ def _words(error: Exception, timeout: float) -> str:
 
 
 @implementer(IHandshakeListener)
-class _Greeting(Protocol):
-    """Fires ``made`` when the connection is up, with TLS where it has that."""
+class _Handshake(Protocol):
+    """A connection whose ``done`` fires when its TLS handshake is completed."""
 
-    def __init__(self, made: Deferred[None], secure: bool) -> None:
-        self._made = made
-        self._secure = secure
-
-    def connectionMade(self) -> None:
-        if not self._secure:
-            self.handshakeCompleted()
+    def __init__(self) -> None:
+        self.done: Deferred[None] = Deferred()
 
     def handshakeCompleted(self) -> None:
-        made, self._made = self._made, Deferred()
-        made.callback(None)
+        self.done.callback(None)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        made, self._made = self._made, Deferred()
-        made.addErrback(lambda _: None) if made.called else made.errback(reason)
+        if not self.done.called:
+            self.done.errback(reason)
 
 
 async def _log_in(reactor: Any, options: AmqpOptions) -> None:
@@ -126,11 +114,11 @@ async def _connect(reactor: Any, destination: Destination, tls: ClientTls) -> No
     secure = uri.scheme == b"https"
     if secure:
         endpoint = wrapClientTLS(tls.creator(host), endpoint)
-    made: Deferred[None] = Deferred()
-    factory = Factory.forProtocol(lambda: _Greeting(made, secure))
+    factory = Factory.forProtocol(_Handshake if secure else Protocol)
     factory.noisy = False
     connected: Any = await endpoint.connect(factory)
     try:
-        await made
+        if secure:
+            await connected.done
     finally:
         connected.transport.abortConnection()

@@ -1,251 +1,50 @@
-"""The command ``junebug-turn``: what people do with parked messages, and with the configuration."""
+"""The command ``junebug-turn``: its command line, and the call of the tool that it names."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
-
-from junebug_turn.amqp.queue_browser import QueueBrowser
-from junebug_turn.cli import check_config
-from junebug_turn.cli.terminal import COLUMNS, Terminal, age, ask, plain, row
-from junebug_turn.connectors.parked import KINDS, Parked, ParkedMessages, Place, Selection
-from junebug_turn.daemon.settings import Settings, load, schema
-from junebug_turn.errors import ConfigError, JunebugTurnError
-
-INTERRUPTED = 130
-EVERYTHING = sys.maxsize
-PROGRESS_INTERVAL = 0.5  # seconds
+from junebug_turn.cli import check_config, parked
+from junebug_turn.daemon.settings import schema
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    group = common.add_argument_group("which messages")
-    group.add_argument("--connector", action="append", help="only of this connector; can be given again")
-    group.add_argument("--kind", choices=KINDS, help="only inbound messages, or only events")
-    group.add_argument("--reason", help="only with this reason, as list shows it")
-    group = common.add_argument_group("configuration, as the daemon's")
-    group.add_argument("-c", "--config", help="the YAML file; else as for the daemon, from the environment")
-    for flag in sorted({entry.flag for entry in schema().entries}):
+    """Return the parser of the command line; the argument ``run`` is the tool's function."""
+    configuration = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    group = configuration.add_argument_group("configuration, as the daemon's")
+    group.add_argument(
+        "-c",
+        "--config",
+        dest="given_config",
+        help="the YAML file; else as for the daemon, from the environment",
+    )
+    for name, flag in sorted({(entry.name, entry.flag) for entry in schema().entries}):
         shown = "as twistd junebug-turn --help tells" if flag.startswith("amqp") else argparse.SUPPRESS
-        group.add_argument(f"--{flag}", help=shown)
-    common.add_argument("--json", action="store_true", help="print JSON, for scripts")
-
+        group.add_argument(f"--{flag}", dest=f"given_{name}", metavar="TEXT", help=shown)
     main = argparse.ArgumentParser("junebug-turn", description="Tools for the daemon.", allow_abbrev=False)
     tools = main.add_subparsers(metavar="TOOL", required=True)
-    check_config.add_parser(tools)
-    text = "list, show, replay or purge messages that could not be delivered"
-    verbs = tools.add_parser("parked", help=text, description=text, allow_abbrev=False).add_subparsers(
-        dest="verb", metavar="VERB", required=True
-    )
-
-    def verb(name: str, text: str) -> argparse.ArgumentParser:
-        return verbs.add_parser(name, parents=[common], help=text, description=text, allow_abbrev=False)
-
-    listing = verb("list", "list parked messages; they stay where they are")
-    listing.add_argument("--limit", type=_limit, default=100, help="at most so many (100); 0: all")
-    show = verb("show", "show one whole")
-    show.add_argument("id", metavar="ID")
-    show.add_argument("--body", action="store_true", help="its body too, with the text and all addresses")
-    replay = verb("replay", "put parked messages back into their queues, to be delivered as if they were new")
-    replay.add_argument("ids", metavar="ID", nargs="*", help="these; without any: all that are selected")
-    replay.add_argument("--limit", type=_limit, default=EVERYTHING, help="at most so many; 0: all")
-    purge = verb("purge", "drop parked messages for ever")
-    purge.add_argument("--limit", type=_limit, default=EVERYTHING, help="at most so many; 0: all")
-    purge.add_argument("--yes", action="store_true", help="don't ask")
+    for tool in (check_config, parked):
+        tool.add_parser(tools, configuration)
     return main
-
-
-def _limit(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError("must be a whole number")
-    return int(text) or EVERYTHING
-
-
-class Command:
-    """One call of ``junebug-turn parked``, as a function."""
-
-    def __init__(self, reactor: Any, settings: Settings, arguments: Any, terminal: Terminal) -> None:
-        self._reactor = reactor
-        self._amqp = settings.daemon.amqp
-        self._arguments = arguments
-        self._terminal = terminal
-        self._told = reactor.seconds()
-        self._selection = _selection(settings, arguments)
-
-    async def run(self) -> int:
-        """Do it; returns the exit status."""
-        try:
-            verb = getattr(self, f"_{self._arguments.verb}")
-            status: int = await verb()
-        except JunebugTurnError as error:
-            self._terminal.complain(str(error))
-            return 1
-        return status
-
-    async def _with_messages(self, use: Callable[[ParkedMessages], Any]) -> int:
-        session = await QueueBrowser.open(self._reactor, self._amqp)
-        try:
-            number: int = await use(ParkedMessages(self._reactor, session, self._progress))
-            return number
-        finally:
-            await session.close()
-
-    def _progress(self, place: Place, seen: int, count: int) -> None:
-        """A line that is written over and over, where somebody looks on and it takes long."""
-        now, err = self._reactor.seconds(), self._terminal.err
-        if now - self._told >= PROGRESS_INTERVAL and err.isatty():
-            self._told = now
-            print(f"\r\x1b[K{place.parked}: {seen} of {count}\r", end="", file=err, flush=True)
-
-    def _tell(self, what: str, number: int, **more: Any) -> None:
-        if self._arguments.json:
-            self._terminal.say(json.dumps({what.lower(): number, **more}))
-        else:
-            self._terminal.say(f"{what} {number} message{'s' * (number != 1)}.")
-
-    async def _list(self) -> int:
-        say, as_json = self._terminal.say, self._arguments.json
-        count = 0
-
-        def see(parked: Parked) -> None:
-            nonlocal count
-            summary = parked.summary()
-            if as_json:
-                say(f"{',' if count else '['}{json.dumps(summary)}")
-            else:
-                if not count:
-                    say(row({name: name.replace("_", " ").upper() for name in COLUMNS}))
-                say(row(summary | {"age": age(parked.age)}))
-            count += 1
-
-        await self._with_messages(lambda messages: messages.each(self._selection, self._arguments.limit, see))
-        if as_json:
-            say("]" if count else "[]")
-        elif count == self._arguments.limit:
-            self._terminal.complain(f"there may be more than these {count}: --limit shows more, 0 all")
-        return 0
-
-    async def _show(self) -> int:
-        found: list[Parked] = []
-        await self._with_messages(lambda messages: messages.each(self._selection, 1, found.append))
-        if not found:
-            self._terminal.complain(f"no parked message has the id {plain(self._arguments.id)}")
-            return 1
-        (parked,) = found
-        details = parked.summary() | {"queue": parked.place.parked, "headers": parked.delivery.headers}
-        if self._arguments.body:
-            details["body"] = parked.delivery.body.decode("utf-8", "backslashreplace")
-        if self._arguments.json:
-            self._terminal.say(json.dumps(details, default=str, indent=2))
-            return 0
-        for name, value in details.items():
-            if name == "headers":
-                value = "".join(f"\n  {plain(key)}: {plain(header)}" for key, header in value.items())
-                self._terminal.say(f"headers:{value}")
-            else:
-                self._terminal.say(f"{name.replace('_', ' ')}: {'-' if value is None else plain(value)}")
-        return 0
-
-    async def _replay(self) -> int:
-        missing, done = dict.fromkeys(self._arguments.ids), 0
-
-        def see(parked: Parked) -> None:
-            nonlocal done
-            done += 1
-            missing.pop(parked.id, None)
-
-        try:
-            await self._with_messages(
-                lambda messages: messages.replay(self._selection, self._arguments.limit, see)
-            )
-        finally:
-            self._tell("Replayed", done, **({"missing": list(missing)} if missing else {}))
-        for id in missing:
-            self._terminal.complain(f"no parked message has the id {plain(id)}")
-        return 1 if missing else 0
-
-    async def _purge(self) -> int:
-        arguments, limit = self._arguments, self._arguments.limit
-        if not arguments.yes:
-            if self._terminal.ask is None:
-                self._terminal.complain("purge asks first, and nobody is there to answer: --yes for scripts")
-                return 1
-            limit = await self._with_messages(
-                lambda messages: messages.each(self._selection, limit, lambda parked: None)
-            )
-            # No connection is open while a person thinks, and no more are purged than they were told of.
-            if not limit or not self._terminal.ask(f"Drop {limit} parked message(s) for ever?"):
-                self._tell("Purged", 0)
-                return 1 if limit else 0
-        self._tell(
-            "Purged",
-            await self._with_messages(lambda messages: messages.purge(self._selection, limit)),
-        )
-        return 0
-
-
-def _selection(settings: Settings, arguments: Any) -> Selection:
-    known = [application.connector_name for application in settings.applications]
-    unknown = [name for name in arguments.connector or () if name not in known]
-    if unknown:
-        raise ConfigError(
-            *(f"no connector is named {plain(name)}; there is {', '.join(known)}" for name in unknown)
-        )
-    ids = [arguments.id] if arguments.verb == "show" else getattr(arguments, "ids", ())
-    kinds = (arguments.kind,) if arguments.kind else KINDS
-    connectors = dict.fromkeys(arguments.connector or known)
-    places = tuple(Place(connector, kind) for connector in connectors for kind in kinds)
-    return Selection(places, arguments.reason, frozenset(ids))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0, 1 where it could not be done, 2 for a wrong line, 130 for Ctrl-C."""
     arguments = parser().parse_args(argv)
-    if "run" in arguments:
-        raise SystemExit(arguments.run(arguments))
-    flags = {entry.name for entry in schema().entries} | {"config"}
-    terminal = Terminal(sys.stdout, sys.stderr, ask if sys.stdin.isatty() else None)
-    from twisted.internet import reactor as _reactor
-
-    reactor: Any = _reactor
-    status, stopping = INTERRUPTED, False
+    flags = {
+        name.removeprefix("given_"): text
+        for name, text in vars(arguments).items()
+        if name.startswith("given_") and text is not None
+    }
     try:
-        given = {name: text for name, text in vars(arguments).items() if name in flags and text is not None}
-        command = Command(reactor, load(given, os.environ), arguments, terminal)
-    except ConfigError as error:
-        for line in error.lines:
-            terminal.complain(line)
-        raise SystemExit(1) from None
-
-    def stop() -> None:
-        nonlocal stopping
-        stopping = True
-
-    def over(result: int | Failure) -> None:
-        nonlocal status
-        if stopping:
-            return
-        if isinstance(result, Failure):
-            if result.check(BrokenPipeError):
-                # As with "| head": nobody reads on, and the interpreter must not try to write the rest.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            else:
-                result.printTraceback(sys.stderr)
-            result = 1
-        status = result
-        reactor.stop()
-
-    reactor.addSystemEventTrigger("before", "shutdown", stop)
-    reactor.callWhenRunning(lambda: Deferred.fromCoroutine(command.run()).addBoth(over))
-    reactor.run()
+        status = arguments.run(flags, arguments)
+    except BrokenPipeError:
+        # As with "| head": nobody reads on, and the interpreter must not try to write the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
     raise SystemExit(status)
 
 

@@ -49,7 +49,7 @@ class Explained:
 
 
 def load(flags: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
-    """The settings of all sources.
+    """Read the settings from all sources.
 
     :param flags: option names such as ``amqp_hostname``, and ``config``, to the text given for them
     :param environ: the environment variables
@@ -62,12 +62,12 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
 
 
 def explain(flags: Mapping[str, str], environ: Mapping[str, str]) -> Explained:
-    """The settings of all sources, with each value's source and all faults; parameters as for ``load``."""
+    """Read the settings with each value's source and all faults; parameters as for ``load``."""
     return _Reading(registry.APPLICATION_TYPES, flags, environ).explained()
 
 
 def schema() -> Schema:
-    """Every option that there is: the daemon's, then those of each type of application."""
+    """Return every option that there is: the daemon's, then those of each type of application."""
     return _schema(registry.APPLICATION_TYPES)
 
 
@@ -84,7 +84,7 @@ def _schema(types: tuple[ApplicationType, ...]) -> Schema:
 
 
 def _application_type(types: tuple[ApplicationType, ...]) -> ValueType:
-    """The value type of ``application``: a name, or a class path that existing files have for it."""
+    """Return the value type of ``application``: a name, or a class path that existing files have for it."""
     names = {name: each for each in types for name in (each.name, *each.aliases)}
     shown = [each.name for each in types]
 
@@ -104,7 +104,7 @@ def _mappings(value: Any) -> list[Any]:
 
 @cache
 def _selectors(types: tuple[ApplicationType, ...]) -> dict[str, Option]:
-    """The options that shape the configuration but aren't themselves a part of the settings."""
+    """Return the options that shape the configuration but aren't themselves a part of the settings."""
     return {
         "amqp_url": Option(
             "The broker as a URL, amqp://user:password@host:port/vhost or amqps://...; it beats all of amqp.",
@@ -133,7 +133,7 @@ class _Found:
 
 
 class _Reading:
-    """Reads the options of the daemon, then those of each application.
+    """Reader of the options of the daemon, then of those of each application.
 
     :param types: the types of application that there are
     """
@@ -164,7 +164,7 @@ class _Reading:
         return Resolver(self._schema, self._faults, owner, place, self._sources.prefix)
 
     def _selected(self, key: str, layer: Layer, resolver: Resolver) -> Any:
-        """The value of a selector; None where there is none, or none that can be used."""
+        """Return the value of a selector; None where there is none, or none that can be used."""
         value = resolver.accept(key, self._selectors[key], layer[key]) if key in layer else None
         return None if value is NOTHING else value
 
@@ -184,7 +184,7 @@ class _Reading:
         return values
 
     def _applications(self) -> Iterator[_Found]:
-        """Each application whose type is known."""
+        """Yield each application whose type is known."""
         place = self._sources.place
         daemon_only = self._daemon_keys - {"application"}
         common = {key: value for key, value in self._layer.items() if key not in daemon_only}
@@ -201,7 +201,7 @@ class _Reading:
             yield from self._application(overlay(self._schema, common, own), own, source)
 
     def _application(self, layer: Layer, own: Layer, place: str) -> Iterator[_Found]:
-        """One application.
+        """Yield one application, if its type is known.
 
         :param layer: all that is given for it
         :param own: that which is given for no other one, and so has to fit
@@ -223,7 +223,7 @@ class _Reading:
         yield _Found(found, resolver.values(found.options, layer), resolver.report, place)
 
     def _refuse_clashes(self, applications: Iterable[_Found]) -> None:
-        """Two applications can have neither the same connector nor the same path at the same address."""
+        """Add a fault where two applications have the same connector, or the same path at the same address."""
         connectors: dict[str, str] = {}
         paths: dict[tuple[Any, str], str] = {}
         for each in applications:

@@ -1,4 +1,4 @@
-"""What systemd is told: that the daemon is ready, how it is, that it lives, that it stops.
+"""Notifications to systemd: the daemon is ready, its health, it is alive, it stops.
 
 The protocol is that of sd_notify(3): datagrams of ``NAME=value`` lines to the socket in ``NOTIFY_SOCKET``.
 """
@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+
+if TYPE_CHECKING:
+    from junebug_turn.daemon.service import Daemon
 
 INTERVAL = 1.0
 """Seconds between looks at the daemon's state, at most."""
@@ -22,7 +25,7 @@ Health = Mapping[str, Mapping[str, Any]]
 
 
 class Notifier:
-    """Sends states to the service manager; does nothing where there is none."""
+    """Sender of states to the service manager; does nothing where there is none."""
 
     log = Logger()
 
@@ -47,62 +50,51 @@ class Notifier:
                 sender.sendto(text.encode("utf-8"), self._address)
         except OSError as error:
             self.log.warn(
-                "The service manager can't be told {states}: {reason}",
+                "The service manager can't be notified of {states}: {reason}",
                 states=",".join(states),
                 reason=error.strerror or str(error),
             )
 
 
 class Supervision(Service):
-    """Tells the service manager about the daemon for as long as it runs.
+    """Supervision of the daemon by the service manager, which is notified of each change of its state.
 
     The watchdog is fed as long as every queue has its consumer: without one the daemon looks alive and carries
     nothing, and after ``WATCHDOG_USEC`` microseconds without food systemd starts it again.
-
-    :param ready: whether the daemon has started and listens
-    :param health: the state of each component; ``amqp`` has its ``consumers``
     """
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        environ: Mapping[str, str],
-        ready: Callable[[], bool],
-        health: Callable[[], Health],
-    ) -> None:
+    def __init__(self, clock: IReactorTime, environ: Mapping[str, str], daemon: Daemon) -> None:
         self._notifier = Notifier(environ)
-        self._ready = ready
-        self._health = health
+        self._daemon = daemon
         self._watchdog = _watchdog(environ)
-        self._told = ""
-        self._interval = INTERVAL if self._watchdog is None else min(INTERVAL, self._watchdog / 4)
+        self._status = ""
         self._look = LoopingCall(self.look)
         self._look.clock = clock
 
     def startService(self) -> None:
-        """Look at the daemon now and then, where there is somebody to tell."""
+        """Look at the daemon now and then, where there is a service manager."""
         super().startService()
         if self._notifier.wanted:
-            self._look.start(self._interval)
+            self._look.start(INTERVAL if self._watchdog is None else min(INTERVAL, self._watchdog / 4))
 
     def stopService(self) -> None:
-        """Say that the daemon stops."""
+        """Notify that the daemon stops."""
         super().stopService()
         if self._look.running:
             self._look.stop()
         self._notifier.send(STOPPING="1", STATUS="stopping")
 
     def look(self) -> None:
-        """Tell what is new."""
-        if not self._ready():
+        """Send the states that are new since the last look."""
+        if not self._daemon.ready:
             return
-        health = self._health()
+        health = self._daemon.health()
         states: dict[str, str] = {}
         status = status_text(health)
-        if status != self._told:
-            if not self._told:
+        if status != self._status:
+            if not self._status:
                 states["READY"] = "1"
-            states["STATUS"] = self._told = status
+            states["STATUS"] = self._status = status
         if self._watchdog is not None and all(health["amqp"]["consumers"].values()):
             states["WATCHDOG"] = "1"
         if states:
@@ -110,7 +102,7 @@ class Supervision(Service):
 
 
 def status_text(health: Health) -> str:
-    """``ok``, or which components are down and what of them; for ``systemctl status``."""
+    """Return ``ok``, or the components that are down and why; for ``systemctl status``."""
     down = [f"{name} ({_faults(state)})" for name, state in health.items() if not state["ok"]]
     return f"down: {', '.join(down)}" if down else "ok"
 
@@ -128,7 +120,7 @@ def _faults(state: Mapping[str, Any]) -> str:
 
 
 def _watchdog(environ: Mapping[str, str]) -> float | None:
-    """Seconds within which the watchdog wants food; None without one, or where it is another process's."""
+    """Return the seconds within which the watchdog wants food; None without one, or where it is another process's."""
     try:
         seconds = int(environ.get("WATCHDOG_USEC", "0")) / 1e6
         if int(environ.get("WATCHDOG_PID", os.getpid())) != os.getpid():

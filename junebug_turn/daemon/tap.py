@@ -1,17 +1,16 @@
-"""What ``twistd junebug-turn`` runs: the command line flags, and the service for them."""
+"""The command ``twistd junebug-turn``: its flags, and the service that it makes of them."""
 
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
 
 from attrs import NOTHING
 from twisted.application.internet import TimerService
 from twisted.application.service import IService, IServiceCollection, MultiService
-from twisted.internet.defer import inlineCallbacks, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver
 from twisted.python import usage
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from junebug_turn.telemetry.sentry import Reporter
 
 COUNT_INTERVAL = 5.0
-"""Seconds between looks for counts of lines that are due."""
+"""Seconds between looks for repeated lines whose count is due."""
 
 
 def _default(entry: Entry) -> str:
@@ -41,7 +40,7 @@ def _default(entry: Entry) -> str:
 
 
 def _flag(flag: str, group: Sequence[Entry]) -> list[str | None]:
-    """A row of ``optParameters`` for one flag, of which several applications may have a variant."""
+    """Return the row of ``optParameters`` for one flag, of which several applications may have a variant."""
     meanings = [f"{' and '.join(entry.owners)}: {_default(entry)}" for entry in group]
     value_type = group[0].option.type.name
     return [flag, None, None, f"{group[0].option.help} ({value_type}; {'; '.join(meanings)})"]
@@ -67,12 +66,12 @@ class _Parameters:
 
 
 def _end(*lines: str) -> SystemExit:
-    """What ends the process with status 1 and ``lines`` on standard error, without traceback."""
+    """Return the exit with status 1 and ``lines`` on standard error, without traceback."""
     return SystemExit("\n".join(f"junebug-turn: {line}" for line in lines))
 
 
 class Options(usage.Options):
-    """One flag for each option."""
+    """Command line of ``twistd junebug-turn``, with a flag for each option."""
 
     synopsis = "[options]"
     longdesc = (
@@ -96,12 +95,12 @@ class Options(usage.Options):
         raise SystemExit(0)
 
     def given(self) -> dict[str, str]:
-        """The flags that stand on the command line, by the names that ``settings.load`` has for them."""
+        """Return the flags that stand on the command line, by the names that ``settings.load`` has for them."""
         return {name.replace("-", "_"): text for name, text in self.items() if text is not None}
 
 
 class _Logging(MultiService):
-    """Gives the application that it becomes a part of its log observer, and keeps that one going."""
+    """The root of the services, which has the log observer of the application that they become a part of."""
 
     def __init__(self, reactor: Any, lines: Lines, reporter: Reporter | None) -> None:
         super().__init__()
@@ -116,24 +115,24 @@ class _Logging(MultiService):
         super().setServiceParent(parent)
 
     def startService(self) -> None:
-        """Start what is below, and write to a new file from each SIGUSR1 on."""
-        if hasattr(signal, "SIGUSR1"):
-            signal.signal(signal.SIGUSR1, lambda *_: self._reactor.callFromThread(self._lines.reopen))
+        """Start the children."""
         hear_debug(self._lines.debugging)
         super().startService()
 
-    @inlineCallbacks
-    def stopService(self) -> Generator[Any, Any, None]:
-        """Stop what is below, then tell the last counts and report the last bugs."""
-        yield maybeDeferred(super().stopService)
+    def stopService(self) -> Deferred[None]:
+        """Stop the children, then log the last counts and report the last bugs."""
+        return Deferred.fromCoroutine(self._stop(maybeDeferred(super().stopService)))
+
+    async def _stop(self, children: Deferred[Any]) -> None:
+        await children
         self._lines.close()
         hear_debug(True)
         if self._reporter is not None:
-            yield deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._reporter.close)
+            await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._reporter.close)
 
 
 def makeService(options: Options) -> IService:
-    """The daemon for these flags and this process's environment.
+    """Make the daemon for these flags and this process's environment.
 
     :raises SystemExit: the configuration can't be used; status 1, and a line for each fault
     """
@@ -142,15 +141,14 @@ def makeService(options: Options) -> IService:
         # Here, since --help and a faulty configuration need none of these, and twistd chooses the reactor.
         from twisted.internet import reactor
 
-        from junebug_turn.daemon.garbage import settle
-        from junebug_turn.daemon.hangup import Hangup
-        from junebug_turn.daemon.service import make_service
+        from junebug_turn.daemon.build import make_daemon
+        from junebug_turn.daemon.process import call_on_signals, tune_garbage_collector
         from junebug_turn.daemon.systemd import Supervision
         from junebug_turn.telemetry.logging.observer import Lines
         from junebug_turn.telemetry.sentry import make_reporter
 
         reporter = make_reporter(settings.daemon.sentry_dsn)
-        daemon = make_service(reactor, settings)
+        daemon = make_daemon(reactor, settings)
     except ConfigError as error:
         raise _end(*error.lines) from None
     twistd = cast(dict[str, Any], options.parent or {})
@@ -163,9 +161,8 @@ def makeService(options: Options) -> IService:
     )
     service = _Logging(reactor, lines, reporter)
     daemon.setServiceParent(service)
-    Hangup(reactor, daemon.reload).setServiceParent(service)
     # The last one, since that is the first to stop.
-    supervision = Supervision(reactor, os.environ, lambda: daemon.ready, lambda: daemon.health())
-    supervision.setServiceParent(service)
-    cast(Any, reactor).callWhenRunning(settle)
+    Supervision(reactor, os.environ, daemon).setServiceParent(service)
+    call_on_signals(reactor, SIGHUP=daemon.reload, SIGUSR1=lines.reopen)
+    cast(Any, reactor).callWhenRunning(tune_garbage_collector)
     return service

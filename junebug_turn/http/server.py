@@ -27,6 +27,7 @@ class ApiSite(Site):
     :param mounts: path, as ``/channels/demo`` or the empty string -> mount
     :param limits: the bounds of a request's size and time
     :param connections: counts the connections of all servers of the daemon
+    :ivar under_way: the number of requests under way
     """
 
     protocol = ApiConnection  # type: ignore[assignment]  # not Twisted's, which could negotiate HTTP/2
@@ -51,7 +52,7 @@ class ApiSite(Site):
         self.limits = limits
         self.connections = connections
         self._metrics = metrics
-        self._under_way = 0
+        self.under_way = 0
         self._draining: Deferred[None] | None = None
 
     def count_refusal(self, request: ApiRequest) -> None:
@@ -75,11 +76,11 @@ class ApiSite(Site):
         if not admitted:
             request.setHeader(b"connection", b"close")
             raise ShuttingDown("the service is shutting down")
-        self._under_way += 1
+        self.under_way += 1
 
     def _ended(self) -> None:
-        self._under_way -= 1
-        if self._under_way == 0 and self._draining is not None and not self._draining.called:
+        self.under_way -= 1
+        if self.under_way == 0 and self._draining is not None and not self._draining.called:
             self._draining.callback(None)
 
     def log(self, request: Any) -> None:
@@ -95,7 +96,7 @@ class ApiSite(Site):
 
     def drain(self) -> Deferred[None]:
         """Refuse new requests from now on; the Deferred fires when none is under way."""
-        self._draining = succeed(None) if self._under_way == 0 else Deferred()
+        self._draining = succeed(None) if self.under_way == 0 else Deferred()
         return self._draining
 
     def acceptableProtocols(self) -> list[bytes]:

@@ -182,7 +182,7 @@ async def test_everything_is_declared_again(rabbitmq: RabbitNode, connector_name
     connection.close()
     await deferToThread(rabbitmq.close_connections)
     await until(lambda: not side.live())
-    await until(lambda: side.live() and side.broker._publisher.channel)
+    await until(lambda: side.live() and side.broker.status()["publishing"])
     connection = pika_connection(rabbitmq)
     channel = connection.channel()
     assert count(channel, f"{connector_name}.inbound.parked") == 0

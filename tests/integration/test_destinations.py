@@ -124,7 +124,7 @@ async def test_client_s_own_url(start: Callable[..., Any]) -> None:
 async def event_for(side: Running, url: str) -> Event:
     """An event of a message with this event_url."""
     message = inbound()
-    await side.daemon._caches[side.connector].store_outbound(
+    await side.daemon.stores[side.connector].store_outbound(
         OutboundRecord(message.message_id, message.to_addr, url)
     )
     return Event(user_message_id=message.message_id, event_type="ack", sent_message_id="s")

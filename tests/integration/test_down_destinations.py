@@ -9,7 +9,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import CancelledError
 
-from junebug_turn.delivery.circuit import FAILURES
+from junebug_turn.delivery.circuit import FAILURES, Circuit
 from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy
 from junebug_turn.delivery.signature import Webhook
 from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryRefused
@@ -110,7 +110,7 @@ async def test_waits_in_place(bench: Bench) -> None:
         bench.start(patience=PATIENCE, policy=ONCE, webhook=Webhook(name))
         for name in ("first", "second", "third")
     ]
-    circuit = bench.deliverer._circuits._circuits[_origin(bench), ""]
+    circuit = _circuit(bench)
     count = FAILURES
     for delay in (1.5, 3, 6, 12):
         bench.clock.advance(delay - 0.01)
@@ -162,6 +162,11 @@ def _origin(bench: Bench) -> str:
     return f"http://127.0.0.1:{bench.receiver.port}"
 
 
+def _circuit(bench: Bench) -> Circuit:
+    """The circuit of the bench's origin; the deliverer has no other way to it, as nothing but a delivery needs it."""
+    return bench.deliverer._circuits._circuits[_origin(bench), ""]
+
+
 @pytest_twisted.ensureDeferred
 async def test_chain_under_way(bench: Bench) -> None:
     """A chain whose origin's circuit opens makes no more attempts of its own: without patience it is over at once,
@@ -189,7 +194,7 @@ async def test_few_at_first(bench: Bench) -> None:
     await let_go(bench, 1.5, FAILURES + 1)
     bench.receiver.requests.clear()
     # The probe hangs; an answer to something else shows that the host is up.
-    circuit = bench.deliverer._circuits._circuits[_origin(bench), ""]
+    circuit = _circuit(bench)
     circuit.succeeded(False)
     await bench.receiver.received(2)
     circuit.succeeded(False)
@@ -259,4 +264,5 @@ async def test_healthy_destinations_leave_nothing(bench: Bench) -> None:
     """A destination that answers is not remembered, nor limited."""
     for delivery in [bench.start() for _ in range(60)]:
         await delivery
+    # That nothing is left shows in no behaviour.
     assert len(bench.deliverer._circuits) == 0

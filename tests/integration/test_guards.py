@@ -70,7 +70,7 @@ async def test_turn_errors_before_routing(turn: Running) -> None:
     answer = await turn.post(b"x" * 1001)
     assert (answer.status, answer.body["errors"][0]["type"]) == (413, "BodyTooLarge")
     assert list(answer.body) == ["errors"]
-    for site in turn.daemon._sites.values():
+    for site in turn.daemon.sites.values():
         site.drain()
     answer = await to_turn(turn)
     assert (answer.status, answer.body["errors"][0]["type"]) == (503, "ShuttingDown")

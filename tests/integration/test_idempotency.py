@@ -38,7 +38,7 @@ class Gate:
 
     def __init__(self, side: Running) -> None:
         self.held: list[Deferred[None]] = []
-        cache: Any = side.daemon._caches[side.connector]
+        cache: Any = side.daemon.stores[side.connector]
         self._store, self._cache = cache.store_outbound, cache
         cache.store_outbound = self._hold
 
@@ -167,8 +167,8 @@ async def test_client_goes_away(junebug: Running) -> None:
     first = post(junebug, "k")
     await until(lambda: gate.held, "the first")
     await goes_away(first)
-    (site,) = junebug.daemon._sites.values()
-    await until(lambda: site._under_way == 0, "the end of the request")
+    (site,) = junebug.daemon.sites.values()
+    await until(lambda: site.under_way == 0, "the end of the request")
     repeat = post(junebug, "k")
     gate.open()
     assert (await repeat).status == 201
@@ -179,16 +179,17 @@ async def test_client_goes_away(junebug: Running) -> None:
 @pytest_twisted.ensureDeferred
 async def test_client_goes_away_before_the_confirm(junebug: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the client goes away after its message was handed to the broker, the repeat gets its answer."""
-    publisher, held = junebug.daemon._broker._publisher, []
-    (site,) = junebug.daemon._sites.values()
+    # The broker answers at once: only the publisher can hold its confirm back.
+    publisher, held = junebug.daemon.broker._publisher, []
+    (site,) = junebug.daemon.sites.values()
     with monkeypatch.context() as patch:
         patch.setattr(publisher, "confirmed", lambda *confirm: held.append(confirm))
         first = post(junebug, "k")
         await until(lambda: held, "the broker's confirm")
         await goes_away(first)
-        await until(lambda: site._under_way == 0, "the end of the request")
+        await until(lambda: site.under_way == 0, "the end of the request")
         repeat = post(junebug, "k")
-        await until(lambda: site._under_way == 1, "the repeat")
+        await until(lambda: site.under_way == 1, "the repeat")
     publisher.confirmed(*held[0])
     answer = await repeat
     assert answer.status == 201
@@ -199,20 +200,21 @@ async def test_client_goes_away_before_the_confirm(junebug: Running, monkeypatch
 async def test_client_goes_away_while_the_broker_is(junebug: Running, rabbitmq: RabbitNode) -> None:
     """When the client goes away while its message waits for the broker, it is withdrawn; unless a repeat waits for
     it, too."""
-    (site,) = junebug.daemon._sites.values()
-    waiting = junebug.daemon._broker._publisher._waiting
+    (site,) = junebug.daemon.sites.values()
     await deferToThread(rabbitmq.stop_app)
     try:
         await until(lambda: not junebug.live(), "the outage")
         alone, awaited = post(junebug, "alone"), post(junebug, "awaited")
-        await until(lambda: len(waiting) == 2, "both messages")
+        await until(lambda: site.under_way == 2, "both messages")
         repeat = post(junebug, "awaited")
-        await until(lambda: site._under_way == 3, "the repeat")
+        await until(lambda: site.under_way == 3, "the repeat")
         await goes_away(alone)
         await goes_away(awaited)
-        await until(lambda: len(waiting) == 1, "the withdrawal")
+        await until(lambda: site.under_way == 1, "the withdrawal")
     finally:
         await deferToThread(rabbitmq.start_app)
     answer = await repeat
     assert answer.status == 201
     assert (await post(junebug, "awaited")).body == answer.body
+    # The one that nobody waited for was never published.
+    assert junebug.count("outbound") == 1

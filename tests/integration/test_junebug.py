@@ -435,7 +435,7 @@ async def test_undeliverable_event(junebug: Running) -> None:
 async def test_event_destinations_are_known_before_publishing(junebug: Running) -> None:
     """The event URL is stored before the message is published: an event can come at once."""
     stored: list[str] = []
-    cache, connector = junebug.daemon._caches[junebug.connector], junebug.connector
+    cache, connector = junebug.daemon.stores[junebug.connector], junebug.connector
     original = cache.store_outbound
 
     async def store(record: OutboundRecord) -> None:

@@ -8,7 +8,6 @@ import pytest_twisted
 import treq
 from pika.adapters.blocking_connection import BlockingChannel
 from prometheus_client.parser import text_string_to_metric_families
-from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from junebug_turn.messages.vumi import Event, Message
@@ -70,10 +69,10 @@ async def test_traffic(run_daemon: RunDaemon, connector_name: str, receiver: Rec
         await until(lambda: side.count("inbound.parked"), "the parking")
         side.publish("event", Event(user_message_id=message_id, event_type="ack", sent_message_id="s"))
         await receiver.received(4)
-        await Deferred.fromCoroutine(side.daemon._vitals.count())
+        await side.handlers_done()
+        await side.daemon.queue_counts.count()
         of = ("junebug", connector_name)
         status, samples, text = await scraped(side.url)
-        await until(lambda: not side.daemon._broker._consumers[0]._handling, "the end of the handlers")
     assert status == 200
     expected = {
         ("http_requests_total", *of, "201"): 1,
@@ -128,7 +127,7 @@ async def test_delayed_repeated_and_refused(
         receiver.script(503)
         side.publish("inbound", inbound("late"))
         await until(lambda: side.count("inbound.retry.30s"), "the delay")
-        await until(lambda: not side.daemon._broker._consumers[0]._handling, "the end of the handlers")
+        await side.handlers_done()
         of = ("junebug", connector_name)
         _, samples, _ = await scraped(side.url)
     expected = {
@@ -149,8 +148,8 @@ async def test_broker_away(
     async with run_daemon("junebug", **extra) as side:
         await deferToThread(rabbitmq.stop_app)
         try:
-            await until(lambda: not side.daemon._broker.connected, "the loss")
-            await Deferred.fromCoroutine(side.daemon._vitals.count())
+            await until(lambda: not side.daemon.broker.connected, "the loss")
+            await side.daemon.queue_counts.count()
             status, samples, _ = await scraped(side.url)
         finally:
             await deferToThread(rabbitmq.start_app)
@@ -168,7 +167,7 @@ async def test_metrics_bind(
     """With metrics_bind the metrics are there, and only there; nothing else is."""
     options = {"mo_message_url": receiver.url(), "metrics_bind": "localhost:0", "base_url_path": PATH}
     async with run_daemon("junebug", **options) as side:
-        api, metrics = (f"http://127.0.0.1:{port.getHost().port}" for port in side.daemon._ports)
+        api, metrics = (f"http://127.0.0.1:{address.port}" for address in side.daemon.addresses)
         assert (await scraped(metrics))[0] == 200
         assert (await scraped(api))[0] == 404
         other = Running(side.daemon, connector_name, receiver, pika_channel, PATH)

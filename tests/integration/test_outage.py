@@ -113,10 +113,10 @@ async def test_waiting_for_the_broker(
             waiting = Deferred.fromCoroutine(side.post(BODY))
             gone = treq.post(f"{side.url}{PATH}/messages", json.dumps(BODY).encode(), persistent=False)
             gone.addErrback(lambda _: None)
-            publisher = side.daemon._broker._publisher
-            await until(lambda: len(publisher._waiting) == 2, "both to wait")
+            (site,) = side.daemon.sites.values()
+            await until(lambda: site.under_way == 2, "both to wait")
             gone.cancel()
-            await until(lambda: len(publisher._waiting) == 1, "the withdrawal")
+            await until(lambda: site.under_way == 1, "the withdrawal")
             answer = await waiting
             assert 0.9 < time.monotonic() - start < 10
             assert answer.status == 503

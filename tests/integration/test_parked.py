@@ -21,8 +21,8 @@ from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
 from junebug_turn.amqp.queue_browser import QueueBrowser
-from junebug_turn.cli import main
-from junebug_turn.cli.terminal import Terminal, age
+from junebug_turn.cli import main, parked
+from junebug_turn.cli.terminal import INTERRUPTED, Terminal
 from junebug_turn.daemon.settings import load
 from junebug_turn.errors import DeliveryRefused
 from junebug_turn.messages.vumi import Event, Message
@@ -94,7 +94,7 @@ class Shelf:
     async def run(self, *words: str, **terminal: Any) -> tuple[int, str, str]:
         """The command as a function: its status and what it wrote."""
         out, err = io.StringIO(), terminal.pop("err", io.StringIO())
-        command = main.Command(
+        command = parked.Command(
             reactor,
             load(self.flags, {}),
             main.parser().parse_args(self.arguments(*words)),
@@ -308,7 +308,7 @@ def test_replay_interrupted(shelf: Shelf, number: signal.Signals) -> None:
         assert time.monotonic() < end
     process.send_signal(number)
     process.communicate()
-    assert process.returncode == (main.INTERRUPTED if number == signal.SIGINT else -signal.SIGKILL)
+    assert process.returncode == (INTERRUPTED if number == signal.SIGINT else -signal.SIGKILL)
     # The broker gives back what was fetched once it sees the connection's end.
     while shelf.count("inbound") + shelf.count("inbound.parked") < 3000:
         assert time.monotonic() < end
@@ -411,17 +411,6 @@ async def test_a_wrong_password(shelf: Shelf) -> None:
     assert "s3cret-pw" not in err
 
 
-@pytest.mark.parametrize(
-    "words",
-    [["parked"], ["parked", "show"], ["parked", "list", "--limit=-1"], ["parked", "list", "--kind=x"]],
-)
-def test_wrong_lines(words: list[str]) -> None:
-    """A command line that is wrong ends with status 2."""
-    with pytest.raises(SystemExit) as caught:
-        main.parser().parse_args(words)
-    assert caught.value.code == 2
-
-
 @pytest_twisted.ensureDeferred
 async def test_a_daemon_that_never_ran(shelf: Shelf) -> None:
     """Where there are no parked queues yet, nothing is parked."""
@@ -438,7 +427,7 @@ class Screen(io.StringIO):
 @pytest_twisted.ensureDeferred
 async def test_progress(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """At a terminal a line tells how far it is; elsewhere there is none."""
-    monkeypatch.setattr(main, "PROGRESS_INTERVAL", 0)
+    monkeypatch.setattr(parked, "PROGRESS_INTERVAL", 0)
     shelf.park_messages(120)
     _, _, err = await shelf.run("list", "--reason=no-such", err=Screen())
     assert f"{shelf.connector}.inbound.parked: 100 of 120\r" in err
@@ -477,11 +466,3 @@ def test_the_configuration_file(shelf: Shelf, tmp_path: Path) -> None:
         out, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
         assert len(json.loads(out)) == 1
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(5, "5s"), (65, "1m 5s"), (7300, "2h 1m"), (90000, "1d 1h"), (-5, "0s")]
-)
-def test_age(seconds: float, text: str) -> None:
-    """An age is told in two units."""
-    assert age(seconds) == text

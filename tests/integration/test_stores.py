@@ -194,7 +194,7 @@ async def test_details(started: Start, tmp_path: Path, kind: str, monkeypatch: p
     """The JSON of an outbound message is built for a store that keeps it, and for no other."""
     records: list[OutboundRecord] = []
     async with started(kind, config_of(kind, tmp_path)) as side:
-        store = side.daemon._caches[side.connector]
+        store = side.daemon.stores[side.connector]
         original = store.store_outbound
 
         async def recorded(record: OutboundRecord) -> None:
@@ -516,7 +516,7 @@ async def test_reuse_port(
         assert one.url == other.url
         counts = Counter[int]()
         for number, side in enumerate((one, other)):
-            for site in side.daemon._sites.values():
+            for site in side.daemon.sites.values():
                 _count(site, counts, number)
         for _ in range(60):
             assert (await one.request("GET", "/health")).status == 200

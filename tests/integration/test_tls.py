@@ -16,11 +16,11 @@ import pytest
 import pytest_twisted
 from twisted.internet.threads import deferToThread
 
-from junebug_turn.daemon.hangup import Hangup
+from junebug_turn.daemon.process import call_on_signals
 from tests.integration.conftest import RunDaemon
 from tests.integration.test_junebug import inbound
 from tests.support.certificates import Authority
-from tests.support.daemon import Running, reactor, running, until
+from tests.support.daemon import Running, reactor, running
 from tools.servers.process import free_port
 from tools.servers.rabbitmq import RabbitNode
 from tools.servers.receiver import Receiver
@@ -124,26 +124,27 @@ async def tls_side(run_daemon: RunDaemon, authority: Authority, receiver: Receiv
         mo_message_url=receiver.url("/inbound"),
         http_bind=f"ssl:0:privateKey={key_file}:certKey={cert_file}:interface=127.0.0.1",
     ) as side:
-        hangup = Hangup(reactor, side.daemon.reload)
-        hangup.startService()
+        before = signal.getsignal(signal.SIGHUP)
+        call_on_signals(reactor, SIGHUP=side.daemon.reload)
         yield side
-        hangup.stopService()
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest_twisted.ensureDeferred
 async def test_certificates_are_read_again(tls_side: Running, authority: Authority) -> None:
     """After SIGHUP new connections get the new certificate, and one that was open before goes on."""
-    port = tls_side.daemon._ports[0].getHost().port
+    port = tls_side.port
     old = await deferToThread(Listener, authority, port)
     assert (await deferToThread(old.health))["health"] == "ok"
     authority.issue("localhost")  # writes the same files
     again = await deferToThread(Listener, authority, port)
     assert again.serial == old.serial
     os.kill(os.getpid(), signal.SIGHUP)
-    context = next(iter(tls_side.daemon._certificates.values()))
-    before = context._options
-    await until(lambda: context._options is not before, "the new certificate")
-    new = await deferToThread(Listener, authority, port)
+    for _ in range(100):
+        new = await deferToThread(Listener, authority, port)
+        if new.serial != old.serial:
+            break
+        new.close()
     assert new.serial != old.serial
     for client in (old, again, new):
         assert (await deferToThread(client.health))["health"] == "ok"
@@ -155,7 +156,7 @@ async def test_files_that_can_t_be_used_change_nothing(
     tls_side: Running, authority: Authority, tmp_path: Path
 ) -> None:
     """Files that can't be used at a SIGHUP leave the listener with the certificate that it has."""
-    port = tls_side.daemon._ports[0].getHost().port
+    port = tls_side.port
     (tmp_path / "localhost-cert.pem").write_text("rubbish")
     tls_side.daemon.reload()
     client = await deferToThread(Listener, authority, port)

@@ -261,18 +261,16 @@ async def _lost_webhook(turn: Running, data: bytes) -> None:
         f"POST {PATH}/messages HTTP/1.1\r\nHost: h\r\nX-Turn-Hook-Signature: {signature(data)}\r\n"
         f"Content-Length: {len(data)}\r\n\r\n"
     )
-    address = ("127.0.0.1", turn.daemon._ports[0].getHost().port)
+    address = ("127.0.0.1", turn.port)
     with socket.create_connection(address) as client:
         client.sendall(head.encode() + data)
-        await until(
-            lambda: turn.daemon._sites and any(site._under_way for site in turn.daemon._sites.values())
-        )
+        await until(lambda: turn.daemon.sites and any(site.under_way for site in turn.daemon.sites.values()))
 
 
 @pytest_twisted.ensureDeferred
 async def test_again_after_a_lost_connection(turn: Running) -> None:
     """A webhook that comes again after its connection went away unanswered gets the first id; nothing is sent twice."""
-    cache = turn.daemon._caches[turn.connector]
+    cache = turn.daemon.stores[turn.connector]
     original = cache.store_outbound
     gate: Deferred[None] = Deferred()
 
@@ -283,7 +281,7 @@ async def test_again_after_a_lost_connection(turn: Running) -> None:
     cache.store_outbound = slow  # type: ignore[method-assign]
     data = json.dumps(text()).encode()
     await _lost_webhook(turn, data)
-    await until(lambda: not any(site._under_way for site in turn.daemon._sites.values()))
+    await until(lambda: not any(site.under_way for site in turn.daemon.sites.values()))
     again = Deferred.fromCoroutine(webhook(turn, data))
     gate.callback(None)
     answer = await again
@@ -373,7 +371,7 @@ async def test_text_after_a_menu(turn: Running) -> None:
 @pytest_twisted.ensureDeferred
 async def test_foreign_menu(turn: Running) -> None:
     """A note of the sender's address that is not a menu counts as none."""
-    await turn.daemon._caches[turn.connector].store_note(PHONE, [1])
+    await turn.daemon.stores[turn.connector].store_note(PHONE, [1])
     await delivered(turn, inbound(content="1"))
     assert turn.receiver.requests[0].json["message"]["text"] == {"body": "1"}
 

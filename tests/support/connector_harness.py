@@ -69,7 +69,7 @@ class Side:
     async def start(self) -> Side:
         self.connector.consume(self._on_inbound, self._on_event)
         self.broker.startService()
-        await until(lambda: self.live() and self.broker._publisher.channel)
+        await until(lambda: self.live() and self.broker.status()["publishing"])
         return self
 
     def live(self) -> bool:

@@ -17,7 +17,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import blockingCallFromThread
 
-from junebug_turn.daemon.service import Daemon, make_service
+from junebug_turn.daemon.build import make_daemon
+from junebug_turn.daemon.service import Daemon
 from junebug_turn.daemon.settings import Settings, explain
 from junebug_turn.messages.vumi import Event, Message
 from tests.support.leaks import LEAKS
@@ -55,6 +56,7 @@ class Running:
     """A running daemon.
 
     :ivar receiver: where its HTTP destinations are, unless a test names others
+    :ivar port: the port of its first address
     """
 
     def __init__(
@@ -65,7 +67,8 @@ class Running:
         self.receiver = receiver
         self.channel = channel
         self.path = path
-        self.url = f"http://127.0.0.1:{daemon._ports[0].getHost().port}"
+        self.port: int = cast(Any, daemon.addresses[0]).port
+        self.url = f"http://127.0.0.1:{self.port}"
 
     # the HTTP side
 
@@ -113,6 +116,12 @@ class Running:
         """The JSON of the next outbound message."""
         return dict(json.loads((await self.taken("outbound"))[1]))
 
+    async def handlers_done(self) -> None:
+        """Wait until no message of a queue is being handled."""
+        # Its queue is empty before its counts are complete: only the consumer knows.
+        consumers = self.daemon.broker._consumers
+        await until(lambda: not any(each._handling for each in consumers), "the end of the handlers")
+
     def live(self) -> bool:
         return bool(self.daemon.health()["amqp"]["ok"])
 
@@ -146,7 +155,7 @@ async def running(
 ) -> AsyncIterator[Running]:
     """A daemon with one application, connected and consuming; stopped at the end."""
     made = settings(node, application, connector_name=connector, **options)
-    daemon = make_service(reactor, made)
+    daemon = make_daemon(reactor, made)
     daemon.privilegedStartService()
     daemon.startService()
     side = Running(daemon, connector, receiver, channel, made.applications[0].path)

@@ -13,7 +13,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.web.server import Request
 
 from junebug_turn.applications.turn.signature import HEADER, sign
-from junebug_turn.daemon.build import assemble
+from junebug_turn.daemon.build import make_daemon
 from junebug_turn.daemon.settings import load
 from junebug_turn.http.authentication import Authenticated, Authenticator, Credentials
 from junebug_turn.http.json import read_json
@@ -105,14 +105,14 @@ def _assembled(connector: str, path: str, body: Any, check: Any, statuses: dict[
     reactor = MemoryReactorClock()
     limits = {f"limits_{name}": str(value) for name, value in LIMITS.items()}
     flags = {"applications": json.dumps([JUNEBUG, TURN]), **limits}
-    parts = assemble(reactor, load(flags, {}))
-    (site,) = parts.sites.values()
+    daemon = make_daemon(reactor, load(flags, {}))
+    (site,) = daemon.sites.values()
 
     async def fail(*args: Any) -> None:
         raise RuntimeError("secret detail")
 
     def break_down() -> None:
-        parts.caches[connector].store_outbound = fail  # type: ignore[method-assign]
+        daemon.stores[connector].store_outbound = fail  # type: ignore[method-assign]
 
     return Face(site, reactor, path, json.dumps(body).encode(), check, break_down, statuses)
 

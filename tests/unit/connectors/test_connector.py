@@ -66,13 +66,13 @@ class Bench:
         self.connector = Connector(self.broker, "c", chain=Chain(middlewares, "c"), metrics=self.metrics)
         self.messages: list[Message] = []
         self.events: list[Event] = []
-        self.handle: Callable[[Message], Awaitable[None]] = self._keep
-        self.connector.consume(lambda message: self.handle(message), self._keep_event)
+        self.handle: Callable[[Message], Awaitable[None]] = self.keep
+        self.connector.consume(lambda message: self.handle(message), self.keep_event)
 
-    async def _keep(self, message: Message) -> None:
+    async def keep(self, message: Message) -> None:
         self.messages.append(message)
 
-    async def _keep_event(self, event: Event) -> None:
+    async def keep_event(self, event: Event) -> None:
         self.events.append(event)
 
 
@@ -185,7 +185,7 @@ def test_a_failed_handler() -> None:
     bench.handle = refuse
     assert bench.broker.deliver("c.inbound", message().to_json()).called
     assert [each.queue for each in bench.broker.published] == ["c.inbound.parked"]
-    bench.handle = bench._keep
+    bench.handle = bench.keep
     bench.broker.deliver("c.inbound", message("next").to_json())
     assert [each.content for each in bench.messages] == ["next"]
 

@@ -1,86 +1,148 @@
-"""Putting the daemon together: faults that only the parts can see, and what shares a listener."""
+"""The daemon's order of start and stop, with parts that record what is asked of them."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs
 
-from junebug_turn.daemon.service import Daemon, make_service
-from junebug_turn.daemon.settings import load
-from junebug_turn.errors import BodyTooLarge, ConfigError
-from junebug_turn.http.errors import answer_for, envelope
+from junebug_turn.daemon.service import Daemon
+from junebug_turn.http.listening import ListenAddress
 
-JUNEBUG = {
-    "application": "junebug",
-    "connector_name": "a",
-    "mo_message_url": "http://h/",
-    "base_url_path": "/channels/a",
-}
-TURN = {
-    "application": "turn",
-    "connector_name": "b",
-    "vumi_api_path": "/turn",
-    "turn_api_url": "https://turn.example/v1",
-    "auth_token": "t",
-    "turn_hmac_secret": "s",
-    "default_from_addr": "8110",
-}
+STARTED = ["middleware.setup", "store.start", "broker.startService", "counts.startService"]
+ASKED_TO_STOP = ["counts.stopService", "broker.stop_consuming", "deliverer.stop_waiting", "site.drain"]
+CLOSED = ["deliverer.close", "store.stop", "middleware.teardown_middleware", "broker.stopService"]
 
 
-def daemon(*applications: dict[str, Any], **options: Any) -> Daemon:
-    flags = {"applications": json.dumps(applications), "http_bind": "127.0.0.1:0", **options}
-    return make_service(MemoryReactorClock(), load(flags, {}))
+class Part:
+    """Stands in for any part of a daemon: notes each call, and ends it as a test wants."""
+
+    def __init__(self, name: str, calls: list[str], ends: dict[str, Any]) -> None:
+        self._name, self._calls, self._ends = name, calls, ends
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(*_: Any) -> Any:
+            self._calls.append(f"{self._name}.{name}")
+            end = self._ends.get(f"{self._name}.{name}")
+            if isinstance(end, Exception):
+                raise end
+            return succeed(None) if end is None else end
+
+        return call
 
 
-def test_both_on_one_port() -> None:
-    """Both applications in one daemon share a listener."""
-    both = daemon(JUNEBUG, TURN)
-    both.privilegedStartService()
-    assert len(both._ports) == 1
-    assert set(both.health()["amqp"]["consumers"]) == {"a.inbound", "a.event", "b.inbound", "b.event"}
+class Bench:
+    """A daemon of such parts.
 
+    :ivar calls: the calls of its parts, in order
+    :ivar ends: part and call -> the exception that it raises, or the Deferred that it returns
+    """
 
-def test_errors_before_routing() -> None:
-    """What is refused before an application is asked is answered in the form of the application whose path it has."""
-    (site,) = daemon(JUNEBUG, TURN)._sites.values()
-    answer = answer_for(BodyTooLarge("x"))
-    turn = {"errors": [{"type": "BodyTooLarge", "message": "x"}]}
-    for path, told in (
-        (b"/turn/messages", (413, turn)),
-        (b"/channels/a/messages", envelope(answer)),
-        (b"/health", envelope(answer)),
-    ):
-        assert site.mounts.find(path)[0].answer(answer) == told
-
-
-def test_spellings_of_one_address() -> None:
-    """The same address in two spellings is one listener."""
-    both = daemon(
-        JUNEBUG | {"http_bind": "127.0.0.1:8080"}, TURN | {"http_bind": "tcp:8080:interface=127.0.0.1"}
-    )
-    both.privilegedStartService()
-    assert len(both._ports) == 1
-
-
-def test_caches_faults_are_told_together() -> None:
-    """Faults in the caches' options are told at once, each naming its key and its application."""
-    with pytest.raises(ConfigError) as caught:
-        daemon(
-            JUNEBUG | {"state_cache_config": {"timeout": -1}},
-            TURN | {"message_cache_class": "no.such.Thing"},
+    def __init__(self, **certificates: Callable[[], None]) -> None:
+        self.reactor = MemoryReactorClock()
+        self.calls: list[str] = []
+        self.ends: dict[str, Any] = {}
+        names = ("broker", "counts", "deliverer", "middleware", "store", "site")
+        part: dict[str, Any] = {name: Part(name, self.calls, self.ends) for name in names}
+        self.daemon = Daemon(
+            reactor=self.reactor,
+            broker=part["broker"],
+            queue_counts=part["counts"],
+            deliverer=part["deliverer"],
+            middlewares=[part["middleware"]],
+            stores={"a": part["store"]},
+            sites={ListenAddress.of("127.0.0.1:8080"): part["site"]},
+            shared=frozenset(),
+            certificates=certificates,
+            health=dict,
+            shutdown_timeout=5,
         )
-    first, second = caught.value.lines
-    assert "state_cache_config.timeout" in first
-    assert "application a" in first
-    assert "message_cache_class" in second
-    assert "application b" in second
+
+    def start(self) -> None:
+        self.daemon.privilegedStartService()
+        self.daemon.startService()
+
+    def stop(self) -> list[Any]:
+        """Start, then stop; a list that gets the result when the daemon has stopped."""
+        self.start()
+        self.calls.clear()
+        stopped: list[Any] = []
+        self.daemon.stopService().addBoth(stopped.append)
+        return stopped
 
 
-def test_unusable_url() -> None:
-    """A URL that no request could be made to ends the start with a line, without the URL."""
-    with pytest.raises(ConfigError, match="no valid name") as caught:
-        daemon(JUNEBUG | {"mo_message_url": "http://user:s3cret@a..b/"})
-    assert "s3cret" not in str(caught.value)
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_start(bench: Bench) -> None:
+    """Middlewares and stores are there before the broker's consumers, and only then the daemon is ready."""
+    bench.ends["store.start"] = waiting = Deferred()
+    bench.start()
+    assert bench.calls == STARTED[:2]
+    assert not bench.daemon.ready
+    waiting.callback(None)
+    assert bench.calls == STARTED
+    assert bench.daemon.ready
+    assert [(address.host, address.port) for address in bench.daemon.addresses] == [("0.0.0.0", 8080)]  # type: ignore[attr-defined]
+
+
+def test_stop(bench: Bench) -> None:
+    """Everything ends in order: first what brings work, at last the broker's connection."""
+    assert bench.stop() == [None]
+    assert bench.calls == ASKED_TO_STOP + CLOSED
+
+
+@pytest.mark.parametrize("call", ["broker.stop_consuming", "site.drain"])
+def test_work_under_way(bench: Bench, call: str) -> None:
+    """While a delivery or a request is under way nothing that it needs is closed."""
+    bench.ends[call] = waiting = Deferred()
+    stopped = bench.stop()
+    assert bench.calls == ASKED_TO_STOP
+    waiting.callback(None)
+    assert bench.calls == ASKED_TO_STOP + CLOSED
+    assert stopped == [None]
+
+
+def test_requests_that_take_too_long(bench: Bench) -> None:
+    """Requests have shutdown_timeout to finish."""
+    bench.ends["site.drain"] = Deferred()
+    stopped = bench.stop()
+    bench.reactor.advance(4.9)
+    assert not stopped
+    bench.reactor.advance(0.1)
+    assert stopped == [None]
+
+
+@pytest.mark.parametrize("call", CLOSED)
+def test_a_part_that_can_t_stop(bench: Bench, call: str) -> None:
+    """A failure of one part is logged, and all others are closed all the same."""
+    bench.ends[call] = fault = LookupError(call)
+    with capturedLogs() as events:
+        assert bench.stop() == [None]
+    assert bench.calls == ASKED_TO_STOP + CLOSED
+    assert [event["log_failure"].value for event in events if "log_failure" in event] == [fault]
+
+
+def test_stop_while_it_starts(bench: Bench) -> None:
+    """A daemon that is stopped before its stores are there never consumes."""
+    bench.ends["store.start"] = Deferred()
+    assert bench.stop() == [None]
+    assert "broker.startService" not in bench.calls
+    assert not bench.daemon.ready
+
+
+def test_reload() -> None:
+    """A certificate that can't be read again doesn't keep the others from it."""
+    renewed: list[str] = []
+
+    def fail() -> None:
+        raise ValueError("no certificate")
+
+    Bench(bad=fail, good=lambda: renewed.append("good")).daemon.reload()
+    assert renewed == ["good"]

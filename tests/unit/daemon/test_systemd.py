@@ -71,7 +71,7 @@ def supervised(manager: Manager) -> Iterator[Make]:
     def make(ready: bool = True, **environ: str) -> tuple[Clock, State]:
         clock, state = Clock(), State()
         state.ready = ready
-        service = Supervision(clock, manager.environ | environ, lambda: state.ready, state.health)
+        service = Supervision(clock, manager.environ | environ, state)
         services.append(service)
         service.startService()
         return clock, state

@@ -75,15 +75,16 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Recorded]:
     """The services that ``makeService`` made."""
     services: list[Recorded] = []
 
-    def make_service(reactor: Any, settings: Settings) -> Recorded:
+    def make_daemon(reactor: Any, settings: Settings) -> Recorded:
         services.append(Recorded(reactor, settings))
         return services[-1]
 
-    module = ModuleType("junebug_turn.daemon.service")
-    module.make_service = make_service  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "junebug_turn.daemon.service", module)
-    # This process's collector is not for makeService to change.
-    monkeypatch.setattr("junebug_turn.daemon.garbage.settle", lambda: None)
+    module = ModuleType("junebug_turn.daemon.build")
+    module.make_daemon = make_daemon  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "junebug_turn.daemon.build", module)
+    # This process's collector and signals are not for makeService to change.
+    monkeypatch.setattr("junebug_turn.daemon.process.tune_garbage_collector", lambda: None)
+    monkeypatch.setattr("junebug_turn.daemon.process.call_on_signals", lambda *_, **calls: None)
     return services
 
 
@@ -174,10 +175,10 @@ class TestMakeService:
     def test_faults_of_the_service(self, made: list[Recorded], monkeypatch: pytest.MonkeyPatch) -> None:
         """A fault that only the service can find ends the process with its lines, too."""
 
-        def make_service(reactor: Any, settings: Settings) -> None:
+        def make_daemon(reactor: Any, settings: Settings) -> None:
             raise ConfigError("one: wrong", "two: wrong")
 
-        monkeypatch.setattr(sys.modules["junebug_turn.daemon.service"], "make_service", make_service)
+        monkeypatch.setattr(sys.modules["junebug_turn.daemon.build"], "make_daemon", make_daemon)
         with pytest.raises(SystemExit) as caught:
             makeService(parsed(*complete()))
         assert caught.value.code == "junebug-turn: one: wrong\njunebug-turn: two: wrong"

@@ -11,7 +11,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.protocol import Factory, Protocol
 
-from junebug_turn.daemon.service import make_service
+from junebug_turn.daemon.build import make_daemon
 from junebug_turn.daemon.settings import load
 from junebug_turn.errors import ConfigError
 from junebug_turn.http.listening import ListenAddress, server_endpoint
@@ -69,7 +69,7 @@ def test_not_shared(http_bind: str) -> None:
     from twisted.internet import reactor
 
     with pytest.raises(ConfigError, match=r"^reuse_port: .*host:port.* \(application c\)$"):
-        make_service(reactor, load({**JUNEBUG, "http_bind": http_bind}, {}))
+        make_daemon(reactor, load({**JUNEBUG, "http_bind": http_bind}, {}))
 
 
 @pytest.mark.parametrize(("more", "fits"), [("", True), (":backlog=5", False)])

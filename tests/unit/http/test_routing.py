@@ -115,6 +115,7 @@ async def test_parts_of_a_path(server: Server) -> None:
         assert await server.request("GET", f"/items/{item}") == (200, f"one item {item}")
     mount, _ = server.ports[0].factory.mounts.find(b"/")
     assert await server.request("POST", "/messages") == (200, "one messages")
+    # What is remembered shows in no answer.
     assert list(mount.resource._found) == [(b"POST", b"messages")]
 
 

@@ -10,7 +10,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
 
-from junebug_turn.daemon.service import make_service
+from junebug_turn.daemon.build import make_daemon
 from junebug_turn.daemon.settings import load
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
@@ -83,7 +83,7 @@ def test_the_start_ends_with_files_that_can_t_be_used(tmp_path: Path) -> None:
     missing = str(tmp_path / "no.pem")
     settings = load({**FLAGS, "ca_file": missing, "amqp_ca_file": missing}, {})
     with pytest.raises(ConfigError) as caught:
-        make_service(reactor, settings)
+        make_daemon(reactor, settings)
     assert [line.partition(":")[0] for line in caught.value.lines] == ["ca_file", "amqp.ca_file"]
 
 
@@ -91,10 +91,10 @@ def test_urls_that_only_destinations_refuse() -> None:
     """A destination whose host can't be one is an error line; an empty turn_api_url is none at all."""
     settings = load({**FLAGS, "mo_message_url": "http://a..b/"}, {})
     with pytest.raises(ConfigError) as caught:
-        make_service(reactor, settings)
+        make_daemon(reactor, settings)
     (line,) = caught.value.lines
     assert "the URL can't be used" in line
-    assert make_service(reactor, load({**TURN, "turn_api_url": ""}, {}))
+    assert make_daemon(reactor, load({**TURN, "turn_api_url": ""}, {}))
 
 
 def test_amqp_url_keeps_the_files() -> None:

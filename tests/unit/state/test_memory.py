@@ -82,6 +82,7 @@ def test_idle_cache_shrinks(clock: Clock) -> None:
     clock.advance(SWEEP_INTERVAL)
     assert 0 <= len(store.inbound) <= 5
     clock.advance(SWEEP_INTERVAL)
+    # An address that is left over shows in its memory only.
     assert (len(store.inbound), len(store.outbound), len(store._last)) == (0, 0, 0)
     assert (store.inbound.evictions, store.outbound.evictions) == (0, 0)
     result(store.stop())

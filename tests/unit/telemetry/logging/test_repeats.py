@@ -91,6 +91,7 @@ class TestLimit:
         limited.log.warn("w", reason="first")
         for number in range(MAX_CAUSES):
             limited.log.warn("w", reason=number)
+        # How much is remembered shows in no line.
         assert len(limited.limiter._causes) == MAX_CAUSES
         assert "... 1 times in the last 0 s: w" in limited.texts()
 

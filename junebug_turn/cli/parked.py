@@ -1,0 +1,215 @@
+"""``junebug-turn parked``: lists, shows, replays and purges parked messages."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from junebug_turn.amqp.queue_browser import QueueBrowser
+from junebug_turn.cli.terminal import COLUMNS, Terminal, age, ask, plain, row, run_in_reactor
+from junebug_turn.connectors.parked import KINDS, Parked, ParkedMessages, Place, Selection
+from junebug_turn.daemon.settings import Settings, load
+from junebug_turn.errors import ConfigError, JunebugTurnError
+
+EVERYTHING = sys.maxsize
+PROGRESS_INTERVAL = 0.5  # seconds
+
+
+def add_parser(tools: Any, configuration: argparse.ArgumentParser) -> None:
+    """Add the tool to those of a parser; ``run`` is the default of its argument ``run``.
+
+    :param configuration: the parser of the flags for the daemon's options
+    """
+    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False, parents=[configuration])
+    group = common.add_argument_group("which messages")
+    group.add_argument("--connector", action="append", help="only of this connector; can be given again")
+    group.add_argument("--kind", choices=KINDS, help="only inbound messages, or only events")
+    group.add_argument("--reason", help="only with this reason, as list shows it")
+    common.add_argument("--json", action="store_true", help="print JSON, for scripts")
+
+    text = "list, show, replay or purge messages that could not be delivered"
+    parked = tools.add_parser("parked", help=text, description=text, allow_abbrev=False)
+    parked.set_defaults(run=run)
+    verbs = parked.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    def verb(name: str, text: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = verbs.add_parser(
+            name, parents=[common], help=text, description=text, allow_abbrev=False
+        )
+        return parser
+
+    listing = verb("list", "list parked messages; they stay where they are")
+    listing.add_argument("--limit", type=_limit, default=100, help="at most so many (100); 0: all")
+    show = verb("show", "show one whole")
+    show.add_argument("id", metavar="ID")
+    show.add_argument("--body", action="store_true", help="its body too, with the text and all addresses")
+    replay = verb("replay", "put parked messages back into their queues, to be delivered as if they were new")
+    replay.add_argument("ids", metavar="ID", nargs="*", help="these; without any: all that are selected")
+    replay.add_argument("--limit", type=_limit, default=EVERYTHING, help="at most so many; 0: all")
+    purge = verb("purge", "drop parked messages for ever")
+    purge.add_argument("--limit", type=_limit, default=EVERYTHING, help="at most so many; 0: all")
+    purge.add_argument("--yes", action="store_true", help="don't ask")
+
+
+def _limit(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError("must be a whole number")
+    return int(text) or EVERYTHING
+
+
+def run(flags: Mapping[str, str], arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit status.
+
+    :param flags: option names to the text given for them
+    """
+    from twisted.internet import reactor
+
+    terminal = Terminal(sys.stdout, sys.stderr, ask if sys.stdin.isatty() else None)
+    try:
+        command = Command(reactor, load(flags, os.environ), arguments, terminal)
+    except ConfigError as error:
+        for line in error.lines:
+            terminal.complain(line)
+        return 1
+    return run_in_reactor(reactor, command.run)
+
+
+class Command:
+    """One call of ``junebug-turn parked``."""
+
+    def __init__(self, reactor: Any, settings: Settings, arguments: Any, terminal: Terminal) -> None:
+        self._reactor = reactor
+        self._amqp = settings.daemon.amqp
+        self._arguments = arguments
+        self._terminal = terminal
+        self._shown = reactor.seconds()
+        self._selection = _selection(settings, arguments)
+
+    async def run(self) -> int:
+        """Run the verb; returns the exit status."""
+        try:
+            verb = getattr(self, f"_{self._arguments.verb}")
+            status: int = await verb()
+        except JunebugTurnError as error:
+            self._terminal.complain(str(error))
+            return 1
+        return status
+
+    async def _with_messages(self, use: Callable[[ParkedMessages], Any]) -> int:
+        session = await QueueBrowser.open(self._reactor, self._amqp)
+        try:
+            number: int = await use(ParkedMessages(self._reactor, session, self._progress))
+            return number
+        finally:
+            await session.close()
+
+    def _progress(self, place: Place, seen: int, count: int) -> None:
+        """A line that is written over and over, where somebody looks on and it takes long."""
+        now, err = self._reactor.seconds(), self._terminal.err
+        if now - self._shown >= PROGRESS_INTERVAL and err.isatty():
+            self._shown = now
+            print(f"\r\x1b[K{place.parked}: {seen} of {count}\r", end="", file=err, flush=True)
+
+    def _report(self, done: str, number: int, **more: Any) -> None:
+        if self._arguments.json:
+            self._terminal.say(json.dumps({done.lower(): number, **more}))
+        else:
+            self._terminal.say(f"{done} {number} message{'s' * (number != 1)}.")
+
+    async def _list(self) -> int:
+        say, as_json = self._terminal.say, self._arguments.json
+        count = 0
+
+        def see(parked: Parked) -> None:
+            nonlocal count
+            summary = parked.summary()
+            if as_json:
+                say(f"{',' if count else '['}{json.dumps(summary)}")
+            else:
+                if not count:
+                    say(row({name: name.replace("_", " ").upper() for name in COLUMNS}))
+                say(row(summary | {"age": age(parked.age)}))
+            count += 1
+
+        await self._with_messages(lambda messages: messages.each(self._selection, self._arguments.limit, see))
+        if as_json:
+            say("]" if count else "[]")
+        elif count == self._arguments.limit:
+            self._terminal.complain(f"there may be more than these {count}: --limit shows more, 0 all")
+        return 0
+
+    async def _show(self) -> int:
+        found: list[Parked] = []
+        await self._with_messages(lambda messages: messages.each(self._selection, 1, found.append))
+        if not found:
+            self._terminal.complain(f"no parked message has the id {plain(self._arguments.id)}")
+            return 1
+        (parked,) = found
+        details = parked.summary() | {"queue": parked.place.parked, "headers": parked.delivery.headers}
+        if self._arguments.body:
+            details["body"] = parked.delivery.body.decode("utf-8", "backslashreplace")
+        if self._arguments.json:
+            self._terminal.say(json.dumps(details, default=str, indent=2))
+            return 0
+        for name, value in details.items():
+            if name == "headers":
+                value = "".join(f"\n  {plain(key)}: {plain(header)}" for key, header in value.items())
+                self._terminal.say(f"headers:{value}")
+            else:
+                self._terminal.say(f"{name.replace('_', ' ')}: {'-' if value is None else plain(value)}")
+        return 0
+
+    async def _replay(self) -> int:
+        missing, done = dict.fromkeys(self._arguments.ids), 0
+
+        def see(parked: Parked) -> None:
+            nonlocal done
+            done += 1
+            missing.pop(parked.id, None)
+
+        try:
+            await self._with_messages(
+                lambda messages: messages.replay(self._selection, self._arguments.limit, see)
+            )
+        finally:
+            self._report("Replayed", done, **({"missing": list(missing)} if missing else {}))
+        for id in missing:
+            self._terminal.complain(f"no parked message has the id {plain(id)}")
+        return 1 if missing else 0
+
+    async def _purge(self) -> int:
+        arguments, limit = self._arguments, self._arguments.limit
+        if not arguments.yes:
+            if self._terminal.ask is None:
+                self._terminal.complain("purge asks first, and nobody is there to answer: --yes for scripts")
+                return 1
+            limit = await self._with_messages(
+                lambda messages: messages.each(self._selection, limit, lambda parked: None)
+            )
+            # No connection is open while a person thinks, and no more are purged than the question names.
+            if not limit or not self._terminal.ask(f"Drop {limit} parked message(s) for ever?"):
+                self._report("Purged", 0)
+                return 1 if limit else 0
+        self._report(
+            "Purged",
+            await self._with_messages(lambda messages: messages.purge(self._selection, limit)),
+        )
+        return 0
+
+
+def _selection(settings: Settings, arguments: Any) -> Selection:
+    known = [application.connector_name for application in settings.applications]
+    unknown = [name for name in arguments.connector or () if name not in known]
+    if unknown:
+        raise ConfigError(
+            *(f"no connector is named {plain(name)}; there is {', '.join(known)}" for name in unknown)
+        )
+    ids = [arguments.id] if arguments.verb == "show" else getattr(arguments, "ids", ())
+    kinds = (arguments.kind,) if arguments.kind else KINDS
+    connectors = dict.fromkeys(arguments.connector or known)
+    places = tuple(Place(connector, kind) for connector in connectors for kind in kinds)
+    return Selection(places, arguments.reason, frozenset(ids))

@@ -1,0 +1,52 @@
+"""Health of the daemon, of components whose states a test sets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from junebug_turn.daemon.health import health
+
+
+class Component:
+    """Stands in for a broker, a deliverer or a store: has the state that it is given."""
+
+    def __init__(self, state: Any) -> None:
+        self.status = self.degraded = lambda: state
+
+
+def composed(broker: dict[str, Any], *, down: Any = (), store: bool = True) -> dict[str, dict[str, Any]]:
+    state = {"connected": True, "publishing": True, "blocked": False, "consumers": {"a.inbound": True}}
+    parts: Any = (Component(state | broker), Component(down), {"a": Component({"ok": store})})
+    return health(*parts)
+
+
+@pytest.mark.parametrize(
+    ("broker", "ok"),
+    [
+        ({}, True),
+        ({"blocked": True}, True),
+        ({"connected": False}, False),
+        ({"publishing": False}, False),
+        ({"consumers": {"a.inbound": True, "a.event": False}}, False),
+    ],
+)
+def test_amqp(broker: dict[str, Any], ok: bool) -> None:
+    """amqp is ok when it is connected, can publish and has all its consumers."""
+    found = composed(broker)["amqp"]
+    assert found["ok"] is ok
+    assert found | broker == found
+
+
+def test_degraded() -> None:
+    """A destination or a store that is down is shown as degraded, and leaves its component ok."""
+    well = composed({})
+    assert [well[name]["state"] for name in ("destinations", "cache")] == ["ok", "ok"]
+    found = composed({}, down={"http://h": {"state": "down"}}, store=False)
+    assert found["destinations"] == {
+        "ok": True,
+        "state": "degraded",
+        "origins": {"http://h": {"state": "down"}},
+    }
+    assert found["cache"] == {"ok": True, "state": "degraded", "connectors": {"a": {"ok": False}}}
