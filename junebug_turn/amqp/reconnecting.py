@@ -31,7 +31,7 @@ async def connect(
     """Connect to the broker and log in; ``refusal`` puts into words whatever this raises.
 
     :param purpose: shown at the broker, as a part of the connection's name
-    :param trust_root: the authorities that may sign the broker's certificate, as ``optionsForClientTLS`` takes them;
+    :param trust_root: the authorities that may sign the broker's certificate, as ``CertificateOptions`` takes them;
         None: those of the platform
     """
     made: list[AmqpProtocol] = []

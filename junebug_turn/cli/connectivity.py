@@ -6,7 +6,6 @@ from typing import Any
 
 from attrs import frozen
 from OpenSSL import SSL
-from service_identity import VerificationError
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.endpoints import wrapClientTLS
@@ -82,7 +81,7 @@ def _words(error: Exception, timeout: float) -> str:
         return f"no answer within {timeout:g} seconds"
     if isinstance(error, DNSLookupError):
         return "the host's name is not known"
-    if isinstance(error, SSL.Error | VerificationError):
+    if isinstance(error, SSL.Error):
         return "its certificate can't be verified, or TLS fails"
     return describe(error)
 

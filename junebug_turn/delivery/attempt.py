@@ -6,7 +6,6 @@ from typing import Any
 
 from attrs import frozen
 from OpenSSL import SSL
-from service_identity import VerificationError
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
@@ -19,6 +18,7 @@ from junebug_turn.delivery.http_client import HttpClient
 from junebug_turn.delivery.retry import is_misconfiguration, is_passing, retry_after
 from junebug_turn.delivery.signature import Webhook
 from junebug_turn.net.endpoints import ForbiddenAddress
+from junebug_turn.net.tls import CertificateRefused
 
 
 @frozen
@@ -131,7 +131,7 @@ def failure_reason(error: BaseException) -> str | None:
         return "forbidden_address"
     if isinstance(error, DNSLookupError):
         return "dns"
-    if isinstance(error, SSL.Error | VerificationError):
+    if isinstance(error, SSL.Error | CertificateRefused):
         return "tls"
     if isinstance(error, ConnectTimeout):
         return "timeout"

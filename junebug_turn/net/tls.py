@@ -3,20 +3,82 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
-from OpenSSL import crypto
+from OpenSSL import SSL, crypto
+from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
+from service_identity.pyopenssl import extract_patterns
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
-from twisted.internet.ssl import Certificate, KeyPair, optionsForClientTLS, trustRootFromCertificates
+from twisted.internet.ssl import (
+    Certificate,
+    CertificateOptions,
+    KeyPair,
+    platformTrust,
+    trustRootFromCertificates,
+)
+from twisted.python.failure import Failure
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
 from junebug_turn.errors import ConfigError
-from junebug_turn.net.addresses import is_local_name
+from junebug_turn.net.addresses import ascii_name
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+class CertificateRefused(Exception):
+    """A certificate of a trusted authority is not for the host that was asked for."""
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _VerifiedConnections:
+    """Creator of TLS connections to one host, whose certificate is verified within the handshake.
+
+    Twisted's own creator (``optionsForClientTLS``) ends a connection only after service-identity's VerificationError
+    in some of its versions, and a certificate without any name for a host raises another exception.  Here every
+    exception ends the handshake, before anything of ours is sent: our certificate neither.
+
+    :param host: a name or an address
+    """
+
+    def __init__(self, host: str, context: SSL.Context) -> None:
+        self._host = host
+        self._context = context
+        self._server_name: bytes | None = None
+        self._identity: DNS_ID | IPAddress_ID
+        try:
+            self._identity = IPAddress_ID(str(ip_address(host)))
+        except ValueError:
+            name = ascii_name(host)
+            self._identity = DNS_ID(name)
+            self._server_name = name.encode("ascii")
+
+    def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+        """Make a connection for a ``TLSMemoryBIOProtocol``."""
+        connection = SSL.Connection(self._context)
+        connection.set_app_data(tlsProtocol)
+        if self._server_name is not None:
+            connection.set_tlsext_host_name(self._server_name)
+        connection.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, self._verify)
+        return connection
+
+    def _verify(
+        self, connection: SSL.Connection, certificate: crypto.X509, fault: int, depth: int, trusted: int
+    ) -> bool:
+        """Verify one certificate of the chain; OpenSSL calls it for each, the server's own last, at depth 0."""
+        if depth > 0 or not trusted:
+            return bool(trusted)
+        try:
+            verify_service_identity(extract_patterns(certificate), [self._identity], [])
+        except Exception as error:
+            refused = CertificateRefused(f"the server's certificate is not for {self._host}")
+            refused.__cause__ = error
+            connection.get_app_data().failVerification(Failure(refused))
+            return False
+        return True
 
 
 @implementer(IPolicyForHTTPS)
@@ -26,7 +88,7 @@ class ClientTls:
 
     The other side's certificate is always verified, for the name or address that was asked for.
 
-    :ivar trust_root: the authorities that may sign it, as ``optionsForClientTLS`` takes them; None: the platform's
+    :ivar trust_root: the authorities that may sign it, as ``CertificateOptions`` takes them; None: the platform's
     :ivar own: the options of ``CertificateOptions`` for our own certificate
     """
 
@@ -36,15 +98,8 @@ class ClientTls:
     def creator(self, hostname: str) -> IOpenSSLClientConnectionCreator:
         """Return the creator of TLS connections to ``hostname``."""
         options: Any = dict(self.own)
-        local = is_local_name(hostname)
-        creator: Any = optionsForClientTLS(
-            "local" if local else hostname, trustRoot=self.trust_root, extraCertificateOptions=options
-        )
-        if local:
-            # Twisted would put the name through IDNA, which refuses it.
-            creator._hostname = creator._hostnameASCII = hostname
-            creator._hostnameBytes = hostname.encode("ascii")
-        return creator  # type: ignore[no-any-return]
+        context = CertificateOptions(trustRoot=self.trust_root or platformTrust(), **options).getContext()
+        return _VerifiedConnections(hostname, context)
 
     def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:
         """Do the same for an HTTP client."""

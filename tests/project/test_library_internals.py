@@ -21,7 +21,7 @@ from klein.resource import KleinResource
 from twisted.internet import reactor as _reactor
 from twisted.internet.endpoints import HostnameEndpoint, SSL4ServerEndpoint, serverFromString
 from twisted.internet.protocol import ClientFactory
-from twisted.internet.ssl import CertificateOptions, optionsForClientTLS
+from twisted.internet.ssl import CertificateOptions
 from twisted.internet.tcp import Connector, Port, Server
 from twisted.internet.testing import StringTransport
 from twisted.web._newclient import TransportProxyProducer
@@ -50,9 +50,6 @@ NAMES = {
     "_sslContextFactory": ("http/listening.py", "gives new connections a renewed certificate"),
     "_backlog": ("http/listening.py", "lets more connections wait than Twisted's 50"),
     "_hostAsBytesAndText": ("net/endpoints.py", "connects to names with underscores"),
-    "_hostname": ("net/tls.py", "verifies the certificate of a name with underscores"),
-    "_hostnameASCII": ("net/tls.py", "verifies the certificate of a name with underscores"),
-    "_hostnameBytes": ("net/tls.py", "asks by SNI for a name with underscores"),
     "_makeTransport": ("net/tcp.py", "makes connections that send at the end of the reactor's turn"),
     "_producer": (
         "delivery/http_client.py",
@@ -138,14 +135,6 @@ def test_hostname_endpoint() -> None:
     assert convert("a_b")[0], (
         "Twisted takes names with underscores now: NameEndpoint need not replace the method"
     )
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("_hostname", "local"), ("_hostnameASCII", "local"), ("_hostnameBytes", b"local")]
-)
-def test_tls_host_names(name: str, value: object) -> None:
-    """Twisted's TLS options have the host in ``_hostname``, ``_hostnameASCII`` and ``_hostnameBytes``."""
-    assert attribute(optionsForClientTLS("local"), name) == value, moved("twisted", name)
 
 
 def test_tcp_connector() -> None:

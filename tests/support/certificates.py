@@ -41,15 +41,23 @@ class Authority:
 
     def issue(self, name: str) -> tuple[Path, Path]:
         """The files with a certificate for ``name``, a host's name or address, and with its key."""
+        return self.issue_with(name, x509.SubjectAlternativeName([_subject(name)]))
+
+    def issue_with(self, name: str, *extensions: x509.ExtensionType) -> tuple[Path, Path]:
+        """The files with a certificate whose common name is ``name``, and with its key.
+
+        :param extensions: in place of the subject alternative name
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-        certificate = (
+        builder = (
             self._builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([_subject(name)]), critical=False)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-            .sign(self._key, hashes.SHA256())
         )
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=False)
+        certificate = builder.sign(self._key, hashes.SHA256())
         cert_file, key_file = self._folder / f"{name}-cert.pem", self._folder / f"{name}-key.pem"
         cert_file.write_bytes(_pem(certificate))
         key_file.write_bytes(_key_pem(key))

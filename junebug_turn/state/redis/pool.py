@@ -30,7 +30,7 @@ class RedisPool(RedisFactory):  # type: ignore[misc]  # it has no annotations
 
     :param timeout: seconds for a connection to be made, and for an answer; a connection that owes one for longer
         is aborted, as its peer may be gone without closing it
-    :param trust_root: the authorities for the server's certificate, as ``optionsForClientTLS`` takes them
+    :param trust_root: the authorities for the server's certificate, as ``CertificateOptions`` takes them
 
     :ivar refusal: the reason why the last connection could not be used; None while the server accepts them
     :ivar waiting: the requests for a connection that are not answered yet

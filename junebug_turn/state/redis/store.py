@@ -44,7 +44,7 @@ class RedisStore(MessageStore):
         ``timeout``
     :param outbound_ttl: the same for outbound messages with their events; notes live as long, since they were stored
     :param cache_timeout: seconds that an operation may take
-    :param trust_root: the authorities for the server's certificate, as ``optionsForClientTLS`` takes them
+    :param trust_root: the authorities for the server's certificate, as ``CertificateOptions`` takes them
     :param options: those of ``MessageStore``
     """
 

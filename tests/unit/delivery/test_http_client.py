@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import trustRootFromCertificates
 from twisted.internet.tcp import Client
-from twisted.web.client import BrowserLikePolicyForHTTPS, GzipDecoder
+from twisted.web.client import GzipDecoder
 
 from junebug_turn import version
 from junebug_turn.delivery.deliverer import Deliverer
@@ -23,6 +23,7 @@ from junebug_turn.delivery.http_client import MAX_ANSWER_BODY
 from junebug_turn.delivery.retry import RetryPolicy
 from junebug_turn.delivery.signature import Webhook
 from junebug_turn.errors import DeliveryExhausted, DeliveryRefused
+from junebug_turn.net.tls import ClientTls
 from tests.support.certificates import self_signed
 from tests.support.delivery_harness import BODY, SUBJECT, TIMEOUT, Bench, benched
 from tools.servers.receiver import HANG_IN_BODY, Answer, Receiver
@@ -182,7 +183,7 @@ async def test_tls(bench: Bench) -> None:
     assert receiver.requests == []
 
     others = _clients()
-    policy = BrowserLikePolicyForHTTPS(trustRootFromCertificates([certificate]))
+    policy = ClientTls(trustRootFromCertificates([certificate]))
     trusting = Deliverer(reactor, tls_policy=policy)
     for name, reason in ((url, None), (f"https://127.0.0.1:{receiver.port}/", "tls")):
         delivery = trusting.deliver(

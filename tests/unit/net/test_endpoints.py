@@ -10,7 +10,6 @@ import pytest_twisted
 from twisted.internet.error import DNSLookupError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
-from twisted.web.client import BrowserLikePolicyForHTTPS
 
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
@@ -130,7 +129,7 @@ async def test_https(names: Names) -> None:
     root = trustRootFromCertificates([Certificate(certificate.original)])
     server = Receiver(reactor, tls=certificate.options())
     server.start()
-    deliverer = Deliverer(reactor, tls_policy=BrowserLikePolicyForHTTPS(root))
+    deliverer = Deliverer(reactor, tls_policy=ClientTls(root))
     try:
         await deliver(deliverer, f"https://good.example.org:{server.port}/")
         with pytest.raises(DeliveryExhausted) as caught:
