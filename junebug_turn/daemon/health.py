@@ -15,7 +15,8 @@ def health(
 ) -> dict[str, dict[str, Any]]:
     """Return the state of each component, as ``/health`` shows it.
 
-    amqp is ok when it is connected, can publish and all consumers are live.  A destination or a store that is down
+    amqp is ok when it is connected, can publish and all consumers are live; its ``health`` and ``state`` are for
+    clients of vumi2.  A destination or a store that is down
     makes the daemon not less healthy: nothing is lost, and a restart would help nobody.
 
     :param stores: connector -> its store
@@ -25,7 +26,7 @@ def health(
     degraded = deliverer.degraded()
     stored = {connector: store.status() for connector, store in stores.items()}
     return {
-        "amqp": {"ok": well, **amqp},
+        "amqp": {"ok": well, "health": "ok" if well else "down", "state": _connection(broker), **amqp},
         "destinations": {"ok": True, "state": _state(not degraded), "origins": degraded},
         "cache": {
             "ok": True,
@@ -33,6 +34,13 @@ def health(
             "connectors": stored,
         },
     }
+
+
+def _connection(broker: Broker) -> str:
+    """Return vumi2's word for the connections; its ``closed`` is for good, where ours are made again."""
+    if broker.stopping:
+        return "closing"
+    return "open" if broker.connected else "connecting"
 
 
 def _state(well: bool) -> str:

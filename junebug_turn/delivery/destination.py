@@ -26,7 +26,7 @@ def _user_agent() -> bytes:
     return b"junebug-turn" if number is None else b"junebug-turn/" + number.encode("ascii")
 
 
-_HEADERS = {b"User-Agent": [_user_agent()], b"Content-Type": [b"application/json; charset=utf-8"]}
+_HEADERS = {b"User-Agent": [_user_agent()], b"Content-Type": [b"application/json"]}
 
 
 class WireUrl(EncodedURL):

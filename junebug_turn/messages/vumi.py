@@ -134,14 +134,13 @@ class Message:
     ) -> Message:
         """The outbound message that answers this inbound one.
 
-        ``transport_name`` and ``transport_type`` stand in where the inbound message had none that is known.
+        ``transport_name`` and ``transport_type`` stand in where the inbound message had none that is known.  The
+        types of its addresses are not copied: vumi2 rejects a message with a type that it doesn't know.
         """
         known_type = self.transport_type if self.transport_type in TRANSPORT_TYPES else transport_type
         return Message(
             to_addr=self.from_addr,
             from_addr=self.to_addr,
-            to_addr_type=self.from_addr_type,
-            from_addr_type=self.to_addr_type,
             group=self.group,
             provider=self.provider,
             transport_name=self.transport_name or transport_name,

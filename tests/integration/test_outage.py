@@ -80,7 +80,9 @@ async def test_broker_cut(rabbitmq: RabbitNode, junebug: Running, cut: str) -> N
     else:
         await deferToThread(rabbitmq.stop_app)
         await until(lambda: not junebug.live(), "the loss to be seen")
-        assert (await junebug.request("GET", "/health")).status == 500
+        down = await junebug.request("GET", "/health")
+        amqp = down.body["components"]["amqp"]
+        assert (down.status, amqp["health"], amqp["state"]) == (500, "down", "connecting")
         # These wait for the broker.
         requests += [Deferred.fromCoroutine(junebug.post(BODY)) for _ in range(20)]
         await deferToThread(rabbitmq.start_app)

@@ -227,12 +227,14 @@ async def test_reply_to_is_honoured(turn: Running) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_closed_session(turn: Running) -> None:
-    """After the phone closed the session, a late reply is a new message."""
+    """After a session's close too, the last inbound message is replied to, as vumi2 does."""
     await delivered(turn, inbound())
-    await delivered(turn, inbound(session_event="close", content=None))
+    close = inbound(session_event="close", content=None)
+    await delivered(turn, close)
     await webhook(turn, text())
     sent = await turn.outbound()
-    assert (sent["in_reply_to"], sent["transport_type"], sent["from_addr"]) == (None, "sms", "8110")
+    assert (sent["in_reply_to"], sent["transport_type"]) == (close.message_id, "ussd")
+    assert (sent["from_addr"], sent["to_addr"]) == (close.to_addr, close.from_addr)
 
 
 @pytest_twisted.ensureDeferred

@@ -20,7 +20,7 @@ from junebug_turn.applications.turn.messages import (
 from junebug_turn.applications.turn.options import TurnOptions
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.http.errors import Answer
-from junebug_turn.messages.vumi import CLOSE, Event, Message
+from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state.message_store import OutboundRecord
 
 _MESSAGES, _STATUSES = "/messages", "/statuses"
@@ -61,11 +61,14 @@ class TurnApplication(HttpApplication[TurnOptions, OutboundRequest]):
         return 503 if error.status == 429 else error.status, errors_to_json(error)
 
     async def _replied_to(self, request: OutboundRequest) -> Message | None:
-        """Return the message that ``reply_to`` names, or else the last one from there, unless it ended its session."""
+        """Return the message that ``reply_to`` names, or else the last one from there.
+
+        That one may have ended its session: only the transport knows whether an answer can still be shown, and its
+        nack tells Turn that it can't.
+        """
         if request.reply_to is not None:
             return await self._store.fetch_inbound(request.reply_to)
-        inbound = await self._store.fetch_last_inbound(request.to)
-        return None if inbound is None or inbound.session_event == CLOSE else inbound
+        return await self._store.fetch_last_inbound(request.to)
 
     async def _store_outbound(self, request: OutboundRequest, message: Message) -> None:
         await self._store.store_outbound(OutboundRecord(message.message_id, message.to_addr))

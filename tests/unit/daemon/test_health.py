@@ -14,6 +14,8 @@ class Component:
 
     def __init__(self, state: Any) -> None:
         self.status = self.degraded = lambda: state
+        self.stopping = False
+        self.connected = isinstance(state, dict) and state.get("connected")
 
 
 def composed(broker: dict[str, Any], *, down: Any = (), store: bool = True) -> dict[str, dict[str, Any]]:
@@ -37,6 +39,18 @@ def test_amqp(broker: dict[str, Any], ok: bool) -> None:
     found = composed(broker)["amqp"]
     assert found["ok"] is ok
     assert found | broker == found
+    # vumi2's body has these two.
+    assert found["health"] == ("ok" if ok else "down")
+    assert found["state"] == ("connecting" if broker.get("connected") is False else "open")
+
+
+def test_stopping() -> None:
+    """While the daemon stops, amqp's state is closing."""
+    state = {"connected": True, "publishing": True, "blocked": False, "consumers": {}}
+    broker: Any = Component(state)
+    broker.stopping = True
+    deliverer: Any = Component(())
+    assert health(broker, deliverer, {})["amqp"]["state"] == "closing"
 
 
 def test_degraded() -> None:

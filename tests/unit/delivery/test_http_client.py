@@ -94,7 +94,7 @@ async def test_the_bytes_of_a_request(bench: Bench) -> None:
     assert headers == [
         f"Content-Length: {len(BODY)}",
         f"User-Agent: junebug-turn/{number}" if number else "User-Agent: junebug-turn",
-        "Content-Type: application/json; charset=utf-8",
+        "Content-Type: application/json",
         f"Host: {address}",
         "Authorization: Token secret",
         "Webhook-Id: abc",
