@@ -92,6 +92,7 @@ def _report(
     return {
         "status": status,
         "faults": list(faults),
+        "warnings": list(explained.settings.warnings) if explained.settings else [],
         "daemon": values(explained.daemon),
         "applications": [values(report) for report in explained.applications],
         "reached": [attrs.asdict(each) | {"ok": each.fault is None} for each in reached],
@@ -108,6 +109,8 @@ def _print(explained: Explained, faults: Sequence[str], reached: Sequence[Reache
         name = each.what if each.application is None else f"{each.what} of {each.application}"
         print(f"{'can not reach' if each.fault else 'reached'} {name} at {each.where}", end="")
         print(f": {each.fault}" if each.fault else "")
+    for line in explained.settings.warnings if explained.settings else ():
+        print(f"junebug-turn: warning: {line}", file=sys.stderr)
     for line in faults:
         print(f"junebug-turn: {line}", file=sys.stderr)
     if not faults:

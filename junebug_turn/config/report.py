@@ -13,6 +13,7 @@ import attrs
 from attrs import NOTHING, frozen
 
 from junebug_turn.config.option import Option
+from junebug_turn.config.scalars import Scalar, resolved
 
 HIDDEN = "***"
 DEFAULT = "default"
@@ -50,6 +51,8 @@ Report: TypeAlias = dict[str, Reported]
 
 def plain(value: Any) -> Any:
     """A value as ``json.dumps`` takes it."""
+    if isinstance(value, Scalar):
+        value = resolved(value)
     if attrs.has(type(value)):
         value = attrs.asdict(value, recurse=False)
     if isinstance(value, Mapping):
@@ -88,6 +91,8 @@ def show(value: object) -> str:
         return str(value).lower()
     if isinstance(value, dict | list):
         return "a mapping" if isinstance(value, dict) else "a list"
+    if isinstance(value, Scalar):
+        return str(value) if len(value) <= 80 else f"{value[:77]}..."
     if isinstance(value, str) and "://" in value:
         return "a URL"  # it may hold a password, also where none is wanted
     try:

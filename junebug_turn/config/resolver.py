@@ -5,7 +5,7 @@ All faults are collected, and no line holds a secret.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -18,6 +18,9 @@ from junebug_turn.config.report import DEFAULT, Report, Reported, show, show_nam
 from junebug_turn.config.secret_files import FileContent
 from junebug_turn.config.sources import Given, Layer
 from junebug_turn.errors import ConfigError
+
+UNKNOWN = "unknown option"
+"""The reason against an option that nobody here has; more words may follow."""
 
 _T = TypeVar("_T")
 
@@ -32,6 +35,7 @@ class Resolver:
     :ivar place: the file where a missing option can be put
     :ivar prefix: the prefix of environment variables
     :ivar report: every value, also those that are at their default
+    :ivar warnings: gets a line for each unknown option that may be another worker's
     """
 
     schema: Schema
@@ -40,6 +44,7 @@ class Resolver:
     place: str
     prefix: str
     report: Report = attrs.field(factory=dict)
+    warnings: list[str] = attrs.field(factory=list)
 
     def values(self, cls: type[Any], layer: Layer, within: str = "") -> dict[str, Any]:
         """The values of those options of ``cls`` that are given and right.
@@ -68,7 +73,7 @@ class Resolver:
             return cls()
         known = [f"{key}.{name}" for name, *_ in declared(cls)]
         unknown = {f"{key}.{name}": value for name, value in group.value.items()}
-        self.refuse(unknown, unknown.keys() - set(known), "unknown option", known)
+        self.refuse(unknown, unknown.keys() - set(known), UNKNOWN, known)
         return cls(**self.values(cls, group.value, f"{key}."))
 
     def accept(self, key: str, option: Option, found: Given) -> Any:
@@ -99,14 +104,25 @@ class Resolver:
         )
 
     def refuse(
-        self, layer: Layer, keys: Collection[Any], reason: str, known: Iterable[str] | None = None
+        self, layer: Layer, keys: Collection[Any], reason: str, known: Collection[str] | None = None
     ) -> None:
-        """Tell of those ``keys`` of ``layer`` that can't stand there, with the nearest of ``known``."""
+        """Tell of those ``keys`` of ``layer`` that can't stand there, with the nearest of ``known``.
+
+        In a file that may be another worker's an unknown one is no fault; one that is only misplaced is.
+        """
         known = self.schema.keys if known is None else known
         for key in [key for key in layer if key in keys]:
-            near = get_close_matches(key, known, 1) if isinstance(key, str) and key not in known else []
-            hint = f"; did you mean {near[0]}?" if near else ""
-            self.faults.append(f"{show_name(key)}: {reason}{hint} ({layer[key].source})")
+            hint = f"; did you mean {near}?" if (near := _nearest(key, known)) else ""
+            lines = self.warnings if layer[key].shared and reason.startswith(UNKNOWN) else self.faults
+            lines.append(f"{show_name(key)}: {reason}{hint} ({layer[key].source})")
+
+
+def _nearest(key: Any, known: Collection[str]) -> str | None:
+    """The one of ``known`` that a person may have meant by ``key``, which is none of them."""
+    if not isinstance(key, str) or key in known:
+        return None
+    longer = [name for name in known if len(key) > 2 and name.startswith(key)]
+    return next(iter(longer if len(longer) == 1 else get_close_matches(key, known, 1)), None)
 
 
 # The types of fields without an option, by their annotations, as users' middlewares have them.

@@ -14,17 +14,22 @@ from junebug_turn.config.option import Schema
 from junebug_turn.config.report import show_name
 from junebug_turn.config.secret_files import SUFFIX, option_of
 
+SHARED_FILE = "VUMI_CONFIG_FILE"
+"""The variable that names a file of vumi2, which may be for several kinds of worker."""
+
 
 @frozen
 class Given:
     """A value with its source; the values of a mapping are ``Given`` too.
 
     :ivar ambient: from the environment, where other programs' variables stand as well
+    :ivar shared: from a file that may be another worker's too, whose options aren't ours
     """
 
     value: Any
     source: str
     ambient: bool = False
+    shared: bool = False
 
     @property
     def sources(self) -> str:
@@ -37,7 +42,9 @@ class Given:
 Layer: TypeAlias = dict[Any, Given]
 
 
-def layer_of(schema: Schema, values: Mapping[Any, Any], source: str, *, ambient: bool = False) -> Layer:
+def layer_of(
+    schema: Schema, values: Mapping[Any, Any], source: str, *, ambient: bool = False, shared: bool = False
+) -> Layer:
     """A layer of ``values`` that all come from ``source``, or from the files that ``<option>_file`` names there."""
     known = schema.keys - schema.groups.keys()
     layer = _from_files(values, known, source, ambient)
@@ -51,11 +58,11 @@ def layer_of(schema: Schema, values: Mapping[Any, Any], source: str, *, ambient:
                 names = schema.groups.get(key, set())
                 files = _from_files(value, names, source, ambient)
                 value = {
-                    name: Given(inner, source, ambient)
+                    name: Given(inner, source, ambient, shared)
                     for name, inner in value.items()
                     if option_of(name, names) is None
                 } | files
-        layer[key] = Given(value, source, ambient)
+        layer[key] = Given(value, source, ambient, shared)
     return layer
 
 
@@ -117,7 +124,7 @@ class Sources:
 
     def _file(self) -> Layer:
         """The YAML file that the flag or else a variable names; nothing where there is none."""
-        variables = ("JUNEBUG_TURN_CONFIG_FILE", "VUMI_CONFIG_FILE")
+        variables = ("JUNEBUG_TURN_CONFIG_FILE", SHARED_FILE)
         named = [("flag --config", self._flags["config"])] if "config" in self._flags else []
         named += [(f"environment variable {v}", self._environ[v]) for v in variables if self._environ.get(v)]
         if not named:
@@ -133,7 +140,8 @@ class Sources:
         except ValueError as error:
             self.faults.append(f"config: {self.place}: {error} ({source})")
         else:
-            return layer_of(self._schema, value or {}, self.place)
+            shared = source.endswith(f" {SHARED_FILE}")
+            return layer_of(self._schema, value or {}, self.place, shared=shared)
         return {}
 
     def _environment(self) -> Layer:

@@ -14,6 +14,8 @@ from urllib.parse import SplitResult, urlsplit
 import attrs
 from attrs import frozen
 
+from junebug_turn.config import scalars
+
 DAY = 86400
 
 
@@ -42,8 +44,7 @@ def text(value: Any) -> str:
     :raises ValueError: it isn't
     """
     if not isinstance(value, str):
-        # Making a text of a number would be a guess: YAML has already taken leading zeros and the like away.
-        raise ValueError("must be text" if isinstance(value, dict | list) else "must be text, in quotes")
+        raise ValueError("must be text")
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -51,7 +52,7 @@ def text(value: Any) -> str:
     # Such a character would end a header, a log line or an error line early.
     if not value.isprintable():
         raise ValueError("must not have line ends or control characters")
-    return value
+    return str(value)
 
 
 def filled(value: Any) -> str:
@@ -77,16 +78,17 @@ def _host(value: Any) -> str:
 def _any_text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("must be text")
-    return value
+    return str(value)
 
 
 def _texts(value: Any) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise ValueError("must be a list of texts")
-    return value
+    return [str(item) for item in value]
 
 
 def _boolean(value: Any) -> bool:
+    value = scalars.boolean(value)
     if not isinstance(value, bool):
         raise ValueError("must be true or false")
     return value
@@ -98,11 +100,16 @@ def _mapping(value: Any) -> dict[str, Any]:
     return dict(value)
 
 
+# Names of Python's logging, which existing configuration files carry.
+_PYTHON_LEVELS = {"NOTSET": "DEBUG", "WARNING": "WARN", "FATAL": "CRITICAL"}
+
+
 def _log_level(value: Any) -> str:
     level = value.upper() if isinstance(value, str) else ""
-    if level not in {"DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL"}:
+    level = _PYTHON_LEVELS.get(level, level)
+    if level not in {"DEBUG", "INFO", "WARN", "ERROR", "CRITICAL"}:
         raise ValueError("must be one of DEBUG, INFO, WARN, ERROR, CRITICAL")
-    return "WARN" if level == "WARNING" else level
+    return level
 
 
 def split_url(value: Any, *schemes: str) -> SplitResult:
@@ -149,6 +156,7 @@ def whole(low: int | None = None, high: int | None = None) -> ValueType:
     wanted = "whole number" if low is None else f"whole number from {low} to {high}"
 
     def read(value: Any) -> int:
+        value = scalars.number(value)
         fits = isinstance(value, int) and not isinstance(value, bool)
         if not fits or not (low is None or high is None or low <= value <= high):
             raise ValueError(f"must be a {wanted}")
@@ -161,6 +169,7 @@ def number(high: float) -> ValueType:
     """A number above 0 and up to ``high``."""
 
     def read(value: Any) -> float:
+        value = scalars.number(value)
         # Also NaN fits no bounds.
         if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= high:
             raise ValueError(f"must be a number above 0 and at most {high:g}")
@@ -174,6 +183,7 @@ def seconds(high: float, *, zero: bool = False) -> ValueType:
     low = "from 0" if zero else "above 0"
 
     def read(value: Any) -> float:
+        value = scalars.number(value)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not (0 < value <= high or (zero and value == 0)):
             raise ValueError(f"must be a number of seconds {low} and at most {high:.15g}")
@@ -202,9 +212,14 @@ def optional(inner: ValueType) -> ValueType:
     return attrs.evolve(inner, read=read)
 
 
+def nullable(inner: ValueType) -> ValueType:
+    """``inner``, or None for null in YAML; an empty text is no such choice."""
+    return attrs.evolve(inner, read=lambda value: None if value is None else inner.read(value))
+
+
 TEXT = ValueType("text", text)
 FILLED = ValueType("text", filled)
-ANY = ValueType("anything", lambda value: value)
+ANY = ValueType("anything", scalars.resolved)
 ANY_TEXT = ValueType("text", _any_text)
 TEXTS = ValueType("list of texts", _texts, from_yaml=True)
 HOST = ValueType("host", _host)

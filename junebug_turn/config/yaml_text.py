@@ -1,7 +1,4 @@
-"""Strict YAML: a number is only what looks like one to everybody, and a key stands once.
-
-YAML 1.1 reads 0721 as 465, 12:30 as 750 and 2001-01-01 as a date.  Here these are texts.
-"""
+"""Strict YAML: numbers and booleans are left as they are written, and a key stands once."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from typing import Any
 import yaml
 
 from junebug_turn.config.report import show_name
+from junebug_turn.config.scalars import PATTERNS, Scalar
 
 
 class _Loader(yaml.SafeLoader):
@@ -27,32 +25,38 @@ class _Loader(yaml.SafeLoader):
                 None, None, "a value that doesn't fit its tag", node.start_mark
             ) from None
 
+    def construct_written(self, node: Any) -> Scalar:
+        """Take a scalar as it is written; its kind only has to be that of an explicit tag."""
+        text = self.construct_scalar(node)
+        if not re.fullmatch(PATTERNS[node.tag.rpartition(":")[2]], text):
+            raise ValueError
+        return Scalar(text)
+
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
-                if (key.tag, key.value) in seen:
+                if key.value in seen:
                     problem = f"the key {show_name(key.value)} stands twice"
                     raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-                seen.add((key.tag, key.value))
+                seen.add(key.value)
         return node
 
 
 for _tag, _pattern, _first in (
     ("merge", r"<<", "<"),
     ("null", r"~|null|Null|NULL|", "~nN"),
-    ("bool", r"(?i:true|false|yes|no|on|off)", "tTfFyYnNoO"),
-    ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
-    (
-        "float",
-        r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?|\.[0-9]+|\.(inf|Inf|INF))|\.(nan|NaN|NAN)",
-        "-+.0123456789",
-    ),
+    ("bool", PATTERNS["bool"], "tTfFyYnNoO"),
+    ("int", PATTERNS["int"], "-+0123456789"),
+    ("float", PATTERNS["float"], "-+.0123456789"),
 ):
     _Loader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), [*_first, ""]
     )
+
+for _tag in PATTERNS:
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.construct_written)
 
 
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")

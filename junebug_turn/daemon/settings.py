@@ -14,7 +14,7 @@ from junebug_turn.applications import registry
 from junebug_turn.applications.base import ApplicationOptions, ApplicationType
 from junebug_turn.config.option import Entry, Option, Schema, entries
 from junebug_turn.config.report import Report, Reported, show_name
-from junebug_turn.config.resolver import Resolver
+from junebug_turn.config.resolver import UNKNOWN, Resolver
 from junebug_turn.config.sources import Layer, Sources, layer_of, overlay
 from junebug_turn.config.types import ValueType, optional
 from junebug_turn.daemon.options import DaemonOptions
@@ -26,10 +26,14 @@ DAEMON = "daemon"
 
 @frozen
 class Settings:
-    """The daemon's options and those of each application."""
+    """The daemon's options and those of each application.
+
+    :ivar warnings: a line for each option that is unknown here and may be another worker's
+    """
 
     daemon: DaemonOptions
     applications: tuple[ApplicationOptions, ...]
+    warnings: tuple[str, ...] = ()
 
 
 @frozen
@@ -147,6 +151,7 @@ class _Reading:
         self._sources = Sources(self._schema, flags, environ)
         self._layer = self._sources.merged()
         self._faults = self._sources.faults
+        self._warnings: list[str] = []
 
     def explained(self) -> Explained:
         resolver = self._resolver("the daemon", self._sources.place)
@@ -156,12 +161,15 @@ class _Reading:
         settings = None
         if not self._faults:
             applications = tuple(each.type.options(**each.values) for each in found)
-            settings = Settings(DaemonOptions(**daemon), applications)
+            warnings = tuple(dict.fromkeys(self._warnings))
+            settings = Settings(DaemonOptions(**daemon), applications, warnings)
         faults = tuple(dict.fromkeys(self._faults))
         return Explained(settings, faults, resolver.report, tuple(each.report for each in found))
 
     def _resolver(self, owner: str, place: str) -> Resolver:
-        return Resolver(self._schema, self._faults, owner, place, self._sources.prefix)
+        return Resolver(
+            self._schema, self._faults, owner, place, self._sources.prefix, warnings=self._warnings
+        )
 
     def _selected(self, key: str, layer: Layer, resolver: Resolver) -> Any:
         """Return the value of a selector; None where there is none, or none that can be used."""
@@ -170,7 +178,7 @@ class _Reading:
 
     def _daemon(self, resolver: Resolver) -> dict[str, Any]:
         layer = self._layer
-        resolver.refuse(layer, layer.keys() - self._schema.keys, "unknown option")
+        resolver.refuse(layer, layer.keys() - self._schema.keys, UNKNOWN)
         values = resolver.values(DaemonOptions, layer)
         amqp = self._selected("amqp_url", layer, resolver)
         if amqp:
@@ -197,7 +205,8 @@ class _Reading:
             name = entry.get("connector_name")
             label = f" {show_name(name)}" if isinstance(name, str) else ""
             source = f"{self._layer['applications'].source}, applications[{number}]{label}"
-            own = layer_of(self._schema, entry, source)
+            shared = self._layer["applications"].shared
+            own = layer_of(self._schema, entry, source, shared=shared)
             yield from self._application(overlay(self._schema, common, own), own, source)
 
     def _application(self, layer: Layer, own: Layer, place: str) -> Iterator[_Found]:
@@ -211,7 +220,7 @@ class _Reading:
         if "application" not in layer:
             resolver.missing("application")
         if found is None:
-            resolver.refuse(own, own.keys() - self._schema.keys, "unknown option")
+            resolver.refuse(own, own.keys() - self._schema.keys, UNKNOWN)
             return
         resolver = self._resolver(f"application {found.name}", place)
         selected = layer["application"]
@@ -219,7 +228,7 @@ class _Reading:
         keys = {entry.path[0] for entry in self._schema.of(found.name)} | {"application"}
         daemon_only = self._daemon_keys - keys
         resolver.refuse(own, own.keys() & daemon_only, "belongs at the top level")
-        resolver.refuse(own, own.keys() - daemon_only - keys, f"unknown option of application {found.name}")
+        resolver.refuse(own, own.keys() - daemon_only - keys, f"{UNKNOWN} of application {found.name}")
         yield _Found(found, resolver.values(found.options, layer), resolver.report, place)
 
     def _refuse_clashes(self, applications: Iterable[_Found]) -> None:

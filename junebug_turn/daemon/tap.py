@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
@@ -12,7 +13,7 @@ from twisted.application.internet import TimerService
 from twisted.application.service import IService, IServiceCollection, MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import ILogObserver
+from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 from twisted.python.components import Componentized
 
@@ -25,6 +26,8 @@ from junebug_turn.telemetry.context import hear_debug
 if TYPE_CHECKING:
     from junebug_turn.telemetry.logging.observer import Lines
     from junebug_turn.telemetry.sentry import Reporter
+
+log = Logger()
 
 COUNT_INTERVAL = 5.0
 """Seconds between looks for repeated lines whose count is due."""
@@ -73,7 +76,7 @@ def _end(*lines: str) -> SystemExit:
 class Options(usage.Options):
     """Command line of ``twistd junebug-turn``, with a flag for each option."""
 
-    synopsis = "[options]"
+    synopsis = "[worker CLASS] [options]"
     longdesc = (
         "Carries messages between vumi's AMQP queues and the HTTP APIs of Junebug and Turn. A flag is stronger "
         "than an environment variable (AMQP_HOSTNAME, with the prefix in VUMI_CONFIG_PREFIX where it is set), "
@@ -83,9 +86,17 @@ class Options(usage.Options):
     optParameters = _Parameters()
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Read the command line; one that is wrong ends the process with a line instead of the whole help."""
+        """Read the command line; one that is wrong ends the process with a line instead of the whole help.
+
+        It may begin with ``worker CLASS``, as vumi2's does, which means ``--application CLASS``.
+        """
+        given = list(sys.argv[1:] if options is None else options)
+        if given[:1] == ["worker"]:
+            if len(given) < 2 or given[1].startswith("-"):
+                raise _end("worker: needs the class path of an application")
+            given[:2] = ["--application", given[1]]
         try:
-            super().parseOptions(options)
+            super().parseOptions(given)
         except usage.UsageError as error:
             raise _end(f"{error} (twistd junebug-turn --help lists the options)") from None
 
@@ -151,6 +162,9 @@ def makeService(options: Options) -> IService:
         daemon = make_daemon(reactor, settings)
     except ConfigError as error:
         raise _end(*error.lines) from None
+    if settings.warnings:
+        # Twisted keeps the line until twistd logs.  It is one, since the log sums up those that are alike.
+        log.warn("options that have no effect: {options}", options="; ".join(settings.warnings))
     twistd = cast(dict[str, Any], options.parent or {})
     lines = Lines(
         settings.daemon.log_level,

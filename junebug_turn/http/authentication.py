@@ -44,7 +44,7 @@ def _credentials(value: Any) -> Credentials:
         raise ValueError("must not have tokens, names or passwords that begin or end with a space")
     if any(":" in name for name in users):
         raise ValueError("must not have a colon in a user name, which Basic authentication can't carry")
-    return Credentials(tuple(tokens), dict(users))
+    return Credentials(tuple(map(str, tokens)), {str(name): str(word) for name, word in users.items()})
 
 
 CREDENTIALS = ValueType("mapping", _credentials, from_yaml=True)

@@ -28,7 +28,12 @@ BACKLOG = 1024
 Twisted's 50 are too few for a burst: the kernel lets the others wait a second, and longer, before they may try again.
 """
 
-_HOST_AND_PORT = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[A-Za-z0-9:.%]+\]):(?P<port>[0-9]+)", re.ASCII)
+DEFAULT_PORT = 8000
+"""The port of an address that has none, as vumi2's server has it."""
+
+_HOST_AND_PORT = re.compile(r"(?P<host>[A-Za-z0-9._-]*|\[[A-Za-z0-9:.%]+\]):(?P<port>[0-9]+)", re.ASCII)
+# A number alone is a port that lacks its host.
+_HOST = re.compile(r"(?![0-9]+\Z)[A-Za-z0-9._-]+|\[[A-Za-z0-9:.%]+\]", re.ASCII)
 
 # A description that is made of host:port, and the same written by hand.
 _TCP = re.compile(r"tcp6?:(?P<port>[0-9]+)(:interface=(?P<interface>([^:\\]|\\:)*))?", re.ASCII)
@@ -49,8 +54,8 @@ class ListenAddress:
     def of(cls, text: str) -> Self:
         """Parse ``host:port``, ``[v6]:port``, ``unix:/path`` or a Twisted server endpoint description.
 
-        Port 0 is any free port.  A socket file without a mode is for the daemon's user and group, where Twisted
-        would let in everybody.
+        ``host`` alone has the port 8000; ``:port`` is at every IPv4 address.  Port 0 is any free port.  A socket
+        file without a mode is for the daemon's user and group, where Twisted would let in everybody.
 
         :raises ValueError: it is none of these
         """
@@ -73,15 +78,17 @@ class ListenAddress:
 
 
 def _description(text: str) -> str:
-    match = _HOST_AND_PORT.fullmatch(text)
     kind, _, arguments = text.partition(":")
     known = {"tcp", "unix", "ssl"} | {p.prefix for p in getPlugins(IStreamServerEndpointStringParser)}
+    if _HOST.fullmatch(text) and text not in known:
+        text = f"{text}:{DEFAULT_PORT}"
+    match = _HOST_AND_PORT.fullmatch(text)
     if match and kind not in known:
         host, port = match["host"], int(match["port"])
         if port > 65535:
             raise ValueError("must have a port from 1 to 65535")
         if not host.startswith("["):
-            return f"tcp:{port}:interface={host}"
+            return f"tcp:{port}:interface={host}" if host else f"tcp:{port}"
         try:
             IPv6Address(host[1:-1])
         except AddressValueError:

@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 
 from junebug_turn.config.classpath import find_class
+from junebug_turn.config.scalars import resolved
 from junebug_turn.errors import ConfigError
 from junebug_turn.state.message_store import MessageStore
 
@@ -46,14 +47,21 @@ def make_store(
     :param remember_last: whether the application asks for the last inbound message of an address
     :raises ConfigError: there is no such class, or it can't use the options
     """
+    class_path = _ALIASES.get(class_path, class_path)
     store_class: type[MessageStore] = find_class(
-        _ALIASES.get(class_path, class_path),
+        class_path,
         MessageStore,  # type: ignore[type-abstract]  # a subclass may be abstract, too
         key=f"{option}_class",
         base_path=f"{MessageStore.__module__}.{MessageStore.__name__}",
     )
     if not isinstance(config, Mapping):
         raise ConfigError(f"{option}_config: must be a mapping")
+    # Ours read them by their options' types; another class expects numbers as YAML has them.
+    ours = class_path in _ALIASES.values()
     return store_class.from_config(
-        config, option=option, connector=connector, clock=clock, remember_last=remember_last
+        config if ours else resolved(dict(config)),
+        option=option,
+        connector=connector,
+        clock=clock,
+        remember_last=remember_last,
     )

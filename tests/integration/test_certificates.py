@@ -15,10 +15,10 @@ from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
 from txamqp.client import Closed
 
+from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.amqp.reconnecting import connect, refusal
 from junebug_turn.cli.connectivity import reach
-from junebug_turn.config.sources import load
-from junebug_turn.daemon.options import AmqpOptions
+from junebug_turn.daemon.settings import load
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.retry import RetryPolicy

@@ -25,7 +25,9 @@ class TurnOptions(ApplicationOptions):
     default_from_addr: str = option(
         types.FILLED, "The from address of outbound messages that aren't replies and give none."
     )
-    auth_token: str = option(types.FILLED, "The token for requests to Turn.", secret=True)
+    auth_token: str | None = option(
+        types.nullable(types.FILLED), "The token for requests to Turn; null: they have none.", secret=True
+    )
     turn_hmac_secret: str = option(
         types.FILLED, "The key that Turn signs its requests with; it can't be empty.", secret=True
     )

@@ -90,7 +90,7 @@ class TestLayers:
         }
         options = only(load(FLAGS, environ))
         assert (options.max_retries, options.allow_expired_replies) == (5, True)
-        assert options.state_cache_config == {"timeout": 60}
+        assert options.state_cache_config == {"timeout": "60"}
 
     @pytest.mark.parametrize(("content", "value"), [("a", "a"), ("a\n", "a"), ("a\r\n", "a"), (" a ", " a ")])
     def test_newline(self, put: Put, content: str, value: str) -> None:
@@ -159,6 +159,6 @@ class TestFaults:
 
     def test_not_a_path(self, file: Path) -> None:
         """What isn't a text is no path."""
-        value: Any = yaml.safe_dump(JUNEBUG | {"sentry_dsn_file": 3})
+        value: Any = yaml.safe_dump(JUNEBUG | {"sentry_dsn_file": [3]})
         (line,) = faults(written(file, value))
         assert line.startswith("sentry_dsn: the file must be the path of a file")

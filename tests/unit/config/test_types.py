@@ -29,9 +29,12 @@ class TestValues:
         """log_level is read in any case."""
         assert load(FLAGS | {"log_level": name}, {}).daemon.log_level == name.upper()
 
-    def test_warning(self) -> None:
-        """WARNING is another name of WARN."""
-        assert load(FLAGS | {"log_level": "warning"}, {}).daemon.log_level == "WARN"
+    @pytest.mark.parametrize(
+        ("name", "level"), [("warning", "WARN"), ("NOTSET", "DEBUG"), ("FATAL", "CRITICAL")]
+    )
+    def test_python_log_level(self, name: str, level: str) -> None:
+        """The other level names of Python's logging, which vumi2 takes, mean the nearest of ours."""
+        assert load(FLAGS | {"log_level": name}, {}).daemon.log_level == level
 
     @pytest.mark.parametrize("name", sorted(TRANSPORT_TYPES))
     def test_transport_type(self, name: str) -> None:

@@ -112,7 +112,7 @@ class TestApplications:
         flags = written(
             file, {"state_cache_config": {"timeout": 2, "max_entries": 3}, "applications": [entry]}
         )
-        assert only(load(flags, {})).state_cache_config == {"timeout": 1, "max_entries": 3}
+        assert only(load(flags, {})).state_cache_config == {"timeout": "1", "max_entries": "3"}
 
     @pytest.mark.parametrize(
         ("path", "name"),
@@ -168,3 +168,53 @@ class TestApplications:
     def test_the_others_variables(self) -> None:
         """A variable that is an option of another application is no error."""
         assert isinstance(only(load(FLAGS, {"AUTH_TOKEN": "x", "TURN_HMAC_SECRET": "y"})), JunebugOptions)
+
+
+class TestSharedFile:
+    """A file that VUMI_CONFIG_FILE names may be another worker's too."""
+
+    UNKNOWN = JUNEBUG | {"turn_api_url": "http://t", "smpp_host": "s3cret", "amqp": {"host": "rabbit"}}
+
+    def test_unknown_keys(self, file: Path) -> None:
+        """There an unknown key is a warning with its place, without its value."""
+        written(file, self.UNKNOWN)
+        settings = load({}, {"VUMI_CONFIG_FILE": str(file)})
+        assert only(settings).connector_name == "sms"
+        assert sorted(settings.warnings) == [
+            f"amqp.host: unknown option; did you mean amqp.hostname? ({file})",
+            f"smpp_host: unknown option ({file})",
+            f"turn_api_url: unknown option of application junebug ({file})",
+        ]
+
+    def test_in_applications(self, file: Path) -> None:
+        """So is one in the list of applications; an option that belongs at the top level is an error there."""
+        entry = JUNEBUG | {"smpp_host": "s3cret"}
+        written(file, {"applications": [entry], "colour": 1})
+        settings = load({}, {"VUMI_CONFIG_FILE": str(file)})
+        assert [line.partition(":")[0] for line in settings.warnings] == ["colour", "smpp_host"]
+        written(file, {"applications": [entry | {"amqp": {"port": 1}}]})
+        (line,) = faults({}, {"VUMI_CONFIG_FILE": str(file)})
+        assert line.startswith("amqp: belongs at the top level")
+
+    @pytest.mark.parametrize("named", ["flag", "variable"])
+    def test_our_file(self, file: Path, named: str) -> None:
+        """With --config or JUNEBUG_TURN_CONFIG_FILE an unknown key is an error."""
+        flags = written(file, self.UNKNOWN)
+        environ = {"VUMI_CONFIG_FILE": str(file)}
+        if named == "variable":
+            flags, environ = {}, environ | {"JUNEBUG_TURN_CONFIG_FILE": str(file)}
+        assert len(faults(flags, environ)) == 3
+
+    def test_wrong_values(self, file: Path) -> None:
+        """A wrong value is an error there, too."""
+        written(file, JUNEBUG | {"max_retries": "many"})
+        (line,) = faults({}, {"VUMI_CONFIG_FILE": str(file)})
+        assert line.startswith("max_retries: ")
+
+
+def test_auth_token_null(file: Path) -> None:
+    """auth_token may be null, as old files have it; left out or empty it is an error."""
+    assert only(load(written(file, TURN | {"auth_token": None}), {})).auth_token is None
+    for wrong in (TURN | {"auth_token": ""}, {k: v for k, v in TURN.items() if k != "auth_token"}):
+        (line,) = faults(written(file, wrong))
+        assert line.startswith("auth_token: ")

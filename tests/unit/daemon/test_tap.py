@@ -257,3 +257,15 @@ class TestTwistd:
             check=True,
         ).stdout.split()
         assert not {"klein", "treq", "txamqp", "twisted.internet.reactor"} & set(loaded)
+
+
+def test_worker_class() -> None:
+    """``worker CLASS``, as vumi2's command line begins, chooses the application."""
+    path = "vumi2.applications.TurnChannelsApi"
+    assert parsed("worker", path, "--amqp-hostname=rabbit").given() == {
+        "application": path,
+        "amqp_hostname": "rabbit",
+    }
+    for wrong in (["worker"], ["worker", "--amqp-hostname=rabbit"]):
+        with pytest.raises(SystemExit, match="worker: needs the class path"):
+            parsed(*wrong)

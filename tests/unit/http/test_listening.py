@@ -29,6 +29,9 @@ JUNEBUG = {
     [
         ("127.0.0.1:8080", "tcp:8080:interface=127.0.0.1"),
         ("localhost:8080", "tcp:8080:interface=localhost"),
+        ("localhost", "tcp:8000:interface=localhost"),
+        ("0.0.0.0", "tcp:8000:interface=0.0.0.0"),
+        (":8000", "tcp:8000"),
         ("0.0.0.0:0", "tcp:0:interface=0.0.0.0"),
         ("[::1]:8080", r"tcp6:8080:interface=\:\:1"),
         ("[::]:8080", r"tcp6:8080:interface=\:\:"),
@@ -40,7 +43,10 @@ JUNEBUG = {
     ],
 )
 def test_forms(http_bind: str, description: str) -> None:
-    """host:port, [v6]:port, unix:/path and endpoint descriptions become what Twisted listens on."""
+    """host:port, [v6]:port, unix:/path and endpoint descriptions become what Twisted listens on.
+
+    A host alone has port 8000, as vumi2's server has it, and a port alone is at every IPv4 address.
+    """
     address = ListenAddress.of(http_bind)
     assert address.description == description
     assert address == ListenAddress.of(description)

@@ -68,7 +68,7 @@ def test_forgotten_return() -> None:
         ({"class_path": MARK, "mark": 1}, "middlewares[1].mark: must be text"),
         ({"class_path": MARK, "times": True}, "middlewares[1].times: must be a whole number"),
         (
-            {"class_path": MARK, "inbound_enabled": "yes"},
+            {"class_path": MARK, "inbound_enabled": "maybe"},
             "middlewares[1].inbound_enabled: must be true or false",
         ),
         (
@@ -113,8 +113,8 @@ def test_option() -> None:
         "{class_path: a.B}",
         "[a.B]",
         "[{}]",
-        "[{class_path: 1}]",
-        "[{1: 2, class_path: a}]",
+        "[{class_path: [1]}]",
+        "[{null: 2, class_path: a}]",
     ):
         (line,) = faults({**FLAGS, "middlewares": wrong})
         assert line.startswith("middlewares: must"), wrong

@@ -226,7 +226,7 @@ def test_option() -> None:
     assert only(load(FLAGS, {})).event_url_allowed_hosts is None
     for wrong in (
         "a.example.org",
-        "[1]",
+        "[[1]]",
         "[http://a/]",
         '["a b"]',
         '["*.*.org"]',

@@ -87,9 +87,9 @@ def test_no_such_class(class_path: str, clock: Clock) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *[("timeout", value) for value in (0, -1, True, "5", None, float("nan"), float("inf"), 10**400)],
-        *[("max_entries", value) for value in (0, -1, True, 1.5, "5", None)],
-        *[("store_event_info", value) for value in (0, "false", None)],
+        *[("timeout", value) for value in (0, -1, True, "5 s", None, float("nan"), float("inf"), 10**400)],
+        *[("max_entries", value) for value in (0, -1, True, 1.5, "five", None)],
+        *[("store_event_info", value) for value in (0, "never", None)],
         ("timout", 5),
     ],
 )
