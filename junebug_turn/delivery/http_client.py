@@ -26,6 +26,7 @@ from zope.interface import implementer
 from junebug_turn.delivery.status_line import StatusLineFactory, unreadable_answer
 from junebug_turn.net.addresses import HostRules
 from junebug_turn.net.endpoints import UrlEndpoints
+from junebug_turn.net.lookups import Lookups
 
 IDLE_TIMEOUT = 60
 """Seconds that an idle connection is kept for the next delivery."""
@@ -98,6 +99,7 @@ class Clients:
         self._connections_per_host = connections_per_host
         self._pairs: dict[HostRules | None, ClientPair] = {}
         self._unreadable: OrderedDict[str, None] = OrderedDict()
+        self._lookups = Lookups(reactor)
 
     def use_tls(self, policy: IPolicyForHTTPS, guarded_policy: IPolicyForHTTPS) -> None:
         """Verify certificates with these policies from now on; a client that is in use already goes on as before.
@@ -122,7 +124,7 @@ class Clients:
             factory: Any = StatusLineFactory
             pool._factory = unkept._factory = factory
             tls = self._tls if rules is None else self._guarded_tls
-            endpoints = UrlEndpoints(self._reactor, tls, rules)
+            endpoints = UrlEndpoints(self._reactor, tls, rules, self._lookups)
             pair = self._pairs[rules] = ClientPair(
                 pool,
                 HttpClient(self._reactor, pool, endpoints, self._note_unreadable),
