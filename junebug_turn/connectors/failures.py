@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
 
 import attrs
 from attrs import frozen
 from twisted.internet.defer import CancelledError
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger
 
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.channel import Delivery
@@ -161,12 +160,12 @@ class Failures:
     ) -> None:
         await self._copy(queue, task.delivery, history.delayed(), expiration)
         self._metrics.delayed(self._connector, self._kind, history.reason)
-        self._log(LogLevel.info, "Delayed", task, queue, failure, history)
+        self._log("Delayed", task, queue, failure, history)
 
     async def _park(self, task: Task, failure: DeliveryFailed, history: History) -> None:
         self._metrics.parked(self._connector, self._kind, history.reason)
         await self._copy(self._parked, task.delivery, history, self._windows.expiration)
-        self._log(LogLevel.warn, "Parked", task, self._parked, failure, history)
+        self._log("Parked", task, self._parked, failure, history)
 
     async def _copy(
         self, queue: Queue, delivery: Delivery, history: History, expiration: int | None = None
@@ -181,11 +180,8 @@ class Failures:
             # The original's headers can't be written again (with ours they may be larger than a frame).
             await publish(headers=ours).confirmed
 
-    def _log(
-        self, level: Any, done: str, task: Task, queue: Queue, failure: DeliveryFailed, history: History
-    ) -> None:
-        self.log.emit(
-            level,
+    def _log(self, done: str, task: Task, queue: Queue, failure: DeliveryFailed, history: History) -> None:
+        self.log.warn(
             "{what} {message_id} in {queue}: {reason}, last status {status}, {attempts} attempts: {failure!s}; "
             "see docs/retries.md for what becomes of it",
             what=done,
@@ -195,6 +191,8 @@ class Failures:
             status=history.last_status,
             attempts=history.attempts,
             failure=failure,
+            # It is the last line of this message for a while, or for ever: a count has no ids.
+            log_every=True,
         )
 
 

@@ -163,7 +163,7 @@ class Deliverer:
                 if delay is not None and (now + delay - start > CHAIN_LIMIT or self._crowded(post)):
                     delay = None
                 waits = fault.passing and circuits.is_open
-                self.log.info(
+                self.log.warn(
                     "Delivery to {origin} failed: {reason}; attempt {attempt}, next {next}",
                     origin=destination.origin,
                     reason=str(fault),
