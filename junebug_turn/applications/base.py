@@ -98,7 +98,7 @@ class ApplicationOptions:
     )
     session_retry_window: float = option(
         types.seconds(900, zero=True),
-        "The same for inbound messages of USSD, which are held, in order, since a delay would outlive the session.",
+        "The same for inbound messages of USSD, tried again every 5 seconds; more would outlive the session.",
         180.0,
     )
     parked_ttl: float = option(

@@ -34,6 +34,7 @@ class Forwarder:
         return self._deliverer.deliver(
             destination,
             strictjson.dumps(body),
+            message_id=message.message_id,
             connector=self._options.connector_name,
             kind="inbound",
             timeout=self._options.mo_message_url_timeout,
@@ -54,6 +55,7 @@ class Forwarder:
         return self._deliverer.deliver(
             destination,
             strictjson.dumps(body),
+            message_id=event.event_id,
             connector=self._options.connector_name,
             kind="event",
             timeout=self._options.event_url_timeout,

@@ -1,22 +1,20 @@
-"""What becomes of a message after a failed attempt: it is held, delayed or parked."""
+"""What becomes of a message after a failed attempt: it is delayed or parked."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
 
 import attrs
 from attrs import frozen
 from twisted.internet.defer import CancelledError
-from twisted.internet.task import deferLater
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger
 
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.channel import Delivery
 from junebug_turn.amqp.topology import Queue
 from junebug_turn.connectors.retry_queues import (
-    SESSION_PAUSE,
     History,
     RetryWindows,
     delay_queues,
@@ -33,7 +31,7 @@ a consumer that holds one for 30 minutes, and its own delivery may take half of 
 
 @frozen
 class Task:
-    """A message that was received at ``since``; ``in_session`` ones are of no use after a delay."""
+    """A message that was received at ``since``; ``in_session`` ones are of no use after a long delay."""
 
     delivery: Delivery
     since: float
@@ -45,7 +43,9 @@ class Failures:
     """The attempts at the messages of one queue, and what follows a failed one.
 
     A message whose delivery is exhausted goes to a delay queue, ``{connector}.inbound.retry.30s`` and its like, from
-    which the broker puts it back into its queue.  One that is to be tried no more is parked in
+    which the broker puts it back into its queue.  One of a USSD session goes to ``{connector}.inbound.retry.5s`` each
+    time: held here it would take the place of others, and keep those of its sender.  One that is to be tried no more
+    is parked in
     ``{connector}.inbound.parked`` or ``{connector}.event.parked``.  Either is a confirmed copy, before the original is
     acked.  It has the body and the headers of the original, and these:
 
@@ -70,7 +70,8 @@ class Failures:
         self._kind = kind
         self.queue = Queue(f"{connector}.{kind}")
         self._parked = parked_queue(self.queue)
-        self._delay_queues = delay_queues(self.queue, windows.delays)
+        delays = (windows.session_delay,) if kind == "inbound" else ()
+        self._delay_queues = delay_queues(self.queue, (*delays, *windows.delays))
         self._windows = windows
         self._metrics = metrics
         broker.declare(self.queue, self._parked, *self._delay_queues.values())
@@ -80,28 +81,23 @@ class Failures:
 
         :raises Passing: (or what publishing a copy raises) it has to go back into its queue
         """
-        clock, history = self._broker.reactor, None
-        if clock.seconds() - task.since > HOLD_LIMIT:
+        if self._broker.reactor.seconds() - task.since > HOLD_LIMIT:
             # Now, not when its turn comes: those behind it go back as well, and must stay behind it.
             task.delivery.requeue()
             return
         # A message whose channel is gone comes again: what is done for this one would be done twice.
-        while not task.delivery.lost:
-            failure = await self._try(task, attempt)
-            if failure is None or task.delivery.lost:
-                return
-            history = (history or _history(task, failure)).after(failure)
-            if not isinstance(failure, DeliveryExhausted):
-                await self._park(task, failure, history)
-                return
-            if not task.in_session:
-                await self._delay(task, failure, history)
-                return
-            left = history.first_failure + self._windows.session - clock.seconds()
-            if left <= 0:
-                await self._park(task, failure, attrs.evolve(history, reason="session_expired"))
-                return
-            await self._broker.rest(deferLater(clock, min(left, SESSION_PAUSE)))
+        if task.delivery.lost:
+            return
+        failure = await self._try(task, attempt)
+        if failure is None or task.delivery.lost:
+            return
+        history = _history(task, failure).after(failure)
+        if not isinstance(failure, DeliveryExhausted):
+            await self._park(task, failure, history)
+        elif task.in_session:
+            await self._delay_session(task, failure, history)
+        else:
+            await self._delay(task, failure, history)
 
     async def park_unreadable(self, task: Task, fault: Exception) -> None:
         """Park a message that can't be read."""
@@ -140,15 +136,36 @@ class Failures:
         if delay is None:
             await self._park(task, failure, history)
             return
-        queue = self._delay_queues[delay]
-        await self._copy(queue, task.delivery, history.delayed())
+        await self._put_off(task, failure, history, self._delay_queues[delay])
+
+    async def _delay_session(self, task: Task, failure: DeliveryFailed, history: History) -> None:
+        """Have a message of a session come back soon, at the end of its window at the latest, or park it then."""
+        left = history.first_failure + self._windows.session - self._broker.reactor.seconds()
+        if left <= 0:
+            await self._park(task, failure, attrs.evolve(history, reason="session_expired"))
+            return
+        # A message's own expiration is kept to where it is shorter than the queue's.
+        expiration = math.ceil(left * 1000) if left < self._windows.session_delay else None
+        await self._put_off(
+            task, failure, history, self._delay_queues[self._windows.session_delay], expiration
+        )
+
+    async def _put_off(
+        self,
+        task: Task,
+        failure: DeliveryFailed,
+        history: History,
+        queue: Queue,
+        expiration: int | None = None,
+    ) -> None:
+        await self._copy(queue, task.delivery, history.delayed(), expiration)
         self._metrics.delayed(self._connector, self._kind, history.reason)
-        self._log(LogLevel.info, "Delayed", task, queue, failure, history)
+        self._log("Delayed", task, queue, failure, history)
 
     async def _park(self, task: Task, failure: DeliveryFailed, history: History) -> None:
         self._metrics.parked(self._connector, self._kind, history.reason)
         await self._copy(self._parked, task.delivery, history, self._windows.expiration)
-        self._log(LogLevel.warn, "Parked", task, self._parked, failure, history)
+        self._log("Parked", task, self._parked, failure, history)
 
     async def _copy(
         self, queue: Queue, delivery: Delivery, history: History, expiration: int | None = None
@@ -163,11 +180,8 @@ class Failures:
             # The original's headers can't be written again (with ours they may be larger than a frame).
             await publish(headers=ours).confirmed
 
-    def _log(
-        self, level: Any, done: str, task: Task, queue: Queue, failure: DeliveryFailed, history: History
-    ) -> None:
-        self.log.emit(
-            level,
+    def _log(self, done: str, task: Task, queue: Queue, failure: DeliveryFailed, history: History) -> None:
+        self.log.warn(
             "{what} {message_id} in {queue}: {reason}, last status {status}, {attempts} attempts: {failure!s}; "
             "see docs/retries.md for what becomes of it",
             what=done,
@@ -177,6 +191,8 @@ class Failures:
             status=history.last_status,
             attempts=history.attempts,
             failure=failure,
+            # It is the last line of this message for a while, or for ever: a count has no ids.
+            log_every=True,
         )
 
 

@@ -15,8 +15,8 @@ from junebug_turn.errors import DeliveryFailed
 DELAYS = (30.0, 300.0, 1800.0, 7200.0)
 """Seconds in the delay queues, the first one for a message's first delay; from the last one on always that."""
 
-SESSION_PAUSE = 5.0
-"""Seconds between two chains of attempts for a message of a session."""
+SESSION_DELAY = 5.0
+"""Seconds in the delay queue for messages of a session, each time."""
 
 HISTORY_HEADERS = ("reason", "attempts", "delays", "last_status", "first_failure", "last_failure")
 _DEATH_HEADERS = ("x-death", "x-first-death-", "x-last-death-")
@@ -30,15 +30,17 @@ class RetryWindows:
     """The times for which messages of a connector are tried and kept, in seconds.
 
     :ivar retry: since the first failure, with delays in the broker; 0: none of these
-    :ivar session: the same for inbound messages of USSD, which are held instead
+    :ivar session: the same for inbound messages of USSD
     :ivar parked_ttl: how long a parked message is kept; 0: for ever
     :ivar delays: those of the delay queues, from short to long
+    :ivar session_delay: that of the delay queue for inbound messages of USSD
     """
 
     retry: float = 86400.0
     session: float = 180.0
     parked_ttl: float = 1209600.0
     delays: tuple[float, ...] = Factory(lambda: DELAYS)
+    session_delay: float = SESSION_DELAY
 
     def delay(self, history: History, now: float) -> float | None:
         """Choose the next delay: a longer one each time, or the longest that ends within the window; None: park."""

@@ -47,9 +47,13 @@ def make_daemon(reactor: Any, settings: Settings) -> Daemon:
     names = {each.connector_name: type_of(each).name for each in settings.applications}
     metrics = Metrics(version=version() or "unknown", applications=names)
     broker = Broker(reactor, amqp, prefetch=options.worker_concurrency)
-    # A quarter of the places that a queue has.
-    suspects = max(1, options.worker_concurrency // 4)
-    deliverer = Deliverer(reactor, suspect_limit=suspects, metrics=metrics)
+    # A quarter and a half of the places that a queue has; one message that hangs stops no other.
+    deliverer = Deliverer(
+        reactor,
+        suspect_limit=max(2, options.worker_concurrency // 4),
+        pausing_limit=max(1, options.worker_concurrency // 2),
+        metrics=metrics,
+    )
     tls_files = TlsFiles(options.ca_file, options.client_cert_file, options.client_key_file)
 
     def renew_tls() -> None:

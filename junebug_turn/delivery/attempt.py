@@ -27,12 +27,14 @@ class Fault:
 
     :ivar retry_after: seconds that the destination asked for
     :ivar misconfigured: whether the answer blames a configured URL or its credentials
+    :ivar reached: whether the request may have got to the destination
     """
 
     reason: str
     status: int | None = None
     retry_after: float | None = None
     misconfigured: bool = False
+    reached: bool = True
 
     @property
     def passing(self) -> bool:
@@ -47,6 +49,9 @@ class Fault:
 
     def __str__(self) -> str:
         return f"HTTP status {self.status}" if self.reason == "http_status" else self.reason
+
+
+_NO_CONNECTION = (ConnectError, ConnectTimeout, DNSLookupError)
 
 
 @frozen
@@ -108,7 +113,7 @@ async def attempt(post: Post, client: HttpClient, clock: Any) -> Fault | None:
         reason = failure_reason(error)
         if reason is None:
             raise
-        return Fault(reason)
+        return Fault(reason, reached=not (reason == "tls" or isinstance(error, _NO_CONNECTION)))
     finally:
         if limit.active():
             limit.cancel()

@@ -6,14 +6,20 @@ It is the policy only, which deliveries may make an attempt, and when.  Attempts
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 FAILURES = 5
-"""Failures in a row that open a circuit."""
+"""Different messages that fail in a row, with no success between, until a circuit opens."""
+
+SUSPECT = 2
+"""Different messages that have failed in a row, from which on only few attempts are made at once."""
+
+MAX_FAILED = 100
+"""Failed messages that a circuit remembers at most."""
 
 MAX_BACKOFF = 60.0
 """The most seconds between the end of a probe that failed and the next one; the first comes after 1 to 2 s."""
@@ -34,11 +40,13 @@ class Circuit:
 
     Each attempt begins with ``enter`` and ends with one of ``succeeded``, ``failed`` and ``released``.
 
-    A closed circuit lets every attempt pass; but as long as the last attempt failed, or it was open lately, only few
-    at once: a destination that hangs must not use up the places of others.  While it is open there is one attempt at
-    a time, the probe, made by the delivery that has waited longest, or by the first that comes when the time is over.
-    After a success the waiting deliveries go on in order, few at first: each success lets two more go, so a
-    destination that has just come back isn't met by all of them at once.
+    Failures count by message: one that the destination refuses again and again says nothing about the destination, and
+    holds up no other.  A closed circuit lets every attempt pass; but as long as different messages have failed, or it
+    was open lately, only few at once: a destination that hangs must not use up the places of others.  While it is open
+    there is one attempt at a time, the probe.  It is made by the delivery that has waited longest, those first whose
+    message has not failed, or by the first that comes when the time is over.  After a success the waiting deliveries
+    go on in order, few at first: each success lets two more go, so a destination that has just come back isn't met by
+    all of them at once.
 
     :param rng: gives numbers in [0, 1)
     :param suspect_limit: how many attempts are made at once while there is some doubt
@@ -60,14 +68,15 @@ class Circuit:
         self.fault = ""
         self.open_since: float | None = None
         self._running = 0
-        self._failures = 0
+        # The messages that failed since the last success, in order.
+        self._failed: OrderedDict[Hashable, None] = OrderedDict()
         self._probation = 0
         self._backoff = 0
         self._probing = False
         self._probe_at = 0.0
         self._alarm: Any = None
-        # In the order of arrival; each fires with whether it is the probe.
-        self._waiting: OrderedDict[Deferred[bool], None] = OrderedDict()
+        # In the order of arrival, with their messages; each fires with whether it is the probe.
+        self._waiting: OrderedDict[Deferred[bool], Hashable] = OrderedDict()
         self._pauses: set[Deferred[None]] = set()
         self._stopped = False
 
@@ -78,13 +87,18 @@ class Circuit:
     @property
     def healthy(self) -> bool:
         """Whether it is closed, without recent failures, and can be forgotten."""
-        return not (self.is_open or self._failures or self._probation)
+        return not (self.is_open or self._failed or self._probation)
+
+    @property
+    def _suspect(self) -> bool:
+        return len(self._failed) >= SUSPECT or self._probation > 0
 
     # before an attempt
 
-    async def enter(self, deadline: float) -> bool:
+    async def enter(self, deadline: float, message: Hashable) -> bool:
         """Wait until an attempt may be made; returns whether it is the probe.
 
+        :param message: the identity of the message, the same at each of its attempts
         :param deadline: when the wait is over at the latest; one that is past means not to wait
         :raises CircuitOpen: the time is over
         """
@@ -97,22 +111,25 @@ class Circuit:
                 self._probing = True
                 self._running += 1
                 return True
-        elif first and (self.healthy or self._running < self._suspect_limit):
+        elif first and not (self._suspect and self._running >= self._suspect_limit):
             self._running += 1
             return False
         if not patient:
             raise CircuitOpen()
         if self._stopped:
             raise CancelledError()
-        return await self._wait(deadline - now)
+        return await self._wait(deadline - now, message)
 
-    async def _wait(self, seconds: float) -> bool:
+    async def _wait(self, seconds: float, message: Hashable) -> bool:
         def expire() -> None:
             del self._waiting[waiting]
             waiting.errback(CircuitOpen())
 
-        waiting: Deferred[bool] = Deferred(lambda _: self._waiting.pop(waiting))
-        self._waiting[waiting] = None
+        def leave(_: Deferred[bool]) -> None:
+            del self._waiting[waiting]
+
+        waiting: Deferred[bool] = Deferred(leave)
+        self._waiting[waiting] = message
         self._set_alarm()
         limit = self._clock.callLater(seconds, expire)
         try:
@@ -145,7 +162,7 @@ class Circuit:
     def succeeded(self, probe: bool) -> None:
         """End an attempt that was answered."""
         self._ended(probe)
-        self._failures = 0
+        self._failed.clear()
         if self.is_open:
             self.log.info("{origin} answers again: its circuit is closed", origin=self.origin)
             self.open_since = None
@@ -157,20 +174,22 @@ class Circuit:
             self._backoff = 0
         self._wake(_WOKEN)
 
-    def failed(self, probe: bool, fault: str, *, at_once: bool = False, not_before: float = 0) -> None:
+    def failed(self, probe: bool, fault: str, message: Hashable, *, not_before: float = 0) -> None:
         """End an attempt that failed in a way that may pass.
 
-        :param at_once: open the circuit at this first failure
+        :param message: its message; a failure of one that has failed since the last success counts no further
         :param not_before: seconds that the destination wants to be left alone
         """
         self._ended(probe)
-        self._failures += 1
+        self._failed[message] = None
+        if len(self._failed) > MAX_FAILED:
+            self._failed.popitem(last=False)
         self.touched = self._clock.seconds()
         if self.is_open:
             # An attempt that began before the circuit opened says nothing new.
             if probe:
                 self._back_off(fault, not_before)
-        elif at_once or self._failures >= FAILURES:
+        elif len(self._failed) >= FAILURES:
             self.open_since = self.touched
             self._back_off(fault, not_before)
             self.log.warn(
@@ -215,7 +234,11 @@ class Circuit:
     def _probe(self) -> None:
         self._probing = True
         self._running += 1
-        self._waiting.popitem(last=False)[0].callback(True)
+        # A message that the destination refuses would keep the circuit open for all others.
+        fresh = (waiting for waiting, message in self._waiting.items() if message not in self._failed)
+        probe = next(fresh, None) or next(iter(self._waiting))
+        del self._waiting[probe]
+        probe.callback(True)
 
     def _wake(self, count: int) -> None:
         # A delivery that is woken may open the circuit again, in this very call.

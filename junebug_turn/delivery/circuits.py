@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -50,16 +50,19 @@ class Circuits:
         return len(self._circuits)
 
     @contextmanager
-    def of_delivery(self, origin: str, url: str | None, deadline: float) -> Iterator[DeliveryCircuits]:
+    def of_delivery(
+        self, origin: str, url: str | None, message: Hashable, deadline: float
+    ) -> Iterator[DeliveryCircuits]:
         """Return the circuits of one delivery.
 
         :param url: where the URL is a configured one: it then has a circuit of its own, so that a wrong path holds
             up nothing else at the same origin
+        :param message: the identity of the message, the same at each of its deliveries
         :param deadline: when waiting is over
         """
         keys = [(origin, "")] if url is None else [(origin, url), (origin, "")]
         circuits = [self._take(key) for key in keys]
-        delivery = DeliveryCircuits(circuits[-1], circuits[0] if url is not None else None, deadline)
+        delivery = DeliveryCircuits(circuits[-1], circuits[0] if url is not None else None, message, deadline)
         try:
             yield delivery
         finally:
@@ -133,9 +136,10 @@ class DeliveryCircuits:
     :ivar probe: whether the attempt is made to see if a destination that was down is up again
     """
 
-    def __init__(self, origin: Circuit, endpoint: Circuit | None, deadline: float) -> None:
+    def __init__(self, origin: Circuit, endpoint: Circuit | None, message: Hashable, deadline: float) -> None:
         self._origin = origin
         self._endpoint = endpoint
+        self._message = message
         self._deadline = deadline
         # The circuits that the attempt has entered, and whether it is their probe.
         self._entered: dict[Circuit, bool] = {}
@@ -157,7 +161,7 @@ class DeliveryCircuits:
         try:
             for circuit in (self._endpoint, self._origin):
                 if circuit is not None:
-                    self._entered[circuit] = await circuit.enter(self._deadline)
+                    self._entered[circuit] = await circuit.enter(self._deadline, self._message)
         except BaseException:
             self.leave()
             raise
@@ -171,19 +175,24 @@ class DeliveryCircuits:
         for circuit, probe in self._ended().items():
             circuit.succeeded(probe)
 
-    def failed(self, fault: str, retry_after: float | None) -> None:
-        """End an attempt that didn't reach the destination, or that it can't answer now."""
+    def failed(self, fault: str, retry_after: float | None, *, reached: bool = True) -> None:
+        """End an attempt that the destination can't answer now.
+
+        :param reached: whether the request got to the destination; where not, the message can't be the cause, and
+            each attempt counts as if it were another message's
+        """
+        message = self._message if reached else object()
         for circuit, probe in self._ended().items():
             if circuit is self._origin:
-                circuit.failed(probe, fault, not_before=retry_after or 0)
+                circuit.failed(probe, fault, message, not_before=retry_after or 0)
             else:
                 circuit.released(probe)
 
     def misconfigured(self, fault: str) -> None:
-        """End an attempt whose URL or credentials are wrong: one answer is enough to know."""
+        """End an attempt whose answer blames the URL or the credentials."""
         for circuit, probe in self._ended().items():
             if circuit is self._endpoint:
-                circuit.failed(probe, fault, at_once=True)
+                circuit.failed(probe, fault, self._message)
             else:
                 circuit.succeeded(probe)
 

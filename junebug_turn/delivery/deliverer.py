@@ -7,6 +7,7 @@ destination is down are in ``circuit``; the failures of a delivery are in ``erro
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +34,9 @@ class Deliverer:
     :param clock: counts time limits and delays, where it is not the reactor
     :param rng: gives numbers in [0, 1) for the delays
     :param connections_per_host: how many idle connections to one origin are kept
-    :param suspect_limit: how many attempts are made at once where the last one failed
+    :param suspect_limit: how many attempts are made at once where different messages have failed
+    :param pausing_limit: how many deliveries of one connector and kind wait between two attempts at most; more would
+        take the places of those that fare well
     :param tls_policy: verifies the destinations' certificates; by default against the platform's authorities
     """
 
@@ -47,6 +50,7 @@ class Deliverer:
         rng: Callable[[], float] = random.random,
         connections_per_host: int = 50,
         suspect_limit: int = 5,
+        pausing_limit: int = 10,
         tls_policy: IPolicyForHTTPS | None = None,
         metrics: Metrics | None = None,
     ) -> None:
@@ -56,12 +60,15 @@ class Deliverer:
         self._clients = Clients(reactor, tls_policy or ClientTls(), connections_per_host)
         self._running: set[Deferred[None]] = set()
         self._circuits = Circuits(self._clock, rng, suspect_limit=suspect_limit)
+        self._pausing: Counter[tuple[str, str]] = Counter()
+        self._pausing_limit = pausing_limit
 
     async def deliver(
         self,
         destination: Destination,
         body: bytes,
         *,
+        message_id: str,
         connector: str,
         kind: str,
         timeout: float,
@@ -76,20 +83,22 @@ class Deliverer:
         the attempts that it makes as a probe don't count for its chain.  Can be cancelled at any time: the
         request, the delay or the wait is then over.
 
+        :param message_id: the identity of what is delivered, the same each time that it is: a circuit opens when
+            different messages fail
         :param connector: for the metrics, as ``kind``
         :param kind: ``inbound`` or ``event``
         :param timeout: seconds for each attempt, from connecting to the end of the answer's body
         :param webhook: makes further headers for each attempt
         :param patience: seconds from now in which it may wait for a closed circuit; at most ``CHAIN_LIMIT``
         :param configured: the URL is from the configuration: answers that blame the URL or the credentials then
-            are passing, and open a circuit
+            are passing, and count for a circuit of that URL
         :raises DeliveryRefused: the answer is permanent
         :raises DeliveryDeferred: no attempt was made, as the circuit is open
         :raises DeliveryExhausted: all attempts failed, or the next would start later than ``CHAIN_LIMIT``, or
-            the circuit opened meanwhile
+            the circuit opened meanwhile, or ``pausing_limit`` is reached
         """
         post = Post(destination, body, timeout, webhook, configured, connector, kind)
-        chain = Deferred.fromCoroutine(self._chain(post, policy, min(patience, CHAIN_LIMIT)))
+        chain = Deferred.fromCoroutine(self._chain(post, message_id, policy, min(patience, CHAIN_LIMIT)))
         self._running.add(chain)
         try:
             with self._metrics.delivery(connector, kind):
@@ -118,11 +127,11 @@ class Deliverer:
         """
         self._clients.use_tls(policy, guarded_policy)
 
-    async def _chain(self, post: Post, policy: RetryPolicy, patience: float) -> None:
+    async def _chain(self, post: Post, message_id: str, policy: RetryPolicy, patience: float) -> None:
         start = self._clock.seconds()
         destination = post.destination
         url = destination.url if post.configured else None
-        with self._circuits.of_delivery(destination.origin, url, start + patience) as circuits:
+        with self._circuits.of_delivery(destination.origin, url, message_id, start + patience) as circuits:
             clients = self._clients.pair(destination.rules)
             client = clients.pooled
             fault: Fault | None = None
@@ -151,10 +160,10 @@ class Deliverer:
                 now = self._clock.seconds()
                 first_failure = now if attempts == 1 else first_failure
                 delay = self._delay(fault, tries, policy)
-                if delay is not None and now + delay - start > CHAIN_LIMIT:
+                if delay is not None and (now + delay - start > CHAIN_LIMIT or self._crowded(post)):
                     delay = None
                 waits = fault.passing and circuits.is_open
-                self.log.info(
+                self.log.warn(
                     "Delivery to {origin} failed: {reason}; attempt {attempt}, next {next}",
                     origin=destination.origin,
                     reason=str(fault),
@@ -164,10 +173,20 @@ class Deliverer:
                 if not waits:
                     if delay is None:
                         raise _given_up(destination, fault, attempts, first_failure, now)
-                    await circuits.pause(delay)
+                    await self._pause(post, circuits, delay)
                 self._metrics.retried(post.connector, post.kind, fault.cause)
                 # After a fault of the connection the others of the pool are suspects too: the host may be gone.
                 client = clients.pooled if fault.status is not None else clients.fresh
+
+    def _crowded(self, post: Post) -> bool:
+        return self._pausing[post.connector, post.kind] >= self._pausing_limit
+
+    async def _pause(self, post: Post, circuits: DeliveryCircuits, seconds: float) -> None:
+        self._pausing[post.connector, post.kind] += 1
+        try:
+            await circuits.pause(seconds)
+        finally:
+            self._pausing[post.connector, post.kind] -= 1
 
     def _delay(self, fault: Fault, tries: int, policy: RetryPolicy) -> float | None:
         """Return the seconds until the next attempt; None when there is none."""
@@ -181,7 +200,7 @@ def _judge(circuits: DeliveryCircuits, fault: Fault | None) -> None:
     if fault is not None and fault.misconfigured:
         circuits.misconfigured(str(fault))
     elif fault is not None and fault.passing:
-        circuits.failed(str(fault), fault.retry_after)
+        circuits.failed(str(fault), fault.retry_after, reached=fault.reached)
     else:
         # Refusing a message is an answer too.
         circuits.answered()

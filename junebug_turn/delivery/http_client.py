@@ -5,6 +5,8 @@ Each set of host rules has its own pool, so that a connection accepted under one
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 from attrs import frozen
@@ -13,6 +15,7 @@ from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HostnameCachingHTTPSPolicy, HTTPConnectionPool, ResponseDone
 from twisted.web.http import PotentialDataLoss
@@ -20,8 +23,10 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
+from junebug_turn.delivery.status_line import StatusLineFactory, unreadable_answer
 from junebug_turn.net.addresses import HostRules
 from junebug_turn.net.endpoints import UrlEndpoints
+from junebug_turn.net.lookups import Lookups
 
 IDLE_TIMEOUT = 60
 """Seconds that an idle connection is kept for the next delivery."""
@@ -30,17 +35,31 @@ MAX_ANSWER_BODY = 64 * 1024
 """Bytes of an answer's body that are read (and thrown away); a longer one costs its connection instead."""
 
 
-class HttpClient:
-    """Client that POSTs over the connections of one pool."""
+MAX_UNREADABLE = 1000
+"""Origins that are remembered because a warning was logged about their answers."""
 
-    def __init__(self, reactor: Any, pool: HTTPConnectionPool, endpoints: UrlEndpoints) -> None:
+
+class HttpClient:
+    """Client that POSTs over the connections of one pool.
+
+    :param unreadable: called with the origin and the cause where an answer can't be read after its status line
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        pool: HTTPConnectionPool,
+        endpoints: UrlEndpoints,
+        unreadable: Callable[[str, str], None],
+    ) -> None:
         self._reactor = reactor
-        agent = _AnswerDroppingAgent(Agent.usingEndpointFactory(reactor, endpoints, pool))
+        agent = _AnswerDroppingAgent(Agent.usingEndpointFactory(reactor, endpoints, pool), unreadable)
         self._treq = HTTPClient(agent, _NO_COOKIES, data_to_body_producer=_BytesBody)
 
     def post(self, url: EncodedURL, headers: Headers, body: bytes) -> Deferred[IResponse]:
         """POST; fires with the answer once its body is read away, and follows no redirect.
 
+        An answer that can't be read after its status line counts as one with that status.
         Cancelling closes the connection.
         """
         answer: Deferred[Any] = self._treq.request(
@@ -72,11 +91,15 @@ class Clients:
     :param connections_per_host: how many idle connections to one origin are kept
     """
 
+    log = Logger()
+
     def __init__(self, reactor: Any, tls_policy: IPolicyForHTTPS, connections_per_host: int) -> None:
         self._reactor = reactor
         self._tls = self._guarded_tls = _cached(tls_policy)
         self._connections_per_host = connections_per_host
         self._pairs: dict[HostRules | None, ClientPair] = {}
+        self._unreadable: OrderedDict[str, None] = OrderedDict()
+        self._lookups = Lookups(reactor)
 
     def use_tls(self, policy: IPolicyForHTTPS, guarded_policy: IPolicyForHTTPS) -> None:
         """Verify certificates with these policies from now on; a client that is in use already goes on as before.
@@ -98,12 +121,14 @@ class Clients:
             # The pool's own retry would be an attempt that is not counted.
             pool.retryAutomatically = False
             unkept = HTTPConnectionPool(self._reactor, persistent=False)
+            factory: Any = StatusLineFactory
+            pool._factory = unkept._factory = factory
             tls = self._tls if rules is None else self._guarded_tls
-            endpoints = UrlEndpoints(self._reactor, tls, rules)
+            endpoints = UrlEndpoints(self._reactor, tls, rules, self._lookups)
             pair = self._pairs[rules] = ClientPair(
                 pool,
-                HttpClient(self._reactor, pool, endpoints),
-                HttpClient(self._reactor, unkept, endpoints),
+                HttpClient(self._reactor, pool, endpoints, self._note_unreadable),
+                HttpClient(self._reactor, unkept, endpoints, self._note_unreadable),
             )
         return pair
 
@@ -111,6 +136,20 @@ class Clients:
         """Close the idle connections."""
         for pair in self._pairs.values():
             await pair.pool.closeCachedConnections()
+
+    def _note_unreadable(self, origin: str, cause: str) -> None:
+        """Warn of a destination's answers, once."""
+        if origin in self._unreadable:
+            return
+        self._unreadable[origin] = None
+        if len(self._unreadable) > MAX_UNREADABLE:
+            self._unreadable.popitem(last=False)
+        self.log.warn(
+            "An answer of {origin} can't be read after its status line ({error}): the status counts all the same; "
+            "see docs/deliveries.md",
+            origin=origin,
+            error=cause,
+        )
 
 
 def _cached(policy: Any) -> Any:
@@ -162,6 +201,7 @@ class _AnswerDroppingAgent:
     """
 
     agent: IAgent
+    unreadable: Callable[[str, str], None]
 
     def request(
         self,
@@ -173,7 +213,16 @@ class _AnswerDroppingAgent:
         if headers is not None:
             # From treq's ContentDecoderAgent, in a copy of its own.
             headers.removeHeader(b"Accept-Encoding")
-        return self.agent.request(method, uri, headers, bodyProducer).addCallback(_read_away)
+        answer: Deferred[Any] = self.agent.request(method, uri, headers, bodyProducer)
+        return answer.addCallback(_read_away).addErrback(self._status_line, uri)
+
+    def _status_line(self, failure: Failure, uri: bytes) -> Any:
+        answer = unreadable_answer(failure.value)
+        if answer is None:
+            return failure
+        origin = b"/".join(uri.split(b"/", 3)[:3])
+        self.unreadable(origin.decode("ascii"), answer.cause)
+        return answer.response
 
 
 def _read_away(response: IResponse) -> Deferred[IResponse]:

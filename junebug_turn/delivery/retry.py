@@ -20,7 +20,7 @@ CHAIN_LIMIT = 15 * 60.0
 minutes, and the last attempt's own time comes on top."""
 
 _PASSING = frozenset({408, 425, 429})
-_MISCONFIGURED = frozenset({401, 403, 404, 405, 410})
+_MISCONFIGURED = frozenset({*range(300, 400), *range(401, 406), 407, 410, 421, 423, 426, 451})
 
 
 @frozen

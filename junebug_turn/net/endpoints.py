@@ -7,10 +7,12 @@ between the resolver and the connection, and the connection is made to an addres
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
 
 from attrs import frozen
+from twisted.internet._resolver import GAIResolver
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import (
@@ -30,6 +32,7 @@ from twisted.web.iweb import IAgentEndpointFactory, IPolicyForHTTPS
 from zope.interface import implementer
 
 from junebug_turn.net.addresses import HostRules, is_local_name
+from junebug_turn.net.lookups import LookupResolver, Lookups
 from junebug_turn.net.tcp import PromptConnector
 
 CONNECT_TIMEOUT = 30.0
@@ -103,6 +106,7 @@ class _CheckingResolver:
         self._rules = rules
         self._host = host
         self._permitted = self._refused = 0
+        self._resolution: IHostResolution | None = None
 
     def resolveHostName(
         self,
@@ -120,6 +124,9 @@ class _CheckingResolver:
             transportSemantics,
         )
 
+    def began(self, resolution: IHostResolution) -> None:
+        self._resolution = resolution
+
     def permits(self, address: Any) -> bool:
         try:
             permitted = self._rules.permits(self._host, ip_address(address.host))
@@ -131,6 +138,10 @@ class _CheckingResolver:
 
     def explained(self, failure: Failure) -> Failure:
         """The failure of the connection; ``ForbiddenAddress`` where the host has only addresses that are refused."""
+        if self._resolution is not None:
+            # It may have been cancelled, which Twisted's endpoint doesn't pass on, as Twisted's resolver can't.
+            with suppress(NotImplementedError):
+                self._resolution.cancel()
         return Failure(ForbiddenAddress()) if self._refused and not self._permitted else failure
 
 
@@ -143,6 +154,7 @@ class _CheckingReceiver:
         self._resolver = resolver
 
     def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
+        self._resolver.began(resolutionInProgress)
         self._receiver.resolutionBegan(resolutionInProgress)
 
     def addressResolved(self, address: IAddress) -> None:
@@ -160,11 +172,13 @@ class UrlEndpoints:
 
     :ivar tls_policy: verifies the certificates
     :ivar rules: which addresses may be connected to; None: any
+    :ivar lookups: for hosts with rules, which clients give; other hosts are the operator's, and never wait for these
     """
 
     reactor: Any
     tls_policy: IPolicyForHTTPS
     rules: HostRules | None
+    lookups: Lookups | None = None
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         """The endpoint for a URL's host and port; connecting fails with ``ForbiddenAddress`` by the rules."""
@@ -174,12 +188,19 @@ class UrlEndpoints:
         name = uri.host.decode("ascii").removeprefix("[").removesuffix("]")
         check = None
         if self.rules is not None:
-            check = _CheckingResolver(self.reactor.nameResolver, self.rules, name)
+            check = _CheckingResolver(self._client_resolver(), self.rules, name)
         endpoint: Any = NameEndpoint(self.reactor, name, uri.port, timeout=CONNECT_TIMEOUT, resolver=check)
         if uri.scheme == b"https":
             endpoint = wrapClientTLS(self.tls_policy.creatorForNetloc(uri.host, uri.port), endpoint)
         connecting: Deferred[IProtocol] = endpoint.connect(factory)
         return connecting.addErrback(check.explained) if check else connecting
+
+    def _client_resolver(self) -> IHostnameResolver:
+        resolver: IHostnameResolver = self.reactor.nameResolver
+        # One that was put in the place of Twisted's own needs no threads.
+        if self.lookups is not None and isinstance(resolver, GAIResolver):
+            return LookupResolver(self.lookups)
+        return resolver
 
 
 @implementer(IStreamClientEndpoint)

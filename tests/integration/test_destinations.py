@@ -83,11 +83,11 @@ async def destinations(side: Running) -> Any:
 @pytest.mark.parametrize("application", ["junebug", "turn"])
 @pytest_twisted.ensureDeferred
 async def test_endpoint_set_up_wrongly(start: Callable[..., Any], application: str) -> None:
-    """While mo_message_url, or Turn, answers 404 nothing is parked and few requests go out; /health shows the
-    origin; when it is repaired the whole backlog flows."""
-    async with start(application) as side:
+    """While mo_message_url, or Turn, answers 404 to several different messages nothing is parked and few requests go
+    out; /health shows the origin; when it is repaired the whole backlog flows."""
+    async with start(application, retry_delay_base=2) as side:
         side.receiver.default = Answer(404)
-        messages = [inbound(content=f"m{number}") for number in range(50)]
+        messages = [inbound(content=f"m{number}", from_addr=f"+{number}") for number in range(50)]
         for message in messages:
             side.publish("inbound", message)
         await side.receiver.received(1)
@@ -183,10 +183,10 @@ async def test_chains_make_room(start: Callable[..., Any], dead: Receiver) -> No
 @pytest_twisted.ensureDeferred
 async def test_stop_while_messages_wait(start: Callable[..., Any]) -> None:
     """Messages that wait for a destination go back to the broker at once when the daemon stops."""
-    async with start(shutdown_timeout=60) as side:
+    async with start(shutdown_timeout=60, retry_delay_base=2) as side:
         side.receiver.default = Answer(404)
-        for _ in range(5):
-            side.publish("inbound", inbound())
+        for number in range(5):
+            side.publish("inbound", inbound(from_addr=f"+{number}"))
         await until(lambda: side.daemon.health()["destinations"]["origins"], "the circuit")
         stopping = time.monotonic()
         await side.daemon.stopService()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy
 from junebug_turn.delivery.signature import Webhook
 from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryRefused
 from tests.support.delivery_harness import Bench, benched, free_port
-from tools.servers.receiver import HANG, RESET, Answer
+from tools.servers.receiver import HANG, RESET, Answer, Received
 
 ONCE = RetryPolicy(max_retries=0)
 PATIENCE = 600.0
@@ -27,7 +28,7 @@ async def bench() -> AsyncIterator[Bench]:
 
 
 async def fail(bench: Bench, times: int = FAILURES, **options: Any) -> None:
-    """Deliveries that each fail at their only attempt."""
+    """Deliveries of different messages that each fail at their only attempt."""
     for _ in range(times):
         with pytest.raises(DeliveryExhausted):
             await bench.start(policy=ONCE, **options)
@@ -41,7 +42,7 @@ async def let_go(bench: Bench, seconds: float, requests: int) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_not_hammered(bench: Bench) -> None:
-    """After five failures in a row, over all messages, a destination gets no more requests; a delivery without
+    """After the failures of five different messages in a row a destination gets no more requests; a delivery without
     patience is deferred, after no attempt."""
     bench.receiver.default = Answer(503)
     await fail(bench)
@@ -204,27 +205,99 @@ async def test_few_at_first(bench: Bench) -> None:
         delivery.cancel()
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 405, 410])
+MISCONFIGURED = [300, 301, 302, 307, 308, 401, 402, 403, 404, 405, 407, 410, 421, 423, 426, 451]
+
+
+@pytest.mark.parametrize("status", MISCONFIGURED)
 @pytest_twisted.ensureDeferred
 async def test_misconfigured(bench: Bench, status: int) -> None:
-    """These answers of a configured URL blame the URL: the message waits, the origin is degraded, and all goes on
-    when it is repaired."""
-    bench.receiver.script(status)
-    delivery = bench.start(bench.receiver.url("/inbound?k=s3cret"), patience=PATIENCE, configured=True)
-    await bench.receiver.until(bench.deliverer.degraded, "the circuit")
+    """These answers of a configured URL to several different messages in a row blame the URL: what comes waits, the
+    origin is degraded, and all goes on when it is repaired."""
+    url = bench.receiver.url("/inbound?k=s3cret")
+    bench.receiver.script(*[status] * FAILURES)
+    await fail(bench, url=url, configured=True)
     (shown,) = bench.deliverer.degraded().items()
     assert shown[0] == _origin(bench)
     assert (shown[1]["state"], shown[1]["fault"]) == ("degraded", f"HTTP status {status}")
     # What else is there goes on.
     await bench.start()
     with pytest.raises(DeliveryDeferred):
-        await bench.start(bench.receiver.url("/inbound?k=s3cret"), configured=True)
+        await bench.start(url, configured=True)
+    delivery = bench.start(url, patience=PATIENCE, configured=True)
     bench.clock.advance(1.5)
     await delivery
     assert bench.deliverer.degraded() == {}
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 405, 410])
+@pytest.mark.parametrize("status", [*MISCONFIGURED, 500, 503, 408, 425])
+@pytest_twisted.ensureDeferred
+async def test_one_message_delays_no_other(bench: Bench, status: int) -> None:
+    """One message that a receiver refuses, with whatever status and however often, delays no other message; it is
+    tried again like a passing fault, chain after chain."""
+    bench.receiver.script(*[status] * 40, path="/poison")
+    for _ in range(10):
+        with pytest.raises(DeliveryExhausted) as caught:
+            await bench.run(_poison(bench))
+        assert (caught.value.attempts, caught.value.last_status) == (4, status)
+        assert bench.deliverer.degraded() == {}
+        for other in [bench.start(configured=True, policy=ONCE) for _ in range(20)]:
+            await other
+    assert len(bench.receiver.requests) == 40 + 200
+
+
+def _poison(bench: Bench) -> Any:
+    # A path of its own lets the receiver know it; it shares the circuit of its origin with all others.
+    return bench.start(bench.receiver.url("/poison"), message_id="poison", patience=PATIENCE, configured=True)
+
+
+@pytest_twisted.ensureDeferred
+async def test_not_always_the_same_probe(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that is refused while all others would be taken doesn't keep a circuit open."""
+    url = bench.receiver.url("/path")
+    bench.receiver.script(*[404] * FAILURES)
+    await fail(bench, FAILURES - 1, url=url, configured=True)
+    options = {"message_id": "poison", "webhook": Webhook("poison"), "policy": ONCE}
+    poison = bench.start(url, **options, patience=PATIENCE, configured=True)
+    await bench.receiver.until(bench.deliverer.degraded, "the circuit")
+    others = [bench.start(url, patience=PATIENCE, configured=True) for _ in range(3)]
+
+    def answer(request: Received) -> Answer:
+        return Answer(404 if request.headers.get("webhook-id") == "poison" else 200)
+
+    monkeypatch.setattr(bench.receiver, "answer_to", answer)
+    bench.clock.advance(1.5)
+    for other in others:
+        await other
+    with pytest.raises(DeliveryExhausted):
+        await poison
+    assert bench.deliverer.degraded() == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_failing_messages_leave_room(bench: Bench) -> None:
+    """So many messages that fail and so many that fare well: those that wait for another attempt don't take all
+    places, but go to a delay queue before the end of their chain."""
+    bench.receiver.script(*[500, 200] * 12)
+    failing = []
+    for number in range(10):
+        failing.append(bench.start(patience=PATIENCE))
+        await bench.receiver.until(partial(_pausing, bench, number + 1), "the failure")
+        await bench.start()
+    for _ in range(2):
+        with pytest.raises(DeliveryExhausted) as caught:
+            await bench.start(patience=PATIENCE)
+        assert caught.value.attempts == 1
+        await bench.start()
+    bench.clock.advance(0.5)
+    for delivery in failing:
+        await delivery
+
+
+def _pausing(bench: Bench, count: int) -> bool:
+    return len(bench._delays()) == count
+
+
+@pytest.mark.parametrize("status", MISCONFIGURED)
 @pytest_twisted.ensureDeferred
 async def test_not_configured(bench: Bench, status: int) -> None:
     """From a client's own URL the same answers are permanent, and open nothing."""

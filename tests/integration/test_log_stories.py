@@ -77,8 +77,34 @@ async def test_outbound(
     assert {line["event_id"] for line in logged.grep(message_id)[2:]} == {event.event_id}
     shown = [line["text"] for line in logged.grep(message_id) if line["level"] != "debug"]
     assert len(shown) == 3
+    assert logged.grep("; attempt 1, next in ")[0]["level"] == "warn"
     assert "27820000001" not in logged.path.read_text()
     assert SECRET_TEXT not in logged.path.read_text()
+
+
+@pytest_twisted.ensureDeferred
+async def test_put_off(
+    run_daemon: RunDaemon, connector_name: str, receiver: Receiver, logged: Logged
+) -> None:
+    """Of many that fail alike, the failed attempts are summed up at warn; that a message was delayed or parked is
+    there for each, with its id."""
+    async with run_daemon("junebug", mo_message_url=receiver.url(), max_retries=0) as side:
+        ids: dict[int, list[str]] = {500: [], 400: []}
+        for status in (500, 400, 500, 400, 500, 400):
+            receiver.script(status, 200)
+            fields = {"from_addr": f"+{status}", "transport_name": connector_name, "transport_type": "sms"}
+            refused, taken = (Message(to_addr="8110", content=SECRET_TEXT, **fields) for _ in range(2))
+            ids[status].append(refused.message_id)
+            for message in (refused, taken):
+                side.publish("inbound", message)
+                await receiver.received(len(receiver.requests) + 1)
+        await until(lambda: len(logged.grep("docs/retries.md")) == 6, "the lines")
+    for status, done in ((500, "Delayed"), (400, "Parked")):
+        for message_id in ids[status]:
+            last = logged.grep(message_id)[-1]
+            assert (last["level"], last["text"].split()[:2]) == ("warn", [done, message_id])
+        attempts = [line["level"] for line in logged.grep(f"failed: HTTP status {status}")]
+        assert attempts == ["warn", "debug", "debug"]
 
 
 @pytest_twisted.ensureDeferred

@@ -19,15 +19,23 @@ import pytest
 from klein import Klein
 from klein.resource import KleinResource
 from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, SSL4ServerEndpoint, serverFromString
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import ClientFactory
 from twisted.internet.ssl import CertificateOptions
 from twisted.internet.tcp import Connector, Port, Server
 from twisted.internet.testing import StringTransport
-from twisted.web._newclient import TransportProxyProducer
+from twisted.python.failure import Failure
+from twisted.web._newclient import HTTP11ClientProtocol, Request, TransportProxyProducer
+from twisted.web.client import HTTPConnectionPool
 from twisted.web.http import HTTPChannel
+from twisted.web.http_headers import Headers
 from txamqp.client import Closed
 from txamqp.protocol import AMQChannel
+from zope.interface import implementer
+
+from junebug_turn.delivery.status_line import StatusLineFactory, StatusLineProtocol
 
 reactor: Any = _reactor
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,6 +63,9 @@ NAMES = {
         "delivery/http_client.py",
         "aborts the connection of an answer that is too long or too late",
     ),
+    "_factory": ("delivery/http_client.py", "has a pool make connections that keep an answer's status"),
+    "_giveUp": ("delivery/status_line.py", "keeps the status of an answer whose rest can't be parsed"),
+    "_parser": ("delivery/status_line.py", "keeps the status of an answer whose rest can't be parsed"),
     "_closing": ("amqp/channel.py", "makes a channel without txamqp's own __init__, whose close() reads it"),
     "_raise_closed": ("amqp/channel.py", "fails a call on a channel that is closed"),
 }
@@ -161,6 +172,47 @@ def test_response_transport() -> None:
     assert attribute(TransportProxyProducer(connection), "_producer") is connection, moved(
         "twisted", "_producer"
     )
+
+
+def test_pool_factory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twisted's HTTP pool makes its connections with ``_factory``, from a callback and a text."""
+    pool = HTTPConnectionPool(reactor)
+    assert attribute(pool, "_factory") is not MISSING, moved("twisted", "_factory")
+    connections: list[Any] = []
+
+    @implementer(IStreamClientEndpoint)
+    class Endpoint:
+        def connect(self, factory: Any) -> Deferred[Any]:
+            connections.append(factory.buildProtocol(None))
+            return succeed(connections[0])
+
+    pool._factory = StatusLineFactory
+    pool.getConnection("key", Endpoint())
+    assert [type(connection) for connection in connections] == [StatusLineProtocol], moved(
+        "twisted", "_factory"
+    )
+
+
+def test_client_protocol() -> None:
+    """Twisted's HTTP client protocol has the parser of an answer in ``_parser``, whose ``response`` has the status,
+    and calls ``_giveUp`` with the exception where what follows can't be parsed."""
+    given_up: list[Failure] = []
+
+    class Recording(HTTP11ClientProtocol):
+        def _giveUp(self, reason: Failure) -> None:
+            given_up.append(reason)
+            super()._giveUp(reason)
+
+    protocol = Recording()
+    protocol.makeConnection(StringTransport())
+    request = Request(b"GET", b"/", Headers({b"Host": [b"h"]}), None)
+    protocol.request(request).addErrback(lambda _: None)
+    protocol.dataReceived(b"HTTP/1.1 201 Created\r\n")
+    parser = attribute(protocol, "_parser")
+    assert getattr(getattr(parser, "response", None), "code", None) == 201, moved("twisted", "_parser")
+    assert hasattr(parser, "lineLengthExceeded"), moved("twisted", "_parser")
+    protocol.dataReceived(b"no colon\r\n\r\n")
+    assert [reason.type for reason in given_up] == [ValueError], moved("twisted", "_giveUp")
 
 
 def test_txamqp_closing() -> None:

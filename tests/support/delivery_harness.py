@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import Any
 
 from attrs import define
@@ -20,7 +21,7 @@ from tools.servers.receiver import Receiver
 reactor: Any = _reactor
 
 BODY = b'{"content":"\xc3\xbc"}'
-SUBJECT = {"connector": "c", "kind": "inbound"}
+SUBJECT = {"connector": "c", "kind": "inbound", "message_id": "m"}
 TIMEOUT = 600.0
 """Seconds of an attempt: more than any delay, so that the clock's calls can be told apart."""
 
@@ -29,13 +30,17 @@ TIMEOUT = 600.0
 class Bench:
     """A deliverer whose delays are half their caps, its clock, and a receiver."""
 
+    _names = count()
+
     receiver: Receiver
     clock: Clock
     deliverer: Deliverer
 
     def start(self, url: str | None = None, **options: Any) -> Deferred[None]:
+        """Start a delivery; of another message than all before, unless ``message_id`` names one."""
         destination = Destination.of(url or self.receiver.url("/path"), None)
-        arguments: dict[str, Any] = {"timeout": TIMEOUT, "policy": RetryPolicy(), **SUBJECT, **options}
+        arguments: dict[str, Any] = {"timeout": TIMEOUT, "policy": RetryPolicy(), **SUBJECT}
+        arguments |= {"message_id": f"another {next(self._names)}", **options}
         return Deferred.fromCoroutine(self.deliverer.deliver(destination, BODY, **arguments))
 
     async def delay(self) -> float:

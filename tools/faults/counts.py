@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Set
 from threading import Lock
@@ -32,6 +33,8 @@ class Row:
     :ivar delayed: of the others, those that wait in a delay queue
     :ivar deleted: gone with a queue that was deleted
     :ivar lost: accepted, and nowhere
+    :ivar p99: the 99th percentile of the seconds until the others came, without one that the destination refuses; 0
+        for outbound messages, whose way nobody watches
     """
 
     fault: str
@@ -44,6 +47,7 @@ class Row:
     delayed: int
     deleted: int
     lost: int
+    p99: float
 
 
 @define
@@ -51,6 +55,8 @@ class Counts:
     """The counts of one kind of message under one fault; several threads write in it.
 
     :ivar arrived: how often each came where it should: answered with 200, or found in the outbound queue
+    :ivar refused: those that the destination refuses, each time
+    :ivar delays: the seconds from the beginning until each came
     """
 
     kind: str
@@ -60,7 +66,10 @@ class Counts:
     arrived: Counter[str] = Factory(Counter)
     parked: set[str] = Factory(set)
     delayed: set[str] = Factory(set)
+    refused: set[str] = Factory(set)
+    delays: dict[str, float] = Factory(dict)
     deletions: list[Deletion] = Factory(list)
+    _begun: dict[str, float] = Factory(dict)
     _lock: Lock = Factory(Lock)
 
     def begin(self, name: str) -> None:
@@ -68,6 +77,7 @@ class Counts:
         with self._lock:
             self.sent.add(name)
             self.open.add(name)
+            self._begun[name] = time.monotonic()
 
     def end(self, name: str, accepted: bool) -> None:
         """Note that it was accepted (a 201, a confirm); or refused, or that neither is known."""
@@ -80,6 +90,8 @@ class Counts:
         """Note that it came where it should."""
         with self._lock:
             self.arrived[name] += 1
+            if name in self._begun:
+                self.delays.setdefault(name, time.monotonic() - self._begun[name])
 
     def delete(self, delete: Callable[[], int]) -> None:
         """Have the queue deleted, and note that.
@@ -109,6 +121,12 @@ class Counts:
         room = sum(each.count for each in self.deletions)
         return len(on_its_way) + min(room, len(in_queue - on_its_way))
 
+    def _p99(self) -> float:
+        if self.kind == "outbound":
+            return 0
+        delays = sorted(delay for name, delay in self.delays.items() if name not in self.refused)
+        return round(delays[int((len(delays) - 1) * 0.99)], 3) if delays else 0
+
     def row(self, fault: str) -> Row:
         """Sum up the counts."""
         deleted = self._gone()
@@ -124,4 +142,5 @@ class Counts:
             delayed=len(self.accepted & self.delayed - arrived - self.parked),
             deleted=deleted,
             lost=len(self.missing()) - deleted,
+            p99=self._p99(),
         )

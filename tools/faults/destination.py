@@ -1,6 +1,7 @@
 """The daemon's destination in the fault suite: the scriptable receiver in a process of its own.
 
-It answers as its mode says, and prints the path and the ``webhook-id`` of each request that it has answered with 200.
+It answers as its mode says, and prints the path and the ``webhook-id`` of each request that it has answered with 200;
+and of a message that it will refuse, with the path ``/refused``.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ import json
 import sys
 import urllib.request
 from collections.abc import Callable
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from tools.servers.process import HOST, Process, free_port
 from tools.servers.receiver import HANG, RESET, Answer, Received, Receiver
 
-Mode = Literal["ok", "500", "reset", "hang", "trickle", "hold"]
+Mode = Literal["ok", "500", "reset", "hang", "trickle", "hold", "one-404", "one-500"]
 
 MODES: dict[Mode, Answer] = {
     # Slow, so that something is always under way.
@@ -24,6 +25,8 @@ MODES: dict[Mode, Answer] = {
     "hang": HANG,
     "trickle": Answer(body=b"", how="trickle"),
     "hold": Answer(how="hold"),
+    "one-404": Answer(404),
+    "one-500": Answer(500),
 }
 
 
@@ -32,7 +35,8 @@ class Destination:
 
     A ``mode`` holds for all requests: ``ok`` answers 200, after a moment; ``500`` that; ``reset`` resets the
     connection; ``hang`` doesn't answer, and ``trickle`` sends a byte of its body now and then, both until
-    the mode changes, when they reset the connection; ``hold`` waits until the mode changes and then answers 200.
+    the mode changes, when they reset the connection; ``hold`` waits until the mode changes and then answers 200;
+    ``one-404`` and ``one-500`` answer so to the first inbound message, always, and 200 to all others.
 
     :param arrived: called, in a thread, with the path and the ``webhook-id`` of each request that is answered 200
     """
@@ -78,14 +82,29 @@ class Destination:
 class _Receiver(Receiver):
     """The receiver within the process; a PUT sets the mode."""
 
+    def __init__(self, reactor: Any) -> None:
+        super().__init__(reactor)
+        self._one: Answer | None = None
+        self._refused = ""
+
     def answer_to(self, request: Received) -> Answer:
         # A long run has too many to keep.
         self.requests.clear()
         if request.method == "PUT":
-            self.default = MODES[request.json]
+            mode = request.json
+            self._one = MODES[mode] if mode.startswith("one-") else None
+            self._refused = ""
+            self.default = MODES["ok" if self._one else mode]
             self.release()
         if request.method != "POST":
             return Answer()
+        if self._one is not None and request.path == "/inbound":
+            name = request.headers["webhook-id"]
+            if not self._refused:
+                self._refused = name
+                print("/refused", name, flush=True)
+            if self._refused == name:
+                return self._one
         return self.default
 
     def answered(self, request: Received, answer: Answer) -> None:

@@ -25,7 +25,7 @@ CONCURRENCY = 20
 """The daemon's ``worker_concurrency``: as many messages of a queue it may hold."""
 
 CLIENTS = 4
-DELAYS = ("30s", "5m", "30m", "2h")
+DELAYS = ("5s", "30s", "5m", "30m", "2h")
 _BASE = "/channels/faults"
 
 
@@ -185,7 +185,10 @@ class Load:
             sender.start()
 
     def arrived(self, path: str, name: str) -> None:
-        """Note that the destination has answered a request with 200."""
+        """Note that the destination has answered a request with 200, or will refuse a message."""
+        if path == "refused":
+            self.counts["inbound"].refused.add(name)
+            return
         if path == "unknown":
             self.unknown_events += 1
         self.counts["inbound" if path == "inbound" else "event"].arrive(name)

@@ -98,9 +98,17 @@ FAULTS: Mapping[str, Fault] = {
     "destination-resets": destination("reset"),
     "destination-hangs": destination("hang"),
     "destination-trickles": destination("trickle"),
+    "one-message-404": destination("one-404"),
+    "one-message-500": destination("one-500"),
     "queues-deleted": delete_queues,
 }
 """The faults by their names: each takes the environment and its length in seconds, and ends with all in order."""
+
+PROMPT = {"one-message-404", "one-message-500"}
+"""The faults under which all other messages come as if there were none."""
+
+PROMPT_LIMIT = 0.5
+"""Seconds, of the 99th percentile of their delays."""
 
 ORDERLY = {"daemon-stopped"}
 """The faults under which no message comes twice."""
@@ -121,6 +129,10 @@ def play(environment: Environment, name: str, seconds: float) -> tuple[list[Row]
         load.stop()
     wrong = load.faults
     wrong += [f"{row.lost} {row.kind} messages are lost" for row in rows if row.lost]
+    if name in PROMPT:
+        wrong += [
+            f"other {row.kind} messages were {row.p99} s late" for row in rows if row.p99 > PROMPT_LIMIT
+        ]
     for row in rows:
         if row.repeated and (row.kind == "outbound" or name in ORDERLY):
             wrong.append(f"{row.kind} messages were repeated {row.repeated} times")

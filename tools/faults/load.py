@@ -54,6 +54,7 @@ class Sender(ABC, threading.Thread):
     def run(self) -> None:
         """Send."""
         while not self._stopped.wait(PAUSE):
+            self.prepare()
             name = uuid.uuid4().hex
             # Noted first: it can arrive before its confirm does.
             self.counts.begin(name)
@@ -63,6 +64,9 @@ class Sender(ABC, threading.Thread):
             finally:
                 self.counts.end(name, accepted)
         self.close()
+
+    def prepare(self) -> None:
+        """Do what is not a message's own time, such as to connect."""
 
     @abstractmethod
     def send(self, name: str) -> bool:
@@ -114,15 +118,23 @@ class Transport(Sender):
         self._channel: BlockingChannel | None = None
         self._count = 0
 
+    def prepare(self) -> None:
+        with suppress(AMQPError, OSError):
+            self._connect()
+
+    def _connect(self) -> None:
+        if self._channel is None:
+            self._channel = connect(self._node).channel()
+            self._channel.confirm_delivery()
+
     def send(self, name: str) -> bool:
         body = self._body(name)
         if body is None:
             return False
         properties = pika.BasicProperties(delivery_mode=2, content_type="application/json")
         try:
-            if self._channel is None:
-                self._channel = connect(self._node).channel()
-                self._channel.confirm_delivery()
+            self._connect()
+            assert self._channel is not None
             queue = f"{self._connector}.{self.counts.kind}"
             self._channel.basic_publish("vumi", queue, body, properties, mandatory=True)
         except (UnroutableError, NackError):

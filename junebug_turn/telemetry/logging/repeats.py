@@ -43,7 +43,7 @@ class Limiter:
 
     A cause is the line's format, with the fields that say why and where, and with the place of a failure.
     When the time is over, a line says how many there were.  ``debug`` lines, and those with ``log_every=True``, which
-    say that one message fares well, go through as they are.
+    say that one message fares well or was put off, go through as they are.
 
     :param show: is given the events that go through
     :param seconds: the clock

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
+import attrs
+import pytest
+
 from tools.faults.__main__ import table
 from tools.faults.counts import Counts, Row
 
@@ -23,7 +28,7 @@ def test_where_everything_is() -> None:
         made.arrive(name)
     made.parked |= {"parked", "delivered"}
     made.delayed |= {"delayed", "twice", "refused"}
-    assert made.row("f") == Row(
+    assert attrs.evolve(made.row("f"), p99=0) == Row(
         fault="f",
         kind="inbound",
         sent=6,
@@ -34,6 +39,7 @@ def test_where_everything_is() -> None:
         delayed=1,
         deleted=0,
         lost=1,
+        p99=0,
     )
 
 
@@ -66,7 +72,22 @@ def test_the_table() -> None:
     rows = [counted("a").row("f"), counted("a", "b").row("g")]
     lines = table(rows).splitlines()
     assert lines[0] == (
-        "| fault | kind | sent | accepted | delivered | repeated | parked | delayed | deleted | lost |"
+        "| fault | kind | sent | accepted | delivered | repeated | parked | delayed | deleted | lost | p99 |"
     )
-    assert lines[2] == "| f | inbound | 1 | 1 | 0 | 0 | 0 | 0 | 0 | 1 |"
-    assert lines[4] == "| **all** |  | 3 | 3 | 0 | 0 | 0 | 0 | 0 | 3 |"
+    assert lines[2] == "| f | inbound | 1 | 1 | 0 | 0 | 0 | 0 | 0 | 1 | 0 |"
+    assert lines[4] == "| **all** |  | 3 | 3 | 0 | 0 | 0 | 0 | 0 | 3 |  |"
+
+
+def test_the_delay_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The 99th percentile of the delays is that of all but the message that the destination refuses."""
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    made = counted(*(f"m{number}" for number in range(100)), "refused")
+    made.refused.add("refused")
+    for number in range(100):
+        now = number / 100
+        made.arrive(f"m{number}")
+    now = 60
+    made.arrive("refused")
+    made.arrive("m0")
+    assert made.row("f").p99 == 0.98

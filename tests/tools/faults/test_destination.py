@@ -90,3 +90,15 @@ def test_it_holds(destination: Destination, arrived: Arrived) -> None:
     assert answers == [200]
     post(destination, "after")
     only(arrived, "held", "after")
+
+
+def test_it_refuses_one(destination: Destination, arrived: Arrived) -> None:
+    """The first inbound message is refused each time, and reported as such; all others are taken."""
+    destination.mode = "one-404"
+    assert [post(destination, name) for name in ("one", "two", "one", "three")] == [404, 200, 404, 200]
+    destination.mode = "ok"
+    assert post(destination, "one") == 200
+    deadline = time.monotonic() + 5
+    while len(arrived) < 4 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert arrived == [("/refused", "one"), *(("/inbound", name) for name in ("two", "three", "one"))]

@@ -47,6 +47,7 @@ async def test_inbound(transport_type: str, patience: float) -> None:
             DESTINATION,
             {"a": "ü"},
             {
+                "message_id": message.message_id,
                 "connector": "c",
                 "kind": "inbound",
                 "timeout": 7,
@@ -71,6 +72,7 @@ async def test_event(configured: bool) -> None:
             DESTINATION,
             {"b": 1},
             {
+                "message_id": event.event_id,
                 "connector": "c",
                 "kind": "event",
                 "timeout": 8,

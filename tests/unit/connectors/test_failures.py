@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
 from junebug_turn.connectors.failures import HOLD_LIMIT, Failures, Task
-from junebug_turn.connectors.retry_queues import SESSION_PAUSE, RetryWindows
+from junebug_turn.connectors.retry_queues import RetryWindows
 from junebug_turn.errors import AmqpConnectionError, DeliveryExhausted, DeliveryFailed, DeliveryRefused
 from junebug_turn.telemetry.metrics import Metrics
 from tests.support.fake_broker import FakeBroker
@@ -49,7 +49,14 @@ def test_what_is_declared() -> None:
     assert Bench().broker.declared == [
         "c.inbound",
         "c.inbound.parked",
-        *[f"c.inbound.retry.{delay}" for delay in ("30s", "5m", "30m", "2h")],
+        *[f"c.inbound.retry.{delay}" for delay in ("5s", "30s", "5m", "30m", "2h")],
+    ]
+    broker = FakeBroker()
+    Failures(broker, "c", "event", RetryWindows(), Metrics())
+    assert broker.declared == [
+        "c.event",
+        "c.event.parked",
+        *[f"c.event.retry.{delay}" for delay in ("30s", "5m", "30m", "2h")],
     ]
 
 
@@ -145,18 +152,22 @@ def test_what_is_raised(end: Exception, stopping: bool) -> None:
     assert not bench.broker.published
 
 
-def test_a_session_is_held() -> None:
-    """A message of a session is tried again in place, and parked when the session must be over."""
+def test_a_session() -> None:
+    """A message of a session goes to a short delay queue each time, so that it holds up no other, and is parked when
+    the session must be over."""
     bench = Bench(RetryWindows(session=12))
-    results = bench.run(*[failure(DeliveryExhausted)] * 4, in_session=True)
-    for attempts in (1, 2, 3):
-        assert (bench.attempts, results) == (attempts, [])
-        bench.broker.reactor.advance(SESSION_PAUSE)
-    assert results == [None]
-    (copy,) = bench.broker.published
-    assert copy.queue == "c.inbound.parked"
-    assert copy.headers is not None
-    assert (copy.headers["reason"], copy.headers["attempts"]) == ("session_expired", 16)
+    headers = None
+    expected = [("c.inbound.retry.5s", None), ("c.inbound.retry.5s", None), ("c.inbound.retry.5s", 2000)]
+    for number, (queue, expiration) in enumerate([*expected, ("c.inbound.parked", 1209600000)], 1):
+        assert bench.run(failure(DeliveryExhausted), headers=headers, in_session=True) == [None]
+        copy = bench.broker.published[-1]
+        assert (copy.queue, copy.expiration) == (queue, expiration)
+        headers = copy.headers
+        assert headers is not None
+        assert headers["attempts"] == 4 * number
+        bench.broker.reactor.advance(min(5, 12 - bench.broker.reactor.seconds()))
+    assert headers is not None
+    assert (headers["reason"], headers["delays"]) == ("session_expired", 3)
 
 
 def test_what_waited_too_long_goes_back() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import pytest
@@ -11,7 +12,15 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from junebug_turn.delivery.circuit import FAILURES, MAX_BACKOFF, PROBATION, Circuit, CircuitOpen
+from junebug_turn.delivery.circuit import (
+    FAILURES,
+    MAX_BACKOFF,
+    MAX_FAILED,
+    PROBATION,
+    SUSPECT,
+    Circuit,
+    CircuitOpen,
+)
 
 ORIGIN = "http://host:80"
 SUSPECT_LIMIT = 4
@@ -26,16 +35,26 @@ class Bench:
         self.clock = Clock()
         self.clock.advance(1000)
         self.circuit = Circuit(self.clock, lambda: rng, ORIGIN, suspect_limit=SUSPECT_LIMIT)
+        self._names = count()
 
-    def enter(self, patience: float = NO_PATIENCE) -> list[Any]:
-        """Its only item is whether it is the probe, or the exception; empty while it waits."""
-        return results(Deferred.fromCoroutine(self.circuit.enter(self.clock.seconds() + patience)))
+    def enter(self, patience: float = NO_PATIENCE, message: str | None = None) -> list[Any]:
+        """Its only item is whether it is the probe, or the exception; empty while it waits.
 
-    def open(self) -> None:
-        for _ in range(FAILURES):
+        :param message: None for another one than all before
+        """
+        deadline = self.clock.seconds() + patience
+        return results(Deferred.fromCoroutine(self.circuit.enter(deadline, message or self._new_name())))
+
+    def fail(self, probe: bool = False, message: str | None = None, **options: Any) -> None:
+        self.circuit.failed(probe, "timeout", message or self._new_name(), **options)
+
+    def _new_name(self) -> str:
+        return f"another {next(self._names)}"
+
+    def open(self, **options: Any) -> None:
+        while not self.circuit.is_open:
             assert self.enter() == [False]
-            self.circuit.failed(False, "timeout")
-        assert self.circuit.is_open
+            self.fail(**options)
 
     def until_probe(self) -> float:
         """Let time go until an attempt is let through; the seconds."""
@@ -58,24 +77,47 @@ def bench() -> Bench:
 
 
 def test_five_in_a_row(bench: Bench) -> None:
-    """Five failures in a row open a circuit; four and a success don't."""
+    """Five different messages that fail in a row open a circuit; four and a success don't."""
     for outcome in (False,) * 4 + (True,) + (False,) * 4:
         assert bench.enter() == [False]
-        bench.circuit.succeeded(False) if outcome else bench.circuit.failed(False, "timeout")
+        bench.circuit.succeeded(False) if outcome else bench.fail()
     assert not bench.circuit.is_open
-    bench.circuit.failed(False, "timeout")
+    bench.fail()
     assert bench.circuit.is_open
+    assert bench.circuit.fault == "timeout"
+
+
+def test_one_message(bench: Bench) -> None:
+    """One message that a receiver refuses, however often, delays no other: it opens no circuit, and no limit stands
+    before the others."""
+    for _ in range(100):
+        assert bench.enter(message="poison") == [False]
+        bench.fail(message="poison")
+    assert not bench.circuit.is_open
+    for _ in range(50):
+        assert bench.enter() == [False]
+    assert bench.clock.getDelayedCalls() == []
+
+
+def test_few_messages(bench: Bench) -> None:
+    """Four messages that fail again and again, in any order, are not five."""
+    for number in range(100):
+        message = f"poison {number * 7 % (FAILURES - 1)}"
+        assert bench.enter(message=message) == [False]
+        bench.fail(message=message)
+    assert not bench.circuit.is_open
 
 
 def test_suspect(bench: Bench) -> None:
-    """Where the last attempt failed only a few are made at once; a success lifts the limit."""
-    for _ in range(SUSPECT_LIMIT + 2):
+    """Where different messages failed in a row only a few attempts are made at once; a success lifts the limit."""
+    for _ in range(SUSPECT_LIMIT + SUSPECT + 1):
         assert bench.enter() == [False]
-    bench.circuit.failed(False, "timeout")
+    for _ in range(SUSPECT):
+        bench.fail()
     assert isinstance(bench.enter()[0], CircuitOpen)
     patient = bench.enter(PATIENCE)
     assert patient == []
-    bench.circuit.failed(False, "timeout")
+    bench.fail()
     assert patient == [False]
     assert isinstance(bench.enter()[0], CircuitOpen)
     bench.circuit.succeeded(False)
@@ -84,12 +126,38 @@ def test_suspect(bench: Bench) -> None:
     assert bench.clock.getDelayedCalls() == []
 
 
-def test_one_that_says_it_all(bench: Bench) -> None:
-    """An answer that says that the endpoint is set up wrongly opens the circuit at once."""
-    bench.enter()
-    bench.circuit.failed(False, "HTTP status 404", at_once=True)
-    assert bench.circuit.is_open
-    assert bench.circuit.fault == "HTTP status 404"
+def test_who_has_failed_asks_last(bench: Bench) -> None:
+    """Who asks whether it is well again is not always the same message: those that have not failed go first, then
+    they take turns."""
+    bench.enter(message="poison")
+    bench.fail(message="poison")
+    bench.open()
+    poison, first, second = (bench.enter(PATIENCE, name) for name in ("poison", "first", "second"))
+    bench.clock.advance(1.5)
+    assert (poison, first, second) == ([], [True], [])
+    bench.fail(True, "first")
+    first = bench.enter(PATIENCE, "first")
+    bench.clock.advance(3)
+    assert (poison, first, second) == ([], [], [True])
+    bench.fail(True, "second")
+    second = bench.enter(PATIENCE, "second")
+    bench.clock.advance(6)
+    assert (poison, first, second) == ([True], [], [])
+    bench.fail(True, "poison")
+    poison = bench.enter(PATIENCE, "poison")
+    bench.clock.advance(12)
+    assert (poison, first, second) == ([], [True], [])
+    bench.circuit.succeeded(True)
+    assert (poison, second) == ([False], [False])
+
+
+def test_failed_messages_are_bounded(bench: Bench) -> None:
+    """A circuit remembers only so many of the messages that have failed."""
+    bench.open()
+    for _ in range(2 * MAX_FAILED):
+        bench.until_probe()
+        bench.fail(True)
+    assert len(bench.circuit._failed) == MAX_FAILED
 
 
 def test_back_off(bench: Bench) -> None:
@@ -101,7 +169,7 @@ def test_back_off(bench: Bench) -> None:
         # Nobody else while the probe is under way, however long it takes.
         bench.clock.advance(100)
         assert isinstance(bench.enter()[0], CircuitOpen)
-        bench.circuit.failed(True, "timeout")
+        bench.fail(True)
     assert delays == [1.5, 3, 6, 12, 24, 45, 45, 45]
 
 
@@ -109,20 +177,18 @@ def test_back_off(bench: Bench) -> None:
 def test_bounds_of_back_off(rng: float, failures: int, retry_after: float) -> None:
     """Every delay is from 1 to 60 s, whatever the chance and the destination say."""
     bench = Bench(rng)
-    bench.enter()
-    bench.circuit.failed(False, "timeout", at_once=True, not_before=retry_after)
+    bench.open(not_before=retry_after)
     for _ in range(failures):
         bench.clock.advance(0.999)
         assert isinstance(bench.enter()[0], CircuitOpen)
         bench.clock.advance(MAX_BACKOFF)
         assert bench.enter() == [True]
-        bench.circuit.failed(True, "timeout", not_before=retry_after)
+        bench.fail(True, not_before=retry_after)
 
 
 def test_retry_after(bench: Bench) -> None:
     """A destination that asks to be left alone is, for up to 60 s."""
-    bench.enter()
-    bench.circuit.failed(False, "HTTP status 503", at_once=True, not_before=30)
+    bench.open(not_before=30)
     assert bench.until_probe() == 30
 
 
@@ -143,7 +209,7 @@ def test_probation(bench: Bench) -> None:
     bench.open()
     for _ in range(4):
         bench.until_probe()
-        bench.circuit.failed(True, "timeout")
+        bench.fail(True)
     bench.until_probe()
     bench.circuit.succeeded(True)
     for _ in range(PROBATION - 1):
@@ -162,7 +228,7 @@ def test_late_failures(bench: Bench) -> None:
     """Attempts that began before the circuit opened and fail afterwards don't lengthen the back-off."""
     bench.open()
     for _ in range(15):
-        bench.circuit.failed(False, "timeout")
+        bench.fail()
     assert bench.until_probe() == 1.5
 
 
@@ -175,7 +241,7 @@ def test_who_waits_becomes_the_probe(bench: Bench) -> None:
     bench.clock.advance(0.01)
     assert (first, second) == ([True], [])
     assert isinstance(bench.enter()[0], CircuitOpen)
-    bench.circuit.failed(True, "timeout")
+    bench.fail(True)
     bench.clock.advance(3)
     assert second == [True]
     assert bench.clock.getDelayedCalls() == []
@@ -238,7 +304,7 @@ def test_cancelled(bench: Bench) -> None:
     """A wait that is cancelled is over, and its place goes to the next; a probe that is cancelled is made by the
     next one at once."""
     bench.open()
-    first = Deferred.fromCoroutine(bench.circuit.enter(PATIENCE))
+    first = Deferred.fromCoroutine(bench.circuit.enter(PATIENCE, "first"))
     second, third = bench.enter(PATIENCE), bench.enter(PATIENCE)
     gone = results(first)
     first.cancel()
@@ -273,35 +339,45 @@ def test_stop(bench: Bench) -> None:
 
 @given(st.data())
 def test_any_order(data: st.DataObject) -> None:
-    """Whatever happens in whatever order: one probe at a time while it is open, nobody waits for ever, no call of
-    the clock is left."""
+    """Whatever happens in whatever order: it opens when five different messages have failed since the last success,
+    and not before; there is one probe at a time while it is open, nobody waits for ever, no call of the clock is
+    left."""
     bench = Bench(data.draw(st.floats(0, 1, exclude_max=True)))
-    running: list[bool] = []
-    waiting: list[list[Any]] = []
+    running: list[tuple[bool, str]] = []
+    waiting: list[tuple[list[Any], str]] = []
+    failed: set[str] = set()
+    names = st.sampled_from([f"message {number}" for number in range(FAILURES + 2)])
     for step in data.draw(
         st.lists(st.sampled_from(["enter", "wait", "ok", "fail", "leave", "time"]), max_size=60)
     ):
+        was_open = bench.circuit.is_open
         if step in ("enter", "wait"):
-            waiting.append(bench.enter(PATIENCE if step == "wait" else NO_PATIENCE))
+            message = data.draw(names)
+            waiting.append((bench.enter(PATIENCE if step == "wait" else NO_PATIENCE, message), message))
         elif step == "time":
             bench.clock.advance(data.draw(st.floats(0, 61)))
         elif running:
-            probe = running.pop(data.draw(st.integers(0, len(running) - 1)))
+            probe, message = running.pop(data.draw(st.integers(0, len(running) - 1)))
             if step == "ok":
+                failed.clear()
                 bench.circuit.succeeded(probe)
             elif step == "fail":
-                bench.circuit.failed(probe, "timeout")
+                failed.add(message)
+                bench.fail(probe, message)
             else:
                 bench.circuit.released(probe)
-        running += [entered[0] for entered in waiting if entered and isinstance(entered[0], bool)]
-        waiting = [entered for entered in waiting if not entered]
-        assert running.count(True) <= 1
+        assert bench.circuit.is_open is (bool(was_open and failed) or len(failed) >= FAILURES)
+        running += [
+            (entered[0], name) for entered, name in waiting if entered and entered[0] in (True, False)
+        ]
+        waiting = [(entered, name) for entered, name in waiting if not entered]
+        assert [probe for probe, _ in running].count(True) <= 1
         if not bench.circuit.is_open:
             assert running or not waiting
     while running or waiting:
         if running:
-            bench.circuit.succeeded(running.pop())
+            bench.circuit.succeeded(running.pop()[0])
         bench.clock.advance(MAX_BACKOFF)
-        running += [entered[0] for entered in waiting if entered]
-        waiting = [entered for entered in waiting if not entered]
+        running += [(entered[0], name) for entered, name in waiting if entered]
+        waiting = [(entered, name) for entered, name in waiting if not entered]
     assert bench.clock.getDelayedCalls() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -19,10 +20,15 @@ class Side:
         self.clock = Clock()
         self.clock.advance(1000)
         self.circuits = Circuits(self.clock, lambda: 0.5, suspect_limit=SUSPECT_LIMIT, **options)
+        self._names = count()
 
-    def attempt(self, origin: str, outcome: str, url: str | None = None) -> bool:
-        """Make an attempt with this outcome; whether it was let through."""
-        with self.circuits.of_delivery(origin, url, NO_PATIENCE) as circuits:
+    def attempt(self, origin: str, outcome: str, url: str | None = None, message: str | None = None) -> bool:
+        """Make an attempt with this outcome; whether it was let through.
+
+        :param message: None for another one than all before
+        """
+        message = message or f"another {next(self._names)}"
+        with self.circuits.of_delivery(origin, url, message, NO_PATIENCE) as circuits:
             entered = results(Deferred.fromCoroutine(circuits.enter()))
             if entered != [None]:
                 return False
@@ -30,9 +36,15 @@ class Side:
                 circuits.answered()
             elif outcome == "failed":
                 circuits.failed("timeout", None)
+            elif outcome == "not reached":
+                circuits.failed("connection", None, reached=False)
             else:
                 circuits.misconfigured(outcome)
         return True
+
+    def misconfigure(self, url: str, fault: str = "HTTP status 404") -> None:
+        for _ in range(FAILURES):
+            assert self.attempt(ORIGIN, fault, url=url)
 
 
 def test_origins_are_apart() -> None:
@@ -44,11 +56,28 @@ def test_origins_are_apart() -> None:
     assert side.attempt("http://other:80", "answered")
 
 
-def test_misconfigured_url() -> None:
-    """A configured URL that is wrong holds up itself only, not what else is at its origin; but an origin that is
-    down holds up the URL, too."""
+def test_one_message() -> None:
+    """One message opens neither circuit, with whatever answer and however often."""
     side = Side()
-    assert side.attempt(ORIGIN, "HTTP status 404", url="http://host/wrong")
+    for outcome in ("failed", "HTTP status 404") * 50:
+        assert side.attempt(ORIGIN, outcome, url="http://host/", message="poison")
+    assert side.attempt(ORIGIN, "answered", url="http://host/")
+    assert side.circuits.degraded() == {}
+
+
+def test_no_connection() -> None:
+    """Where there is no connection the message can't be the cause: each attempt counts."""
+    side = Side()
+    for _ in range(FAILURES):
+        assert side.attempt(ORIGIN, "not reached", message="m")
+    assert not side.attempt(ORIGIN, "answered")
+
+
+def test_misconfigured_url() -> None:
+    """Several different messages in a row with an answer that blames the URL open the circuit of that URL alone, not
+    what else is at its origin; but an origin that is down holds up the URL, too."""
+    side = Side()
+    side.misconfigure("http://host/wrong")
     assert not side.attempt(ORIGIN, "answered", url="http://host/wrong")
     assert side.attempt(ORIGIN, "answered", url="http://host/right")
     assert side.attempt(ORIGIN, "answered")
@@ -61,10 +90,24 @@ def test_misconfigured_url() -> None:
     assert not side.attempt(ORIGIN, "answered", url="http://host/right")
 
 
+def test_a_success_between() -> None:
+    """A success of the URL interrupts the row of its failures; one of another URL at the origin does not."""
+    side = Side()
+    for _ in range(FAILURES - 1):
+        side.attempt(ORIGIN, "HTTP status 404", url="http://host/")
+        side.attempt(ORIGIN, "answered", url="http://host/other")
+    side.attempt(ORIGIN, "answered", url="http://host/")
+    for _ in range(FAILURES - 1):
+        assert side.attempt(ORIGIN, "HTTP status 404", url="http://host/")
+    assert side.circuits.degraded() == {}
+    side.attempt(ORIGIN, "HTTP status 404", url="http://host/")
+    assert side.circuits.degraded() != {}
+
+
 def test_what_an_operator_sees() -> None:
     """Open circuits are told by origin, with what is wrong and since when; nothing of the URL."""
     side = Side()
-    side.attempt(ORIGIN, "HTTP status 401", url="http://host/path?key=s3cret")
+    side.misconfigure("http://host/path?key=s3cret", "HTTP status 401")
     assert side.circuits.degraded() == {
         ORIGIN: {"state": "degraded", "fault": "HTTP status 401", "since": "1970-01-01T00:16:40+00:00"}
     }
@@ -85,9 +128,10 @@ def test_healthy_origins_are_forgotten() -> None:
 def test_bounded() -> None:
     """At most max_circuits circuits are remembered that are not in use, the ones that were used last."""
     side = Side(max_circuits=10)
-    with side.circuits.of_delivery("http://used:80", None, NO_PATIENCE):
+    with side.circuits.of_delivery("http://used:80", None, "m", NO_PATIENCE):
         for number in range(100):
-            side.attempt(f"http://host{number}:80", "wrong", url="http://x/")
+            for _ in range(FAILURES):
+                side.attempt(f"http://host{number}:80", "wrong", url="http://x/")
             assert len(side.circuits) <= 12
     assert "http://host99:80" in side.circuits.degraded()
     assert len(side.circuits.degraded()) >= 8
@@ -96,7 +140,7 @@ def test_bounded() -> None:
 def test_idle_origins_are_forgotten() -> None:
     """A place where nothing was sent to for an hour is forgotten, and no longer shown."""
     side = Side()
-    side.attempt(ORIGIN, "wrong", url="http://host/")
+    side.misconfigure("http://host/")
     side.clock.advance(FORGET_AFTER - 1)
     assert len(side.circuits.degraded()) == 1
     side.clock.advance(1)

@@ -1,0 +1,75 @@
+"""HTTP connections for which the status line of an answer counts, even where what follows can't be parsed.
+
+Twisted's client ends such a request like one whose connection was lost, and forgets the status that it has read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionClosed
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+from twisted.web._newclient import HTTP11ClientProtocol
+from twisted.web.client import ResponseFailed
+from twisted.web.iweb import IResponse
+
+
+class UnreadableAnswer(Exception):
+    """An answer that can't be parsed after its status line.
+
+    :ivar response: its status, and the headers that could be read
+    :ivar cause: the parser's exception, by its name: its text quotes the answer
+    """
+
+    def __init__(self, response: IResponse, cause: str) -> None:
+        super().__init__(cause)
+        self.response = response
+        self.cause = cause
+
+
+class StatusLineProtocol(HTTP11ClientProtocol):
+    """Connection that fails a request with ``UnreadableAnswer`` among its reasons, where it has read a status line."""
+
+    def request(self, request: Any) -> Deferred[IResponse]:
+        """Send a request; fires with its response."""
+        answer: Deferred[IResponse] = super().request(request)
+        parser: Any = self._parser
+        if parser is not None:
+            # Twisted's parser closes the connection, as if the peer had, for a header that is too long.
+            parser.lineLengthExceeded = _refuse_line
+        return answer
+
+    def _giveUp(self, reason: Failure) -> None:
+        response = getattr(self._parser, "response", None)
+        if response is not None and response.code >= 200 and not reason.check(ConnectionClosed):
+            reason = Failure(UnreadableAnswer(response, getattr(reason.type, "__name__", "?")))
+        super()._giveUp(reason)
+
+
+class StatusLineFactory(Factory):
+    """Factory of these connections, in the form that a pool of Twisted's has."""
+
+    noisy = False
+
+    def __init__(self, quiescent: Callable[[HTTP11ClientProtocol], None], metadata: str) -> None:
+        self._quiescent = quiescent
+
+    def buildProtocol(self, addr: IAddress | None) -> StatusLineProtocol:
+        return StatusLineProtocol(self._quiescent)
+
+
+def unreadable_answer(error: BaseException | None) -> UnreadableAnswer | None:
+    """Return what is known of the answer that a request failed with; None where it has another fault."""
+    if isinstance(error, ResponseFailed):
+        for failure in error.reasons:
+            if isinstance(failure.value, UnreadableAnswer):
+                return failure.value
+    return None
+
+
+def _refuse_line(line: bytes) -> None:
+    raise ValueError("a line that is too long")

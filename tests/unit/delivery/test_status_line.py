@@ -1,0 +1,111 @@
+"""Answers that can't be read after their status line, over real sockets."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_twisted
+from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
+
+from junebug_turn.delivery.retry import RetryPolicy
+from junebug_turn.errors import DeliveryExhausted, DeliveryRefused
+from tests.support.delivery_harness import Bench, benched
+from tools.servers.receiver import Answer
+
+ONCE = RetryPolicy(max_retries=0)
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+
+UNREADABLE = {
+    "a space before the colon": b"X-A : b\r\n\r\n",
+    "no colon": b"X-A\r\n\r\n",
+    "a control character": b"X-A\0: b\r\n\r\n",
+    "no name": b": b\r\n\r\n",
+    "Content-Length with a sign": b"Content-Length: +2\r\n\r\n{}",
+    "Content-Length below 0": b"Content-Length: -2\r\n\r\n{}",
+    "two lengths": b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    "Content-Length that is no number": b"Content-Length: two\r\n\r\n{}",
+    "Transfer-Encoding: identity": b"Transfer-Encoding: identity\r\nContent-Length: 2\r\n\r\n{}",
+    "an unknown Transfer-Encoding": b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "a header that is too long": b"X-A: " + b"a" * 100_000 + b"\r\n\r\n",
+    "a bad chunk": CHUNKED + b"zz\r\n{}\r\n0\r\n\r\n",
+    "a bad end of a chunk": CHUNKED + b"2\r\n{}no\r\n0\r\n\r\n",
+    "a chunk that is too long": CHUNKED + b"1" * 5000 + b"\r\n",
+}
+
+
+@pytest_twisted.async_yield_fixture
+async def bench() -> AsyncIterator[Bench]:
+    async with benched() as bench:
+        yield bench
+
+
+@pytest.fixture
+def warnings() -> Iterator[list[str]]:
+    lines: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        if event.get("log_level") is LogLevel.warn and "status line" in event.get("log_format", ""):
+            lines.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    yield lines
+    globalLogPublisher.removeObserver(observe)
+
+
+def answer(status: bytes, rest: bytes) -> Answer:
+    return Answer(how="malformed", body=b"HTTP/1.1 " + status + b"\r\n" + rest)
+
+
+@pytest.mark.parametrize("rest", UNREADABLE.values(), ids=UNREADABLE)
+@pytest_twisted.ensureDeferred
+async def test_taken(bench: Bench, warnings: list[str], rest: bytes) -> None:
+    """Where a 2xx status line was read, the message counts as taken when what follows can't be read; its connection
+    is not used again, and there is one warning for a destination."""
+    bench.receiver.script(answer(b"200 OK", rest), answer(b"202 Accepted", rest))
+    for _ in range(3):
+        await bench.start()
+    assert [request.connection for request in bench.receiver.requests] == [1, 2, 3]
+    (line,) = warnings
+    assert line.startswith(f"An answer of {bench.receiver.url('')} can't be read after its status line (")
+    assert "docs/deliveries.md" in line
+
+
+@pytest_twisted.ensureDeferred
+async def test_other_statuses(bench: Bench) -> None:
+    """Another status counts in the same way."""
+    rest = UNREADABLE["no colon"]
+    bench.receiver.script(answer(b"503 Service Unavailable", rest), answer(b"400 Bad Request", rest))
+    with pytest.raises(DeliveryExhausted, match="HTTP status 503"):
+        await bench.start(policy=ONCE)
+    with pytest.raises(DeliveryRefused, match="HTTP status 400"):
+        await bench.start()
+
+
+@pytest.mark.parametrize("status_line", [b"HTTP/1.1 2xx OK", b"HTTP/1.1", b"no HTTP", b"HTTP/1 200 OK"])
+@pytest_twisted.ensureDeferred
+async def test_no_status_line(bench: Bench, status_line: bytes) -> None:
+    """Without a status line it is no answer, and tried again."""
+    bench.receiver.script(Answer(how="malformed", body=status_line + b"\r\nContent-Length: 0\r\n\r\n"))
+    with pytest.raises(DeliveryExhausted, match="connection"):
+        await bench.start(policy=ONCE)
+
+
+@pytest.mark.parametrize("rest", [b"", b"X-A: b\r\n", b"Content-Length: 2\r\n\r\n{", CHUNKED + b"2\r\n{}"])
+@pytest_twisted.ensureDeferred
+async def test_cut(bench: Bench, warnings: list[str], rest: bytes) -> None:
+    """An answer that is cut is no malformed one: it is tried again."""
+    bench.receiver.script(answer(b"200 OK", rest))
+    with pytest.raises(DeliveryExhausted, match="connection"):
+        await bench.start(policy=ONCE)
+    assert warnings == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_after_a_continue(bench: Bench) -> None:
+    """A 100 that can't be read is no answer; one that can is none either, and what follows it counts."""
+    bench.receiver.script(answer(b"100 Continue", b"no colon\r\n\r\n"))
+    with pytest.raises(DeliveryExhausted, match="connection"):
+        await bench.start(policy=ONCE)
+    bench.receiver.script(answer(b"100 Continue", b"\r\nHTTP/1.1 200 OK\r\nno colon\r\n\r\n"))
+    await bench.start()
