@@ -8,13 +8,15 @@ from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any, TypeVar
 
+import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 from twisted.python.threadable import isInIOThread
 
+from junebug_turn.errors import CacheError
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state.factory import make_store
 from junebug_turn.state.message_store import MessageStore, OutboundRecord
@@ -161,6 +163,24 @@ for _, key in ipairs(redis.call('KEYS', ARGV[1] .. ':*')) do
     end
 end
 """
+
+
+async def refused(store: MessageStore, word: str) -> None:
+    """Wait until the server refuses what is stored with this word."""
+
+    async def refuses() -> bool:
+        try:
+            await store.store_inbound(message("refused"))
+        except CacheError as error:
+            return word in str(error.__cause__)
+        return False
+
+    for _ in range(200):
+        if await refuses():
+            return
+        await deferLater(reactor, 0.05)
+    pytest.fail(f"the server never said {word}: {store.status()}")
+
 
 _server: list[RedisServer] = []
 

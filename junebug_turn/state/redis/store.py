@@ -28,6 +28,7 @@ from junebug_turn.state.message_store import MessageStore, OutboundRecord, Store
 from junebug_turn.state.options import CACHE_TIMEOUT
 from junebug_turn.state.redis import scripts
 from junebug_turn.state.redis.address import RedisAddress
+from junebug_turn.state.redis.errors import remedy
 from junebug_turn.state.redis.options import RedisConfig
 from junebug_turn.state.redis.pool import RedisPool
 from junebug_turn.telemetry.gauges import PartStats, StoreStats
@@ -75,7 +76,7 @@ class RedisStore(MessageStore):
         self._outbound_ttl = _milliseconds(outbound_ttl or self._timeout)
         self._parts = {part: PartStats() for part in ("inbound", "outbound", "menus")}
         self._pool = RedisPool(reactor, url, cache_timeout, trust_root)
-        self._monitor = FailureMonitor(reactor, url.name, cache_timeout, (RedisError,))
+        self._monitor = FailureMonitor(reactor, url.name, cache_timeout, (RedisError,), remedy)
 
     @classmethod
     def from_config(
