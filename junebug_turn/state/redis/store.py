@@ -144,7 +144,7 @@ class RedisStore(MessageStore):
     async def _fetch_message(self, script: str, key: str, *args: str | int) -> Message | None:
         try:
             packed = self._parts["inbound"].asked(await self._read(self._eval(script, key, *args)))
-            return None if packed is None else Message.from_json(packed)
+            return None if packed is None else Message.from_json(packed, strictjson.loads_stored)
         except (UnreadableEntry, UnreadableMessage) as error:
             self.log.warn("an inbound message in the cache counts as unknown: {error!s}", error=error)
             return None
@@ -200,7 +200,7 @@ class RedisStore(MessageStore):
             if name == _MESSAGE.encode():
                 continue
             try:
-                events.append(Event.from_json(value))
+                events.append(Event.from_json(value, strictjson.loads_stored))
             except UnreadableMessage as error:
                 self.log.warn(
                     "an event of message {message_id} in the cache is left out: {error!s}",
@@ -262,6 +262,6 @@ def _marked(from_addr: str | None) -> str:
 
 def _read_json(packed: bytes) -> Any:
     try:
-        return strictjson.loads(packed)
+        return strictjson.loads_stored(packed)
     except ValueError:
         raise UnreadableEntry("an entry of the cache is not JSON") from None

@@ -199,7 +199,7 @@ class SqliteStore(MessageStore):
     async def fetch_note(self, address: str) -> Any:
         packed = await self._get(NOTE, address)
         try:
-            return None if packed is None else strictjson.loads(packed)
+            return None if packed is None else strictjson.loads_stored(packed)
         except DAMAGED as error:
             self.log.warn("a note in the cache counts as unknown: {error!s}", error=error)
             return None
