@@ -20,6 +20,8 @@ from junebug_turn.errors import CacheError
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state.factory import make_store
 from junebug_turn.state.message_store import MessageStore, OutboundRecord
+from junebug_turn.state.sqlite.store import SqliteStore
+from tests.support.clocks import wall_clock
 from tools.servers.redis import RedisServer
 
 reactor: Any = _reactor
@@ -135,8 +137,18 @@ class MemoryStores(Stores):
     bounded = True
 
 
+class ClockedSqliteStore(SqliteStore):
+    """A store for which the test's clock is the wall clock, too."""
+
+    def __init__(self, clock: Any, **options: Any) -> None:
+        super().__init__(clock, wall_clock=wall_clock(clock), **options)
+
+
+CLOCKED_SQLITE = f"{__name__}.{ClockedSqliteStore.__name__}"
+
+
 class SqliteStores(Stores):
-    name = "sqlite"
+    name = CLOCKED_SQLITE
 
     def __init__(self) -> None:
         super().__init__()
@@ -215,4 +227,4 @@ class RedisStores(Stores):
             result(store.stop())
 
 
-STORES: dict[str, type[Stores]] = {kind.name: kind for kind in (MemoryStores, SqliteStores, RedisStores)}
+STORES: dict[str, type[Stores]] = {"memory": MemoryStores, "sqlite": SqliteStores, "redis": RedisStores}
