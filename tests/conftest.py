@@ -14,8 +14,10 @@ import pika.exceptions
 import pytest
 import pytest_twisted
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
+from twisted.internet import reactor
 from twisted.logger import globalLogPublisher
 
+from junebug_turn.net.clocks import use_monotonic
 from tests.support.leaks import LEAKS
 from tools.servers.process import ProcessError
 from tools.servers.rabbitmq import RabbitNode
@@ -48,6 +50,12 @@ def _no_leaks() -> Iterator[None]:
     yield
     globalLogPublisher.removeObserver(LEAKS.observe)
     assert not LEAKS.found, "\n".join(LEAKS.found[:20])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _monotonic() -> None:
+    """The reactor counts its time by the monotonic clock, as it does in the daemon."""
+    use_monotonic(reactor)
 
 
 def _started(node: RabbitNode) -> RabbitNode:

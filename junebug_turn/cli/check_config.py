@@ -21,6 +21,7 @@ from junebug_turn.cli.terminal import run_in_reactor
 from junebug_turn.config.report import Report
 from junebug_turn.daemon.settings import Explained, Settings, explain
 from junebug_turn.errors import ConfigError
+from junebug_turn.net.clocks import use_monotonic
 
 GOOD, UNUSABLE, UNREACHABLE = 0, 1, 3
 TIMEOUT = 10.0
@@ -60,6 +61,7 @@ def run(flags: Mapping[str, str], arguments: argparse.Namespace) -> int:
     if explained.settings is not None:
         from twisted.internet import reactor
 
+        use_monotonic(reactor)
         faults += _faults_of_the_parts(reactor, explained.settings)
         if not faults and not arguments.no_connect:
             connecting = partial(reach, reactor, explained.settings, arguments.timeout)

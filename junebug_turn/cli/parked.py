@@ -14,6 +14,7 @@ from junebug_turn.cli.terminal import COLUMNS, Terminal, age, ask, plain, row, r
 from junebug_turn.connectors.parked import KINDS, Parked, ParkedMessages, Place, Selection
 from junebug_turn.daemon.settings import Settings, load
 from junebug_turn.errors import ConfigError, JunebugTurnError
+from junebug_turn.net.clocks import use_monotonic
 
 EVERYTHING = sys.maxsize
 PROGRESS_INTERVAL = 0.5  # seconds
@@ -68,6 +69,7 @@ def run(flags: Mapping[str, str], arguments: argparse.Namespace) -> int:
     """
     from twisted.internet import reactor
 
+    use_monotonic(reactor)
     terminal = Terminal(sys.stdout, sys.stderr, ask if sys.stdin.isatty() else None)
     try:
         command = Command(reactor, load(flags, os.environ), arguments, terminal)
@@ -102,7 +104,7 @@ class Command:
     async def _with_messages(self, use: Callable[[ParkedMessages], Any]) -> int:
         session = await QueueBrowser.open(self._reactor, self._amqp)
         try:
-            number: int = await use(ParkedMessages(self._reactor, session, self._progress))
+            number: int = await use(ParkedMessages(session, self._progress))
             return number
         finally:
             await session.close()

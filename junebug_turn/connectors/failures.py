@@ -22,6 +22,7 @@ from junebug_turn.connectors.retry_queues import (
     parked_queue,
 )
 from junebug_turn.errors import DeliveryExhausted, DeliveryFailed, Passing
+from junebug_turn.net.clocks import WALL_CLOCK, WallClock
 from junebug_turn.telemetry.metrics import Metrics
 
 HOLD_LIMIT = 10 * 60.0
@@ -57,15 +58,23 @@ class Failures:
     - ``first_failure``, ``last_failure``: times, in ISO 8601, UTC, to the second
 
     :param kind: ``inbound`` or ``event``
+    :param wall_clock: dates failures, since these times survive the process
     :ivar queue: ``{connector}.{kind}``
     """
 
     log = Logger()
 
     def __init__(
-        self, broker: Broker, connector: str, kind: str, windows: RetryWindows, metrics: Metrics
+        self,
+        broker: Broker,
+        connector: str,
+        kind: str,
+        windows: RetryWindows,
+        metrics: Metrics,
+        wall_clock: WallClock = WALL_CLOCK,
     ) -> None:
         self._broker = broker
+        self._wall_clock = wall_clock
         self._connector = connector
         self._kind = kind
         self.queue = Queue(f"{connector}.{kind}")
@@ -125,14 +134,14 @@ class Failures:
         return None
 
     def _failure(self, reason: str, text: str, attempts: int) -> DeliveryFailed:
-        now = self._broker.reactor.seconds()
+        now = self._wall_clock.now()
         return DeliveryFailed(
             text, reason=reason, last_status=None, attempts=attempts, first_failure=now, last_failure=now
         )
 
     async def _delay(self, task: Task, failure: DeliveryFailed, history: History) -> None:
         """Have the message come back later, or park it when no time is left."""
-        delay = self._windows.delay(history, self._broker.reactor.seconds())
+        delay = self._windows.delay(history, self._now(history))
         if delay is None:
             await self._park(task, failure, history)
             return
@@ -140,7 +149,7 @@ class Failures:
 
     async def _delay_session(self, task: Task, failure: DeliveryFailed, history: History) -> None:
         """Have a message of a session come back soon, at the end of its window at the latest, or park it then."""
-        left = history.first_failure + self._windows.session - self._broker.reactor.seconds()
+        left = history.first_failure + self._windows.session - self._now(history)
         if left <= 0:
             await self._park(task, failure, attrs.evolve(history, reason="session_expired"))
             return
@@ -161,6 +170,10 @@ class Failures:
         await self._copy(queue, task.delivery, history.delayed(), expiration)
         self._metrics.delayed(self._connector, self._kind, history.reason)
         self._log("Delayed", task, queue, failure, history)
+
+    def _now(self, history: History) -> float:
+        """Return the time of the clock that told the first failure, as if it had not been set since."""
+        return history.first_failure + self._wall_clock.elapsed(history.first_failure)
 
     async def _park(self, task: Task, failure: DeliveryFailed, history: History) -> None:
         self._metrics.parked(self._connector, self._kind, history.reason)

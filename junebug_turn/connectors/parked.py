@@ -16,6 +16,7 @@ from junebug_turn.amqp.topology import Queue
 from junebug_turn.connectors.retry_queues import History, original_headers, parked_queue
 from junebug_turn.errors import UnreadableMessage, Unroutable
 from junebug_turn.messages.vumi import Event, Message
+from junebug_turn.net.clocks import WALL_CLOCK, WallClock
 from junebug_turn.telemetry.masking import mask
 
 KINDS = ("inbound", "event")
@@ -116,9 +117,12 @@ class ParkedMessages:
     """
 
     def __init__(
-        self, reactor: Any, browser: QueueBrowser, progress: Callable[[Place, int, int], None] | None = None
+        self,
+        browser: QueueBrowser,
+        progress: Callable[[Place, int, int], None] | None = None,
+        wall_clock: WallClock = WALL_CLOCK,
     ) -> None:
-        self._reactor = reactor
+        self._wall_clock = wall_clock
         self._browser = browser
         self._progress = progress or (lambda place, seen, count: None)
 
@@ -198,7 +202,7 @@ class ParkedMessages:
         return done
 
     def _chosen(self, selection: Selection, place: Place, batch: list[Delivery]) -> Iterator[Parked]:
-        now = self._reactor.seconds()
+        now = self._wall_clock.now()
         for delivery in batch:
             parked = Parked.read(place, delivery, now)
             if selection.takes(parked):

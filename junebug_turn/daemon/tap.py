@@ -155,9 +155,11 @@ def makeService(options: Options) -> IService:
         from junebug_turn.daemon.build import make_daemon
         from junebug_turn.daemon.process import call_on_signals, tune_garbage_collector
         from junebug_turn.daemon.systemd import Supervision
+        from junebug_turn.net.clocks import use_monotonic
         from junebug_turn.telemetry.logging.observer import Lines
         from junebug_turn.telemetry.sentry import make_reporter
 
+        use_monotonic(reactor)
         reporter = make_reporter(settings.daemon.sentry_dsn)
         daemon = make_daemon(reactor, settings)
     except ConfigError as error:

@@ -17,6 +17,7 @@ from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.http_client import HttpClient
 from junebug_turn.delivery.retry import is_misconfiguration, is_passing, retry_after
 from junebug_turn.delivery.signature import Webhook
+from junebug_turn.net.clocks import WALL_CLOCK, WallClock
 from junebug_turn.net.endpoints import ForbiddenAddress
 from junebug_turn.net.tls import CertificateRefused
 
@@ -81,10 +82,13 @@ class Post:
         return headers
 
 
-async def attempt(post: Post, client: HttpClient, clock: Any) -> Fault | None:
+async def attempt(
+    post: Post, client: HttpClient, clock: Any, wall_clock: WallClock = WALL_CLOCK
+) -> Fault | None:
     """POST once; return how it failed, None after a 2xx.  Can be cancelled.
 
     :param clock: counts the time limit
+    :param wall_clock: dates the request
     """
     expired = cancelled = False
 
@@ -102,7 +106,7 @@ async def attempt(post: Post, client: HttpClient, clock: Any) -> Fault | None:
     done: Deferred[IResponse] = Deferred(cancel)
     limit = clock.callLater(post.timeout, expire)
     try:
-        request = client.post(post.destination.wire_url, post.headers(clock.seconds()), post.body)
+        request = client.post(post.destination.wire_url, post.headers(wall_clock.now()), post.body)
         request.chainDeferred(done)
         response = await done
     except Exception as error:
@@ -123,7 +127,7 @@ async def attempt(post: Post, client: HttpClient, clock: Any) -> Fault | None:
     wait = None
     if status in (429, 503):
         header = response.headers.getRawHeaders(b"Retry-After", [None])[0]
-        wait = retry_after(header, clock.seconds())
+        wait = retry_after(header, wall_clock.now())
     return Fault("http_status", status, wait, post.configured and is_misconfiguration(status))
 
 

@@ -12,6 +12,8 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
+from junebug_turn.net.clocks import WALL_CLOCK, WallClock
+
 FAILURES = 5
 """Different messages that fail in a row, with no success between, until a circuit opens."""
 
@@ -54,12 +56,22 @@ class Circuit:
     :ivar users: how many deliveries know this circuit; kept by ``Circuits``
     :ivar touched: when it last failed
     :ivar fault: the failure that opened it, in words
+    :ivar open_since: when it opened, in Unix seconds; None while it is closed
     """
 
     log = Logger()
 
-    def __init__(self, clock: Any, rng: Callable[[], float], origin: str, *, suspect_limit: int) -> None:
+    def __init__(
+        self,
+        clock: Any,
+        rng: Callable[[], float],
+        origin: str,
+        *,
+        suspect_limit: int,
+        wall_clock: WallClock = WALL_CLOCK,
+    ) -> None:
         self._clock = clock
+        self._wall_clock = wall_clock
         self._rng = rng
         self._suspect_limit = suspect_limit
         self.origin = origin
@@ -190,7 +202,7 @@ class Circuit:
             if probe:
                 self._back_off(fault, not_before)
         elif len(self._failed) >= FAILURES:
-            self.open_since = self.touched
+            self.open_since = self._wall_clock.now()
             self._back_off(fault, not_before)
             self.log.warn(
                 "The circuit of {origin} is open: {fault}; next probe in {delay:.1f} s",

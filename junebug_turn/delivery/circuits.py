@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from junebug_turn.delivery.circuit import Circuit
+from junebug_turn.net.clocks import WALL_CLOCK, WallClock
 
 MAX_CIRCUITS = 10_000
 """Circuits that are remembered because they failed, unless deliveries wait for more."""
@@ -37,8 +38,10 @@ class Circuits:
         *,
         suspect_limit: int,
         max_circuits: int = MAX_CIRCUITS,
+        wall_clock: WallClock = WALL_CLOCK,
     ) -> None:
         self._clock = clock
+        self._wall_clock = wall_clock
         self._rng = rng
         self._suspect_limit = suspect_limit
         self._max_circuits = max_circuits
@@ -92,7 +95,13 @@ class Circuits:
     def _take(self, key: _Key) -> Circuit:
         circuit = self._circuits.get(key)
         if circuit is None:
-            circuit = Circuit(self._clock, self._rng, key[0], suspect_limit=self._suspect_limit)
+            circuit = Circuit(
+                self._clock,
+                self._rng,
+                key[0],
+                suspect_limit=self._suspect_limit,
+                wall_clock=self._wall_clock,
+            )
             self._circuits[key] = circuit
             if self._stopped:
                 circuit.stop()

@@ -24,6 +24,7 @@ from junebug_turn.delivery.http_client import Clients
 from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy
 from junebug_turn.delivery.signature import Webhook
 from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryFailed, DeliveryRefused
+from junebug_turn.net.clocks import WALL_CLOCK, WallClock
 from junebug_turn.net.tls import ClientTls
 from junebug_turn.telemetry.metrics import Metrics
 
@@ -32,6 +33,7 @@ class Deliverer:
     """Makes deliveries, over connections that it reuses.
 
     :param clock: counts time limits and delays, where it is not the reactor
+    :param wall_clock: dates failures and requests
     :param rng: gives numbers in [0, 1) for the delays
     :param connections_per_host: how many idle connections to one origin are kept
     :param suspect_limit: how many attempts are made at once where different messages have failed
@@ -47,6 +49,7 @@ class Deliverer:
         reactor: Any,
         *,
         clock: IReactorTime | None = None,
+        wall_clock: WallClock = WALL_CLOCK,
         rng: Callable[[], float] = random.random,
         connections_per_host: int = 50,
         suspect_limit: int = 5,
@@ -59,7 +62,8 @@ class Deliverer:
         self._rng = rng
         self._clients = Clients(reactor, tls_policy or ClientTls(), connections_per_host)
         self._running: set[Deferred[None]] = set()
-        self._circuits = Circuits(self._clock, rng, suspect_limit=suspect_limit)
+        self._wall_clock = wall_clock
+        self._circuits = Circuits(self._clock, rng, suspect_limit=suspect_limit, wall_clock=wall_clock)
         self._pausing: Counter[tuple[str, str]] = Counter()
         self._pausing_limit = pausing_limit
 
@@ -136,17 +140,18 @@ class Deliverer:
             client = clients.pooled
             fault: Fault | None = None
             attempts = tries = 0
-            first_failure = now = start
+            first_failure = last_failure = 0.0
             while True:
                 try:
                     await circuits.enter()
                 except CircuitOpen:
-                    now = self._clock.seconds() if fault is None else now
-                    raise _given_up(destination, fault, attempts, first_failure, now) from None
+                    if fault is None:
+                        first_failure = last_failure = self._wall_clock.now()
+                    raise _given_up(destination, fault, attempts, first_failure, last_failure) from None
                 attempts += 1
                 tries += not circuits.probe
                 with self._metrics.attempt(post.connector, post.kind) as made:
-                    fault = await attempt(post, client, self._clock)
+                    fault = await attempt(post, client, self._clock, self._wall_clock)
                     made.result = "ok" if fault is None else fault.cause
                 _judge(circuits, fault)
                 if fault is None:
@@ -157,10 +162,11 @@ class Deliverer:
                         log_every=True,
                     )
                     return
-                now = self._clock.seconds()
-                first_failure = now if attempts == 1 else first_failure
+                last_failure = self._wall_clock.now()
+                first_failure = last_failure if attempts == 1 else first_failure
                 delay = self._delay(fault, tries, policy)
-                if delay is not None and (now + delay - start > CHAIN_LIMIT or self._crowded(post)):
+                over = delay is not None and self._clock.seconds() + delay - start > CHAIN_LIMIT
+                if over or self._crowded(post):
                     delay = None
                 waits = fault.passing and circuits.is_open
                 self.log.warn(
@@ -172,7 +178,7 @@ class Deliverer:
                 )
                 if not waits:
                     if delay is None:
-                        raise _given_up(destination, fault, attempts, first_failure, now)
+                        raise _given_up(destination, fault, attempts, first_failure, last_failure)
                     await self._pause(post, circuits, delay)
                 self._metrics.retried(post.connector, post.kind, fault.cause)
                 # After a fault of the connection the others of the pool are suspects too: the host may be gone.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from base64 import b64encode
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
@@ -16,6 +15,7 @@ from twisted.web.http_headers import Headers
 from junebug_turn import version
 from junebug_turn.errors import DeliveryRefused
 from junebug_turn.net.addresses import HostRules, ascii_name
+from junebug_turn.net.clocks import WALL_CLOCK
 
 MAX_KEPT = 1000
 """Destinations in the cache of ``Destination.of``: most messages bring a URL that was there before."""
@@ -138,7 +138,7 @@ def _wire_host(host: str | None) -> str:
 
 
 def _bad_url(what: str, reason: str = "bad_url") -> DeliveryRefused:
-    now = time.time()
+    now = WALL_CLOCK.now()
     return DeliveryRefused(
         f"the URL can't be used: {what}",
         reason=reason,

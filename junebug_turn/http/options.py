@@ -6,6 +6,7 @@ from attrs import frozen
 
 from junebug_turn.config import types
 from junebug_turn.config.option import option
+from junebug_turn.messages.strictjson import DEEPEST
 
 
 @frozen(kw_only=True)
@@ -39,5 +40,5 @@ class LimitOptions:
         types.whole(256, 2**20), "The size of a request's first line and headers together, in bytes.", 16384
     )
     max_json_depth: int = option(
-        types.whole(1, 500), "How deep arrays and objects can nest in a request's JSON.", 64
+        types.whole(1, DEEPEST), "How deep arrays and objects can nest in a request's JSON.", 64
     )

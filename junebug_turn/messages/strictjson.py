@@ -10,6 +10,11 @@ from typing import Any, NoReturn
 MAX_DEPTH = 64
 """How deep arrays and objects can nest where nobody says otherwise."""
 
+DEEPEST = 500
+"""The most that an option can say; Python reads a few hundred levels more."""
+
+_STORED_DEPTH = DEEPEST + 10
+
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
@@ -40,6 +45,17 @@ def loads(data: bytes, max_depth: int = MAX_DEPTH) -> Any:
     if text.count("[") + text.count("{") > max_depth:
         _check_depth(text, max_depth)
     return _decoder.decode(text)
+
+
+def loads_stored(data: bytes) -> Any:
+    """The value of a JSON text that a store has kept.
+
+    Whatever was accepted can be read again, at the depth that was allowed then and with the levels that a store puts
+    around it.  The bound is for a store that others can write to.
+
+    :raises ValueError: see ``loads``
+    """
+    return loads(data, _STORED_DEPTH)
 
 
 def dumps(value: Any) -> bytes:

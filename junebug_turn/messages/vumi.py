@@ -7,6 +7,7 @@ The wire format is that of vumi and vumi2 (``TransportUserMessage`` and ``Transp
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
 
@@ -79,9 +80,9 @@ def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _read_object(body: bytes, kind: str) -> dict[str, Any]:
+def _read_object(body: bytes, kind: str, loads: Callable[[bytes], Any]) -> dict[str, Any]:
     try:
-        value = strictjson.loads(body)
+        value = loads(body)
     except ValueError as error:
         raise UnreadableMessage(f"{kind} is not JSON: {error}") from None
     if not isinstance(value, dict):
@@ -161,12 +162,13 @@ class Message:
         return strictjson.dumps(fields)
 
     @classmethod
-    def from_json(cls, body: bytes) -> Self:
+    def from_json(cls, body: bytes, loads: Callable[[bytes], Any] = strictjson.loads) -> Self:
         """Read an AMQP message's body, leniently.
 
+        :param loads: reads the JSON; ``strictjson.loads_stored`` for a body that a store has kept
         :raises UnreadableMessage: not JSON, not an object, or without message id
         """
-        fields = _read_object(body, cls.kind)
+        fields = _read_object(body, cls.kind, loads)
         message_id = _required_id(fields, "message_id", cls.kind)
         get = fields.get
         return cls(
@@ -205,13 +207,14 @@ class Event:
         return strictjson.dumps(fields)
 
     @classmethod
-    def from_json(cls, body: bytes) -> Self:
+    def from_json(cls, body: bytes, loads: Callable[[bytes], Any] = strictjson.loads) -> Self:
         """Read an AMQP message's body, leniently.
 
+        :param loads: reads the JSON; ``strictjson.loads_stored`` for a body that a store has kept
         :raises UnreadableMessage: not JSON, not an object, without ``user_message_id``, or saying
             nothing that is known of the message's fate
         """
-        fields = _read_object(body, cls.kind)
+        fields = _read_object(body, cls.kind, loads)
         user_message_id = _required_id(fields, "user_message_id", cls.kind)
         get = fields.get
         event_type, delivery_status = _text(get("event_type")), _text(get("delivery_status"))

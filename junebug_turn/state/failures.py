@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -21,6 +21,7 @@ class FailureMonitor:
     :param name: the store's name for the log, without secrets
     :param timeout: seconds that an operation may take
     :param faults: the library's exceptions that are faults of the store and not of our code
+    :param remedy: returns what an operator has to change for a fault to end; None where it can pass by itself
 
     :ivar fault: the fault of the last operation; None when it succeeded
     :ivar failures: how many operations failed
@@ -29,12 +30,19 @@ class FailureMonitor:
     log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, name: str, timeout: float, faults: tuple[type[Exception], ...]
+        self,
+        clock: IReactorTime,
+        name: str,
+        timeout: float,
+        faults: tuple[type[Exception], ...],
+        remedy: Callable[[Exception], str | None] = lambda _: None,
     ) -> None:
         self._clock = clock
         self._name = name
         self._timeout = timeout
         self._faults: tuple[type[Exception], ...] = (*faults, DeferredTimeout)
+        self._remedy = remedy
+        self._advised: str | None = None
         self.fault: str | None = None
         self.failures = 0
 
@@ -53,21 +61,25 @@ class FailureMonitor:
         try:
             result = await waiting
         except self._faults as error:
-            timed_out = isinstance(error, DeferredTimeout)
-            self._failed(f"no answer within {self._timeout:g} s" if timed_out else _line(error))
+            self._failed(error)
             raise CacheError("what has to be remembered of messages can't be stored or read now") from error
         if self.fault is not None:
-            self.fault = None
+            self.fault = self._advised = None
             self.log.info(
                 "{name} works again ({failures} failures so far)", name=self._name, failures=self.failures
             )
         return result
 
-    def _failed(self, fault: str) -> None:
+    def _failed(self, error: Exception) -> None:
         self.failures += 1
-        if self.fault is None:
+        timed_out = isinstance(error, DeferredTimeout)
+        fault, remedy = f"no answer within {self._timeout:g} s" if timed_out else _line(error), None
+        if not timed_out and (remedy := self._remedy(error)):
+            fault = f"{fault}; {remedy}"
+        # Once, and again when it turns out that somebody has to do something.
+        if self.fault is None or remedy not in (None, self._advised):
             self.log.warn("{name} fails: {fault}", name=self._name, fault=fault)
-        self.fault = fault
+        self.fault, self._advised = fault, remedy or self._advised
 
 
 def _line(error: Exception) -> str:

@@ -145,7 +145,7 @@ class MemoryStore(MessageStore):
 
     async def fetch_note(self, address: str) -> Any:
         packed = self.notes.get(address)
-        return None if packed is None else strictjson.loads(packed)
+        return None if packed is None else strictjson.loads_stored(packed)
 
     def _sweep(self) -> None:
         for part in self._maps:

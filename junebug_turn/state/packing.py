@@ -33,14 +33,14 @@ def pack_message(message: Message) -> bytes:
 
 def unpack_message(message_id: str, packed: bytes) -> Message:
     """Unpack the message that ``pack_message`` packed."""
-    timestamp, *values = strictjson.loads(packed)
+    timestamp, *values = strictjson.loads_stored(packed)
     fields = dict(zip(_MESSAGE_FIELDS, values, strict=True))
     return Message(message_id=message_id, timestamp=parse_timestamp(timestamp), **fields)
 
 
 def packed_from_addr(packed: bytes) -> str | None:
     """Return the ``from_addr`` of a packed message."""
-    addr: str | None = strictjson.loads(packed)[_FROM_ADDR]
+    addr: str | None = strictjson.loads_stored(packed)[_FROM_ADDR]
     return addr
 
 
@@ -51,13 +51,13 @@ def pack_outbound(record: OutboundRecord) -> bytes:
 
 def unpack_outbound(message_id: str, packed: bytes) -> OutboundRecord:
     """Unpack the record that ``pack_outbound`` packed."""
-    to_addr, event_url, event_auth_token = strictjson.loads(packed)
+    to_addr, event_url, event_auth_token = strictjson.loads_stored(packed)
     return OutboundRecord(message_id, to_addr, event_url, event_auth_token)
 
 
 def add_event(packed: bytes | None, event: Event) -> bytes:
     """Add an event to the packed events of its message; it replaces an event with the same id."""
-    events = [] if packed is None else strictjson.loads(packed)
+    events = [] if packed is None else strictjson.loads_stored(packed)
     values = [format_timestamp(event.timestamp), *_event_values(event)]
     for place, other in enumerate(events):
         if other[_EVENT_ID] == event.event_id:
@@ -76,5 +76,5 @@ def unpack_events(message_id: str, packed: bytes) -> list[Event]:
             timestamp=parse_timestamp(timestamp),
             **dict(zip(_EVENT_FIELDS, values, strict=True)),
         )
-        for timestamp, *values in strictjson.loads(packed)
+        for timestamp, *values in strictjson.loads_stored(packed)
     ]

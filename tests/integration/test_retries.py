@@ -31,7 +31,7 @@ QUICK = RetryWindows(delays=(0.2, 0.4))
 
 
 def exhausted(status: int | None = 503, attempts: int = 4) -> DeliveryExhausted:
-    now = reactor.seconds()
+    now = time.time()
     return DeliveryExhausted(
         "no", reason="http_status", last_status=status, attempts=attempts, first_failure=now, last_failure=now
     )

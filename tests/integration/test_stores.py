@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import pytest_twisted
 import treq
@@ -153,6 +154,37 @@ async def test_status_of_the_unknown(started: Start, tmp_path: Path, kind: str) 
         }
         other = await side.request("POST", f"{PATH}/messages/x", b"{}")
         assert (other.status, other.headers["allow"]) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize("kind", ["memory", "redis", "sqlite"])
+@pytest_twisted.ensureDeferred
+async def test_deep_values(started: Start, tmp_path: Path, kind: str) -> None:
+    """What was accepted can be read: an event that is as deep as events can be finds its message, which is as deep as
+    max_json_depth allows, and stands in the status; a deep inbound message is replied to."""
+
+    def nested(levels: int) -> dict[str, Any]:
+        value: dict[str, Any] = {}
+        for _ in range(levels - 1):
+            value = {"a": value}
+        return value
+
+    async with started(kind, config_of(kind, tmp_path), limits_max_json_depth=200) as side:
+        url = side.receiver.url("/e")
+        sent = await side.post({"to": "+27", "content": "c", "event_url": url, "channel_data": nested(199)})
+        assert (sent.status, sent.body["result"]["channel_data"]) == (201, nested(199))
+        message_id = sent.body["result"]["message_id"]
+        for number in range(2):
+            side.publish("event", ack(message_id, transport_metadata=nested(63)))
+            await side.receiver.received(1 + number)
+        status = await side.request("GET", f"{PATH}/messages/{message_id}")
+        assert (status.status, len(status.body["result"]["events"])) == (200, 2)
+        arrived = attrs.evolve(inbound(), transport_metadata=nested(63))
+        side.publish("inbound", arrived)
+        await side.receiver.received(3)
+        reply = await side.post({"reply_to": arrived.message_id, "content": "c", "channel_data": nested(199)})
+        assert reply.status == 201
+        assert [request.path for request in side.receiver.requests] == ["/e", "/e", "/inbound"]
+        assert side.count("event.parked") == side.count("inbound.parked") == 0
 
 
 # Junebug's keys

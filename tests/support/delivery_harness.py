@@ -16,6 +16,7 @@ from twisted.internet.task import Clock
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.retry import MAX_RETRY_AFTER, RetryPolicy
+from tests.support.clocks import Wall
 from tools.servers.receiver import Receiver
 
 reactor: Any = _reactor
@@ -28,13 +29,14 @@ TIMEOUT = 600.0
 
 @define
 class Bench:
-    """A deliverer whose delays are half their caps, its clock, and a receiver."""
+    """A deliverer whose delays are half their caps, its clock and wall clock, and a receiver."""
 
     _names = count()
 
     receiver: Receiver
     clock: Clock
     deliverer: Deliverer
+    wall: Wall
 
     def start(self, url: str | None = None, **options: Any) -> Deferred[None]:
         """Start a delivery; of another message than all before, unless ``message_id`` names one."""
@@ -72,7 +74,9 @@ async def benched() -> AsyncIterator[Bench]:
     clock.advance(1_000_000)
     receiver = Receiver(reactor)
     receiver.start()
-    bench = Bench(receiver, clock, Deliverer(reactor, clock=clock, rng=lambda: 0.5))
+    wall = Wall(clock, 0)
+    deliverer = Deliverer(reactor, clock=clock, wall_clock=wall, rng=lambda: 0.5)
+    bench = Bench(receiver, clock, deliverer, wall)
     yield bench
     await bench.deliverer.close()
     await receiver.stop()

@@ -8,16 +8,20 @@ from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any, TypeVar
 
+import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 from twisted.python.threadable import isInIOThread
 
+from junebug_turn.errors import CacheError
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state.factory import make_store
 from junebug_turn.state.message_store import MessageStore, OutboundRecord
+from junebug_turn.state.sqlite.store import SqliteStore
+from tests.support.clocks import wall_clock
 from tools.servers.redis import RedisServer
 
 reactor: Any = _reactor
@@ -133,8 +137,18 @@ class MemoryStores(Stores):
     bounded = True
 
 
+class ClockedSqliteStore(SqliteStore):
+    """A store for which the test's clock is the wall clock, too."""
+
+    def __init__(self, clock: Any, **options: Any) -> None:
+        super().__init__(clock, wall_clock=wall_clock(clock), **options)
+
+
+CLOCKED_SQLITE = f"{__name__}.{ClockedSqliteStore.__name__}"
+
+
 class SqliteStores(Stores):
-    name = "sqlite"
+    name = CLOCKED_SQLITE
 
     def __init__(self) -> None:
         super().__init__()
@@ -161,6 +175,24 @@ for _, key in ipairs(redis.call('KEYS', ARGV[1] .. ':*')) do
     end
 end
 """
+
+
+async def refused(store: MessageStore, word: str) -> None:
+    """Wait until the server refuses what is stored with this word."""
+
+    async def refuses() -> bool:
+        try:
+            await store.store_inbound(message("refused"))
+        except CacheError as error:
+            return word in str(error.__cause__)
+        return False
+
+    for _ in range(200):
+        if await refuses():
+            return
+        await deferLater(reactor, 0.05)
+    pytest.fail(f"the server never said {word}: {store.status()}")
+
 
 _server: list[RedisServer] = []
 
@@ -195,4 +227,4 @@ class RedisStores(Stores):
             result(store.stop())
 
 
-STORES: dict[str, type[Stores]] = {kind.name: kind for kind in (MemoryStores, SqliteStores, RedisStores)}
+STORES: dict[str, type[Stores]] = {"memory": MemoryStores, "sqlite": SqliteStores, "redis": RedisStores}

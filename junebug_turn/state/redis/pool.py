@@ -15,14 +15,18 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.endpoints import UNIXClientEndpoint, wrapClientTLS
 from twisted.logger import Logger
-from txredisapi import ConnectionError, RedisFactory, TimeoutError
+from txredisapi import ConnectionError, RedisFactory, ResponseError, TimeoutError
 
 from junebug_turn.net.endpoints import NameEndpoint
 from junebug_turn.net.tls import ClientTls
 from junebug_turn.state.redis.address import RedisAddress
+from junebug_turn.state.redis.errors import Kind, meaning, remedy
 
 SIZE = 3
 """Connections of a pool: one that hangs holds up a part of the commands only."""
+
+FAILOVER_TIME = 10.0
+"""Seconds within which giving up the connections again is taken for the same failover, which is not over."""
 
 
 class RedisPool(RedisFactory):  # type: ignore[misc]  # it has no annotations
@@ -61,6 +65,8 @@ class RedisPool(RedisFactory):  # type: ignore[misc]  # it has no annotations
         self._trust_root = trust_root
         self._turn = count()
         self.waiting: dict[Deferred[Any], None] = {}
+        self._renewed_at: float | None = None
+        self._pause = 0.0
 
     def start(self) -> None:
         """Connect, and keep connected."""
@@ -95,10 +101,12 @@ class RedisPool(RedisFactory):  # type: ignore[misc]  # it has no annotations
     async def run(self, method: str, *args: Any) -> Any:
         """Return the result of a connection's ``method``, waiting for a connection where none is ready.
 
-        The method is called again where its connection is lost, so it must be one that can run twice.
+        The method is called again where its connection is lost, so it must be one that can run twice.  It is called
+        once more, on a new connection, where the server says that it is no longer the one to write to.
 
         :raises RedisError: the server refuses the command, or does not answer it
         """
+        renewed = False
         while True:
             connection = await self.connection()
             try:
@@ -108,6 +116,13 @@ class RedisPool(RedisFactory):  # type: ignore[misc]  # it has no annotations
                 raise
             except ConnectionError:
                 self._give_up(connection)
+            except ResponseError as error:
+                if meaning(error).kind is not Kind.STALE:
+                    raise
+                self._renew(connection, error)
+                if renewed:
+                    raise
+                renewed = True
 
     def _give_up(self, connection: Any) -> None:
         """Take a connection that did not answer out of use.
@@ -119,7 +134,34 @@ class RedisPool(RedisFactory):  # type: ignore[misc]  # it has no annotations
             self.pool.remove(connection)
             self.size = len(self.pool)
 
+    def _renew(self, connection: Any, error: ResponseError) -> None:
+        """Close all connections, which lead to the same server, and make new ones.
+
+        At once for the first time, then with pauses: the address may lead to the same server for some time yet.
+        """
+        if connection not in self.pool:
+            # Another command has had the same answer.
+            return
+        now = self._reactor.seconds()
+        repeated = self._renewed_at is not None and now - self._renewed_at < FAILOVER_TIME
+        self._renewed_at = now
+        # So short that a command meets the second refusal, and not the end of its time.
+        self._pause = self._timeout / 4 if repeated else 0.0
+        if not repeated:
+            self.log.warn(
+                "{name} is not to be written to, so its connections are made anew: {error!s}",
+                name=self._address.name,
+                error=error,
+            )
+        for each in tuple(self.pool):
+            self._give_up(each)
+            each.transport.abortConnection()
+
     # Called by the base class.
+
+    def retryDelay(self, attempt: int) -> float:
+        """Return the seconds before the next connection is made."""
+        return max(float(super().retryDelay(attempt)), self._pause)
 
     def addConnection(self, conn: Any) -> None:
         """Take a ready connection into the pool; the base class would also put it into a queue that nobody empties."""
@@ -132,6 +174,7 @@ class RedisPool(RedisFactory):  # type: ignore[misc]  # it has no annotations
         self.pool.append(conn)
         self.size = len(self.pool)
         self.refusal = None
+        self._pause = 0.0
         waiting, self.waiting = self.waiting, {}
         for request in waiting:
             request.callback(conn)
@@ -148,7 +191,7 @@ class RedisPool(RedisFactory):  # type: ignore[misc]  # it has no annotations
 
     def connectionError(self, why: Any) -> None:
         """Note why the server refused a connection: a wrong password, no such database, or its own shutdown."""
-        why = str(why)
+        why = "; ".join(filter(None, (str(why), remedy(str(why)))))
         if why != self.refusal:
             self.log.warn("{name} can't be used: {why}", name=self._address.name, why=why)
         self.refusal = why

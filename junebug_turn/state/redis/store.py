@@ -28,6 +28,7 @@ from junebug_turn.state.message_store import MessageStore, OutboundRecord, Store
 from junebug_turn.state.options import CACHE_TIMEOUT
 from junebug_turn.state.redis import scripts
 from junebug_turn.state.redis.address import RedisAddress
+from junebug_turn.state.redis.errors import remedy
 from junebug_turn.state.redis.options import RedisConfig
 from junebug_turn.state.redis.pool import RedisPool
 from junebug_turn.telemetry.gauges import PartStats, StoreStats
@@ -75,7 +76,7 @@ class RedisStore(MessageStore):
         self._outbound_ttl = _milliseconds(outbound_ttl or self._timeout)
         self._parts = {part: PartStats() for part in ("inbound", "outbound", "menus")}
         self._pool = RedisPool(reactor, url, cache_timeout, trust_root)
-        self._monitor = FailureMonitor(reactor, url.name, cache_timeout, (RedisError,))
+        self._monitor = FailureMonitor(reactor, url.name, cache_timeout, (RedisError,), remedy)
 
     @classmethod
     def from_config(
@@ -143,7 +144,7 @@ class RedisStore(MessageStore):
     async def _fetch_message(self, script: str, key: str, *args: str | int) -> Message | None:
         try:
             packed = self._parts["inbound"].asked(await self._read(self._eval(script, key, *args)))
-            return None if packed is None else Message.from_json(packed)
+            return None if packed is None else Message.from_json(packed, strictjson.loads_stored)
         except (UnreadableEntry, UnreadableMessage) as error:
             self.log.warn("an inbound message in the cache counts as unknown: {error!s}", error=error)
             return None
@@ -199,7 +200,7 @@ class RedisStore(MessageStore):
             if name == _MESSAGE.encode():
                 continue
             try:
-                events.append(Event.from_json(value))
+                events.append(Event.from_json(value, strictjson.loads_stored))
             except UnreadableMessage as error:
                 self.log.warn(
                     "an event of message {message_id} in the cache is left out: {error!s}",
@@ -261,6 +262,6 @@ def _marked(from_addr: str | None) -> str:
 
 def _read_json(packed: bytes) -> Any:
     try:
-        return strictjson.loads(packed)
+        return strictjson.loads_stored(packed)
     except ValueError:
         raise UnreadableEntry("an entry of the cache is not JSON") from None

@@ -20,6 +20,7 @@ from junebug_turn.config.resolver import read_mapping
 from junebug_turn.errors import CacheError, UnreadableEntry
 from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import Event, Message
+from junebug_turn.net.clocks import WALL_CLOCK, WallClock
 from junebug_turn.state import packing
 from junebug_turn.state.failures import FailureMonitor
 from junebug_turn.state.message_store import MessageStore, OutboundRecord, StoreOptions
@@ -65,6 +66,7 @@ class SqliteStore(MessageStore):
     :param connector: the owner of the entries: several connectors can share a file
     :param path: the file; it and its folder are made where they are missing
     :param cache_timeout: seconds that an operation may take
+    :param wall_clock: tells when an entry expires, since it survives the process
     :param options: those of ``MessageStore``
     """
 
@@ -77,11 +79,13 @@ class SqliteStore(MessageStore):
         connector: str,
         path: str,
         cache_timeout: float = CACHE_TIMEOUT,
+        wall_clock: WallClock = WALL_CLOCK,
         **options: Unpack[StoreOptions],
     ) -> None:
         super().__init__(**options)
         self._reactor = reactor
         self._connector = connector
+        self._wall_clock = wall_clock
         self._path = Path(path)
         self._cache_timeout = cache_timeout
         self._monitor = FailureMonitor(reactor, f"SQLite at {path}", cache_timeout, (sqlite3.Error, OSError))
@@ -199,14 +203,16 @@ class SqliteStore(MessageStore):
     async def fetch_note(self, address: str) -> Any:
         packed = await self._get(NOTE, address)
         try:
-            return None if packed is None else strictjson.loads(packed)
+            return None if packed is None else strictjson.loads_stored(packed)
         except DAMAGED as error:
             self.log.warn("a note in the cache counts as unknown: {error!s}", error=error)
             return None
 
     def _entries(self) -> Entries:
-        now = self._reactor.seconds()
-        return Entries(self._connector, now, now + self._timeout)
+        return Entries(self._connector, self._expired(), self._wall_clock.now() + self._timeout)
+
+    def _expired(self) -> float:
+        return self._wall_clock.expired(self._timeout)
 
     async def _get(self, kind: str, name: str) -> bytes | None:
         entries, key = self._entries(), pack_key(name)
@@ -215,14 +221,14 @@ class SqliteStore(MessageStore):
         return found if part is None else part.asked(found)
 
     async def _put(self, kind: str, name: str, value: bytes) -> None:
-        expires = self._reactor.seconds() + self._timeout
+        expires = self._wall_clock.now() + self._timeout
         await self._write((self._connector, kind, pack_key(name), value, expires))
 
     async def _write(self, write: Write) -> None:
         await self._monitor.result(self._file.write(write))
 
     def _sweep(self) -> Deferred[None]:
-        now = self._reactor.seconds()
+        now = self._expired()
         sql = "DELETE FROM entries WHERE rowid IN (SELECT rowid FROM entries WHERE expires <= ? LIMIT ?)"
 
         def delete(cursor: Any) -> None:
@@ -231,7 +237,7 @@ class SqliteStore(MessageStore):
         return _quietly(self._write(delete))
 
     def _count(self) -> Deferred[None]:
-        now = self._reactor.seconds()
+        now = self._expired()
 
         async def count() -> None:
             counts = await self._monitor.result(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
 
 from junebug_turn.connectors.failures import HOLD_LIMIT, Failures, Task
 from junebug_turn.connectors.retry_queues import RetryWindows
 from junebug_turn.errors import AmqpConnectionError, DeliveryExhausted, DeliveryFailed, DeliveryRefused
 from junebug_turn.telemetry.metrics import Metrics
+from tests.support.clocks import Wall
 from tests.support.fake_broker import FakeBroker
 
 
@@ -22,9 +25,12 @@ def failure(kind: type[DeliveryFailed], now: float = 0) -> DeliveryFailed:
 class Bench:
     """The failures of one queue, and attempts that end as ``ends`` says, one after the other."""
 
-    def __init__(self, windows: RetryWindows | None = None) -> None:
+    def __init__(self, windows: RetryWindows | None = None, wall: Wall | None = None) -> None:
         self.broker = FakeBroker()
-        self.failures = Failures(self.broker, "c", "inbound", windows or RetryWindows(), Metrics())
+        self.wall = wall or Wall(self.broker.reactor, 0)
+        self.failures = Failures(
+            self.broker, "c", "inbound", windows or RetryWindows(), Metrics(), wall_clock=self.wall
+        )
         self.ends: list[Exception | None] = []
         self.attempts = 0
 
@@ -208,3 +214,26 @@ def test_unreadable() -> None:
     assert (copy.queue, copy.body) == ("c.inbound.parked", b"\xff")
     assert copy.headers is not None
     assert (copy.headers["reason"], copy.headers.get("attempts", 0)) == ("unreadable", 0)
+
+
+@pytest.mark.parametrize("jump", [-3600, 0, 3600])
+@pytest.mark.parametrize("in_session", [False, True])
+def test_the_wall_clock_is_set(jump: float, in_session: bool) -> None:
+    """A wall clock that is set an hour back or forward between two attempts neither ends nor prolongs a window much:
+    what was stored before it was set back counts anew."""
+    clock = Clock()
+    clock.advance(10_000)
+    wall = Wall(clock, 0)
+
+    def parked(headers: Any) -> bool:
+        bench = Bench(RetryWindows(session=60, retry=600), wall)
+        ends = (failure(DeliveryExhausted, wall.now()), None)
+        bench.run(*ends, headers=headers, in_session=in_session)
+        return "c.inbound.parked" in [each.queue for each in bench.broker.published]
+
+    headers = {"first_failure": datetime.fromtimestamp(int(wall.now()), UTC).isoformat()}
+    clock.advance(20)
+    wall.ahead += jump
+    assert not parked(headers)
+    clock.advance(600)
+    assert parked(headers) is (jump >= 0)

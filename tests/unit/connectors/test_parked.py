@@ -15,6 +15,7 @@ from junebug_turn.amqp.channel import Delivery
 from junebug_turn.connectors.parked import KINDS, Parked, ParkedMessages, Place, Selection, masked
 from junebug_turn.errors import Unroutable
 from junebug_turn.messages.vumi import Event
+from tests.support.clocks import Wall
 from tests.support.connector_harness import message
 from tests.support.fake_broker import FakeBroker
 
@@ -81,9 +82,7 @@ def browser() -> Browser:
 
 
 def parked_messages(browser: Browser, *seen: Any) -> ParkedMessages:
-    clock = Clock()
-    clock.advance(60)
-    return ParkedMessages(clock, browser, *seen)  # type: ignore[arg-type]
+    return ParkedMessages(browser, *seen, wall_clock=Wall(Clock(), 60))  # type: ignore[arg-type]
 
 
 def result(work: Any) -> Any:

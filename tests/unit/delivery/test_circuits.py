@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 
 from junebug_turn.delivery.circuit import FAILURES
 from junebug_turn.delivery.circuits import FORGET_AFTER, Circuits
+from tests.support.clocks import wall_clock
 from tests.unit.delivery.test_circuit import NO_PATIENCE, ORIGIN, SUSPECT_LIMIT, results
 
 
@@ -19,6 +20,7 @@ class Side:
     def __init__(self, **options: Any) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
+        options["wall_clock"] = wall_clock(self.clock)
         self.circuits = Circuits(self.clock, lambda: 0.5, suspect_limit=SUSPECT_LIMIT, **options)
         self._names = count()
 

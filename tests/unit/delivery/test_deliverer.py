@@ -216,3 +216,18 @@ async def test_signature(bench: Bench) -> None:
     names = ("webhook-id", "webhook-timestamp", "webhook-signature")
     sent = [{name: request.headers[name] for name in names} for request in bench.receiver.requests]
     assert sent == [webhook.headers(1_000_000, BODY), webhook.headers(1_000_000.5, BODY)]
+
+
+@pytest.mark.parametrize("jump", [-3600.0, 3600.0])
+@pytest_twisted.ensureDeferred
+async def test_the_wall_clock_is_set(bench: Bench, jump: float) -> None:
+    """A wall clock that is set an hour back or forward ends no chain and delays no attempt; it dates the failures."""
+    bench.receiver.default = Answer(503)
+    delivery = bench.start()
+    assert await bench.delay() == 0.5
+    bench.wall.ahead += jump
+    with pytest.raises(DeliveryExhausted) as caught:
+        await bench.run(delivery)
+    error = caught.value
+    assert error.attempts == 4
+    assert (error.first_failure, error.last_failure) == (1_000_000, 1_000_000 + jump + 0.5 + 2 + 8)

@@ -46,6 +46,16 @@ def test_refused(body: bytes, words: str) -> None:
         strictjson.loads(body)
 
 
+def test_stored_values() -> None:
+    """What was read at the greatest depth and wrapped by a store can be read; deeper values are refused."""
+    deepest = strictjson.loads(b"[" * strictjson.DEEPEST + b"]" * strictjson.DEEPEST, strictjson.DEEPEST)
+    wrapped = [[deepest]]
+    assert strictjson.loads_stored(strictjson.dumps(wrapped)) == wrapped
+    for body in (b"[" * 600 + b"]" * 600, b"[" * 1_000_000):
+        with pytest.raises(ValueError, match="levels"):
+            strictjson.loads_stored(body)
+
+
 def test_brackets_in_strings_do_not_nest() -> None:
     """Only brackets outside of strings count as depth."""
     value = ['[{"\\' * 100, "[" * 100]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from junebug_turn.errors import CacheError
 from junebug_turn.state.failures import FailureMonitor
@@ -22,18 +20,6 @@ class Fault(Exception):
 @pytest.fixture
 def monitor(clock: Clock) -> FailureMonitor:
     return FailureMonitor(clock, "Store at x", 2.0, (Fault,))
-
-
-@pytest.fixture
-def lines() -> Iterator[list[str]]:
-    lines: list[str] = []
-
-    def observe(event: LogEvent) -> None:
-        lines.append(f"{event['log_level'].name} {formatEvent(event)}")
-
-    globalLogPublisher.addObserver(observe)
-    yield lines
-    globalLogPublisher.removeObserver(observe)
 
 
 def test_result(monitor: FailureMonitor, lines: list[str]) -> None:
@@ -86,3 +72,15 @@ def test_timeout(monitor: FailureMonitor, clock: Clock) -> None:
     with pytest.raises(CacheError):
         result(done)
     assert (monitor.fault, monitor.failures) == ("no answer within 2 s", 1)
+
+
+def test_remedies(clock: Clock, lines: list[str]) -> None:
+    """A fault that somebody has to mend is shown with the remedy, and logged once also where others came before it."""
+    monitor = FailureMonitor(
+        clock, "Store", 2.0, (Fault,), lambda fault: "buy disks" if "full" in str(fault) else None
+    )
+    for text in ("away", "full", "away", "full"):
+        with pytest.raises(CacheError):
+            result(monitor.result(fail(Fault(text))))
+    assert monitor.fault == "full; buy disks"
+    assert lines == ["warn Store fails: away", "warn Store fails: full; buy disks"]

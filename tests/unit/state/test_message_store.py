@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state.memory import MemoryStore
 from junebug_turn.state.message_store import MessageStore, OutboundRecord
@@ -72,6 +73,35 @@ def test_outbound(make: Make) -> None:
     assert result(store.fetch_outbound("m1")) == outbound("m1", "http://h/e", "token")
     assert result(store.fetch_outbound("m2")) == outbound("m2")
     assert result(store.fetch_outbound("m3")) is None
+
+
+def _nested(depth: int) -> Any:
+    value: Any = {}
+    for level in range(depth - 1, 0, -1):
+        value = {"a": value} if level % 2 else [value]
+    return value
+
+
+@pytest.mark.parametrize("depth", [strictjson.MAX_DEPTH, strictjson.DEEPEST])
+@in_thread
+def test_deep_values(make: Make, depth: int) -> None:
+    """What was accepted can be read: values as deep as any that an option lets in, in every kind of entry."""
+    store = make()
+    deep = _nested(depth - 1)
+    metadata = {"helper_metadata": deep, "transport_metadata": deep, "routing_metadata": deep}
+    stored, told = message("m1", **metadata), [event("m2", "e1", **metadata), event("m2", "e2", **metadata)]
+    result(store.store_inbound(stored))
+    assert result(store.fetch_inbound("m1")) == stored
+    assert result(store.fetch_last_inbound(str(stored.from_addr))) == stored
+    result(store.store_outbound(outbound("m2", "http://h/e", details={"to": "8110", "channel_data": deep})))
+    found = result(store.fetch_outbound("m2"))
+    assert found is not None
+    assert found.event_url == "http://h/e"
+    for each in told:
+        result(store.store_event(each))
+    assert sorted(result(store.fetch_events("m2")), key=lambda found: found.event_id) == told
+    result(store.store_note("+27", _nested(depth)))
+    assert result(store.fetch_note("+27")) == _nested(depth)
 
 
 @in_thread

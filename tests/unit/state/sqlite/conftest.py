@@ -12,7 +12,7 @@ import pytest_twisted
 
 from junebug_turn.state.factory import make_store
 from junebug_turn.state.message_store import MessageStore
-from tests.support.store_harness import reactor
+from tests.support.store_harness import CLOCKED_SQLITE, reactor
 
 
 def count_rows(path: Path) -> int:
@@ -36,7 +36,7 @@ async def make(path: Path) -> AsyncIterator[Any]:
 
     async def made(clock: Any = reactor, remember_last: bool = True, **config: Any) -> MessageStore:
         store = make_store(
-            "sqlite",
+            "sqlite" if clock is reactor else CLOCKED_SQLITE,
             {"path": str(path), **config},
             option="message_cache",
             connector="sms",

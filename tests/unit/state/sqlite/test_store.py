@@ -19,7 +19,8 @@ from junebug_turn.messages.vumi import Message
 from junebug_turn.state.factory import make_store
 from junebug_turn.state.message_store import MessageStore
 from junebug_turn.state.sqlite.entries import pack_key
-from junebug_turn.state.sqlite.store import COUNT_INTERVAL, SWEEP_INTERVAL, SWEEP_SIZE
+from junebug_turn.state.sqlite.store import COUNT_INTERVAL, SWEEP_INTERVAL, SWEEP_SIZE, SqliteStore
+from tests.support.clocks import Wall
 from tests.support.daemon import until
 from tests.support.store_harness import ThreadedClock, event, message, outbound, reactor
 from tests.unit.state.sqlite.conftest import count_rows
@@ -192,3 +193,35 @@ async def test_failures_are_counted(make: Any, path: Path) -> None:
     with pytest.raises(CacheError):
         await store.fetch_inbound("m1")
     assert store.stats().failures > before
+
+
+@pytest.mark.parametrize("jump", [-3600.0, 3600.0, 365 * 86400.0])
+@pytest_twisted.ensureDeferred
+async def test_the_wall_clock_is_set(path: Path, jump: float) -> None:
+    """When the wall clock is set, forward by whatever, no entry is lost before its time; what is stored then has its
+    whole time, too, also for a process that starts later."""
+    clock = ThreadedClock()
+    wall = Wall(clock)
+
+    async def started() -> SqliteStore:
+        store = SqliteStore(clock, connector="sms", path=str(path), wall_clock=wall, timeout=1000)
+        await store.start()
+        return store
+
+    store = await started()
+    await store.store_inbound(message("before"))
+    clock.advance(500)
+    wall.ahead += jump
+    await store.store_inbound(message("after"))
+    clock.advance(499)
+    for _ in range(3):
+        clock.advance(0)
+        assert await store.fetch_inbound("before") is not None
+    assert await store.fetch_inbound("after") is not None
+    await store.stop()
+    wall = Wall(clock, wall.ahead)
+    store = await started()
+    assert await store.fetch_inbound("after") is not None
+    clock.advance(1001)
+    assert await store.fetch_inbound("after") is None
+    await store.stop()
