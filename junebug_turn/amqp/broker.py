@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.application.service import Service
@@ -11,9 +11,10 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList, gathe
 
 from junebug_turn.amqp.consumer import Consumer, Handler
 from junebug_turn.amqp.options import AmqpOptions
-from junebug_turn.amqp.publisher import Publisher
+from junebug_turn.amqp.publisher import Publication, Publisher
 from junebug_turn.amqp.reconnecting import ReconnectingConnection
-from junebug_turn.amqp.topology import Queue, count
+from junebug_turn.amqp.refusals import MessageSizes
+from junebug_turn.amqp.topology import EXCHANGE, Queue, Topology, count
 
 
 class Broker(Service):
@@ -22,10 +23,13 @@ class Broker(Service):
     There are two connections: a broker that is short of memory or disk stops reading from those that
     publish, and the acknowledgements of what we consume must not stand behind that.
 
+    Three channels publish: one the messages for the exchange, one copies for queues of our own, through the default
+    exchange, and one, one by one, messages of a size that the broker has not taken yet.  So a message that closes its
+    channel leaves the others alone.
+
     :param prefetch: how many messages of each queue are handled at once
     :param rng: numbers in [0, 1) for the jitter of reconnecting
     :param trust_root: see ``connect``
-    :ivar publish: see ``Publisher.publish``
     """
 
     def __init__(
@@ -48,9 +52,16 @@ class Broker(Service):
             ReconnectingConnection(reactor, options, purpose, rng=rng, trust_root=trust_root)
             for purpose in ("publishing", "consuming")
         )
-        self._publisher = Publisher(reactor, rng, self._queues)
-        self._publishing.add(self._publisher)
-        self.publish = self._publisher.publish
+        self._sizes = MessageSizes()
+        topology = Topology(self._queues)
+        self._publisher = Publisher(reactor, rng, topology, sizes=self._sizes)
+        self._copies = Publisher(reactor, rng, topology, sizes=self._sizes, name="publishing copies")
+        self._large = Publisher(
+            reactor, rng, topology, sizes=self._sizes, name="publishing large messages", alone=True
+        )
+        self._publishers = (self._publisher, self._copies, self._large)
+        for publisher in self._publishers:
+            self._publishing.add(publisher)
 
     def startService(self) -> None:
         """Connect; what is published before that waits."""
@@ -62,9 +73,25 @@ class Broker(Service):
         """Close both connections in order; what is not published yet fails."""
         super().stopService()
         self._stopping = True
-        self._publisher.stop()
+        for publisher in self._publishers:
+            publisher.stop()
         connections = (self._publishing, self._consuming)
         return DeferredList([Deferred.fromCoroutine(each.stop()) for each in connections], consumeErrors=True)
+
+    def publish(
+        self,
+        routing_key: str,
+        body: bytes,
+        *,
+        exchange: str = EXCHANGE,
+        headers: Mapping[str, Any] | None = None,
+        expiration: int | None = None,
+    ) -> Publication:
+        """Publish a message: see ``Publisher.publish``."""
+        publisher = self._publisher if exchange else self._copies
+        if len(body) > self._sizes.proven:
+            publisher = self._large
+        return publisher.publish(routing_key, body, exchange=exchange, headers=headers, expiration=expiration)
 
     @property
     def connected(self) -> bool:
@@ -79,12 +106,12 @@ class Broker(Service):
     def status(self) -> dict[str, Any]:
         """Report the state of the connections, the publisher and the consumers, for operators.
 
-        ``publishing`` is whether the queues are declared and the channel that publishes is open.
+        ``publishing`` is whether the queues are declared and the channels that publish are open.
         """
         protocol = self._publishing.protocol
         return {
             "connected": self.connected,
-            "publishing": self._publisher.channel is not None,
+            "publishing": all(each.channel is not None for each in self._publishers),
             "blocked": protocol is not None and protocol.blocked,
             "consumers": {consumer.name: consumer.live for consumer in self._consumers},
         }

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from attrs import Factory, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
-from txamqp.client import ChannelClosed
+from txamqp.client import ChannelClosed, Closed
 
 from junebug_turn.amqp.channel import Channel, describe, reply_code
 from junebug_turn.amqp.connection import AmqpProtocol
 
 EXCHANGE = "vumi"
 PRECONDITION_FAILED = 406
+AFTER_RETURN = 1.0  # seconds at least between declarations because a message came back
 
 _log = Logger()
 
@@ -45,6 +46,53 @@ async def declare(protocol: AmqpProtocol, queues: Iterable[Queue]) -> None:
     for queue in queues:
         await declaring.queue(queue)
     await declaring.done()
+
+
+class Topology:
+    """The exchange and the queues that the daemon needs, declared once on each connection that publishes.
+
+    :param queues: they may grow until the first connection
+    """
+
+    def __init__(self, queues: Sequence[Queue] = ()) -> None:
+        self.queues = queues
+        self._lock = DeferredLock()
+        self._declared_on: AmqpProtocol | None = None
+        self._declared_at = -AFTER_RETURN
+
+    async def ensure(self, protocol: AmqpProtocol) -> None:
+        """Declare them, unless that was done on this connection.
+
+        :raises Closed: the connection is lost
+        """
+        await self._lock.acquire()
+        try:
+            if self._declared_on is not protocol:
+                await self.declare(protocol)
+                self._declared_on = protocol
+        finally:
+            self._lock.release()
+
+    def forget(self) -> None:
+        """Have ``ensure`` declare them again: one of them is gone."""
+        self._declared_on = None
+
+    async def declare(self, protocol: AmqpProtocol) -> None:
+        """Declare them.
+
+        :raises Closed: the connection is lost
+        """
+        await declare(protocol, list(self.queues))
+
+    def returned(self, protocol: AmqpProtocol, routing_key: str | bytes) -> None:
+        """Declare them again where a message for one of them came back: it, or its binding, was deleted under us."""
+        now = protocol.clock.seconds()
+        if protocol.blocked or now - self._declared_at < AFTER_RETURN:
+            return
+        if any(queue.name == routing_key for queue in self.queues):
+            self._declared_at = now
+            declaring = Deferred.fromCoroutine(self.declare(protocol))
+            declaring.addErrback(lambda failure: failure.trap(Closed) and None)
 
 
 async def count(protocol: AmqpProtocol, queues: Iterable[Queue]) -> dict[str, tuple[int, int]]:

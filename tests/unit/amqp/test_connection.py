@@ -108,7 +108,7 @@ def test_blocked() -> None:
     """connection.blocked and unblocked are seen, and whoever publishes is told."""
     peer = connected()
     seen: list[bool] = []
-    peer.protocol.sendable_changed = lambda: seen.append(peer.protocol.blocked)
+    peer.protocol.sendable_changed.append(lambda: seen.append(peer.protocol.blocked))
     peer.send(spec.Connection.Blocked("low on memory"))
     peer.send(spec.Connection.Unblocked())
     assert seen == [True, False]
