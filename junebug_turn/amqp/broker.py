@@ -106,15 +106,18 @@ class Broker(Service):
     def status(self) -> dict[str, Any]:
         """Report the state of the connections, the publisher and the consumers, for operators.
 
-        ``publishing`` is whether the queues are declared and the channels that publish are open.
+        ``publishing`` is whether the queues are declared and the channels that publish are open; ``faults``, where
+        there are any, says what the broker doesn't give the daemon.
         """
         protocol = self._publishing.protocol
-        return {
+        status = {
             "connected": self.connected,
             "publishing": all(each.channel is not None for each in self._publishers),
             "blocked": protocol is not None and protocol.blocked,
             "consumers": {consumer.name: consumer.live for consumer in self._consumers},
         }
+        faults = [fault for each in (self._publishing, self._consuming) if (fault := each.fault)]
+        return status | {"faults": faults} if faults else status
 
     async def count_queues(self) -> dict[str, tuple[int, int]]:
         """Count, for each declared queue, its messages and its consumers; empty while there is no connection.

@@ -121,10 +121,13 @@ class AmqpProtocol(AMQClient):  # type: ignore[misc]
     async def open_channel(self) -> Channel:
         """Open a new channel.
 
-        :raises Closed: the connection is lost
+        :raises Closed: the connection is lost, or the broker allows no more channels on it
         """
         if self.closed:
             raise Closed(self.ended)
+        # Channel 0, the connection's own, is among them.
+        if len(self.channels) > self.channel_max:
+            raise Closed(f"all {self.channel_max} channels that the broker's channel_max allows are in use")
         while True:
             self._last_channel = self._last_channel % self.channel_max + 1
             if self._last_channel not in self.channels:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 import pytest_twisted
+import treq
 from pika.adapters.blocking_connection import BlockingChannel
 from twisted.internet.defer import Deferred, DeferredList
 
+from junebug_turn.daemon.service import make_service
 from junebug_turn.errors import DeliveryRefused
 from junebug_turn.messages.vumi import Message
 from tests.conftest import pika_connection
 from tests.support.connector_harness import Side, count, message, send, until
-from tests.support.daemon import Running, running
+from tests.support.daemon import Running, reactor, running, settings
 from tools.servers.rabbitmq import RabbitNode
 from tools.servers.receiver import Receiver
 
@@ -95,3 +97,38 @@ async def test_a_copy_that_is_refused(node: RabbitNode, channel: BlockingChannel
         await side.broker.stop_consuming(1)
         await side.broker.stopService()
     assert count(channel, "copies.inbound") == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_too_few_channels(
+    private_rabbitmq: Callable[..., RabbitNode], receiver: Receiver, connector_name: str
+) -> None:
+    """With a small ``channel_max`` at the broker /health is down and says how many channels are needed, nothing turns
+    in circles, and the daemon stops."""
+    node = private_rabbitmq("channel_max = 2\n")
+    daemon = make_service(
+        reactor,
+        settings(
+            node,
+            "junebug",
+            connector_name=connector_name,
+            mo_message_url=receiver.url("/mo"),
+            base_url_path="/c",
+        ),
+    )
+    daemon.privilegedStartService()
+    daemon.startService()
+    try:
+        await until(lambda: daemon.health()["amqp"]["connected"])
+        amqp = daemon.health()["amqp"]
+        assert not amqp["ok"]
+        assert amqp["faults"] == [
+            "publishing needs 4 channels on its connection, and the broker allows 2: raise channel_max at the broker",
+            "consuming needs 3 channels on its connection, and the broker allows 2: raise channel_max at the broker",
+        ]
+        url = f"http://127.0.0.1:{daemon._ports[0].getHost().port}/health"
+        response = await treq.get(url, persistent=False, timeout=5)
+        assert response.code == 500
+        assert "raise channel_max" in await response.text()
+    finally:
+        await daemon.stopService()
