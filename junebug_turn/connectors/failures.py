@@ -79,6 +79,7 @@ class Failures:
         """Attempt a message until it can go from its queue.
 
         :raises Passing: (or what publishing a copy raises) it has to go back into its queue
+        :raises DeliveryLost: its channel is gone, and it is not done with
         """
         clock, history = self._broker.reactor, None
         if clock.seconds() - task.since > HOLD_LIMIT:
@@ -86,10 +87,12 @@ class Failures:
             task.delivery.requeue()
             return
         # A message whose channel is gone comes again: what is done for this one would be done twice.
-        while not task.delivery.lost:
+        while True:
+            task.delivery.check()
             failure = await self._try(task, attempt)
-            if failure is None or task.delivery.lost:
+            if failure is None:
                 return
+            task.delivery.check()
             history = (history or _history(task, failure)).after(failure)
             if not isinstance(failure, DeliveryExhausted):
                 await self._park(task, failure, history)
