@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, gatherResults
+from twisted.internet.task import LoopingCall
+from txamqp.client import Closed
 
 from junebug_turn.amqp.consumer import Consumer, Handler
 from junebug_turn.amqp.options import AmqpOptions
@@ -15,6 +18,9 @@ from junebug_turn.amqp.publisher import Publication, Publisher
 from junebug_turn.amqp.reconnecting import ReconnectingConnection
 from junebug_turn.amqp.refusals import MessageSizes
 from junebug_turn.amqp.topology import EXCHANGE, Queue, Topology, count
+
+CHECK_INTERVAL = 15.0
+"""Seconds between declarations of all queues on a connection that lives."""
 
 
 class Broker(Service):
@@ -48,12 +54,14 @@ class Broker(Service):
         self._consumers: list[Consumer] = []
         self._stopping = False
         self._resting: set[Deferred[None]] = set()
+        self._checking = LoopingCall(lambda: Deferred.fromCoroutine(self._check()))
+        self._checking.clock = reactor
         self._publishing, self._consuming = (
             ReconnectingConnection(reactor, options, purpose, rng=rng, trust_root=trust_root)
             for purpose in ("publishing", "consuming")
         )
         self._sizes = MessageSizes()
-        topology = Topology(self._queues)
+        topology = self._topology = Topology(self._queues)
         self._publisher = Publisher(reactor, rng, topology, sizes=self._sizes)
         self._copies = Publisher(reactor, rng, topology, sizes=self._sizes, name="publishing copies")
         self._large = Publisher(
@@ -68,11 +76,14 @@ class Broker(Service):
         super().startService()
         self._publishing.start()
         self._consuming.start()
+        self._checking.start(CHECK_INTERVAL, now=False)
 
     def stopService(self) -> Deferred[Any]:
         """Close both connections in order; what is not published yet fails."""
         super().stopService()
         self._stopping = True
+        if self._checking.running:
+            self._checking.stop()
         for publisher in self._publishers:
             publisher.stop()
         connections = (self._publishing, self._consuming)
@@ -92,6 +103,14 @@ class Broker(Service):
         if len(body) > self._sizes.proven:
             publisher = self._large
         return publisher.publish(routing_key, body, exchange=exchange, headers=headers, expiration=expiration)
+
+    async def _check(self) -> None:
+        """Declare all again, since an exchange, a queue or a binding may have been deleted."""
+        # On the connection that consumes: a broker that blocks publishers doesn't read the other one.
+        protocol = self._consuming.protocol
+        if protocol is not None and self._publisher.channel is not None:
+            with suppress(Closed):
+                await self._topology.declare(protocol)
 
     @property
     def connected(self) -> bool:
@@ -117,6 +136,8 @@ class Broker(Service):
             "consumers": {consumer.name: consumer.live for consumer in self._consumers},
         }
         faults = [fault for each in (self._publishing, self._consuming) if (fault := each.fault)]
+        faults += [f"the {what} can't be declared: {why}" for what, why in self._topology.faults.items()]
+        faults += [publisher.refused for publisher in self._publishers if publisher.refused]
         return status | {"faults": faults} if faults else status
 
     async def count_queues(self) -> dict[str, tuple[int, int]]:

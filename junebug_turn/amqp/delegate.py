@@ -1,4 +1,7 @@
-"""The methods that the broker calls on a connection or a channel without being asked."""
+"""The methods that the broker calls on a connection or a channel without being asked.
+
+Tested by tests/unit/amqp/test_connection.py.
+"""
 
 from __future__ import annotations
 

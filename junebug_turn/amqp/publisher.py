@@ -68,6 +68,7 @@ class Publisher(PersistentChannel):
     :param topology: declared before the channel is used
     :param sizes: what is known of the broker's limit, for all publishers on the connection
     :param alone: whether a message is written only when the one before it is confirmed
+    :ivar refused: the permission that the user lacked for the last message, in words
     """
 
     log = Logger()
@@ -87,6 +88,7 @@ class Publisher(PersistentChannel):
         self._topology = topology
         self._sizes = sizes or MessageSizes()
         self._alone = alone
+        self.refused = ""
         self._waiting: OrderedDict[Publication, None] = OrderedDict()
         self._unconfirmed: OrderedDict[int, Publication] = OrderedDict()
         self._routes: dict[tuple[str, str], bytes] = {}
@@ -135,13 +137,11 @@ class Publisher(PersistentChannel):
             else:
                 publication.fail(AmqpConnectionError(f"the message was not confirmed: {why}"))
         for publication in reversed(ignored):
-            # One whose sender has left stays unsent, as the sender was told.
-            if not publication.confirmed.called:
+            if not publication.confirmed.called:  # else its sender has left, and it stays unsent
                 publication.number = 0
                 self._waiting[publication] = None
                 self._waiting.move_to_end(publication, last=False)
-        # Last, as a callback of one may have cancelled another.
-        self._abandoned = 0
+        self._abandoned = 0  # last, as a callback of one may have cancelled another
 
     def _refusal(self) -> Refusal | None:
         """Read for which message the channel was closed."""
@@ -149,10 +149,11 @@ class Publisher(PersistentChannel):
             return None
         refusal = Refusal.read(self.channel.reason)
         if refusal is None:
-            # Perhaps the exchange was deleted.
-            self._topology.forget()
+            self._topology.forget()  # perhaps the exchange was deleted
         elif refusal.size:
             self._sizes.refused(refusal.limit)
+        else:
+            self.refused = str(refusal.error)
         return refusal
 
     # publishing
@@ -173,7 +174,7 @@ class Publisher(PersistentChannel):
         :raises Unroutable: (in ``confirmed``) no queue took it
         :raises MessageTooLarge: (in ``confirmed``) it is over the broker's limit
         :raises AmqpConnectionError: (in ``confirmed``) refused, or lost before its confirm, or 1,000 wait
-        :raises ValueError: (in ``confirmed``) a name or the headers have no form in AMQP
+        :raises ValueError: (in ``confirmed``) a name or the headers have no form
         """
         arguments = self._routes.get((exchange, routing_key))
         try:
@@ -276,11 +277,11 @@ class Publisher(PersistentChannel):
         elif not taken:
             publication.fail(AmqpConnectionError("the broker refused the message"))
         else:
+            self.refused = ""
             publication.confirmed.callback(None)
 
     def returned(self, exchange: str | bytes, routing_key: str | bytes, body: bytes, why: str) -> None:
-        # A return carries no number.  Those with the same route and body have the same fate, so any of
-        # them may take it; and it comes before the confirm, in the order of publishing.
+        # It carries no number.  Those with the same route and body have the same fate; it comes before the confirm.
         arguments = frames.publish_arguments(exchange, routing_key)
         warn = self.log.warn
         for publication in self._unconfirmed.values():

@@ -9,9 +9,10 @@ import pytest
 import pytest_twisted
 import treq
 from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import ChannelClosedByBroker, UnroutableError
 from twisted.internet.defer import Deferred, DeferredList
 
-from junebug_turn.daemon.service import make_service
+from junebug_turn.daemon.build import make_daemon
 from junebug_turn.errors import DeliveryRefused
 from junebug_turn.messages.vumi import Message
 from tests.conftest import pika_connection
@@ -92,6 +93,9 @@ async def test_a_copy_that_is_refused(node: RabbitNode, channel: BlockingChannel
         for number in range(50):
             await side.connector.publish(message(str(number))).confirmed
         assert side.broker._publisher.channel is publisher
+        assert side.broker.status()["faults"][-1] == (
+            "the broker's user may not write to the exchange amq.default: give it the permission"
+        )
         assert count(channel, "copies.outbound") == 50
     finally:
         await side.broker.stop_consuming(1)
@@ -106,7 +110,7 @@ async def test_too_few_channels(
     """With a small ``channel_max`` at the broker /health is down and says how many channels are needed, nothing turns
     in circles, and the daemon stops."""
     node = private_rabbitmq("channel_max = 2\n")
-    daemon = make_service(
+    daemon = make_daemon(
         reactor,
         settings(
             node,
@@ -126,9 +130,64 @@ async def test_too_few_channels(
             "publishing needs 4 channels on its connection, and the broker allows 2: raise channel_max at the broker",
             "consuming needs 3 channels on its connection, and the broker allows 2: raise channel_max at the broker",
         ]
-        url = f"http://127.0.0.1:{daemon._ports[0].getHost().port}/health"
+        url = f"http://127.0.0.1:{daemon.addresses[0].port}/health"
         response = await treq.get(url, persistent=False, timeout=5)
         assert response.code == 500
         assert "raise channel_max" in await response.text()
     finally:
         await daemon.stopService()
+
+
+def _routed(channel: BlockingChannel, queue: str) -> bool:
+    """Whether a message that pika publishes is routed to the queue."""
+    own = channel.connection.channel()
+    own.confirm_delivery()
+    try:
+        own.basic_publish("vumi", queue, message("m").to_json(), mandatory=True)
+    except (UnroutableError, ChannelClosedByBroker):
+        return False
+    own.close()
+    return True
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("gone", ["binding", "exchange"])
+async def test_what_is_deleted_at_run_time(
+    node: RabbitNode, channel: BlockingChannel, gone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A binding that is removed, or the exchange that is deleted, is there again without anything being published."""
+    monkeypatch.setattr("junebug_turn.amqp.broker.CHECK_INTERVAL", 0.5)
+    side = await Side(node, "mended").start()
+    try:
+        if gone == "binding":
+            channel.queue_unbind("mended.inbound", "vumi", "mended.inbound")
+        else:
+            channel.exchange_delete("vumi")
+        await until(lambda: _routed(channel, "mended.inbound"))
+        await until(lambda: side.inbound)
+    finally:
+        await side.broker.stop_consuming(1)
+        await side.broker.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_virtual_host_that_is_full(node: RabbitNode) -> None:
+    """A virtual host's queue limit, and a user without the right to declare, are told by the health."""
+    node.ctl("add_vhost", "small")
+    node.ctl("set_permissions", "-p", "small", "guest", ".*", ".*", ".*")
+    node.ctl("set_vhost_limits", "-p", "small", '{"max-queues": 3}')
+    node.ctl("add_vhost", "closed")
+    node.ctl("set_permissions", "-p", "closed", "guest", "^$", ".*", ".*")
+    for vhost, reason in (("small", "queue limit in vhost"), ("closed", "ACCESS_REFUSED")):
+        side = Side(node, "full", amqp={"vhost": vhost})
+        side.connector.consume(side.keep, side.keep_event)
+        broker = side.broker
+        broker.startService()
+        try:
+            await until(lambda broker=broker: broker.status().get("faults"))  # type: ignore[misc]
+            fault = broker.status()["faults"][-1]
+            assert fault.startswith("the queue full.")
+            assert "can't be declared" in fault
+            assert reason in fault
+        finally:
+            await broker.stopService()
