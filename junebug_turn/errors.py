@@ -76,6 +76,10 @@ class BodyTooLarge(JunebugTurnError):
     """A request body over the size limit."""
 
 
+class MessageTooLarge(JunebugTurnError):
+    """A message over the broker's ``max_message_size``."""
+
+
 class BadRequest(JunebugTurnError):
     """Bytes that aren't an HTTP request."""
 

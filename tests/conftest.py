@@ -78,12 +78,12 @@ def rabbitmq() -> Iterator[RabbitNode]:
 
 
 @pytest.fixture
-def private_rabbitmq() -> Iterator[Callable[[], RabbitNode]]:
+def private_rabbitmq() -> Iterator[Callable[..., RabbitNode]]:
     """Makes nodes that are the test's alone (5 seconds each): for what would disturb the others."""
     nodes: list[RabbitNode] = []
 
-    def make() -> RabbitNode:
-        node = _started(RabbitNode())
+    def make(settings: str = "") -> RabbitNode:
+        node = _started(RabbitNode(settings=settings))
         nodes.append(node)
         return node
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, gatherResults
+from twisted.internet.task import LoopingCall
+from txamqp.client import Closed
 
 from junebug_turn.amqp.consumer import Consumer, Handler
 from junebug_turn.amqp.options import AmqpOptions
-from junebug_turn.amqp.publisher import Publisher
+from junebug_turn.amqp.publisher import Publication, Publisher
 from junebug_turn.amqp.reconnecting import ReconnectingConnection
-from junebug_turn.amqp.topology import Queue, count
+from junebug_turn.amqp.refusals import MessageSizes
+from junebug_turn.amqp.topology import EXCHANGE, Queue, Topology, count
+
+CHECK_INTERVAL = 15.0
+"""Seconds between declarations of all queues on a connection that lives."""
 
 
 class Broker(Service):
@@ -22,10 +29,13 @@ class Broker(Service):
     There are two connections: a broker that is short of memory or disk stops reading from those that
     publish, and the acknowledgements of what we consume must not stand behind that.
 
+    Three channels publish: one the messages for the exchange, one copies for queues of our own, through the default
+    exchange, and one, one by one, messages of a size that the broker has not taken yet.  So a message that closes its
+    channel leaves the others alone.
+
     :param prefetch: how many messages of each queue are handled at once
     :param rng: numbers in [0, 1) for the jitter of reconnecting
     :param trust_root: see ``connect``
-    :ivar publish: see ``Publisher.publish``
     """
 
     def __init__(
@@ -44,27 +54,63 @@ class Broker(Service):
         self._consumers: list[Consumer] = []
         self._stopping = False
         self._resting: set[Deferred[None]] = set()
+        self._checking = LoopingCall(lambda: Deferred.fromCoroutine(self._check()))
+        self._checking.clock = reactor
         self._publishing, self._consuming = (
             ReconnectingConnection(reactor, options, purpose, rng=rng, trust_root=trust_root)
             for purpose in ("publishing", "consuming")
         )
-        self._publisher = Publisher(reactor, rng, self._queues)
-        self._publishing.add(self._publisher)
-        self.publish = self._publisher.publish
+        self._sizes = MessageSizes()
+        topology = self._topology = Topology(self._queues)
+        self._publisher = Publisher(reactor, rng, topology, sizes=self._sizes)
+        self._copies = Publisher(reactor, rng, topology, sizes=self._sizes, name="publishing copies")
+        self._large = Publisher(
+            reactor, rng, topology, sizes=self._sizes, name="publishing large messages", alone=True
+        )
+        self._publishers = (self._publisher, self._copies, self._large)
+        for publisher in self._publishers:
+            self._publishing.add(publisher)
 
     def startService(self) -> None:
         """Connect; what is published before that waits."""
         super().startService()
         self._publishing.start()
         self._consuming.start()
+        self._checking.start(CHECK_INTERVAL, now=False)
 
     def stopService(self) -> Deferred[Any]:
         """Close both connections in order; what is not published yet fails."""
         super().stopService()
         self._stopping = True
-        self._publisher.stop()
+        if self._checking.running:
+            self._checking.stop()
+        for publisher in self._publishers:
+            publisher.stop()
         connections = (self._publishing, self._consuming)
         return DeferredList([Deferred.fromCoroutine(each.stop()) for each in connections], consumeErrors=True)
+
+    def publish(
+        self,
+        routing_key: str,
+        body: bytes,
+        *,
+        exchange: str = EXCHANGE,
+        headers: Mapping[str, Any] | None = None,
+        expiration: int | None = None,
+    ) -> Publication:
+        """Publish a message: see ``Publisher.publish``."""
+        publisher = self._publisher if exchange else self._copies
+        if len(body) > self._sizes.proven:
+            publisher = self._large
+        return publisher.publish(routing_key, body, exchange=exchange, headers=headers, expiration=expiration)
+
+    async def _check(self) -> None:
+        """Declare all again, since an exchange, a queue or a binding may have been deleted."""
+        # On the connection that consumes: a broker that blocks publishers doesn't read the other one.
+        protocol = self._consuming.protocol
+        if protocol is not None and self._publisher.channel is not None:
+            with suppress(Closed):
+                await self._topology.declare(protocol)
 
     @property
     def connected(self) -> bool:
@@ -79,15 +125,20 @@ class Broker(Service):
     def status(self) -> dict[str, Any]:
         """Report the state of the connections, the publisher and the consumers, for operators.
 
-        ``publishing`` is whether the queues are declared and the channel that publishes is open.
+        ``publishing`` is whether the queues are declared and the channels that publish are open; ``faults``, where
+        there are any, says what the broker doesn't give the daemon.
         """
         protocol = self._publishing.protocol
-        return {
+        status = {
             "connected": self.connected,
-            "publishing": self._publisher.channel is not None,
+            "publishing": all(each.channel is not None for each in self._publishers),
             "blocked": protocol is not None and protocol.blocked,
             "consumers": {consumer.name: consumer.live for consumer in self._consumers},
         }
+        faults = [fault for each in (self._publishing, self._consuming) if (fault := each.fault)]
+        faults += [f"the {what} can't be declared: {why}" for what, why in self._topology.faults.items()]
+        faults += [publisher.refused for publisher in self._publishers if publisher.refused]
+        return status | {"faults": faults} if faults else status
 
     async def count_queues(self) -> dict[str, tuple[int, int]]:
         """Count, for each declared queue, its messages and its consumers; empty while there is no connection.

@@ -60,18 +60,26 @@ class Listener:
         """Note that the channel is gone, alone or with its connection."""
 
 
+class DeliveryLost(Exception):
+    """The end of work for a message whose channel is gone: the broker delivers it again."""
+
+
 @define(eq=False)
 class Delivery:
     """A message from a queue, to be acked or requeued: the first call counts, and none when the channel is gone.
 
     The broker delivers again whatever was not acked when a channel ends.
+
+    :ivar redelivered: whether the broker has delivered it before
+    :ivar settled: whether it was acked or requeued
     """
 
     channel: Channel
     tag: int
     body: bytes
     _header: bytes
-    _settled: bool = False
+    redelivered: bool = False
+    settled: bool = False
 
     @property
     def properties(self) -> dict[str, Any]:
@@ -94,6 +102,18 @@ class Delivery:
         """Whether its channel is gone, so that the broker delivers it again whatever is done."""
         return self.channel.closed
 
+    def check(self) -> None:
+        """Go on only while the channel is there.
+
+        :raises DeliveryLost: it is gone
+        """
+        if self.lost:
+            raise DeliveryLost
+
+    def renew(self, again: Delivery) -> None:
+        """Stand for ``again``, the same message, delivered again since the channel of this one ended."""
+        self.channel, self.tag = again.channel, again.tag
+
     def ack(self) -> None:
         """Have the broker drop it: it is taken care of."""
         self._settle(frames.BASIC_ACK, 0)
@@ -103,8 +123,8 @@ class Delivery:
         self._settle(frames.BASIC_NACK, 2)
 
     def _settle(self, method: int, flags: int) -> None:
-        if not self._settled:
-            self._settled = True
+        if not self.settled:
+            self.settled = True
             self.channel.acknowledge(method, self.tag, flags)
 
 
@@ -185,7 +205,8 @@ class Channel(AMQChannel):  # type: ignore[misc]
             return
         method_id = int.from_bytes(method[:4])
         if method_id == frames.BASIC_DELIVER:
-            self.listener.delivered(Delivery(self, frames.deliver_tag(method), body, self._header))
+            tag, again = frames.deliver_tag(method)
+            self.listener.delivered(Delivery(self, tag, body, self._header, again))
         elif method_id == frames.BASIC_RETURN:
             why, at = frames.return_reason(method)
             self.listener.returned(*frames.routing_of(method, at), body, why)

@@ -14,13 +14,14 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer, ITCPTransport
 from twisted.logger import Logger
-from txamqp.client import Closed, TwistedDelegate
+from txamqp.client import Closed
 from txamqp.message import Message
 from txamqp.protocol import AMQClient
 from zope.interface import implementer
 
 from junebug_turn.amqp import frames
 from junebug_turn.amqp.channel import Channel, describe
+from junebug_turn.amqp.delegate import Delegate
 
 HEARTBEAT = 30  # seconds
 FRAME_MAX = 131072  # bytes, where the broker names no limit
@@ -36,45 +37,6 @@ CAPABILITIES = {
 }
 
 
-class _Delegate(TwistedDelegate):  # type: ignore[misc]
-    """The methods that the broker calls, each by its name; txamqp's class has those that close."""
-
-    client: AmqpProtocol
-
-    def connection_start(self, channel: Channel, message: Any) -> None:
-        if "PLAIN" not in message.mechanisms.split():
-            self.client.abort("the broker does not offer PLAIN authentication")
-            return
-        channel.connection_start_ok(
-            client_properties=self.client.properties,
-            mechanism="PLAIN",
-            response=self.client.response,
-            locale="en_US",
-        )
-
-    def connection_secure(self, channel: Channel, message: Any) -> None:
-        self.client.abort("the broker asks for more than a user name and password")
-
-    def connection_tune(self, channel: Channel, message: Any) -> None:
-        client = self.client
-        client.tuned(message.channel_max, message.frame_max, message.heartbeat)
-        channel.connection_tune_ok(client.channel_max, client.frame_max, client.heartbeat)
-        client.started.fire()
-
-    def connection_blocked(self, channel: Channel, message: Any) -> None:
-        self.client.set_blocked(True, message.reason)
-
-    def connection_unblocked(self, channel: Channel, message: Any) -> None:
-        self.client.set_blocked(False, "")
-
-    def basic_cancel(self, channel: Channel, message: Any) -> None:
-        channel.listener.cancelled()
-
-    def channel_flow(self, channel: Channel, message: Any) -> None:
-        channel.channel_flow_ok(active=message.active)
-        channel.listener.flow(message.active)
-
-
 @implementer(IPushProducer)
 class AmqpProtocol(AMQClient):  # type: ignore[misc]
     """A connection for one purpose (publishing or consuming), and the producer of what its transport writes.
@@ -82,7 +44,7 @@ class AmqpProtocol(AMQClient):  # type: ignore[misc]
     :ivar frame_max: the largest frame that was agreed, in bytes
     :ivar blocked: the broker takes no messages for now
     :ivar writable: the transport's write buffer has room
-    :ivar sendable_changed: called after either changed
+    :ivar sendable_changed: each is called after either changed
     :ivar ended: why the connection is over, in words
     """
 
@@ -92,7 +54,7 @@ class AmqpProtocol(AMQClient):  # type: ignore[misc]
     def __init__(
         self, clock: Any, *, username: str, password: str, vhost: str, name: str, heartbeat: int = HEARTBEAT
     ) -> None:
-        super().__init__(_Delegate(), vhost, frames.specification(), heartbeat=0, clock=clock)
+        super().__init__(Delegate(), vhost, frames.specification(), heartbeat=0, clock=clock)
         self.response = b"\0" + username.encode() + b"\0" + password.encode()
         self.properties: dict[str, Any] = {
             "product": "junebug-turn",
@@ -104,7 +66,7 @@ class AmqpProtocol(AMQClient):  # type: ignore[misc]
         self.frame_max = FRAME_MAX
         self.blocked = False
         self.writable = True
-        self.sendable_changed: Callable[[], None] = lambda: None
+        self.sendable_changed: list[Callable[[], None]] = []
         self.ended = ""
         self.closed = False
         self._last_channel = 0
@@ -159,10 +121,13 @@ class AmqpProtocol(AMQClient):  # type: ignore[misc]
     async def open_channel(self) -> Channel:
         """Open a new channel.
 
-        :raises Closed: the connection is lost
+        :raises Closed: the connection is lost, or the broker allows no more channels on it
         """
         if self.closed:
             raise Closed(self.ended)
+        # Channel 0, the connection's own, is among them.
+        if len(self.channels) > self.channel_max:
+            raise Closed(f"all {self.channel_max} channels that the broker's channel_max allows are in use")
         while True:
             self._last_channel = self._last_channel % self.channel_max + 1
             if self._last_channel not in self.channels:
@@ -245,19 +210,23 @@ class AmqpProtocol(AMQClient):  # type: ignore[misc]
             )
         else:
             self.log.info("The AMQP broker takes messages again")
-        self.sendable_changed()
+        self._sendable_changed()
 
     def pauseProducing(self) -> None:
         """Hold publishing back: the transport's write buffer is full."""
         self.writable = False
-        self.sendable_changed()
+        self._sendable_changed()
 
     def resumeProducing(self) -> None:
         """Let publishing go on: the write buffer is empty again."""
         self.writable = True
-        self.sendable_changed()
+        self._sendable_changed()
 
     stopProducing = pauseProducing
+
+    def _sendable_changed(self) -> None:
+        for changed in self.sendable_changed:
+            changed()
 
     async def disconnect(self, within: float) -> None:
         """Close the connection in order, in at most ``within`` seconds, or else abort it."""

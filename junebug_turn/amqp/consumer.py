@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,13 +11,16 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from txamqp.client import Closed
 
-from junebug_turn.amqp.channel import Channel, Delivery
+from junebug_turn.amqp.channel import Channel, Delivery, DeliveryLost
 from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.persistent_channel import PersistentChannel
 from junebug_turn.amqp.topology import Queue, declare
 from junebug_turn.errors import Passing
 
 REQUEUE_PAUSE = 5.0  # seconds before a message that can't be handled now goes back to its queue
+REDELIVERY = 60.0
+"""Seconds after the opening of a channel in which messages of the one before come again, if they come to us."""
+
 _TAG = "junebug-turn"  # the channel's only consumer
 
 Handler = Callable[[Delivery], Awaitable[None]]
@@ -27,6 +31,9 @@ class Consumer(PersistentChannel):
 
     A handler that returns has its message acked; one that raises has it put back into the queue, after a
     pause.  At most ``prefetch`` handlers run at once.
+
+    When the channel ends, handlers go on, and a message that the broker delivers again goes to the handler that has it
+    already.  The result of one that has returned meanwhile holds for the message that comes again.
     """
 
     log = Logger()
@@ -39,7 +46,10 @@ class Consumer(PersistentChannel):
         self._queue = queue
         self._handler = handler
         self._prefetch = prefetch
-        self._handling: set[Deferred[None]] = set()
+        self._handling: dict[Deferred[None], Delivery] = {}
+        # The bodies of messages that were handled while their channel was gone: their acks were lost.
+        self._handled_unacked: OrderedDict[bytes, None] = OrderedDict()
+        self._opened = 0.0
         self._idle: Deferred[None] | None = None
         self._stopping = False
 
@@ -60,6 +70,7 @@ class Consumer(PersistentChannel):
         return channel
 
     def opened(self) -> None:
+        self._opened = self._reactor.seconds()
         self.log.info("Consuming {queue}", queue=self._queue.name)
 
     def cancelled(self) -> None:
@@ -70,13 +81,32 @@ class Consumer(PersistentChannel):
         if self._stopping:
             delivery.requeue()
             return
+        if not delivery.redelivered:
+            # Another copy of one that another process has got, perhaps.
+            self._handled_unacked.pop(delivery.body, None)
+        elif self._handled_already(delivery):
+            return
         handling = Deferred.fromCoroutine(self._handle(delivery))
         if not handling.called:
-            self._handling.add(handling)
+            self._handling[handling] = delivery
             handling.addBoth(self._handled, handling)
 
+    def _handled_already(self, again: Delivery) -> bool:
+        """Tell whether a message that comes again has a handler, or had one that returned; ``again`` is its, then."""
+        if self._reactor.seconds() - self._opened > REDELIVERY:
+            self._handled_unacked.clear()
+        if again.body in self._handled_unacked:
+            del self._handled_unacked[again.body]
+            again.ack()
+            return True
+        for delivery in self._handling.values():
+            if delivery.lost and delivery.body == again.body:
+                delivery.renew(again)
+                return True
+        return False
+
     def _handled(self, _: object, handling: Deferred[None]) -> None:
-        self._handling.discard(handling)
+        self._handling.pop(handling, None)
         if not self._handling and self._idle is not None:
             idle, self._idle = self._idle, None
             idle.callback(None)
@@ -84,11 +114,19 @@ class Consumer(PersistentChannel):
     async def _handle(self, delivery: Delivery) -> None:
         try:
             await self._handler(delivery)
+        except DeliveryLost:
+            if not delivery.lost:
+                # It came again just now.
+                delivery.requeue()
         except Exception as fault:
             if not self._stopping:
                 await self._pause(fault)
             delivery.requeue()
         else:
+            if delivery.lost and not delivery.settled:
+                self._handled_unacked[delivery.body] = None
+                if len(self._handled_unacked) > self._prefetch:
+                    self._handled_unacked.popitem(last=False)
             delivery.ack()
 
     async def _pause(self, fault: Exception) -> None:

@@ -182,10 +182,10 @@ def decode_method(payload: bytes) -> tuple[Any, tuple[Any, ...]]:
         raise ValueError("a method is cut off") from None
 
 
-def deliver_tag(payload: bytes) -> int:
-    """Read the delivery tag of a basic.deliver."""
-    tag: int = _tag_and_flags(payload, 5 + payload[4])[0]
-    return tag
+def deliver_tag(payload: bytes) -> tuple[int, bool]:
+    """Read the delivery tag of a basic.deliver, and whether the message was delivered before."""
+    tag, flags = _tag_and_flags(payload, 5 + payload[4])
+    return tag, bool(flags & 1)
 
 
 def confirm_tag(payload: bytes) -> tuple[int, bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextvars import Context, copy_context
 from functools import partial
 from typing import Any
@@ -11,18 +11,17 @@ from typing import Any
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.logger import Logger
-from txamqp.client import Closed
 
 from junebug_turn.amqp import frames
 from junebug_turn.amqp.channel import Channel
 from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.persistent_channel import PersistentChannel
-from junebug_turn.amqp.topology import EXCHANGE, Queue, declare
-from junebug_turn.errors import AmqpConnectionError, Unroutable
+from junebug_turn.amqp.refusals import MessageSizes, Refusal
+from junebug_turn.amqp.topology import EXCHANGE, Topology
+from junebug_turn.errors import AmqpConnectionError, JunebugTurnError, Unroutable
 
 MAX_WAITING = 1000  # messages, while the broker is away or takes none
 MAX_ABANDONED = 1000  # unconfirmed messages whose senders have left
-DECLARE_INTERVAL = 1.0  # seconds at least between declarations after a return
 MAX_ROUTES = 1000  # packed names that are kept
 
 
@@ -62,15 +61,34 @@ class Publication:
 class Publisher(PersistentChannel):
     """One channel in confirm mode, and the messages that wait for it.
 
-    :ivar queues: declared before the channel is used; they belong to the broker service
+    The broker closes a channel for a message that is too large, or that the user may not publish.  What was written
+    after that message it has ignored, so that it is published again; what was written before it and is not confirmed
+    may or may not be in its queue, and fails.
+
+    :param topology: declared before the channel is used
+    :param sizes: what is known of the broker's limit, for all publishers on the connection
+    :param alone: whether a message is written only when the one before it is confirmed
+    :ivar refused: the permission that the user lacked for the last message, in words
     """
 
     log = Logger()
-    name = "publishing"
 
-    def __init__(self, reactor: Any, rng: Callable[[], float], queues: Iterable[Queue]) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        rng: Callable[[], float],
+        topology: Topology,
+        *,
+        name: str = "publishing",
+        sizes: MessageSizes | None = None,
+        alone: bool = False,
+    ) -> None:
         super().__init__(reactor, rng)
-        self._queues = queues
+        self.name = name
+        self._topology = topology
+        self._sizes = sizes or MessageSizes()
+        self._alone = alone
+        self.refused = ""
         self._waiting: OrderedDict[Publication, None] = OrderedDict()
         self._unconfirmed: OrderedDict[int, Publication] = OrderedDict()
         self._routes: dict[tuple[str, str], bytes] = {}
@@ -80,19 +98,20 @@ class Publisher(PersistentChannel):
         self._published = 0
         self._abandoned = 0
         self._stopped = False
-        self._declared = -DECLARE_INTERVAL
 
     # the channel
 
     async def open(self, protocol: AmqpProtocol) -> Channel:
-        await declare(protocol, list(self._queues))
+        await self._topology.ensure(protocol)
+        if protocol is not self._protocol:
+            self._protocol = protocol
+            self._sizes.use(protocol)
+            protocol.sendable_changed.append(self._flush)
         channel = await protocol.open_channel()
         channel.listener = self
         await protocol.call(channel.confirm_select())
-        self._protocol = protocol
         self._flowing = True
         self._published = 0
-        protocol.sendable_changed = self._flush
         return channel
 
     def opened(self) -> None:
@@ -105,11 +124,37 @@ class Publisher(PersistentChannel):
     def closed(self, why: str) -> None:
         self._ready = False
         unconfirmed, self._unconfirmed = self._unconfirmed, OrderedDict()
+        refusal = self._refusal()
         super().closed(why)
+        ignored: list[Publication] = []
+        found = False
         for publication in unconfirmed.values():
-            publication.fail(AmqpConnectionError(f"the message was not confirmed: {why}"))
-        # Last, as a callback of one may have cancelled another.
-        self._abandoned = 0
+            if refusal is not None and refusal.concerns(publication.arguments, len(publication.body)):
+                found = True
+                publication.fail(refusal.error)
+            elif found:
+                ignored.append(publication)
+            else:
+                publication.fail(AmqpConnectionError(f"the message was not confirmed: {why}"))
+        for publication in reversed(ignored):
+            if not publication.confirmed.called:  # else its sender has left, and it stays unsent
+                publication.number = 0
+                self._waiting[publication] = None
+                self._waiting.move_to_end(publication, last=False)
+        self._abandoned = 0  # last, as a callback of one may have cancelled another
+
+    def _refusal(self) -> Refusal | None:
+        """Read for which message the channel was closed."""
+        if self.channel is None or self._protocol is None or self._protocol.closed:
+            return None
+        refusal = Refusal.read(self.channel.reason)
+        if refusal is None:
+            self._topology.forget()  # perhaps the exchange was deleted
+        elif refusal.size:
+            self._sizes.refused(refusal.limit)
+        else:
+            self.refused = str(refusal.error)
+        return refusal
 
     # publishing
 
@@ -122,13 +167,14 @@ class Publisher(PersistentChannel):
         headers: Mapping[str, Any] | None = None,
         expiration: int | None = None,
     ) -> Publication:
-        """Publish ``body`` (JSON).  While the broker is away, or takes no messages, it waits; it is never sent twice.
+        """Publish ``body`` (JSON).  While the broker is away, or takes no messages, it waits; it is never taken twice.
 
         :param headers: of values that ``codec.encode_table`` takes
         :param expiration: milliseconds until the broker drops it from its queue
         :raises Unroutable: (in ``confirmed``) no queue took it
+        :raises MessageTooLarge: (in ``confirmed``) it is over the broker's limit
         :raises AmqpConnectionError: (in ``confirmed``) refused, or lost before its confirm, or 1,000 wait
-        :raises ValueError: (in ``confirmed``) a name or the headers have no form in AMQP
+        :raises ValueError: (in ``confirmed``) a name or the headers have no form
         """
         arguments = self._routes.get((exchange, routing_key))
         try:
@@ -172,6 +218,7 @@ class Publisher(PersistentChannel):
             self.channel is not None
             and protocol is not None
             and self._flowing
+            and not (self._alone and self._unconfirmed)
             and protocol.writable
             and not protocol.blocked
         )
@@ -183,12 +230,15 @@ class Publisher(PersistentChannel):
         self._published += 1
         publication.number = self._published
         self._unconfirmed[publication.number] = publication
+        self._ready = self._ready and not self._alone
         try:
+            self._sizes.check(len(publication.body))
             channel.publish(publication.arguments, publication.properties, publication.body)
-        except ValueError as fault:
+        except (ValueError, JunebugTurnError) as fault:
             self._published -= 1
             del self._unconfirmed[publication.number]
             publication.number = 0
+            self._ready = self._may_send() and not self._waiting
             publication.fail(fault)
 
     def _give_up(self, publication: Publication) -> None:
@@ -211,11 +261,15 @@ class Publisher(PersistentChannel):
             publication = unconfirmed.pop(tag, None)
             if publication is not None:
                 self._confirm(publication, taken)
-            return
-        while unconfirmed and next(iter(unconfirmed)) <= tag:
-            self._confirm(unconfirmed.popitem(last=False)[1], taken)
+        else:
+            while unconfirmed and next(iter(unconfirmed)) <= tag:
+                self._confirm(unconfirmed.popitem(last=False)[1], taken)
+        if self._alone:
+            self._flush()
 
     def _confirm(self, publication: Publication, taken: bool) -> None:
+        if self._alone and taken and not publication.returned:
+            self._sizes.taken(len(publication.body))
         if publication.confirmed.called:
             self._abandoned -= 1
         elif publication.returned:
@@ -223,11 +277,11 @@ class Publisher(PersistentChannel):
         elif not taken:
             publication.fail(AmqpConnectionError("the broker refused the message"))
         else:
+            self.refused = ""
             publication.confirmed.callback(None)
 
     def returned(self, exchange: str | bytes, routing_key: str | bytes, body: bytes, why: str) -> None:
-        # A return carries no number.  Those with the same route and body have the same fate, so any of
-        # them may take it; and it comes before the confirm, in the order of publishing.
+        # It carries no number.  Those with the same route and body have the same fate; it comes before the confirm.
         arguments = frames.publish_arguments(exchange, routing_key)
         warn = self.log.warn
         for publication in self._unconfirmed.values():
@@ -242,14 +296,5 @@ class Publisher(PersistentChannel):
             queue=routing_key,
             reason=why,
         )
-        if any(queue.name == routing_key for queue in self._queues):
-            self._declare_again()
-
-    def _declare_again(self) -> None:
-        """A queue of ours, or its binding, was deleted under us."""
-        protocol, now = self._protocol, self._reactor.seconds()
-        if protocol is None or protocol.blocked or now - self._declared < DECLARE_INTERVAL:
-            return
-        self._declared = now
-        declaring = Deferred.fromCoroutine(declare(protocol, list(self._queues)))
-        declaring.addErrback(lambda failure: failure.trap(Closed) and None)
+        if self._protocol is not None:
+            self._topology.returned(self._protocol, routing_key)

@@ -15,6 +15,7 @@ from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.amqp.publisher import Publisher
 from junebug_turn.amqp.reconnecting import CLOSE_TIMEOUT, connect, refusal
+from junebug_turn.amqp.topology import Topology
 from junebug_turn.errors import AmqpConnectionError
 
 BATCH = 50  # messages that are fetched, and published, at once
@@ -72,7 +73,7 @@ class QueueBrowser:
         :raises ValueError: the headers have no form in AMQP
         """
         if self._publisher is None:
-            self._publisher = Publisher(self._reactor, random.random, ())
+            self._publisher = Publisher(self._reactor, random.random, Topology())
             publisher = self._publisher
             serving = Deferred.fromCoroutine(publisher.serve(self._protocol))
             serving.addBoth(lambda _: publisher.stop())

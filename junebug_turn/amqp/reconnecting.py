@@ -23,6 +23,7 @@ from junebug_turn.net.tls import TlsFiles
 
 CONNECT_TIMEOUT = 10  # seconds, for the connection and the login together
 CLOSE_TIMEOUT = 5  # seconds
+SPARE_CHANNELS = 1  # beside those of the users: to declare queues, and to count messages
 
 
 async def connect(
@@ -121,6 +122,17 @@ class ReconnectingConnection:
         self._running: Deferred[None] | None = None
         self.protocol: AmqpProtocol | None = None
 
+    @property
+    def fault(self) -> str | None:
+        """Whether the broker's ``channel_max`` is too small for all users, in words for an operator."""
+        needed = len(self._users) + SPARE_CHANNELS
+        if self.protocol is None or self.protocol.channel_max >= needed:
+            return None
+        return (
+            f"{self._purpose} needs {needed} channels on its connection, and the broker allows "
+            f"{self.protocol.channel_max}: raise channel_max at the broker"
+        )
+
     def add(self, user: User) -> None:
         """Have ``user`` work on this connection, and on those that follow it."""
         self._users.append(user)
@@ -161,6 +173,8 @@ class ReconnectingConnection:
                     address=self._address,
                     purpose=self._purpose,
                 )
+                if self.fault is not None:
+                    self.log.error("{fault}", fault=self.fault)
                 for user in self._users:
                     self._serve(user, protocol)
                 await protocol.disconnected.wait()

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import methodcaller
 from typing import Any
 
 from attrs import Factory, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
-from txamqp.client import ChannelClosed
+from txamqp.client import ChannelClosed, Closed
 
 from junebug_turn.amqp.channel import Channel, describe, reply_code
 from junebug_turn.amqp.connection import AmqpProtocol
 
 EXCHANGE = "vumi"
 PRECONDITION_FAILED = 406
+_QUEUE_LIMIT = "queue limit"  # in the reply text for a virtual host, or a cluster, that is full
+AFTER_RETURN = 1.0  # seconds at least between declarations because a message came back
 
 _log = Logger()
 
@@ -40,11 +43,59 @@ async def declare(protocol: AmqpProtocol, queues: Iterable[Queue]) -> None:
 
     :raises Closed: the connection is lost
     """
-    declaring = _Declaring(protocol)
-    await declaring.exchange()
-    for queue in queues:
-        await declaring.queue(queue)
-    await declaring.done()
+    await _Declaring(protocol).all(queues)
+
+
+class Topology:
+    """The exchange and the queues that the daemon needs: declared once on each connection, and again now and then.
+
+    :param queues: they may grow until the first connection
+    :ivar faults: what is not there and can't be declared, with the broker's reason, as of the last declaration
+    """
+
+    def __init__(self, queues: Sequence[Queue] = ()) -> None:
+        self.queues = queues
+        self.faults: Mapping[str, str] = {}
+        self._known: Mapping[str, str] = {}
+        self._lock = DeferredLock()
+        self._declared_on: AmqpProtocol | None = None
+        self._declared_at = -AFTER_RETURN
+
+    async def ensure(self, protocol: AmqpProtocol) -> None:
+        """Declare them, unless that was done on this connection.
+
+        :raises Closed: the connection is lost
+        """
+        await self._lock.acquire()
+        try:
+            if self._declared_on is not protocol:
+                await self.declare(protocol)
+                self._declared_on = protocol
+        finally:
+            self._lock.release()
+
+    def forget(self) -> None:
+        """Have ``ensure`` declare them again: one of them is gone."""
+        self._declared_on = None
+
+    async def declare(self, protocol: AmqpProtocol) -> None:
+        """Declare them; a refusal is logged unless it was the same the last time.
+
+        :raises Closed: the connection is lost
+        """
+        declaring = _Declaring(protocol, self._known)
+        await declaring.all(list(self.queues))
+        self.faults, self._known = declaring.faults, declaring.refusals
+
+    def returned(self, protocol: AmqpProtocol, routing_key: str | bytes) -> None:
+        """Declare them again where a message for one of them came back: it, or its binding, was deleted under us."""
+        now = protocol.clock.seconds()
+        if protocol.blocked or now - self._declared_at < AFTER_RETURN:
+            return
+        if any(queue.name == routing_key for queue in self.queues):
+            self._declared_at = now
+            declaring = Deferred.fromCoroutine(self.declare(protocol))
+            declaring.addErrback(lambda failure: failure.trap(Closed) and None)
 
 
 async def count(protocol: AmqpProtocol, queues: Iterable[Queue]) -> dict[str, tuple[int, int]]:
@@ -65,38 +116,66 @@ async def count(protocol: AmqpProtocol, queues: Iterable[Queue]) -> dict[str, tu
 class _Declaring:
     """Declarations on a channel of their own, as each refusal closes it."""
 
-    def __init__(self, protocol: AmqpProtocol) -> None:
+    def __init__(self, protocol: AmqpProtocol, known: Mapping[str, str] | None = None) -> None:
         self._protocol = protocol
         self._channel: Channel | None = None
+        self._known = known or {}
+        self.refusals: dict[str, str] = {}
+        self.faults: dict[str, str] = {}
 
-    async def exchange(self) -> None:
-        channel = await self._open()
-        call = channel.exchange_declare(exchange=EXCHANGE, type="direct", durable=True)
-        await self._declared(call, f"exchange {EXCHANGE}")
+    async def all(self, queues: Iterable[Queue]) -> None:
+        await self._exchange()
+        for queue in queues:
+            await self._queue(queue)
+        await self.done()
 
-    async def queue(self, queue: Queue) -> None:
-        channel = await self._open()
-        call = channel.queue_declare(queue=queue.name, durable=True, arguments=queue.arguments)
-        await self._declared(call, f"queue {queue.name}")
+    async def _exchange(self) -> None:
+        declare = methodcaller("exchange_declare", exchange=EXCHANGE, type="direct", durable=True)
+        look = methodcaller("exchange_declare", exchange=EXCHANGE, type="direct", passive=True)
+        await self._declared(f"exchange {EXCHANGE}", declare, look)
+
+    async def _queue(self, queue: Queue) -> None:
+        name = queue.name
+        declare = methodcaller("queue_declare", queue=name, durable=True, arguments=queue.arguments)
+        look = methodcaller("queue_declare", queue=name, passive=True)
+        await self._declared(f"queue {name}", declare, look)
         if queue.bound:
-            channel = await self._open()
-            call = channel.queue_bind(queue=queue.name, exchange=EXCHANGE, routing_key=queue.name)
-            await self._declared(call, f"binding of the queue {queue.name} to the exchange {EXCHANGE}")
+            bind = methodcaller("queue_bind", queue=name, exchange=EXCHANGE, routing_key=name)
+            await self._declared(f"binding of the queue {name} to the exchange {EXCHANGE}", bind)
 
-    async def _declared(self, call: Deferred[Any], what: str) -> None:
-        """Wait for a declaration; a refusal is logged."""
+    async def _declared(
+        self, what: str, declare: Callable[[Channel], Any], look: Callable[[Channel], Any] | None = None
+    ) -> None:
+        """Declare; a refusal is logged, and a fault where ``look`` doesn't find what is wanted either."""
         try:
-            await self._protocol.call(call)
+            await self._protocol.call(declare(await self._open()))
         except ChannelClosed as refusal:
-            if reply_code(refusal) == PRECONDITION_FAILED:
+            why = self.refusals[what] = describe(refusal)
+            other = reply_code(refusal) == PRECONDITION_FAILED and _QUEUE_LIMIT not in why
+            if not other and look is not None and not await self._is_there(look):
+                self.faults[what] = why
+            if self._known.get(what) == why:
+                return
+            if other:
                 _log.warn(
                     "The {what} exists with other properties and is used as it is, until it is deleted and made "
                     "anew: {why}",
                     what=what,
-                    why=describe(refusal),
+                    why=why,
                 )
+            elif what in self.faults or look is None:
+                _log.error("The {what} can't be declared: {why}", what=what, why=why)
             else:
-                _log.error("The {what} can't be declared: {why}", what=what, why=describe(refusal))
+                _log.warn(
+                    "The {what} can't be declared, but is there, and is used: {why}", what=what, why=why
+                )
+
+    async def _is_there(self, look: Callable[[Channel], Any]) -> bool:
+        try:
+            await self._protocol.call(look(await self._open()))
+        except ChannelClosed:
+            return False
+        return True
 
     async def count(self, queue: Queue) -> tuple[int, int] | None:
         channel = await self._open()

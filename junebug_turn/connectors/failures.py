@@ -89,17 +89,18 @@ class Failures:
         """Attempt a message until it can go from its queue.
 
         :raises Passing: (or what publishing a copy raises) it has to go back into its queue
+        :raises DeliveryLost: its channel is gone, and it is not done with
         """
         if self._broker.reactor.seconds() - task.since > HOLD_LIMIT:
             # Now, not when its turn comes: those behind it go back as well, and must stay behind it.
             task.delivery.requeue()
             return
         # A message whose channel is gone comes again: what is done for this one would be done twice.
-        if task.delivery.lost:
-            return
+        task.delivery.check()
         failure = await self._try(task, attempt)
-        if failure is None or task.delivery.lost:
+        if failure is None:
             return
+        task.delivery.check()
         history = _history(task, failure).after(failure)
         if not isinstance(failure, DeliveryExhausted):
             await self._park(task, failure, history)

@@ -15,14 +15,15 @@ def health(
 ) -> dict[str, dict[str, Any]]:
     """Return the state of each component, as ``/health`` shows it.
 
-    amqp is ok when it is connected, can publish and all consumers are live; its ``health`` and ``state`` are for
-    clients of vumi2.  A destination or a store that is down
-    makes the daemon not less healthy: nothing is lost, and a restart would help nobody.
+    amqp is ok when it is connected, can publish, all consumers are live and the broker gives what is needed; its
+    ``health`` and ``state`` are for clients of vumi2.  A destination or a store that is down makes the daemon not
+    less healthy: nothing is lost, and a restart would help nobody.
 
     :param stores: connector -> its store
     """
     amqp = broker.status()
     well = amqp["connected"] and amqp["publishing"] and all(amqp["consumers"].values())
+    well = well and not amqp.get("faults")
     degraded = deliverer.degraded()
     stored = {connector: store.status() for connector, store in stores.items()}
     return {

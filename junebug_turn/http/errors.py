@@ -49,6 +49,7 @@ _ANSWERS: dict[type[errors.JunebugTurnError], tuple[int, str, str]] = {
     errors.MethodNotAllowed: (405, "method not allowed", "MethodNotAllowed"),
     errors.RequestTimeout: (408, "request timeout", "RequestTimeout"),
     errors.BodyTooLarge: (413, "request body too large", "BodyTooLarge"),
+    errors.MessageTooLarge: (413, "message too large", "MessageTooLarge"),
     errors.IdempotencyKeyReused: (422, "idempotency key reused", "IdempotencyKeyReused"),
     errors.RateLimited: (429, "too many requests", "RateLimited"),
     errors.HeadersTooLarge: (431, "request headers too large", "HeadersTooLarge"),

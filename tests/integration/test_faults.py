@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import signal
 import time
-import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -20,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from tools.faults.destination import Mode
-from tools.faults.environment import Environment
+from tools.faults.environment import BROKER_SETTINGS, Environment
 from tools.faults.faults import ALARM, FAULTS, NO_ALARM, SETTLING, play
 from tools.servers.rabbitmq import RabbitNode
 
@@ -29,13 +28,13 @@ BUDGET = 6.0  # seconds for all random faults together; what follows is the time
 
 
 @pytest.fixture(scope="module")
-def environment(rabbitmq: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
-    """One daemon for all tests here."""
-    with Environment(
-        tmp_path_factory.mktemp("faults"), rabbitmq, f"faults-{uuid.uuid4().hex[:8]}"
-    ) as environment:
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+    """One broker and one daemon for all tests here."""
+    with (
+        RabbitNode(settings=BROKER_SETTINGS) as node,
+        Environment(tmp_path_factory.mktemp("faults"), node, "faults") as environment,
+    ):
         yield environment
-    environment.delete_queues()
 
 
 @pytest.mark.parametrize("fault", FAULTS)

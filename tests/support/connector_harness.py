@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pika
@@ -44,9 +44,15 @@ class Side:
     """A broker with one connector of ours, and what its handlers saw."""
 
     def __init__(
-        self, node: RabbitNode, name: str, windows: RetryWindows | None = None, **settings: Any
+        self,
+        node: RabbitNode,
+        name: str,
+        windows: RetryWindows | None = None,
+        *,
+        amqp: Mapping[str, Any] | None = None,
+        **settings: Any,
     ) -> None:
-        self.broker = Broker(reactor, options(node), **settings)
+        self.broker = Broker(reactor, options(node, **(amqp or {})), **settings)
         self.name = name
         self.connector = Connector(self.broker, name, windows)
         self.inbound: list[Message] = []

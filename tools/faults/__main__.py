@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import attrs
 
 from tools.faults.counts import Row
-from tools.faults.environment import Environment, FaultsError
+from tools.faults.environment import BROKER_SETTINGS, Environment, FaultsError
 from tools.faults.faults import FAULTS, play
 from tools.servers.installed import ensure_installed
 from tools.servers.process import ROOT, ProcessError
@@ -46,7 +46,7 @@ def main() -> None:
         ensure_installed(PROGRAM)
         with (
             TemporaryDirectory(prefix="faults-", dir=ROOT / "var") as folder,
-            RabbitNode() as node,
+            RabbitNode(settings=BROKER_SETTINGS) as node,
             Environment(Path(folder), node, "faults") as environment,
         ):
             for name in options.fault or FAULTS:

@@ -110,6 +110,11 @@ class Counts:
         with self._lock:
             return self.accepted - self.arrived.keys() - self.parked - self.delayed
 
+    def unaccepted(self) -> int:
+        """Count the messages that came where they should, though their sender was told otherwise."""
+        with self._lock:
+            return len(self.arrived.keys() & self.sent - self.accepted)
+
     def missing_and_not_deleted(self) -> int:
         """Count the same, without those that can have gone with a queue."""
         return len(self.missing()) - self._gone()

@@ -24,6 +24,12 @@ from tools.servers.rabbitmq import RabbitNode
 CONCURRENCY = 20
 """The daemon's ``worker_concurrency``: as many messages of a queue it may hold."""
 
+MAX_MESSAGE_SIZE = 20000
+"""The broker's limit, in bytes."""
+
+BROKER_SETTINGS = f"max_message_size = {MAX_MESSAGE_SIZE}\n"
+"""The lines that the broker's configuration needs."""
+
 CLIENTS = 4
 DELAYS = ("5s", "30s", "5m", "30m", "2h")
 _BASE = "/channels/faults"
@@ -37,7 +43,7 @@ class Environment:
     """All processes, from ``with`` on; the same daemon for one load after the other.
 
     :param folder: for its configuration, log and cache
-    :param node: a running broker, which the caller stops
+    :param node: a running broker with ``BROKER_SETTINGS``, which the caller stops
     :param connector: the name of the queues
     """
 
@@ -170,6 +176,7 @@ class Load:
     """A load that runs until ``finish()``, and its counts.
 
     :ivar answers: how often the clients got each status; 0 is no answer
+    :ivar exact: whether no message may be in the outbound queue but those answered with 201
     :ivar unknown_events: how many events came for whose message no ``event_url`` was known
     """
 
@@ -178,6 +185,7 @@ class Load:
         self.counts = {kind: Counts(kind) for kind in ("outbound", "inbound", "event")}
         self.answers: Counter[int] = Counter()
         self.unknown_events = 0
+        self.exact = False
         self._clients = [environment.new_client(self.counts["outbound"]) for _ in range(CLIENTS)]
         transports = [environment.new_transport(self.counts[kind]) for kind in ("inbound", "event")]
         self._senders: list[Sender] = [*self._clients, *transports]
@@ -240,6 +248,8 @@ class Load:
         strange = {status: count for status, count in self.answers.items() if status not in (0, 201, 503)}
         if strange:
             found.append(f"requests got the answers {strange}")
+        if self.exact and (unaccepted := self.counts["outbound"].unaccepted()):
+            found.append(f"{unaccepted} messages were answered with a fault and are in their queue")
         if self.unknown_events:
             found.append(f"{self.unknown_events} events came whose event_url was not known any more")
         return found

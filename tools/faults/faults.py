@@ -9,9 +9,10 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 
-from tools.faults.counts import Row
+from tools.faults.counts import Counts, Row
 from tools.faults.destination import Mode
-from tools.faults.environment import Environment
+from tools.faults.environment import MAX_MESSAGE_SIZE, Environment, FaultsError
+from tools.faults.load import PAUSE
 
 Fault = Callable[[Environment, float], None]
 
@@ -20,6 +21,7 @@ SETTLING = 90.0
 
 ALARM = "0.000001"
 NO_ALARM = "0.9"
+TOO_LARGE = 413
 
 
 def stop_broker(environment: Environment, seconds: float) -> None:
@@ -77,6 +79,19 @@ def delete_queues(environment: Environment, seconds: float) -> None:
     time.sleep(seconds)
 
 
+def close_channel(environment: Environment, seconds: float) -> None:
+    """Clients send messages over the broker's limit, of which the first closes a channel: only these are refused."""
+    if environment.load is not None:
+        environment.load.exact = True
+    client = environment.new_client(Counts("oversized"))
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        client.send("x" * MAX_MESSAGE_SIZE)
+        time.sleep(PAUSE)
+    if set(client.answers) != {TOO_LARGE}:
+        raise FaultsError(f"messages over the broker's limit got the answers {dict(client.answers)}")
+
+
 def destination(mode: Mode) -> Fault:
     """The destination does ``mode`` for a while."""
 
@@ -101,6 +116,7 @@ FAULTS: Mapping[str, Fault] = {
     "one-message-404": destination("one-404"),
     "one-message-500": destination("one-500"),
     "queues-deleted": delete_queues,
+    "channel-closed": close_channel,
 }
 """The faults by their names: each takes the environment and its length in seconds, and ends with all in order."""
 

@@ -43,6 +43,7 @@ class RabbitNode(Server):
 
     :param folder: its data; None makes one that goes with the node
     :param port: for AMQP; None takes a free one
+    :param settings: further lines for its rabbitmq.conf
     """
 
     username = "guest"
@@ -50,8 +51,9 @@ class RabbitNode(Server):
     vhost = "/"
     nodename = "junebug-turn@localhost"
 
-    def __init__(self, folder: Path | None = None, port: int | None = None) -> None:
+    def __init__(self, folder: Path | None = None, port: int | None = None, settings: str = "") -> None:
         super().__init__("rabbitmq", folder, port)
+        self._settings = settings
         self._environment: dict[str, str] = {}
 
     @property
@@ -118,7 +120,8 @@ class RabbitNode(Server):
             cookie.touch(mode=0o600)
             cookie.write_text(secrets.token_hex(20), "ascii")
             cookie.chmod(0o400)
-        (folder / "rabbitmq.conf").write_text(_CONFIGURATION.format(host=self.host, port=self.port), "ascii")
+        configuration = _CONFIGURATION.format(host=self.host, port=self.port) + self._settings
+        (folder / "rabbitmq.conf").write_text(configuration, "ascii")
         (folder / "advanced.config").write_text("[].\n", "ascii")
         (folder / "enabled_plugins").write_text("[].\n", "ascii")
         local_only = "-kernel inet_dist_use_interface {127,0,0,1}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -108,7 +110,7 @@ def test_blocked() -> None:
     """connection.blocked and unblocked are seen, and whoever publishes is told."""
     peer = connected()
     seen: list[bool] = []
-    peer.protocol.sendable_changed = lambda: seen.append(peer.protocol.blocked)
+    peer.protocol.sendable_changed.append(lambda: seen.append(peer.protocol.blocked))
     peer.send(spec.Connection.Blocked("low on memory"))
     peer.send(spec.Connection.Unblocked())
     assert seen == [True, False]
@@ -235,3 +237,16 @@ def test_an_orderly_goodbye() -> None:
     assert peer.transport.disconnecting
     peer.lose(ConnectionLost())
     assert leaving.called
+
+
+def test_all_channels_in_use() -> None:
+    """With as many channels as the broker's channel_max allows, another one is an error that says so; one that is
+    closed makes room."""
+    peer = connected(channel_max=2)
+    first, _ = peer.open_channel(), peer.open_channel()
+    found: list[Any] = []
+    Deferred.fromCoroutine(peer.protocol.open_channel()).addBoth(found.append)
+    assert found[0].check(Closed)
+    assert "all 2 channels that the broker's channel_max allows are in use" in str(found[0].value)
+    peer.send(spec.Channel.Close(406, "PRECONDITION_FAILED", 0, 0), first.id)
+    assert peer.open_channel().id == first.id

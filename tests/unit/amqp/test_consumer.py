@@ -6,7 +6,7 @@ import pytest
 from pika import spec
 from twisted.internet.defer import Deferred
 
-from junebug_turn.amqp.channel import Delivery
+from junebug_turn.amqp.channel import Delivery, DeliveryLost
 from junebug_turn.amqp.consumer import REQUEUE_PAUSE, Consumer
 from junebug_turn.amqp.topology import Queue
 from junebug_turn.errors import AmqpConnectionError
@@ -27,12 +27,21 @@ class Bench:
         self.handling[delivery.body] = Deferred()
         await self.handling[delivery.body]
 
-    def deliver(self, *bodies: bytes) -> None:
+    def deliver(self, *bodies: bytes, again: bool = False) -> None:
         assert self.consumer.channel is not None
         channel = self.consumer.channel.id
         for tag, body in enumerate(bodies, start=1):
-            method = spec.Basic.Deliver("t", tag, False, "vumi", "q")
+            method = spec.Basic.Deliver("t", tag, again, "vumi", "q")
             self.peer.protocol.dataReceived(self.peer.content(method, body, channel, 100))
+
+    def reopen(self) -> None:
+        """Have the broker close the channel, and another one opened."""
+        assert self.consumer.channel is not None
+        self.peer.send(spec.Channel.Close(406, "PRECONDITION_FAILED", 0, 0), self.consumer.channel.id)
+        self.peer.answer()
+        self.peer.clock.advance(1)
+        self.peer.answer()
+        assert self.consumer.live
 
     def settled(self) -> list[tuple[str, int]]:
         """What became of deliveries since the last call."""
@@ -116,3 +125,61 @@ def test_stopping_has_a_limit(bench: Bench) -> None:
     assert stopping.called
     assert bench.handling[b"a"].called
     assert bench.settled() == [("Basic.Nack", 1)]
+
+
+def test_a_message_that_comes_again_while_it_is_handled(bench: Bench) -> None:
+    """A message whose channel ended has one handler at a time: the one that has it already, whose result holds."""
+    bench.deliver(b"a", b"b")
+    handling = dict(bench.handling)
+    bench.reopen()
+    bench.deliver(b"b", b"a", again=True)
+    assert bench.handling == handling
+    handling[b"a"].callback(None)
+    assert bench.settled() == [("Basic.Ack", 2)]
+    bench.reopen()
+    bench.deliver(b"b", again=True)
+    assert bench.handling == handling
+    handling[b"b"].errback(AmqpConnectionError("away"))
+    bench.peer.clock.advance(5)
+    assert bench.settled() == [("Basic.Nack", 1)]
+
+
+def test_a_message_that_comes_again_when_it_was_handled(bench: Bench) -> None:
+    """A result that came while the channel was gone holds for the redelivery: it is acked, once."""
+    bench.deliver(b"a")
+    handling = bench.handling.pop(b"a")
+    bench.consumer.channel.closed = True
+    handling.callback(None)
+    bench.consumer.channel.closed = False
+    bench.reopen()
+    bench.deliver(b"a", again=True)
+    assert bench.settled() == [("Basic.Ack", 1)]
+    assert not bench.handling
+    bench.deliver(b"a", again=True)
+    assert b"a" in bench.handling
+
+
+@pytest.mark.parametrize("pause", [0.0, 61.0])
+def test_a_copy_is_another_message(bench: Bench, pause: float) -> None:
+    """A result is kept for a redelivery alone, not for another message with the same body, nor for long."""
+    bench.deliver(b"a")
+    handling = bench.handling.pop(b"a")
+    bench.consumer.channel.closed = True
+    handling.callback(None)
+    bench.consumer.channel.closed = False
+    bench.reopen()
+    if pause:
+        bench.consumer._opened = bench.peer.clock.seconds() - pause
+    bench.deliver(b"a", again=bool(pause))
+    assert b"a" in bench.handling
+
+
+def test_work_that_ends_as_lost(bench: Bench) -> None:
+    """A handler that ends because its channel is gone leaves its message to the redelivery, at once."""
+    bench.deliver(b"a")
+    handling = bench.handling.pop(b"a")
+    bench.reopen()
+    handling.errback(DeliveryLost())
+    bench.deliver(b"a", again=True)
+    assert b"a" in bench.handling
+    assert not bench.settled()

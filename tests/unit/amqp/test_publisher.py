@@ -10,16 +10,17 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionLost
 
 from junebug_turn.amqp.publisher import MAX_ABANDONED, MAX_WAITING, Publication, Publisher
-from junebug_turn.errors import AmqpConnectionError, Unroutable
+from junebug_turn.amqp.topology import Topology
+from junebug_turn.errors import AmqpConnectionError, MessageTooLarge, Unroutable
 from tests.support.broker_peer import Peer
 
 
 class Bench:
     """A publisher, and the connections that it would be given, one after the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, alone: bool = False) -> None:
         self.peer = Peer()
-        self.publisher = Publisher(self.peer.clock, lambda: 0.5, [])
+        self.publisher = Publisher(self.peer.clock, lambda: 0.5, Topology(), alone=alone)
         self.fates: dict[str, Any] = {}
         self.publications: dict[str, Publication] = {}
 
@@ -37,16 +38,20 @@ class Bench:
         serving.addErrback(lambda failure: failure.trap(CancelledError))
         self.open()
 
-    def open(self) -> None:
-        """Answer until the channel is in confirm mode."""
+    def open(self, declared: bool = False) -> None:
+        """Answer until the channel is in confirm mode.
+
+        :param declared: whether the exchange was declared on this connection
+        """
         peer = self.peer
-        first = peer.protocol._last_channel
-        peer.send(spec.Channel.OpenOk(), first)
-        peer.send(spec.Exchange.DeclareOk(), first)
-        peer.send(spec.Channel.CloseOk(), first)
-        peer.send(spec.Channel.OpenOk(), first + 1)
+        self.channel = peer.protocol._last_channel
+        if not declared:
+            peer.send(spec.Channel.OpenOk(), self.channel)
+            peer.send(spec.Exchange.DeclareOk(), self.channel)
+            peer.send(spec.Channel.CloseOk(), self.channel)
+            self.channel += 1
+        peer.send(spec.Channel.OpenOk(), self.channel)
         assert [method.NAME for method in peer.methods()][-1] == "Confirm.Select"
-        self.channel = first + 1
         peer.send(spec.Confirm.SelectOk(), self.channel)
 
     def publish(self, *names: str, routing_key: str = "q") -> None:
@@ -231,6 +236,83 @@ def test_a_channel_that_dies_alone(bench: Bench) -> None:
     bench.peer.sent()
     bench.peer.clock.advance(0.2)
     bench.open()
+    assert bench.written() == ["b"]
+    bench.ack(1)
+    assert bench.fates["b"] == "ok"
+
+
+def too_large(size: int, limit: int) -> Any:
+    text = f"PRECONDITION_FAILED - message size {size} is larger than configured max size {limit}"
+    return spec.Channel.Close(406, text, 60, 40)
+
+
+def test_one_message_that_is_too_large(bench: Bench) -> None:
+    """The message that closed the channel fails, and what was written after it, which the broker has ignored, is sent
+    again; of what was written before it nobody knows."""
+    bench.publish("a", "x" * 30, "b", "y" * 40, "c", "left")
+    bench.publications["left"].confirmed.cancel()
+    bench.written()
+    bench.peer.send(too_large(30, 20), bench.channel)
+    assert bench.fates == {"a": AmqpConnectionError, "x" * 30: MessageTooLarge, "left": CancelledError}
+    bench.publish("d")
+    bench.peer.sent()
+    bench.peer.clock.advance(0.2)
+    bench.open(declared=True)
+    assert bench.written() == ["b", "c", "d"]
+    assert bench.fates["y" * 40] is MessageTooLarge, "the limit is known now"
+    bench.ack(3, multiple=True)
+    assert [bench.fates[name] for name in "bcd"] == ["ok"] * 3
+    bench.publish("z" * 21, "e" * 20)
+    assert bench.written() == ["e" * 20]
+    assert bench.fates["z" * 21] is MessageTooLarge
+
+
+def test_what_is_sent_again_can_be_withdrawn(bench: Bench) -> None:
+    """A message that the broker has ignored waits again, and can be taken back."""
+    bench.publish("x" * 30, "b")
+    bench.peer.send(too_large(30, 20), bench.channel)
+    assert bench.publications["b"].withdraw()
+    bench.peer.sent()
+    bench.peer.clock.advance(0.2)
+    bench.open(declared=True)
+    assert not bench.written()
+
+
+def test_a_limit_is_that_of_a_connection(bench: Bench) -> None:
+    """After a new connection the broker may take what it refused before."""
+    bench.publish("x" * 30)
+    bench.peer.send(too_large(30, 20), bench.channel)
+    bench.peer.lose(ConnectionLost())
+    bench.connect()
+    bench.publish("y" * 30)
+    assert bench.written() == ["y" * 30]
+
+
+def test_an_exchange_that_is_refused(bench: Bench) -> None:
+    """Those that the user may not publish fail each, and say so."""
+    bench.publish("a", "b")
+    text = "ACCESS_REFUSED - access to exchange 'vumi' in vhost '/' refused for user 'guest'"
+    said: list[str] = []
+    late = bench.publisher.publish("q", b"c")
+    late.confirmed.addErrback(lambda failure: said.append(str(failure.value)))
+    bench.peer.send(spec.Channel.Close(403, text, 60, 40), bench.channel)
+    assert bench.fates == {"a": AmqpConnectionError, "b": AmqpConnectionError}
+    assert said == ["the broker's user may not write to the exchange vumi: give it the permission"]
+
+
+def test_one_at_a_time() -> None:
+    """A channel for messages of unproven size has one at a time, so that none is lost sight of for another's fault."""
+    bench = Bench(alone=True)
+    bench.connect()
+    bench.publish("a", "x" * 30, "b")
+    assert bench.written() == ["a"]
+    bench.ack(1)
+    assert bench.written() == ["x" * 30]
+    bench.peer.send(too_large(30, 20), bench.channel)
+    assert bench.fates == {"a": "ok", "x" * 30: MessageTooLarge}
+    bench.peer.sent()
+    bench.peer.clock.advance(0.2)
+    bench.open(declared=True)
     assert bench.written() == ["b"]
     bench.ack(1)
     assert bench.fates["b"] == "ok"

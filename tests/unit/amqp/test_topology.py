@@ -7,9 +7,10 @@ from typing import Any
 from pika import spec
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
+from twisted.logger import capturedLogs
 from txamqp.client import Closed
 
-from junebug_turn.amqp.topology import Queue, count, declare
+from junebug_turn.amqp.topology import Queue, Topology, count, declare
 from tests.support.broker_peer import Peer, connected
 
 
@@ -81,3 +82,35 @@ def test_counting() -> None:
     found = result(Deferred.fromCoroutine(count(peer.protocol, [Queue("a")])))
     peer.answer(Queue_Declare=spec.Channel.Close(404, "NOT_FOUND", 0, 0))
     assert found == [{}]
+
+
+def test_a_queue_limit() -> None:
+    """A virtual host that is full is named as such: the queue that it has no room for is a fault, and logged once."""
+    peer = connected()
+    topology = Topology([Queue("a", bound=False)])
+    text = "PRECONDITION_FAILED - cannot declare queue 'a': queue limit in vhost 'v' (5) is reached"
+    refused = spec.Channel.Close(406, text, 50, 10)
+    with capturedLogs() as logs:
+        for _ in range(2):
+            found = result(Deferred.fromCoroutine(topology.declare(peer.protocol)))
+            peer.answer(Queue_Declare=refused)
+            assert found == [None]
+    assert topology.faults == {"queue a": f"406 {text}"}
+    assert [log["log_format"] for log in logs] == ["The {what} can't be declared: {why}"]
+    found = result(Deferred.fromCoroutine(topology.declare(peer.protocol)))
+    peer.answer()
+    assert not topology.faults
+
+
+def test_what_is_there_is_no_fault() -> None:
+    """What the user may not declare, but is there, or has other properties, is used."""
+    peer = connected()
+    topology = Topology([Queue("a", bound=False)])
+    found = result(Deferred.fromCoroutine(topology.declare(peer.protocol)))
+    refused = spec.Channel.Close(403, "ACCESS_REFUSED", 40, 10)
+    peer.answer(Exchange_Declare=refused)
+    assert found == [None]
+    assert topology.faults == {"exchange vumi": "403 ACCESS_REFUSED"}
+    found = result(Deferred.fromCoroutine(topology.declare(peer.protocol)))
+    peer.answer(Queue_Declare=spec.Channel.Close(406, "PRECONDITION_FAILED - inequivalent arg", 50, 10))
+    assert not topology.faults

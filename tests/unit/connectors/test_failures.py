@@ -10,6 +10,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
+from junebug_turn.amqp.channel import DeliveryLost
 from junebug_turn.connectors.failures import HOLD_LIMIT, Failures, Task
 from junebug_turn.connectors.retry_queues import RetryWindows
 from junebug_turn.errors import AmqpConnectionError, DeliveryExhausted, DeliveryFailed, DeliveryRefused
@@ -199,8 +200,10 @@ def test_a_lost_channel() -> None:
         return attempt
 
     task = Task(bench.broker.delivery(b"body"), 0.0)
-    assert Deferred.fromCoroutine(bench.failures.run(task, lose(failure(DeliveryRefused)))).called
-    assert Deferred.fromCoroutine(bench.failures.run(task, bench.attempt)).called
+    ends: list[Any] = []
+    Deferred.fromCoroutine(bench.failures.run(task, lose(failure(DeliveryRefused)))).addErrback(ends.append)
+    Deferred.fromCoroutine(bench.failures.run(task, bench.attempt)).addErrback(ends.append)
+    assert [end.type for end in ends] == [DeliveryLost, DeliveryLost]
     assert bench.attempts == 0
     assert not bench.broker.published
 

@@ -1,0 +1,193 @@
+"""The broker's limits and permissions, on a private RabbitMQ: one message must not hold up others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+import pytest_twisted
+import treq
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import ChannelClosedByBroker, UnroutableError
+from twisted.internet.defer import Deferred, DeferredList
+
+from junebug_turn.daemon.build import make_daemon
+from junebug_turn.errors import DeliveryRefused
+from junebug_turn.messages.vumi import Message
+from tests.conftest import pika_connection
+from tests.support.connector_harness import Side, count, message, send, until
+from tests.support.daemon import Running, reactor, running, settings
+from tools.servers.rabbitmq import RabbitNode
+from tools.servers.receiver import Receiver
+
+LIMIT = 10_000
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[RabbitNode]:
+    """A node with a small ``max_message_size``."""
+    node = RabbitNode(settings=f"max_message_size = {LIMIT}\n")
+    node.start()
+    yield node
+    node.close()
+
+
+@pytest.fixture
+def channel(node: RabbitNode) -> Iterator[BlockingChannel]:
+    connection = pika_connection(node)
+    yield connection.channel()
+    connection.close()
+
+
+@pytest_twisted.async_yield_fixture
+async def junebug(node: RabbitNode, channel: BlockingChannel, receiver: Receiver) -> AsyncIterator[Running]:
+    urls = {"mo_message_url": receiver.url("/mo"), "base_url_path": "/c", "transport_type": "sms"}
+    async with running(node, "limits", channel, receiver, "junebug", **urls) as side:
+        yield side
+    channel.queue_delete("limits.outbound")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_message_over_the_brokers_limit(junebug: Running) -> None:
+    """The offender alone gets its error, 413; of the others each 201 is in the queue once, and nothing else is."""
+
+    def body(number: int) -> dict[str, str]:
+        text = "x" * (LIMIT + number) if number % 10 == 5 else f"small {number}"
+        return {"to": "+1", "from": "+2", "content": text}
+
+    posts = [Deferred.fromCoroutine(junebug.post(body(number))) for number in range(150)]
+    answers = [answer for _, answer in await DeferredList(posts)]
+    statuses = [answer.status for answer in answers]
+    assert [n for n, status in enumerate(statuses) if status == 413] == list(range(5, 150, 10))
+    assert statuses.count(201) == 135
+    error = answers[5].body["result"]["errors"][0]
+    assert error["type"] == "MessageTooLarge"
+    assert f"{LIMIT} at most" in error["message"]
+    found = []
+    while (taken := junebug.take("outbound")) is not None:
+        found.append(json.loads(taken[1])["content"])
+    assert sorted(found) == sorted(body(n)["content"] for n in range(150) if n % 10 != 5)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_copy_that_is_refused(node: RabbitNode, channel: BlockingChannel) -> None:
+    """A copy that the user may not write to the default exchange disturbs no outbound message, and its original goes
+    back to its queue."""
+    node.ctl("add_user", "no-copies", "pw")
+    node.ctl("set_permissions", "-p", "/", "no-copies", ".*", "^(vumi|copies.*)$", ".*")
+    side = Side(node, "copies", amqp={"username": "no-copies", "password": "pw"})
+
+    async def refuse(message: Message) -> None:
+        raise DeliveryRefused(
+            "no", reason="http_status", last_status=400, attempts=1, first_failure=0, last_failure=0
+        )
+
+    side.handle = refuse
+    await side.start()
+    try:
+        publisher = side.broker._publisher.channel
+        send(channel, "copies.inbound", message("refused").to_json())
+        closed = side.broker._copies.channel
+        await until(lambda: closed is not None and closed.closed)
+        for number in range(50):
+            await side.connector.publish(message(str(number))).confirmed
+        assert side.broker._publisher.channel is publisher
+        assert side.broker.status()["faults"][-1] == (
+            "the broker's user may not write to the exchange amq.default: give it the permission"
+        )
+        assert count(channel, "copies.outbound") == 50
+    finally:
+        await side.broker.stop_consuming(1)
+        await side.broker.stopService()
+    assert count(channel, "copies.inbound") == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_too_few_channels(
+    private_rabbitmq: Callable[..., RabbitNode], receiver: Receiver, connector_name: str
+) -> None:
+    """With a small ``channel_max`` at the broker /health is down and says how many channels are needed, nothing turns
+    in circles, and the daemon stops."""
+    node = private_rabbitmq("channel_max = 2\n")
+    daemon = make_daemon(
+        reactor,
+        settings(
+            node,
+            "junebug",
+            connector_name=connector_name,
+            mo_message_url=receiver.url("/mo"),
+            base_url_path="/c",
+        ),
+    )
+    daemon.privilegedStartService()
+    daemon.startService()
+    try:
+        await until(lambda: daemon.health()["amqp"]["connected"])
+        amqp = daemon.health()["amqp"]
+        assert not amqp["ok"]
+        assert amqp["faults"] == [
+            "publishing needs 4 channels on its connection, and the broker allows 2: raise channel_max at the broker",
+            "consuming needs 3 channels on its connection, and the broker allows 2: raise channel_max at the broker",
+        ]
+        url = f"http://127.0.0.1:{daemon.addresses[0].port}/health"
+        response = await treq.get(url, persistent=False, timeout=5)
+        assert response.code == 500
+        assert "raise channel_max" in await response.text()
+    finally:
+        await daemon.stopService()
+
+
+def _routed(channel: BlockingChannel, queue: str) -> bool:
+    """Whether a message that pika publishes is routed to the queue."""
+    own = channel.connection.channel()
+    own.confirm_delivery()
+    try:
+        own.basic_publish("vumi", queue, message("m").to_json(), mandatory=True)
+    except (UnroutableError, ChannelClosedByBroker):
+        return False
+    own.close()
+    return True
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("gone", ["binding", "exchange"])
+async def test_what_is_deleted_at_run_time(
+    node: RabbitNode, channel: BlockingChannel, gone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A binding that is removed, or the exchange that is deleted, is there again without anything being published."""
+    monkeypatch.setattr("junebug_turn.amqp.broker.CHECK_INTERVAL", 0.5)
+    side = await Side(node, "mended").start()
+    try:
+        if gone == "binding":
+            channel.queue_unbind("mended.inbound", "vumi", "mended.inbound")
+        else:
+            channel.exchange_delete("vumi")
+        await until(lambda: _routed(channel, "mended.inbound"))
+        await until(lambda: side.inbound)
+    finally:
+        await side.broker.stop_consuming(1)
+        await side.broker.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_virtual_host_that_is_full(node: RabbitNode) -> None:
+    """A virtual host's queue limit, and a user without the right to declare, are told by the health."""
+    node.ctl("add_vhost", "small")
+    node.ctl("set_permissions", "-p", "small", "guest", ".*", ".*", ".*")
+    node.ctl("set_vhost_limits", "-p", "small", '{"max-queues": 3}')
+    node.ctl("add_vhost", "closed")
+    node.ctl("set_permissions", "-p", "closed", "guest", "^$", ".*", ".*")
+    for vhost, reason in (("small", "queue limit in vhost"), ("closed", "ACCESS_REFUSED")):
+        side = Side(node, "full", amqp={"vhost": vhost})
+        side.connector.consume(side.keep, side.keep_event)
+        broker = side.broker
+        broker.startService()
+        try:
+            await until(lambda broker=broker: broker.status().get("faults"))  # type: ignore[misc]
+            fault = broker.status()["faults"][-1]
+            assert fault.startswith("the queue full.")
+            assert "can't be declared" in fault
+            assert reason in fault
+        finally:
+            await broker.stopService()
