@@ -33,6 +33,8 @@ class Publication:
     :ivar confirmed: fires with the broker's confirm.  Cancelling it withdraws the message while it waits; once the
         message was handed to the broker, cancelling only ends the wait.
     :ivar number: its delivery tag; 0 while it was not handed to the broker
+    :ivar late: called with the outcome when ``confirmed`` was cancelled before it: None for the broker's confirm, or
+        the fault.  A message that was withdrawn has no outcome.
     """
 
     confirmed: Deferred[None]
@@ -42,20 +44,37 @@ class Publication:
     number: int = 0
     returned: str = ""
     context: Context = field(factory=copy_context)  # of its sender, for the log
+    late: Callable[[Exception | None], None] | None = None
+    abandon: Callable[[Publication], None] | None = None
+    abandoned: bool = False
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether the broker may have the message."""
+        return self.number > 0
 
     def withdraw(self) -> bool:
         """Take the message back, if it still waits; ``confirmed`` fails with CancelledError then.
 
+        Of a message that was handed over it is only noted that nobody waits for it; ``confirmed`` goes on.
+
         :returns: whether it was surely not handed to the broker, and never will be
         """
-        if self.number:
-            return False
-        self.confirmed.cancel()
-        return True
+        if not self.number:
+            self.confirmed.cancel()
+            return True
+        if self.abandon is not None and not self.confirmed.called:
+            self.abandon(self)
+        return False
 
-    def fail(self, fault: Exception) -> None:
-        """Have ``confirmed`` fail, unless its sender has left."""
-        if not self.confirmed.called:
+    def settle(self, fault: Exception | None) -> None:
+        """Have ``confirmed`` fire with the outcome, or call ``late`` with it."""
+        if self.confirmed.called:
+            if self.late is not None:
+                self.late(fault)
+        elif fault is None:
+            self.confirmed.callback(None)
+        else:
             self.confirmed.errback(fault)
 
 
@@ -107,7 +126,7 @@ class Publisher(PersistentChannel):
         unconfirmed, self._unconfirmed = self._unconfirmed, OrderedDict()
         super().closed(why)
         for publication in unconfirmed.values():
-            publication.fail(AmqpConnectionError(f"the message was not confirmed: {why}"))
+            publication.settle(AmqpConnectionError(f"the message was not confirmed: {why}"))
         # Last, as a callback of one may have cancelled another.
         self._abandoned = 0
 
@@ -145,6 +164,7 @@ class Publisher(PersistentChannel):
             fault = AmqpConnectionError("the broker is away and too many messages wait for it already")
             return Publication(fail(fault))
         publication = Publication(Deferred(lambda _: self._give_up(publication)), arguments, properties, body)
+        publication.abandon = self._abandon
         if self._ready:
             self._send(publication)
         else:
@@ -156,7 +176,7 @@ class Publisher(PersistentChannel):
         self._stopped = True
         waiting, self._waiting = self._waiting, OrderedDict()
         for publication in waiting:
-            publication.fail(AmqpConnectionError("shutting down"))
+            publication.settle(AmqpConnectionError("shutting down"))
 
     def _flush(self) -> None:
         """Send what waits, the first first, as long as the broker takes it."""
@@ -189,16 +209,23 @@ class Publisher(PersistentChannel):
             self._published -= 1
             del self._unconfirmed[publication.number]
             publication.number = 0
-            publication.fail(fault)
+            publication.settle(fault)
 
     def _give_up(self, publication: Publication) -> None:
         """Withdraw a message that waits; of one that was handed over, only note that its sender has left."""
         if not publication.number:
             self._waiting.pop(publication, None)
             return
-        self._abandoned += 1
-        # Before the connection may be aborted below, which would fail it with another reason.
+        # Before the connection may be aborted, which would fail it with another reason.
         publication.confirmed.errback(CancelledError())
+        self._abandon(publication)
+
+    def _abandon(self, publication: Publication) -> None:
+        """Note that nobody waits any more for the outcome of a message that was handed over."""
+        if publication.abandoned:
+            return
+        publication.abandoned = True
+        self._abandoned += 1
         protocol = self._protocol
         if self._abandoned > MAX_ABANDONED and protocol is not None and not protocol.blocked:
             protocol.abort(f"no confirm for {self._abandoned} messages whose senders have left")
@@ -216,14 +243,14 @@ class Publisher(PersistentChannel):
             self._confirm(unconfirmed.popitem(last=False)[1], taken)
 
     def _confirm(self, publication: Publication, taken: bool) -> None:
-        if publication.confirmed.called:
+        if publication.abandoned:
             self._abandoned -= 1
-        elif publication.returned:
-            publication.fail(Unroutable("no queue for the message"))
+        if publication.returned:
+            publication.settle(Unroutable("no queue for the message"))
         elif not taken:
-            publication.fail(AmqpConnectionError("the broker refused the message"))
+            publication.settle(AmqpConnectionError("the broker refused the message"))
         else:
-            publication.confirmed.callback(None)
+            publication.settle(None)
 
     def returned(self, exchange: str | bytes, routing_key: str | bytes, body: bytes, why: str) -> None:
         # A return carries no number.  Those with the same route and body have the same fate, so any of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
@@ -49,7 +49,14 @@ def write_body(request: IRequest, status: int, body: bytes, headers: Iterable[tu
     return body
 
 
-def within(seconds: float, clock: IReactorTime, work: Coroutine[Deferred[Any], Any, _T]) -> Deferred[_T]:
+def no_confirm(seconds: float) -> AmqpConnectionError:
+    """Return the error of a request whose message was not confirmed in time."""
+    return AmqpConnectionError(f"the broker did not confirm the message within {seconds:g} seconds")
+
+
+def within(
+    seconds: float, clock: IReactorTime, work: Coroutine[Deferred[Any], Any, _T] | Deferred[_T]
+) -> Deferred[_T]:
     """Run ``work``, which publishes a message, for at most ``seconds``.
 
     After these, or when the Deferred is cancelled, a message that was not handed to the broker yet is withdrawn;
@@ -60,6 +67,6 @@ def within(seconds: float, clock: IReactorTime, work: Coroutine[Deferred[Any], A
 
     def failed(failure: Failure) -> Failure:
         failure.trap(DeferredTimeout)
-        raise AmqpConnectionError(f"the broker did not confirm the message within {seconds:g} seconds")
+        raise no_confirm(seconds)
 
-    return Deferred.fromCoroutine(work).addTimeout(seconds, clock).addErrback(failed)
+    return ensureDeferred(work).addTimeout(seconds, clock).addErrback(failed)
