@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
@@ -23,6 +24,9 @@ def read_json(body: bytes, max_depth: int = strictjson.MAX_DEPTH) -> Any:
     :param max_depth: the deepest nesting of arrays and objects that is taken
     :raises JsonDecodeError: the body isn't strict JSON
     """
+    # RFC 8259 forbids to write one; Junebug and vumi2 refuse it.  Messages of AMQP may have one.
+    if body.startswith(BOM_UTF8):
+        raise JsonDecodeError("byte order mark before the JSON value: char 0")
     try:
         return strictjson.loads(body, max_depth)
     except ValueError as error:
