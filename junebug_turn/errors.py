@@ -76,6 +76,10 @@ class BodyTooLarge(JunebugTurnError):
     """A request body over the size limit."""
 
 
+class UnsupportedEncoding(JunebugTurnError):
+    """A request body with a Content-Encoding that isn't read here; the message names it."""
+
+
 class BadRequest(JunebugTurnError):
     """Bytes that aren't an HTTP request."""
 

@@ -138,7 +138,7 @@ class ApiConnection(HTTPChannel):
         self.closing = True
         request: Any = self.requests[-1] if self.requests else self.requestFactory(self)
         # Before the first line's end there is no path.
-        request.refuse(error, getattr(self, "_path", b"").partition(b"?")[0])
+        request.refuse(error, getattr(self, "_path", b""))
         if self._entered:
             self.site.count_refusal(request)
         # TLS has no half-closed connections.

@@ -49,6 +49,7 @@ _ANSWERS: dict[type[errors.JunebugTurnError], tuple[int, str, str]] = {
     errors.MethodNotAllowed: (405, "method not allowed", "MethodNotAllowed"),
     errors.RequestTimeout: (408, "request timeout", "RequestTimeout"),
     errors.BodyTooLarge: (413, "request body too large", "BodyTooLarge"),
+    errors.UnsupportedEncoding: (415, "unsupported content encoding", "UnsupportedEncoding"),
     errors.IdempotencyKeyReused: (422, "idempotency key reused", "IdempotencyKeyReused"),
     errors.RateLimited: (429, "too many requests", "RateLimited"),
     errors.HeadersTooLarge: (431, "request headers too large", "HeadersTooLarge"),
@@ -70,6 +71,8 @@ def answer_for(error: BaseException | None) -> Answer:
         headers = (("Retry-After", str(max(1, round(error.retry_after)))),)
     elif isinstance(error, errors.MethodNotAllowed):
         headers = (("Allow", ", ".join(error.allowed)),)
+    elif isinstance(error, errors.UnsupportedEncoding):
+        headers = (("Accept-Encoding", "gzip, deflate"),)
     elif isinstance(error, errors.Unauthorized) and error.challenge:
         headers = (("WWW-Authenticate", error.challenge),)
     return Answer(*row, str(error), headers)

@@ -62,7 +62,7 @@ class ApiRequest(server.Request):
         """Process the request, when its body is complete."""
         self.content.seek(0)
         self.method, self.uri, self.clientproto = command, path, version
-        self.path = path.partition(b"?")[0]
+        self.path = _path_of(path)
         self.args = {}
         self.process()
 
@@ -92,13 +92,13 @@ class ApiRequest(server.Request):
         self.finish()
         return reason
 
-    def refuse(self, error: JunebugTurnError, path: bytes) -> None:
+    def refuse(self, error: JunebugTurnError, target: bytes) -> None:
         """Answer with an error before the request is complete; the connection must be closed after it.
 
-        :param path: without its query; empty where it isn't known
+        :param target: the target of its request line; empty where it isn't known
         """
         self.clientproto = b"HTTP/1.1"
-        self.mount, _ = self.channel.site.mounts.find(path)
+        self.mount, _ = self.channel.site.mounts.find(_path_of(target))
         self._write_error(Failure(error), refused=True)
 
     def _write_error(self, reason: Failure, *, refused: bool = False) -> None:
@@ -116,6 +116,20 @@ class ApiRequest(server.Request):
             # Twisted has no phrase for some of the refusals.
             self.code_message = answer.phrase.encode("ascii")
         self.write(body)
+
+
+def _path_of(target: bytes) -> bytes:
+    """Return the path in the target of a request line, without its query.
+
+    The target can be a whole URL, as proxies get it and as some clients send it to servers too (RFC 9112 section
+    3.2.2).  Its host says nothing here, as that of a Host header.
+    """
+    path = target.partition(b"?")[0]
+    if path[:1] != b"/":
+        scheme, found, rest = path.partition(b"://")
+        if found and scheme.lower() in (b"http", b"https"):
+            return b"/" + rest.partition(b"/")[2]
+    return path
 
 
 def _check_utf8(segments: list[bytes]) -> None:

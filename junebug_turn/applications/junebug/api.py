@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from junebug_turn.applications.api import HttpApi, HttpApplication
 from junebug_turn.applications.junebug.messages import OutboundRequest, message_to_json, status_to_json
 from junebug_turn.applications.junebug.options import JunebugOptions
+from junebug_turn.http.content_encoding import decode
 from junebug_turn.http.deduplication import (
     IDEMPOTENCY_KEY,
     IDEMPOTENCY_WINDOW,
@@ -39,7 +40,7 @@ class JunebugApi(HttpApi[JunebugOptions, OutboundRequest]):
         When the client goes away Klein cancels this Deferred: what was not handed to the broker yet is
         withdrawn (unless a repeat waits for it), the rest goes on without us.
         """
-        body: bytes = request.content.read()
+        body = decode(request, request.content.read())
         key = read_idempotency_key(request.requestHeaders.getRawHeaders(IDEMPOTENCY_KEY.encode("ascii"), []))
         if key is None:
             sent = self._start(body)

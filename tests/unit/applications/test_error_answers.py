@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ from junebug_turn.applications.turn.signature import HEADER, sign
 from junebug_turn.daemon.build import make_daemon
 from junebug_turn.daemon.settings import load
 from junebug_turn.http.authentication import Authenticated, Authenticator, Credentials
+from junebug_turn.http.content_encoding import decode
 from junebug_turn.http.json import read_json
 from junebug_turn.http.mounts import Mount
 from junebug_turn.http.rate_limit import RateLimit
@@ -63,10 +65,10 @@ class Face:
     break_down: Callable[[], None]
     statuses: dict[int, int]
 
-    def ask(self, method: str, path: str, body: bytes = b"", token: str = TOKEN) -> Response:
+    def ask(self, method: str, path: str, body: bytes = b"", token: str = TOKEN, **headers: str) -> Response:
         client = Client(self.site)
         signed = {HEADER.replace("-", "_"): sign(SECRET.encode(), body).decode()}
-        client.request(method, self.path + path, body, Authorization=f"Token {token}", **signed)
+        client.request(method, self.path + path, body, Authorization=f"Token {token}", **signed, **headers)
         return client.response()
 
 
@@ -79,7 +81,7 @@ class OwnApi:
     @router.route("/messages", methods=["POST"])
     async def messages(self, request: Request) -> bytes:
         content: Any = request.content
-        read_json(content.read())
+        read_json(decode(request, content.read()))
         if self.broken:
             raise RuntimeError("secret detail")
         return b"{}"
@@ -165,6 +167,20 @@ def body_not_json(face: Face) -> Response:
     return face.ask("POST", "/messages", b"{")
 
 
+def body_not_gzip(face: Face) -> Response:
+    return face.ask("POST", "/messages", b"{}", Content_Encoding="gzip")
+
+
+def another_encoding(face: Face) -> Response:
+    response = face.ask("POST", "/messages", b"{}", Content_Encoding="br")
+    assert "'br'" in json.dumps(response.body)
+    return response
+
+
+def decompressed_body_too_large(face: Face) -> Response:
+    return face.ask("POST", "/messages", gzip.compress(b" " * 1001), Content_Encoding="gzip")
+
+
 def body_too_large(face: Face) -> Response:
     return face.ask("POST", "/messages", b"x" * 1001)
 
@@ -211,7 +227,10 @@ def shutting_down(face: Face) -> Response:
         (wrong_method, 405, "MethodNotAllowed"),
         (unauthorized, 401, "Unauthorized"),
         (body_not_json, 400, "JsonDecodeError"),
+        (body_not_gzip, 400, "BadRequest"),
+        (another_encoding, 415, "UnsupportedEncoding"),
         (body_too_large, 413, "BodyTooLarge"),
+        (decompressed_body_too_large, 413, "BodyTooLarge"),
         (headers_too_large, 431, "HeadersTooLarge"),
         (not_http, 400, "BadRequest"),
         (too_slow, 408, "RequestTimeout"),
@@ -227,5 +246,6 @@ def test_form(face: Face, source: Callable[[Face], Response], status: int, kind:
     assert face.check(response.status, response.body) == kind
     assert ("retry-after" in response.headers) == (status in (429, 503))
     assert ("www-authenticate" in response.headers) == (status == 401)
+    assert ("accept-encoding" in response.headers) == (status == 415)
     assert ("allow" in response.headers) == (status == 405)
     assert "secret" not in json.dumps(response.body)
