@@ -104,6 +104,10 @@ class AmqpConnectionError(Passing):
     """A broker that is not connected, or did not confirm in time."""
 
 
+class NotAnsweredInTime(Passing):
+    """A request that takes long, of a client that may have gone."""
+
+
 class ShuttingDown(Passing):
     """A request to a daemon that is about to stop."""
 

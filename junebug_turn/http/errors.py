@@ -55,6 +55,7 @@ _ANSWERS: dict[type[errors.JunebugTurnError], tuple[int, str, str]] = {
     errors.HeadersTooLarge: (431, "request headers too large", "HeadersTooLarge"),
     errors.TooManyConnections: (503, "too many connections", "TooManyConnections"),
     errors.AmqpConnectionError: (503, "amqp connection error", "AmqpConnectionError"),
+    errors.NotAnsweredInTime: (503, "not answered in time", "NotAnsweredInTime"),
     errors.ShuttingDown: (503, "shutting down", "ShuttingDown"),
     errors.Unroutable: (503, "message not routed", "Unroutable"),
     errors.CacheError: (503, "cache error", "CacheError"),

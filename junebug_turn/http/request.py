@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
@@ -26,6 +27,7 @@ class ApiRequest(server.Request):
     Twisted itself), and a body over ``limits.max_body_size`` is refused while it arrives.
 
     :ivar mount: the mount of its path, once the request is processed or refused
+    :ivar answering: the work on its answer, for ``give_up``
     """
 
     log = Logger()
@@ -34,6 +36,8 @@ class ApiRequest(server.Request):
     site: Any
     mount: Mount
 
+    answering: Deferred[None] | None = None
+    given_up = False
     _received = 0
 
     def gotLength(self, length: int | None) -> None:
@@ -91,6 +95,12 @@ class ApiRequest(server.Request):
         self._write_error(reason)
         self.finish()
         return reason
+
+    def give_up(self) -> None:
+        """End the work on the answer, which is an error then."""
+        self.given_up = True
+        if self.answering is not None:
+            self.answering.cancel()
 
     def refuse(self, error: JunebugTurnError, target: bytes) -> None:
         """Answer with an error before the request is complete; the connection must be closed after it.

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from attrs import define
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.web.server import Request
@@ -26,6 +27,7 @@ from junebug_turn.http.server import ApiSite
 from tests.support.http_harness import Client, Response, make_site
 
 TOKEN, SECRET = "a-token", "hm4c"
+WAITING = b'{"waits": true}'
 LIMITS = {"max_body_size": 1000, "header_timeout": 20, "body_timeout": 60}
 OPTIONS = {"http_bind": "127.0.0.1:8080", "api_auth": {"tokens": [TOKEN]}, "rate_limit": 0.01}
 JUNEBUG = {
@@ -81,9 +83,12 @@ class OwnApi:
     @router.route("/messages", methods=["POST"])
     async def messages(self, request: Request) -> bytes:
         content: Any = request.content
-        read_json(decode(request, content.read()))
+        body = decode(request, content.read())
+        read_json(body)
         if self.broken:
             raise RuntimeError("secret detail")
+        if body == WAITING:
+            await Deferred()
         return b"{}"
 
 
@@ -100,7 +105,7 @@ def own() -> Face:
         return str(value["own"])
 
     site = make_site({"/own": mount}, clock, **LIMITS)
-    return Face(site, clock, "/own", b"{}", check, lambda: setattr(api, "broken", True), {})
+    return Face(site, clock, "/own", WAITING, check, lambda: setattr(api, "broken", True), {})
 
 
 def _assembled(connector: str, path: str, body: Any, check: Any, statuses: dict[int, int]) -> Face:
@@ -214,6 +219,17 @@ def bug(face: Face) -> Response:
     return face.ask("POST", "/messages", face.body)
 
 
+def half_closed(face: Face) -> Response:
+    client = Client(face.site)
+    signature = sign(SECRET.encode(), face.body).decode()
+    headers = {"Authorization": f"Token {TOKEN}", HEADER.replace("-", "_"): signature}
+    client.request("POST", f"{face.path}/messages", face.body, **headers)
+    client.channel.readConnectionLost()
+    assert not client.received
+    face.clock.advance(3)
+    return client.response()
+
+
 def shutting_down(face: Face) -> Response:
     face.site.drain()
     return face.ask("POST", "/messages", face.body)
@@ -236,6 +252,7 @@ def shutting_down(face: Face) -> Response:
         (too_slow, 408, "RequestTimeout"),
         (too_often, 429, "RateLimited"),
         (bug, 500, "InternalServerError"),
+        (half_closed, 503, "NotAnsweredInTime"),
         (shutting_down, 503, "ShuttingDown"),
     ],
 )
