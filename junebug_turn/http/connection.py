@@ -59,9 +59,21 @@ class ApiConnection(HTTPChannel):
         self.maxHeaders = limits.max_headers
         self.totalHeadersSize = self.MAX_LENGTH = limits.max_header_size
         super().connectionMade()
+        # Behind a proxy it counts in all only until the proxy has named the client.
+        self._enter(None if getattr(self.transport, "awaits_client", False) else self.transport.getPeer())
+
+    def client_known(self) -> None:
+        """Count the connection as the client's, whom a proxy has named."""
+        if self._entered:
+            self._entered = False
+            self.site.connections.leave(self._client)
+            self._enter(self.transport.getPeer())
+
+    def _enter(self, peer: Any) -> None:
+        limits = self.site.limits
         connections = self.site.connections
         try:
-            self._client = connections.enter(self.transport.getPeer())
+            self._client = connections.enter(peer)
         except TooManyConnections as error:
             if connections.lingering >= MAX_LINGERING:
                 self.closing = True

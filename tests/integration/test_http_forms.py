@@ -20,7 +20,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from junebug_turn.applications.turn.signature import HEADER, sign
-from junebug_turn.http.listening import server_endpoint
+from junebug_turn.http.listening import ListenAddress, server_endpoint
 from junebug_turn.http.mounts import Mount
 from tests.conftest import pika_connection
 from tests.integration.conftest import RunDaemon
@@ -152,7 +152,7 @@ class Slow(Resource):
 async def test_half_closed_socket_file(tmp_path: Path) -> None:
     """So does a client of a socket file."""
     site = make_site({"/slow": Mount(Slow())}, reactor)
-    endpoint, _ = server_endpoint(reactor, f"unix:{tmp_path}/socket")
+    endpoint, _ = server_endpoint(reactor, ListenAddress.of(f"unix:{tmp_path}/socket"))
     port = await endpoint.listen(site)
 
     def in_thread() -> bytes:
@@ -227,6 +227,17 @@ async def test_gone_before_the_confirm(junebug: Running, monkeypatch: pytest.Mon
     lines = [formatEvent(event) for event in events]
     assert len([line for line in lines if line.startswith("Published outbound")]) == 1
     assert not [line for line in lines if "Did not publish" in line]
+
+
+@pytest_twisted.ensureDeferred
+async def test_proxied(run_daemon: RunDaemon, receiver: Receiver) -> None:
+    """With ``haproxy:`` in ``http_bind`` a request behind a PROXY header is served, also where the proxy names no
+    client."""
+    options = {"mo_message_url": receiver.url("/inbound"), "default_from_addr": "8110"}
+    async with run_daemon("junebug", http_bind="haproxy:tcp:0:interface=127.0.0.1", **options) as side:
+        for header in (b"PROXY UNKNOWN\r\n", b"PROXY TCP4 192.0.2.1 192.0.2.9 1234 80\r\n"):
+            status, _ = await exchange(side, header + request("/messages"))
+            assert status == 201
 
 
 def published(side: Running) -> dict[str, float]:
