@@ -80,6 +80,10 @@ class MessageTooLarge(JunebugTurnError):
     """A message over the broker's ``max_message_size``."""
 
 
+class UnsupportedEncoding(JunebugTurnError):
+    """A request body with a Content-Encoding that isn't read here; the message names it."""
+
+
 class BadRequest(JunebugTurnError):
     """Bytes that aren't an HTTP request."""
 
@@ -102,6 +106,10 @@ class Passing(JunebugTurnError):
 
 class AmqpConnectionError(Passing):
     """A broker that is not connected, or did not confirm in time."""
+
+
+class NotAnsweredInTime(Passing):
+    """A request that takes long, of a client that may have gone."""
 
 
 class ShuttingDown(Passing):

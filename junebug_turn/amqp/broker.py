@@ -14,7 +14,8 @@ from txamqp.client import Closed
 
 from junebug_turn.amqp.consumer import Consumer, Handler
 from junebug_turn.amqp.options import AmqpOptions
-from junebug_turn.amqp.publisher import Publication, Publisher
+from junebug_turn.amqp.publication import Publication
+from junebug_turn.amqp.publisher import Publisher
 from junebug_turn.amqp.reconnecting import ReconnectingConnection
 from junebug_turn.amqp.refusals import MessageSizes
 from junebug_turn.amqp.topology import EXCHANGE, Queue, Topology, count

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from contextvars import Context, copy_context
 from functools import partial
 from typing import Any
 
-from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.logger import Logger
 
@@ -16,6 +14,7 @@ from junebug_turn.amqp import frames
 from junebug_turn.amqp.channel import Channel
 from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.persistent_channel import PersistentChannel
+from junebug_turn.amqp.publication import Publication
 from junebug_turn.amqp.refusals import MessageSizes, Refusal
 from junebug_turn.amqp.topology import EXCHANGE, Topology
 from junebug_turn.errors import AmqpConnectionError, JunebugTurnError, Unroutable
@@ -23,39 +22,6 @@ from junebug_turn.errors import AmqpConnectionError, JunebugTurnError, Unroutabl
 MAX_WAITING = 1000  # messages, while the broker is away or takes none
 MAX_ABANDONED = 1000  # unconfirmed messages whose senders have left
 MAX_ROUTES = 1000  # packed names that are kept
-
-
-@define(eq=False)
-class Publication:
-    """A message on its way to the broker.
-
-    :ivar confirmed: fires with the broker's confirm.  Cancelling it withdraws the message while it waits; once the
-        message was handed to the broker, cancelling only ends the wait.
-    :ivar number: its delivery tag; 0 while it was not handed to the broker
-    """
-
-    confirmed: Deferred[None]
-    arguments: bytes = b""
-    properties: bytes = b""
-    body: bytes = b""
-    number: int = 0
-    returned: str = ""
-    context: Context = field(factory=copy_context)  # of its sender, for the log
-
-    def withdraw(self) -> bool:
-        """Take the message back, if it still waits; ``confirmed`` fails with CancelledError then.
-
-        :returns: whether it was surely not handed to the broker, and never will be
-        """
-        if self.number:
-            return False
-        self.confirmed.cancel()
-        return True
-
-    def fail(self, fault: Exception) -> None:
-        """Have ``confirmed`` fail, unless its sender has left."""
-        if not self.confirmed.called:
-            self.confirmed.errback(fault)
 
 
 class Publisher(PersistentChannel):
@@ -131,14 +97,16 @@ class Publisher(PersistentChannel):
         for publication in unconfirmed.values():
             if refusal is not None and refusal.concerns(publication.arguments, len(publication.body)):
                 found = True
-                publication.fail(refusal.error)
+                publication.settle(refusal.error)
             elif found:
                 ignored.append(publication)
             else:
-                publication.fail(AmqpConnectionError(f"the message was not confirmed: {why}"))
+                publication.settle(AmqpConnectionError(f"the message was not confirmed: {why}"))
         for publication in reversed(ignored):
-            if not publication.confirmed.called:  # else its sender has left, and it stays unsent
-                publication.number = 0
+            if publication.confirmed.called:  # its sender has left, and it stays unsent
+                publication.settle(AmqpConnectionError(f"the message was not confirmed: {why}"))
+            else:
+                publication.number, publication.abandoned = 0, False
                 self._waiting[publication] = None
                 self._waiting.move_to_end(publication, last=False)
         self._abandoned = 0  # last, as a callback of one may have cancelled another
@@ -191,6 +159,7 @@ class Publisher(PersistentChannel):
             fault = AmqpConnectionError("the broker is away and too many messages wait for it already")
             return Publication(fail(fault))
         publication = Publication(Deferred(lambda _: self._give_up(publication)), arguments, properties, body)
+        publication.abandon = self._abandon
         if self._ready:
             self._send(publication)
         else:
@@ -202,7 +171,7 @@ class Publisher(PersistentChannel):
         self._stopped = True
         waiting, self._waiting = self._waiting, OrderedDict()
         for publication in waiting:
-            publication.fail(AmqpConnectionError("shutting down"))
+            publication.settle(AmqpConnectionError("shutting down"))
 
     def _flush(self) -> None:
         """Send what waits, the first first, as long as the broker takes it."""
@@ -239,16 +208,23 @@ class Publisher(PersistentChannel):
             del self._unconfirmed[publication.number]
             publication.number = 0
             self._ready = self._may_send() and not self._waiting
-            publication.fail(fault)
+            publication.settle(fault)
 
     def _give_up(self, publication: Publication) -> None:
         """Withdraw a message that waits; of one that was handed over, only note that its sender has left."""
         if not publication.number:
             self._waiting.pop(publication, None)
             return
-        self._abandoned += 1
-        # Before the connection may be aborted below, which would fail it with another reason.
+        # Before the connection may be aborted, which would fail it with another reason.
         publication.confirmed.errback(CancelledError())
+        self._abandon(publication)
+
+    def _abandon(self, publication: Publication) -> None:
+        """Note that nobody waits any more for the outcome of a message that was handed over."""
+        if publication.abandoned:
+            return
+        publication.abandoned = True
+        self._abandoned += 1
         protocol = self._protocol
         if self._abandoned > MAX_ABANDONED and protocol is not None and not protocol.blocked:
             protocol.abort(f"no confirm for {self._abandoned} messages whose senders have left")
@@ -270,15 +246,15 @@ class Publisher(PersistentChannel):
     def _confirm(self, publication: Publication, taken: bool) -> None:
         if self._alone and taken and not publication.returned:
             self._sizes.taken(len(publication.body))
-        if publication.confirmed.called:
+        if publication.abandoned:
             self._abandoned -= 1
-        elif publication.returned:
-            publication.fail(Unroutable("no queue for the message"))
+        if publication.returned:
+            publication.settle(Unroutable("no queue for the message"))
         elif not taken:
-            publication.fail(AmqpConnectionError("the broker refused the message"))
+            publication.settle(AmqpConnectionError("the broker refused the message"))
         else:
             self.refused = ""
-            publication.confirmed.callback(None)
+            publication.settle(None)
 
     def returned(self, exchange: str | bytes, routing_key: str | bytes, body: bytes, why: str) -> None:
         # It carries no number.  Those with the same route and body have the same fate; it comes before the confirm.

@@ -4,9 +4,9 @@ checked, stored and published."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -15,18 +15,14 @@ from twisted.web.resource import IResource
 from junebug_turn.applications.base import ApplicationOptions, Services
 from junebug_turn.applications.forwarding import Forwarder
 from junebug_turn.applications.message_request import MessageRequest
-from junebug_turn.connectors.connector import Publishing
 from junebug_turn.errors import CacheError, MessageNotFound
 from junebug_turn.http.authentication import Authenticated, Authenticator
-from junebug_turn.http.deduplication import MAX_RESULTS, Deduplication
+from junebug_turn.http.deduplication import MAX_RESULTS, Deduplication, OnPublish
 from junebug_turn.http.json import within
 from junebug_turn.http.rate_limit import RateLimit
 from junebug_turn.http.routing import Router
 from junebug_turn.messages.vumi import Event, Message, check_length
 from junebug_turn.telemetry.context import about
-
-OnPublish: TypeAlias = Callable[[Publishing], None]
-"""Called with the handle of a message when it goes to the connector."""
 
 _Options = TypeVar("_Options", bound=ApplicationOptions)
 _Request = TypeVar("_Request", bound=MessageRequest)
@@ -137,6 +133,7 @@ class HttpApi(ABC, Generic[_Options, _Request]):
         self._deduplication = Deduplication(
             services.clock,
             window,
+            options.request_timeout,
             max_results=max_results,
             on_repeat=lambda: services.metrics.repeated(options.connector_name),
         )
@@ -144,9 +141,10 @@ class HttpApi(ABC, Generic[_Options, _Request]):
             self.router.resource(), Authenticator(options.api_auth), None if signed else self._rate_limit
         )
 
-    def _start(self, body: bytes, on_publish: OnPublish = lambda _: None) -> Deferred[bytes]:
+    def _start(self, body: bytes) -> Deferred[bytes]:
         """Send the message of a request, within ``request_timeout``; the result is the answer's body."""
-        return within(self._options.request_timeout, self._services.clock, self._send(body, on_publish))
+        work = self._send(body, lambda _: None)
+        return within(self._options.request_timeout, self._services.clock, work)
 
     @abstractmethod
     async def _send(self, body: bytes, on_publish: OnPublish) -> bytes:

@@ -7,13 +7,13 @@ from functools import partial
 from typing import TypeAlias, TypeVar
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.channel import Delivery
-from junebug_turn.amqp.publisher import Publication
+from junebug_turn.amqp.publication import Publication
 from junebug_turn.amqp.topology import Queue
 from junebug_turn.connectors.failures import Failures, Task
 from junebug_turn.connectors.ordering import Ordering
@@ -33,6 +33,10 @@ class _InMiddlewares:
 
     confirmed: Deferred[None] = field(init=False)
     publication: Publication | None = None
+
+    @property
+    def handed_over(self) -> bool:
+        return self.publication is not None and self.publication.handed_over
 
     def withdraw(self) -> bool:
         return self.publication is not None and self.publication.withdraw()
@@ -101,14 +105,27 @@ class Connector:
             ended(True)
             self.log.info("Published outbound message {message_id}", log_every=True, **fields)
 
-        def failed(failure: Failure) -> Failure:
+        def failed(fault: BaseException | None) -> None:
             ended(False)
-            reason = str(failure.value) or type(failure.value).__name__
+            if isinstance(fault, CancelledError):
+                reason = "its request ended while it waited for the broker"
+            else:
+                reason = str(fault) or type(fault).__name__
             self.log.warn("Did not publish outbound message {message_id}: {reason}", reason=reason, **fields)
+
+        def late(fault: Exception | None) -> None:
+            published(None) if fault is None else failed(fault)
+
+        def not_confirmed(failure: Failure) -> Failure:
+            if publication.handed_over and failure.check(CancelledError):
+                # Its request has ended, which says nothing about the message: the broker still has to.
+                publication.late = late
+            else:
+                failed(failure.value)
             return failure
 
         publication = self._broker.publish(self._outbound.name, message.to_json())
-        publication.confirmed.addCallbacks(published, failed)
+        publication.confirmed.addCallbacks(published, not_confirmed)
         return publication
 
     def consume(

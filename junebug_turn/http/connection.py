@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall, ISSLTransport
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, ISSLTransport
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
+from zope.interface import implementer
 
 from junebug_turn.errors import (
     BadRequest,
@@ -20,7 +21,15 @@ from junebug_turn.http.connection_limits import MAX_LINGERING
 LINGER = 5
 """Seconds for a client that was refused while it was sending to read the answer."""
 
+HALF_CLOSED = 3
+"""Seconds for the answer to a request whose client has closed its half of the connection.
 
+It may wait for the answer, or may have closed all of the connection, which looks the same until something is sent to
+it.  So what has not been handed to the broker then is withdrawn, and the answer is a 503.
+"""
+
+
+@implementer(IHalfCloseableProtocol)
 class ApiConnection(HTTPChannel):
     """One connection.  Its deadlines count from the first byte to the last: a client that trickles gains nothing.
 
@@ -33,6 +42,8 @@ class ApiConnection(HTTPChannel):
     transport: Any
 
     closing = False
+    _half_closed = False
+    _answering = False
     _entered = False
     _lingers = False
     _idle = False
@@ -48,9 +59,21 @@ class ApiConnection(HTTPChannel):
         self.maxHeaders = limits.max_headers
         self.totalHeadersSize = self.MAX_LENGTH = limits.max_header_size
         super().connectionMade()
+        # Behind a proxy it counts in all only until the proxy has named the client.
+        self._enter(None if getattr(self.transport, "awaits_client", False) else self.transport.getPeer())
+
+    def client_known(self) -> None:
+        """Count the connection as the client's, whom a proxy has named."""
+        if self._entered:
+            self._entered = False
+            self.site.connections.leave(self._client)
+            self._enter(self.transport.getPeer())
+
+    def _enter(self, peer: Any) -> None:
+        limits = self.site.limits
         connections = self.site.connections
         try:
-            self._client = connections.enter(self.transport.getPeer())
+            self._client = connections.enter(peer)
         except TooManyConnections as error:
             if connections.lingering >= MAX_LINGERING:
                 self.closing = True
@@ -71,6 +94,19 @@ class ApiConnection(HTTPChannel):
         if self._lingers:
             self.site.connections.lingering -= 1
         super().connectionLost(reason)
+
+    def readConnectionLost(self) -> None:
+        """Answer the requests that came before the client closed its half, and then end the connection."""
+        if self._half_closed:
+            return
+        self._half_closed = True
+        if self._answering:
+            self._set_deadline(HALF_CLOSED)
+        else:
+            self._end_of_input()
+
+    def writeConnectionLost(self) -> None:
+        """Pass over the end of our half, which ``refuse`` has closed."""
 
     def dataReceived(self, data: bytes) -> None:
         """Read input, unless the connection is closing."""
@@ -100,14 +136,21 @@ class ApiConnection(HTTPChannel):
     def allContentReceived(self) -> None:
         """End the client's time, when the body is complete, and handle the request."""
         if not self.closing:
+            self._answering = True
             self._deadline = None
+            if self._half_closed:
+                self._set_deadline(HALF_CLOSED)
             super().allContentReceived()
 
     def requestDone(self, request: Any) -> None:
         """Wait for the next request, when one is answered."""
+        self._answering = False
         self._idle = self._silent = True
         self._set_deadline(self.site.limits.idle_timeout)
         super().requestDone(request)
+        # Unless the next one had come already.
+        if self._half_closed and not self._answering:
+            self._end_of_input()
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """Refuse a line that alone is larger than all headers may be."""
@@ -138,14 +181,30 @@ class ApiConnection(HTTPChannel):
         self.closing = True
         request: Any = self.requests[-1] if self.requests else self.requestFactory(self)
         # Before the first line's end there is no path.
-        request.refuse(error, getattr(self, "_path", b"").partition(b"?")[0])
+        request.refuse(error, getattr(self, "_path", b""))
         if self._entered:
             self.site.count_refusal(request)
         # TLS has no half-closed connections.
-        if ISSLTransport.providedBy(self.transport) or not hasattr(self.transport, "loseWriteConnection"):
+        if (
+            self._half_closed
+            or ISSLTransport.providedBy(self.transport)
+            or not hasattr(self.transport, "loseWriteConnection")
+        ):
             self.loseConnection()
         else:
             self.transport.loseWriteConnection()
+        self._set_deadline(LINGER)
+
+    def _end_of_input(self) -> None:
+        """End the connection of a client that sends nothing more; it may have stopped within a request."""
+        if self.requests and not self.closing:
+            self.refuse(BadRequest("the request is incomplete"))
+        else:
+            self._end()
+
+    def _end(self) -> None:
+        self.closing = True
+        self.loseConnection()
         self._set_deadline(LINGER)
 
     def _set_deadline(self, seconds: float) -> None:
@@ -184,10 +243,12 @@ class ApiConnection(HTTPChannel):
     def _time_out(self) -> None:
         if self.closing:
             self.transport.abortConnection()
+        elif self._answering:
+            self.requests[0].give_up()
+            if self._answering:
+                self.transport.abortConnection()
         elif self._silent:
             # No request has begun, so there is none to answer.
-            self.closing = True
-            self.loseConnection()
-            self._set_deadline(LINGER)
+            self._end()
         else:
             self.refuse(RequestTimeout("the request took too long to arrive"))

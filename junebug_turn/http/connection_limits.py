@@ -40,7 +40,7 @@ class ConnectionLimits:
         self.lingering = 0
 
     def enter(self, peer: Any) -> str | None:
-        """Count a connection from ``peer``, an address of Twisted; the result is for ``leave``.
+        """Count a connection from ``peer``, an address of Twisted, or None; the result is for ``leave``.
 
         :raises TooManyConnections: a limit is reached
         """
@@ -77,7 +77,7 @@ class ConnectionLimits:
 
 
 def client_of(peer: Any) -> str | None:
-    """Return the key that a client's connections are counted under; None for a socket file, which has no addresses.
+    """Return the key that a client's connections are counted under; None where it has no address, as at a socket file.
 
     For IPv6 it is the /64, since a client with one address mostly has all of these.
     """

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeAlias
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from junebug_turn.errors import ApiUsageError, IdempotencyKeyReused
+from junebug_turn.http.json import no_confirm, within
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 
@@ -30,15 +31,32 @@ WARN_INTERVAL = 60.0
 # The memory of a result beside its own bytes: key, content, three objects and their place in the mapping.
 _OVERHEAD = 500
 
-Start: TypeAlias = Callable[[], Deferred[bytes]]
+
+class Publishing(Protocol):
+    """The handle of a message on its way to the broker: see ``amqp.publisher.Publication``."""
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether the broker may have the message."""
+
+    def withdraw(self) -> bool:
+        """Take the message back, if it was not handed over."""
+
+
+OnPublish: TypeAlias = Callable[[Publishing], None]
+Start: TypeAlias = Callable[[OnPublish], Coroutine[Deferred[Any], Any, bytes]]
+"""Starts the work of a request; it gives the handle of each message that it publishes to its argument."""
 
 
 @define(eq=False)
 class _Running:
     content: bytes
-    work: Deferred[bytes] | None
-    waiting: list[Deferred[bytes]]
-    withdraw: Callable[[], bool] | None
+    withdrawn_unawaited: bool
+    work: Deferred[bytes] | None = None
+    timer: IDelayedCall | None = None
+    overdue: bool = False
+    waiting: list[Deferred[bytes]] = field(factory=list)
+    published: list[Publishing] = field(factory=list)
 
 
 @frozen
@@ -54,7 +72,11 @@ class Deduplication:
     The first request with a key starts the work.  A repeat that comes while the work runs, or up to ``window`` seconds
     after it, gets the same result.  A failure is not stored: the next request starts the work again.
 
+    When the work's time is over its requests fail.  The work is cancelled then, unless a message of it was handed to
+    the broker: that one may be sent, so the work goes on until its outcome is known, and a repeat waits for it again.
+
     :param window: in seconds; with 0 every request is a new one, and its work is cancelled with it
+    :param timeout: the time of the work, and of a repeat that comes after it, in seconds
     :param max_results: the limit of stored results; the oldest go first
     :param max_bytes: the limit of their bytes together
     :param on_repeat: called for each repeat
@@ -66,6 +88,7 @@ class Deduplication:
         self,
         clock: IReactorTime,
         window: float,
+        timeout: float,
         *,
         max_results: int = MAX_RESULTS,
         max_bytes: int = MAX_BYTES,
@@ -74,6 +97,7 @@ class Deduplication:
         self._on_repeat = on_repeat
         self._clock = clock
         self._window = window
+        self._timeout = timeout
         self._max_results = max_results
         self._max_bytes = max_bytes
         self._running: dict[bytes, _Running] = {}
@@ -86,24 +110,26 @@ class Deduplication:
         return len(self._stored)
 
     def run(
-        self, key: bytes, start: Start, *, content: bytes = b"", withdraw: Callable[[], bool] | None = None
+        self, key: bytes, start: Start, *, content: bytes = b"", withdraw_unawaited: bool = False
     ) -> Deferred[bytes]:
-        """Return the result for one request: that of ``start()``, unless the key is known.
+        """Return the result for one request: that of ``start``, unless the key is known.
 
-        Cancelling the Deferred ends the request's wait.  The work goes on, unless no request waits for it any more and
-        ``withdraw`` allows to cancel it.
+        Cancelling the Deferred ends the request's wait.  The work goes on; with ``withdraw_unawaited`` a message that
+        still waits for the broker is withdrawn when no request waits for it any more.
 
         :param content: must be the same for all requests with the key
         :raises IdempotencyKeyReused: (in the Deferred) it is not
+        :raises AmqpConnectionError: (in the Deferred) the time is over
         """
         if not self._window:
-            return start()
+            return within(self._timeout, self._clock, start(lambda _: None))
         self._forget_expired()
         known = self._running.get(key) or self._stored.get(key)
         if known is None:
-            known = self._running[key] = _Running(content, None, [], withdraw)
+            known = self._running[key] = _Running(content, withdraw_unawaited)
             waiting = self._wait(known)
-            known.work = start()
+            known.timer = self._clock.callLater(self._timeout, self._time_out, known)
+            known.work = Deferred.fromCoroutine(start(known.published.append))
             known.work.addBoth(self._done, key)
             return waiting
         if known.content != content:
@@ -120,15 +146,30 @@ class Deduplication:
     def _wait(self, running: _Running) -> Deferred[bytes]:
         def gone(waiting: Deferred[bytes]) -> None:
             running.waiting.remove(waiting)
-            if not running.waiting and running.work and running.withdraw and running.withdraw():
-                running.work.cancel()
+            if not running.waiting and running.withdrawn_unawaited:
+                # What is not published yet goes on, so that a repeat gets its result.
+                _withdraw(running)
 
         waiting: Deferred[bytes] = Deferred(gone)
         running.waiting.append(waiting)
-        return waiting
+        return within(self._timeout, self._clock, waiting) if running.overdue else waiting
+
+    def _time_out(self, running: _Running) -> None:
+        running.timer = None
+        running.overdue = True
+        waiting, running.waiting = running.waiting, []
+        fault = no_confirm(self._timeout)
+        if any(each.handed_over for each in running.published):
+            _withdraw(running)
+        elif running.work is not None:
+            running.work.cancel()
+        for one in waiting:
+            one.errback(fault)
 
     def _done(self, result: bytes | Failure, key: bytes) -> None:
         running = self._running.pop(key)
+        if running.timer is not None:
+            running.timer.cancel()
         waiting, running.waiting = running.waiting, []
         if not isinstance(result, Failure):
             self._store(key, _Stored(running.content, result, self._clock.seconds() + self._window))
@@ -161,6 +202,11 @@ class Deduplication:
             if self._stored[key].until > now:
                 return
             self.forget(key)
+
+
+def _withdraw(running: _Running) -> None:
+    for each in running.published:
+        each.withdraw()
 
 
 def _size(stored: _Stored) -> int:

@@ -50,11 +50,13 @@ _ANSWERS: dict[type[errors.JunebugTurnError], tuple[int, str, str]] = {
     errors.RequestTimeout: (408, "request timeout", "RequestTimeout"),
     errors.BodyTooLarge: (413, "request body too large", "BodyTooLarge"),
     errors.MessageTooLarge: (413, "message too large", "MessageTooLarge"),
+    errors.UnsupportedEncoding: (415, "unsupported content encoding", "UnsupportedEncoding"),
     errors.IdempotencyKeyReused: (422, "idempotency key reused", "IdempotencyKeyReused"),
     errors.RateLimited: (429, "too many requests", "RateLimited"),
     errors.HeadersTooLarge: (431, "request headers too large", "HeadersTooLarge"),
     errors.TooManyConnections: (503, "too many connections", "TooManyConnections"),
     errors.AmqpConnectionError: (503, "amqp connection error", "AmqpConnectionError"),
+    errors.NotAnsweredInTime: (503, "not answered in time", "NotAnsweredInTime"),
     errors.ShuttingDown: (503, "shutting down", "ShuttingDown"),
     errors.Unroutable: (503, "message not routed", "Unroutable"),
     errors.CacheError: (503, "cache error", "CacheError"),
@@ -71,6 +73,8 @@ def answer_for(error: BaseException | None) -> Answer:
         headers = (("Retry-After", str(max(1, round(error.retry_after)))),)
     elif isinstance(error, errors.MethodNotAllowed):
         headers = (("Allow", ", ".join(error.allowed)),)
+    elif isinstance(error, errors.UnsupportedEncoding):
+        headers = (("Accept-Encoding", "gzip, deflate"),)
     elif isinstance(error, errors.Unauthorized) and error.challenge:
         headers = (("WWW-Authenticate", error.challenge),)
     return Answer(*row, str(error), headers)

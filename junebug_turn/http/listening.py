@@ -21,6 +21,7 @@ from zope.interface import implementer
 
 from junebug_turn.config.types import ValueType, filled
 from junebug_turn.errors import ConfigError
+from junebug_turn.http.proxy_protocol import ProxyEndpoint
 
 BACKLOG = 1024
 """Connections that wait to be accepted, where a description names no other number.
@@ -37,6 +38,8 @@ _HOST = re.compile(r"(?![0-9]+\Z)[A-Za-z0-9._-]+|\[[A-Za-z0-9:.%]+\]", re.ASCII)
 
 # A description that is made of host:port, and the same written by hand.
 _TCP = re.compile(r"tcp6?:(?P<port>[0-9]+)(:interface=(?P<interface>([^:\\]|\\:)*))?", re.ASCII)
+
+_PROXIED = "haproxy:"
 
 
 @frozen
@@ -164,6 +167,9 @@ def server_endpoint(
     :raises Exception: the address or the files that it names can't be used
     """
     description = address.description
+    if description.startswith(_PROXIED):
+        behind, context = server_endpoint(reactor, ListenAddress.of(description.removeprefix(_PROXIED)))
+        return ProxyEndpoint(behind), context
     endpoint: Any = serverFromString(reactor, description)
     if hasattr(endpoint, "_backlog") and ":backlog=" not in description:
         endpoint._backlog = BACKLOG

@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
@@ -26,6 +27,7 @@ class ApiRequest(server.Request):
     Twisted itself), and a body over ``limits.max_body_size`` is refused while it arrives.
 
     :ivar mount: the mount of its path, once the request is processed or refused
+    :ivar answering: the work on its answer, for ``give_up``
     """
 
     log = Logger()
@@ -34,6 +36,8 @@ class ApiRequest(server.Request):
     site: Any
     mount: Mount
 
+    answering: Deferred[None] | None = None
+    given_up = False
     _received = 0
 
     def gotLength(self, length: int | None) -> None:
@@ -62,7 +66,7 @@ class ApiRequest(server.Request):
         """Process the request, when its body is complete."""
         self.content.seek(0)
         self.method, self.uri, self.clientproto = command, path, version
-        self.path = path.partition(b"?")[0]
+        self.path = _path_of(path)
         self.args = {}
         self.process()
 
@@ -92,13 +96,19 @@ class ApiRequest(server.Request):
         self.finish()
         return reason
 
-    def refuse(self, error: JunebugTurnError, path: bytes) -> None:
+    def give_up(self) -> None:
+        """End the work on the answer, which is an error then."""
+        self.given_up = True
+        if self.answering is not None:
+            self.answering.cancel()
+
+    def refuse(self, error: JunebugTurnError, target: bytes) -> None:
         """Answer with an error before the request is complete; the connection must be closed after it.
 
-        :param path: without its query; empty where it isn't known
+        :param target: the target of its request line; empty where it isn't known
         """
         self.clientproto = b"HTTP/1.1"
-        self.mount, _ = self.channel.site.mounts.find(path)
+        self.mount, _ = self.channel.site.mounts.find(_path_of(target))
         self._write_error(Failure(error), refused=True)
 
     def _write_error(self, reason: Failure, *, refused: bool = False) -> None:
@@ -116,6 +126,20 @@ class ApiRequest(server.Request):
             # Twisted has no phrase for some of the refusals.
             self.code_message = answer.phrase.encode("ascii")
         self.write(body)
+
+
+def _path_of(target: bytes) -> bytes:
+    """Return the path in the target of a request line, without its query.
+
+    The target can be a whole URL, as proxies get it and as some clients send it to servers too (RFC 9112 section
+    3.2.2).  Its host says nothing here, as that of a Host header.
+    """
+    path = target.partition(b"?")[0]
+    if path[:1] != b"/":
+        scheme, found, rest = path.partition(b"://")
+        if found and scheme.lower() in (b"http", b"https"):
+            return b"/" + rest.partition(b"/")[2]
+    return path
 
 
 def _check_utf8(segments: list[bytes]) -> None:

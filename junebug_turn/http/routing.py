@@ -13,7 +13,7 @@ from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as OtherMethods
 
-from junebug_turn.errors import MethodNotAllowed, NotFound
+from junebug_turn.errors import MethodNotAllowed, NotAnsweredInTime, NotFound
 
 
 class _Resource(KleinResource):
@@ -36,10 +36,11 @@ class _Resource(KleinResource):
         self._found: dict[tuple[bytes, ...], tuple[str, dict[str, Any]]] = {}
 
     def render(self, request: Any) -> Any:
-        """Have the endpoint answer; it is cancelled when the client goes away before."""
+        """Have the endpoint answer; it is cancelled when the client goes away before, or seems to have gone."""
         leaving = request.notifyFinish()
         answering = Deferred.fromCoroutine(self._answer(request, leaving))
         leaving.addErrback(lambda _: answering.cancel())
+        request.answering = answering
         return NOT_DONE_YET
 
     async def _answer(self, request: Any, leaving: Deferred[None]) -> None:
@@ -53,7 +54,11 @@ class _Resource(KleinResource):
                 request.finish()
         except Exception as fault:
             if not leaving.called:
-                request.processingFailed(Failure())
+                if isinstance(fault, CancelledError) and request.given_up:
+                    fault = NotAnsweredInTime(
+                        "the request took too long after its connection was half closed"
+                    )
+                request.processingFailed(Failure(fault))
             elif not isinstance(fault, CancelledError):
                 self.log.failure("a request failed after its client had gone")
 

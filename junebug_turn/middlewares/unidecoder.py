@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from unicodedata import category
+
 import attrs
 from text_unidecode import unidecode
 
 from junebug_turn.messages.vumi import Message
 from junebug_turn.middlewares.base import BaseMiddleware
 
+# Categories of Unicode whose characters only change those beside them: accents, joiners, skin tones.
+_MODIFIERS = ("Mn", "Me", "Cf", "Sk")
+
 
 class Unidecoder(BaseMiddleware):
-    """Writes the content of messages with the nearest ASCII characters: "Ünï, 你好" becomes "Uni, Ni Hao "."""
+    """Writes the content of messages with the nearest ASCII characters: "Ünï, 你好" becomes "Uni, Ni Hao ".
+
+    Characters without any ASCII form, as emoji, are left out, as vumi2 does it.  In a text of nothing else each becomes
+    a "?", since an empty message says nothing, and some transports and receivers refuse it.
+    """
 
     async def handle_inbound(self, message: Message, connector_name: str) -> Message:
         """An inbound message in ASCII."""
@@ -24,4 +33,11 @@ class Unidecoder(BaseMiddleware):
 def _in_ascii(message: Message) -> Message:
     if not message.content or message.content.isascii():
         return message
-    return attrs.evolve(message, content=unidecode(message.content))
+    content = unidecode(message.content)
+    if not content.strip() and message.content.strip():
+        content = "".join(map(_visible, message.content)) or "?"
+    return attrs.evolve(message, content=content)
+
+
+def _visible(character: str) -> str:
+    return unidecode(character) or ("" if category(character) in _MODIFIERS else "?")

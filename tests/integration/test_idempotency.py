@@ -14,6 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThread
 from twisted.web.client import ResponseNeverReceived
 
+from junebug_turn.applications.turn.signature import HEADER, sign
 from junebug_turn.http.deduplication import IDEMPOTENCY_WINDOW
 from tests.conftest import pika_connection
 from tests.integration.conftest import RunDaemon
@@ -195,6 +196,40 @@ async def test_client_goes_away_before_the_confirm(junebug: Running, monkeypatch
     answer = await repeat
     assert answer.status == 201
     assert junebug.count("outbound") == 1
+
+
+@pytest.mark.parametrize(("application", "status"), [("junebug", 201), ("turn", 200)])
+@pytest_twisted.ensureDeferred
+async def test_unknown_outcome(
+    run_daemon: RunDaemon, receiver: Receiver, rabbitmq: RabbitNode, application: str, status: int
+) -> None:
+    """What was handed to a broker that is blocked is remembered beyond ``request_timeout``: a repeat gets the outcome,
+    503 while it is unknown and the message's id when it is confirmed, and no second message is sent.  The same for a
+    webhook of Turn that comes again."""
+    options: dict[str, Any] = {"default_from_addr": "8110", "request_timeout": 0.5}
+    if application == "junebug":
+        options |= {"mo_message_url": receiver.url("/inbound")}
+        body, headers = json.dumps(BODY).encode(), {"Idempotency-Key": "k"}
+    else:
+        options |= {"turn_api_url": receiver.url(""), "auth_token": "t0ken", "turn_hmac_secret": "hm4c"}
+        body = json.dumps({"to": "+27123", "turn": {"text": {"body": "c"}}}).encode()
+        headers = {HEADER: sign(b"hm4c", body).decode()}
+    async with run_daemon(application, **options) as side:
+        await deferToThread(rabbitmq.ctl, "set_vm_memory_high_watermark", "absolute", "1MB")
+        try:
+            for _ in range(3):
+                answer = await side.post(body, headers=headers)
+                assert answer.status == 503
+                assert "retry-after" in answer.headers
+            assert side.daemon.health()["amqp"]["blocked"]
+        finally:
+            await deferToThread(rabbitmq.ctl, "set_vm_memory_high_watermark", "0.9")
+        await until(lambda: side.count("outbound"), "the message")
+        answer = await side.post(body, headers=headers)
+        assert answer.status == status
+        sent = (await side.outbound())["message_id"]
+        assert sent in json.dumps(answer.body)
+        assert side.count("outbound") == 0
 
 
 @pytest_twisted.ensureDeferred

@@ -18,7 +18,7 @@ from twisted.internet.threads import deferToThread
 
 from junebug_turn.amqp import consumer
 from junebug_turn.amqp.channel import Delivery
-from junebug_turn.amqp.publisher import Publication
+from junebug_turn.amqp.publication import Publication
 from junebug_turn.connectors import failures
 from junebug_turn.connectors.retry_queues import DELAYS, RetryWindows
 from junebug_turn.errors import AmqpConnectionError, DeliveryExhausted

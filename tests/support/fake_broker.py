@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 
 from junebug_turn.amqp import frames
 from junebug_turn.amqp.channel import Delivery
-from junebug_turn.amqp.publisher import Publication
+from junebug_turn.amqp.publication import Publication
 from junebug_turn.amqp.topology import EXCHANGE, Queue
 
 

@@ -8,11 +8,16 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from junebug_turn.applications.api import HttpApi, HttpApplication, OnPublish
+from junebug_turn.applications.api import HttpApi, HttpApplication
 from junebug_turn.applications.junebug.messages import OutboundRequest, message_to_json, status_to_json
 from junebug_turn.applications.junebug.options import JunebugOptions
-from junebug_turn.connectors.connector import Publishing
-from junebug_turn.http.deduplication import IDEMPOTENCY_KEY, IDEMPOTENCY_WINDOW, read_idempotency_key
+from junebug_turn.http.content_encoding import decode
+from junebug_turn.http.deduplication import (
+    IDEMPOTENCY_KEY,
+    IDEMPOTENCY_WINDOW,
+    OnPublish,
+    read_idempotency_key,
+)
 from junebug_turn.http.json import line_of_json, read_json, write_body, write_json
 from junebug_turn.http.request import ApiRequest
 from junebug_turn.http.routing import Router
@@ -35,18 +40,13 @@ class JunebugApi(HttpApi[JunebugOptions, OutboundRequest]):
         When the client goes away Klein cancels this Deferred: what was not handed to the broker yet is
         withdrawn (unless a repeat waits for it), the rest goes on without us.
         """
-        body: bytes = request.content.read()
+        body = decode(request, request.content.read())
         key = read_idempotency_key(request.requestHeaders.getRawHeaders(IDEMPOTENCY_KEY.encode("ascii"), []))
         if key is None:
             sent = self._start(body)
         else:
-            published: list[Publishing] = []
             sent = self._deduplication.run(
-                key,
-                partial(self._start, body, published.append),
-                content=sha256(body).digest(),
-                # What is not published yet goes on, so that a repeat gets its answer.
-                withdraw=lambda: any(each.withdraw() for each in published),
+                key, partial(self._send, body), content=sha256(body).digest(), withdraw_unawaited=True
             )
         return sent.addCallback(lambda answer: write_body(request, 201, answer))
 

@@ -143,7 +143,11 @@ def _typed(value: Any, name: str, kind: type) -> Any:
 
 
 def _check_priority(value: Any) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | str)):
+    if value is None or isinstance(value, str):
+        return
+    # JSON has one kind of number: 1.0 is the integer 1.
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole and not (isinstance(value, float) and value.is_integer()):
         raise InvalidBody(f"u'priority' must be an integer, a string or null, not {_JSON_TYPES[type(value)]}")
 
 

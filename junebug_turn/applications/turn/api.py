@@ -7,10 +7,12 @@ from hashlib import sha256
 
 from twisted.internet.defer import Deferred
 
-from junebug_turn.applications.api import HttpApi, HttpApplication, OnPublish
+from junebug_turn.applications.api import HttpApi, HttpApplication
 from junebug_turn.applications.turn.messages import OutboundRequest
 from junebug_turn.applications.turn.options import TurnOptions
 from junebug_turn.applications.turn.signature import HEADER, verify
+from junebug_turn.http.content_encoding import decode
+from junebug_turn.http.deduplication import OnPublish
 from junebug_turn.http.json import line_of_json, read_json, write_body
 from junebug_turn.http.request import ApiRequest
 from junebug_turn.http.routing import Router
@@ -42,9 +44,10 @@ class TurnApi(HttpApi[TurnOptions, OutboundRequest]):
         verify(self._secret, body, request.requestHeaders.getRawHeaders(HEADER.encode("ascii"), []))
         # After the signature: a stranger's requests take nothing of the rate that Turn has.
         self._rate_limit.take()
+        body = decode(request, body)
         key = sha256(body).digest()
         request.notifyFinish().addCallbacks(lambda _: self._deduplication.forget(key), lambda _: None)
-        sent = self._deduplication.run(key, partial(self._start, body))
+        sent = self._deduplication.run(key, partial(self._send, body))
         return sent.addCallback(lambda answer: write_body(request, 200, answer))
 
     async def _send(self, body: bytes, on_publish: OnPublish) -> bytes:

@@ -9,7 +9,8 @@ from pika import frame, spec
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionLost
 
-from junebug_turn.amqp.publisher import MAX_ABANDONED, MAX_WAITING, Publication, Publisher
+from junebug_turn.amqp.publication import Publication
+from junebug_turn.amqp.publisher import MAX_ABANDONED, MAX_WAITING, Publisher
 from junebug_turn.amqp.topology import Topology
 from junebug_turn.errors import AmqpConnectionError, MessageTooLarge, Unroutable
 from tests.support.broker_peer import Peer
@@ -204,12 +205,51 @@ def test_a_message_handed_over_is_only_left(bench: Bench) -> None:
     assert not bench.publisher._abandoned
 
 
-def test_a_broker_that_confirms_nothing_is_left(bench: Bench) -> None:
+def test_a_late_outcome(bench: Bench) -> None:
+    """What became of a message whose sender had left is known once: confirmed, refused, returned, or lost."""
+    names = ("confirmed", "refused", "returned", "lost")
+    bench.publish(*names)
+    outcomes: dict[str, Any] = {}
+    for name in names:
+        publication = bench.publications[name]
+        publication.confirmed.cancel()
+        publication.late = lambda fault, name=name: outcomes.update({name: fault})  # type: ignore[misc]
+    bench.ack(1)
+    bench.peer.send(spec.Basic.Nack(2), bench.channel)
+    bench.come_back("returned")
+    bench.ack(3)
+    bench.peer.lose(ConnectionLost())
+    assert {name: type(fault) for name, fault in outcomes.items()} == {
+        "confirmed": type(None),
+        "refused": AmqpConnectionError,
+        "returned": Unroutable,
+        "lost": AmqpConnectionError,
+    }
+    assert not bench.publisher._abandoned
+
+
+def test_a_message_that_nobody_waits_for(bench: Bench) -> None:
+    """Withdrawing what was handed over notes once that nobody waits; its confirm comes all the same."""
+    bench.publish("a", "b")
+    for _ in range(2):
+        assert not bench.publications["a"].withdraw()
+    assert bench.publisher._abandoned == 1
+    bench.publications["a"].confirmed.cancel()
+    assert bench.publisher._abandoned == 1
+    assert not bench.publications["b"].withdraw()
+    bench.ack(2, multiple=True)
+    assert bench.fates == {"a": CancelledError, "b": "ok"}
+    assert not bench.publisher._abandoned
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_broker_that_confirms_nothing_is_left(bench: Bench, cancelled: bool) -> None:
     """More than 1,000 given up without confirm end the connection, so that nothing piles up."""
     for number in range(MAX_ABANDONED + 1):
         assert not bench.peer.protocol.closed
         bench.publish(f"m{number}")
-        bench.publications[f"m{number}"].confirmed.cancel()
+        publication = bench.publications[f"m{number}"]
+        publication.confirmed.cancel() if cancelled else publication.withdraw()
     assert bench.peer.protocol.closed
     assert not bench.publisher._unconfirmed
 

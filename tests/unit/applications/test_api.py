@@ -12,11 +12,12 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from junebug_turn.applications import registry
-from junebug_turn.applications.api import HttpApi, HttpApplication, OnPublish
+from junebug_turn.applications.api import HttpApi, HttpApplication
 from junebug_turn.applications.base import ApplicationOptions, ApplicationType, Services
 from junebug_turn.applications.message_request import MessageRequest
 from junebug_turn.config import types
 from junebug_turn.config.option import mapping_option, option
+from junebug_turn.http.deduplication import OnPublish
 from junebug_turn.http.errors import envelope
 from junebug_turn.http.json import read_json, write_json
 from junebug_turn.http.request import ApiRequest
@@ -51,7 +52,7 @@ class LetterApi(HttpApi[LetterOptions, MessageRequest]):
         body = request.content.read()
         if request.requestHeaders.hasHeader("signature"):
             self._rate_limit.take()
-        sent = self._deduplication.run(sha256(body).digest(), partial(self._start, body))
+        sent = self._deduplication.run(sha256(body).digest(), partial(self._send, body))
         return sent.addCallback(lambda answer: write_json(request, 200, answer.decode()))
 
     async def _send(self, body: bytes, on_publish: OnPublish) -> bytes:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from attrs import define
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.web.server import Request
@@ -16,6 +18,7 @@ from junebug_turn.applications.turn.signature import HEADER, sign
 from junebug_turn.daemon.build import make_daemon
 from junebug_turn.daemon.settings import load
 from junebug_turn.http.authentication import Authenticated, Authenticator, Credentials
+from junebug_turn.http.content_encoding import decode
 from junebug_turn.http.json import read_json
 from junebug_turn.http.mounts import Mount
 from junebug_turn.http.rate_limit import RateLimit
@@ -24,6 +27,7 @@ from junebug_turn.http.server import ApiSite
 from tests.support.http_harness import Client, Response, make_site
 
 TOKEN, SECRET = "a-token", "hm4c"
+WAITING = b'{"waits": true}'
 LIMITS = {"max_body_size": 1000, "header_timeout": 20, "body_timeout": 60}
 OPTIONS = {"http_bind": "127.0.0.1:8080", "api_auth": {"tokens": [TOKEN]}, "rate_limit": 0.01}
 JUNEBUG = {
@@ -63,10 +67,10 @@ class Face:
     break_down: Callable[[], None]
     statuses: dict[int, int]
 
-    def ask(self, method: str, path: str, body: bytes = b"", token: str = TOKEN) -> Response:
+    def ask(self, method: str, path: str, body: bytes = b"", token: str = TOKEN, **headers: str) -> Response:
         client = Client(self.site)
         signed = {HEADER.replace("-", "_"): sign(SECRET.encode(), body).decode()}
-        client.request(method, self.path + path, body, Authorization=f"Token {token}", **signed)
+        client.request(method, self.path + path, body, Authorization=f"Token {token}", **signed, **headers)
         return client.response()
 
 
@@ -79,9 +83,12 @@ class OwnApi:
     @router.route("/messages", methods=["POST"])
     async def messages(self, request: Request) -> bytes:
         content: Any = request.content
-        read_json(content.read())
+        body = decode(request, content.read())
+        read_json(body)
         if self.broken:
             raise RuntimeError("secret detail")
+        if body == WAITING:
+            await Deferred()
         return b"{}"
 
 
@@ -98,7 +105,7 @@ def own() -> Face:
         return str(value["own"])
 
     site = make_site({"/own": mount}, clock, **LIMITS)
-    return Face(site, clock, "/own", b"{}", check, lambda: setattr(api, "broken", True), {})
+    return Face(site, clock, "/own", WAITING, check, lambda: setattr(api, "broken", True), {})
 
 
 def _assembled(connector: str, path: str, body: Any, check: Any, statuses: dict[int, int]) -> Face:
@@ -165,6 +172,20 @@ def body_not_json(face: Face) -> Response:
     return face.ask("POST", "/messages", b"{")
 
 
+def body_not_gzip(face: Face) -> Response:
+    return face.ask("POST", "/messages", b"{}", Content_Encoding="gzip")
+
+
+def another_encoding(face: Face) -> Response:
+    response = face.ask("POST", "/messages", b"{}", Content_Encoding="br")
+    assert "'br'" in json.dumps(response.body)
+    return response
+
+
+def decompressed_body_too_large(face: Face) -> Response:
+    return face.ask("POST", "/messages", gzip.compress(b" " * 1001), Content_Encoding="gzip")
+
+
 def body_too_large(face: Face) -> Response:
     return face.ask("POST", "/messages", b"x" * 1001)
 
@@ -198,6 +219,17 @@ def bug(face: Face) -> Response:
     return face.ask("POST", "/messages", face.body)
 
 
+def half_closed(face: Face) -> Response:
+    client = Client(face.site)
+    signature = sign(SECRET.encode(), face.body).decode()
+    headers = {"Authorization": f"Token {TOKEN}", HEADER.replace("-", "_"): signature}
+    client.request("POST", f"{face.path}/messages", face.body, **headers)
+    client.channel.readConnectionLost()
+    assert not client.received
+    face.clock.advance(3)
+    return client.response()
+
+
 def shutting_down(face: Face) -> Response:
     face.site.drain()
     return face.ask("POST", "/messages", face.body)
@@ -211,12 +243,16 @@ def shutting_down(face: Face) -> Response:
         (wrong_method, 405, "MethodNotAllowed"),
         (unauthorized, 401, "Unauthorized"),
         (body_not_json, 400, "JsonDecodeError"),
+        (body_not_gzip, 400, "BadRequest"),
+        (another_encoding, 415, "UnsupportedEncoding"),
         (body_too_large, 413, "BodyTooLarge"),
+        (decompressed_body_too_large, 413, "BodyTooLarge"),
         (headers_too_large, 431, "HeadersTooLarge"),
         (not_http, 400, "BadRequest"),
         (too_slow, 408, "RequestTimeout"),
         (too_often, 429, "RateLimited"),
         (bug, 500, "InternalServerError"),
+        (half_closed, 503, "NotAnsweredInTime"),
         (shutting_down, 503, "ShuttingDown"),
     ],
 )
@@ -227,5 +263,6 @@ def test_form(face: Face, source: Callable[[Face], Response], status: int, kind:
     assert face.check(response.status, response.body) == kind
     assert ("retry-after" in response.headers) == (status in (429, 503))
     assert ("www-authenticate" in response.headers) == (status == 401)
+    assert ("accept-encoding" in response.headers) == (status == 415)
     assert ("allow" in response.headers) == (status == 405)
     assert "secret" not in json.dumps(response.body)

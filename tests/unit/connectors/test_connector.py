@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import attrs
+import pytest
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 
+from junebug_turn.amqp.publication import Publication
 from junebug_turn.connectors.connector import Connector
 from junebug_turn.errors import AmqpConnectionError, DeliveryRefused
 from junebug_turn.messages.vumi import Event, Message
@@ -83,6 +86,20 @@ def fate(confirmed: Deferred[None]) -> list[Any]:
     return found
 
 
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    """The log lines of the test, from INFO up."""
+    found: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        if event["log_level"] >= LogLevel.info:
+            found.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    yield found
+    globalLogPublisher.removeObserver(observe)
+
+
 def test_the_queues() -> None:
     """Its three queues are declared, and two of them consumed."""
     bench = Bench()
@@ -110,6 +127,38 @@ def test_a_failure_to_publish() -> None:
     bench.broker.fault = AmqpConnectionError("refused")
     assert fate(bench.connector.publish(message()).confirmed) == [AmqpConnectionError]
     assert bench.metrics.ended == [("c", False)]
+
+
+@pytest.mark.parametrize("fault", [None, AmqpConnectionError("lost")])
+def test_a_sender_that_leaves(fault: Exception | None, lines: list[str]) -> None:
+    """A message whose request ended after it was handed over is logged and counted as what it became, once that is
+    known; no line says meanwhile that it was not published."""
+    bench = Bench()
+    bench.broker.confirming = False
+    publishing = bench.connector.publish(message())
+    assert isinstance(publishing, Publication)
+    found = fate(publishing.confirmed)
+    publishing.number = 1
+    publishing.confirmed.cancel()
+    assert found == [CancelledError]
+    assert bench.metrics.ended == []
+    assert not lines
+    publishing.settle(fault)
+    assert bench.metrics.ended == [("c", fault is None)]
+    (line,) = lines
+    assert line.startswith("Published" if fault is None else "Did not publish")
+
+
+def test_a_message_that_was_withdrawn(lines: list[str]) -> None:
+    """A message whose request ended while it waited for the broker is logged as not published, with the cause."""
+    bench = Bench()
+    bench.broker.confirming = False
+    publishing = bench.connector.publish(message())
+    fate(publishing.confirmed)
+    assert publishing.withdraw()
+    assert bench.metrics.ended == [("c", False)]
+    (line,) = lines
+    assert line.endswith(": its request ended while it waited for the broker")
 
 
 def test_withdrawing() -> None:

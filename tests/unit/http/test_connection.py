@@ -6,13 +6,16 @@ import json
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from junebug_turn.http.connection import HALF_CLOSED, LINGER
 from junebug_turn.http.mounts import Mount
+from junebug_turn.http.routing import Router
 from junebug_turn.http.server import ApiSite
 from junebug_turn.telemetry.metrics import Metrics
 from tests.support.http_harness import Client, make_site
@@ -233,6 +236,94 @@ def test_what_is_no_http(clock: Clock, data: bytes) -> None:
     answer = client.received
     client.send(HEAD + b"Content-Length: 0\r\n\r\n")
     assert client.received == answer
+
+
+class Held:
+    """An API whose answers wait for ``held``."""
+
+    router = Router()
+
+    def __init__(self) -> None:
+        self.held: list[Deferred[bytes]] = []
+
+    @router.route("/", methods=["POST"])
+    def post(self, request: Any) -> Deferred[bytes]:
+        self.held.append(Deferred())
+        return self.held[-1]
+
+
+def test_half_closed(clock: Clock) -> None:
+    """A client that half-closes after its requests gets their answers; then the connection ends."""
+    api = Held()
+    client = Client(make_site({"/top": Mount(api.router.resource())}, clock))
+    client.send((b"POST /top/ HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n") * 2)
+    for _ in range(2):  # Twisted says it again when it reads again
+        client.channel.readConnectionLost()
+    for number in range(2):
+        clock.advance(HALF_CLOSED - 1)
+        assert not client.ended
+        api.held[number].callback(b"%d" % number)
+        assert client.received.count(b"HTTP/1.1 200 OK") == number + 1
+    assert client.ended
+    assert clock.seconds() > HALF_CLOSED
+
+
+@pytest.mark.parametrize("data", [b"", HEAD[:9], HEAD + b"Content-Length: 0\r\n\r\n", b"\r\n"])
+def test_half_closed_between_requests(clock: Clock, data: bytes) -> None:
+    """A connection that is half closed while no request is under way ends, without a word more."""
+    client = Client(site(clock))
+    client.send(data)
+    received = client.received
+    client.channel.readConnectionLost()
+    assert client.ended
+    assert client.received == received
+    clock.advance(LINGER)
+    assert client.transport.disconnected
+
+
+@pytest.mark.parametrize(
+    "data", [HEAD, HEAD + b"Content-Length: 9\r\n\r\nx", HEAD + b"Content-Length: 0\r\n\r\n" + HEAD]
+)
+def test_half_closed_within_a_request(clock: Clock, data: bytes) -> None:
+    """A request that can't become complete any more is refused."""
+    client = Client(site(clock))
+    client.send(data)
+    client.transport.clear()
+    client.channel.readConnectionLost()
+    assert client.refusal() == (400, "BadRequest")
+
+
+def test_half_closed_and_slow(clock: Clock) -> None:
+    """A half-closed client may have gone: after 3 s what can be withdrawn is, and the answer is a 503."""
+    api = Held()
+    client = Client(make_site({"/top": Mount(api.router.resource())}, clock))
+    client.send(b"POST /top/ HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n")
+    clock.advance(1000)
+    client.channel.readConnectionLost()
+    clock.advance(HALF_CLOSED - 0.1)
+    assert not api.held[0].called
+    clock.advance(0.2)
+    assert api.held[0].called
+    response = client.response()
+    assert (response.status, response.headers["retry-after"]) == (503, "5")
+    assert response.body["result"]["errors"][0]["type"] == "NotAnsweredInTime"
+    assert client.ended
+
+
+def test_half_closed_without_end(clock: Clock) -> None:
+    """Where the work on an answer can't be ended, the connection is cut."""
+
+    class Never(Resource):
+        isLeaf = True
+
+        def render(self, request: Any) -> int:
+            return NOT_DONE_YET
+
+    client = Client(make_site({"/top": Mount(Never())}, clock))
+    client.send(HEAD + b"Content-Length: 0\r\n\r\n")
+    client.channel.readConnectionLost()
+    clock.advance(HALF_CLOSED)
+    assert client.transport.disconnected
 
 
 def refuse_early(clock: Clock, site: ApiSite, path: bytes) -> list[Client]:

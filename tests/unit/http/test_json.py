@@ -25,6 +25,12 @@ def test_not_json(body: bytes) -> None:
         read_json(body)
 
 
+def test_byte_order_mark() -> None:
+    """A UTF-8 BOM before JSON is 400, as at both peers."""
+    with pytest.raises(JsonDecodeError, match="byte order mark"):
+        read_json(b'\xef\xbb\xbf{"to": "+1"}')
+
+
 def test_depth() -> None:
     """The depth that is taken can be given."""
     assert read_json(b"[[1]]", 2) == [[1]]

@@ -53,6 +53,32 @@ def test_any_content_type(client: Client, content_type: str) -> None:
     assert client.response().body == 2
 
 
+@pytest.mark.parametrize("target", ["http://h/top", "HTTP://h:8080/top?q=/x", "https://u:p@[::1]/t%6Fp"])
+def test_absolute_form(client: Client, target: str) -> None:
+    """The target of a request line can be a whole URL; its path counts."""
+    client.request("POST", target, b"abc")
+    assert client.response().body == 3
+
+
+@pytest.mark.parametrize(
+    "target", ["http://h", "http://h?q=/top", "ftp://h/top", "top", "*", "h:80", "//h/top", "://"]
+)
+def test_other_targets(client: Client, target: str) -> None:
+    """Another target, or a URL without a path, is no path that there is."""
+    client.request("POST", target, b"abc")
+    assert (client.response().status, client.ended) == (404, False)
+
+
+def test_absolute_form_of_a_refused_request(client: Client) -> None:
+    """What is refused while it arrives is told in the form of the mount, by the path in its URL."""
+    site = make_site(
+        {"/own": Mount(Length(), "own", lambda answer: (answer.status, {"own": answer.type}))}, Clock()
+    )
+    client = Client(site)
+    client.send(b"POST http://h/own/messages HTTP/1.1\r\nno colon\r\n\r\n")
+    assert client.response().body == {"own": "BadRequest"}
+
+
 def test_body_at_the_limit(client: Client) -> None:
     """A body of just the limit is taken."""
     client.request("POST", "/top", b"x" * MAX_BODY)

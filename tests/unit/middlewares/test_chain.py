@@ -142,6 +142,28 @@ def test_unidecoder() -> None:
     assert result(chain.outbound(message(""))).content == ""
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("😀", "?"),
+        ("😀 👍", "? ?"),
+        ("👍🏽", "?"),
+        ("☺", "?"),
+        ("👨\u200d👩\u200d👧", "???"),
+        ("\u0301", "?"),
+        ("\U0001f3fd", "?"),
+        ("Yes 👍", "Yes "),
+        ("e\u0301", "e"),
+        ("\u00a0", " "),
+    ],
+)
+def test_unidecoder_of_symbols(content: str, expected: str) -> None:
+    """A text of nothing but characters without an ASCII form, as emoji, does not become an empty message."""
+    chain = made({"class_path": f"{Unidecoder.__module__}.Unidecoder", **ALL})
+    for changed in (result(chain.inbound(message(content))), result(chain.outbound(message(content)))):
+        assert changed.content == expected
+
+
 @given(messages)
 def test_unidecoder_takes_anything(any_message: Message) -> None:
     """Whatever the content is, it becomes ASCII."""
@@ -149,3 +171,4 @@ def test_unidecoder_takes_anything(any_message: Message) -> None:
         made({"class_path": f"{Unidecoder.__module__}.Unidecoder", **ALL}).inbound(any_message)
     ).content
     assert content is None or content.isascii()
+    assert bool(content) == bool(any_message.content)

@@ -100,9 +100,9 @@ def test_wrong_priority(value: object) -> None:
         parse(to="1", priority=value)
 
 
-@pytest.mark.parametrize("value", [None, 1, "high"])
+@pytest.mark.parametrize("value", [None, 1, 1.0, -2e3, "high"])
 def test_priority_is_ignored(value: object) -> None:
-    """priority may be an int or a string and is ignored."""
+    """priority may be an int (which 1.0 is in JSON) or a string and is ignored."""
     assert parse(to="1", priority=value) == parse(to="1")
 
 
