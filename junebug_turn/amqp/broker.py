@@ -73,14 +73,14 @@ class Broker(Service):
             self._publishing.add(publisher)
 
     def startService(self) -> None:
-        """Connect; what is published before that waits."""
+        """Connect; messages that are published before that wait."""
         super().startService()
         self._publishing.start()
         self._consuming.start()
         self._checking.start(CHECK_INTERVAL, now=False)
 
     def stopService(self) -> Deferred[Any]:
-        """Close both connections in order; what is not published yet fails."""
+        """Close both connections in order; messages that are not published yet fail."""
         super().stopService()
         self._stopping = True
         if self._checking.running:
@@ -155,13 +155,13 @@ class Broker(Service):
         self._queues += queues
 
     def consume(self, queue: Queue, handler: Handler) -> None:
-        """Have ``handler`` called for each message of ``queue``: see ``Consumer`` for what it may do."""
+        """Have ``handler`` called for each message of ``queue``: see ``Consumer`` for the promises of a handler."""
         consumer = Consumer(self.reactor, self._rng, queue, handler, self._prefetch)
         self._consumers.append(consumer)
         self._consuming.add(consumer)
 
     async def stop_consuming(self, timeout: float) -> None:
-        """End all consumers; handlers under way have ``timeout`` seconds, what they leave goes back."""
+        """End all consumers; handlers under way have ``timeout`` seconds, then their messages go back to the queue."""
         self._stopping = True
         stopping = [Deferred.fromCoroutine(consumer.stop(timeout)) for consumer in self._consumers]
         for waiting in list(self._resting):

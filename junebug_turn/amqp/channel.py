@@ -18,7 +18,7 @@ from junebug_turn.amqp import frames
 
 
 class Connection(Protocol):
-    """What a channel needs of its connection.
+    """The connection, as a channel needs it.
 
     :ivar frame_max: the largest frame, in bytes
     :ivar channels: the open channels by their number
@@ -99,7 +99,7 @@ class Delivery:
 
     @property
     def lost(self) -> bool:
-        """Whether its channel is gone, so that the broker delivers it again whatever is done."""
+        """Whether its channel is gone, so that the broker delivers it again in any case."""
         return self.channel.closed
 
     def check(self) -> None:
@@ -158,7 +158,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
     # what comes in
 
     def method_received(self, payload: bytes) -> None:
-        """Handle a method frame, the frequent ones first."""
+        """Handle a method frame; the frequent methods are tested first."""
         method_id = int.from_bytes(payload[:4])
         if method_id == frames.BASIC_DELIVER or method_id == frames.BASIC_RETURN:
             self._method = payload

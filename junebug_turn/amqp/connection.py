@@ -39,7 +39,7 @@ CAPABILITIES = {
 
 @implementer(IPushProducer)
 class AmqpProtocol(AMQClient):  # type: ignore[misc]
-    """A connection for one purpose (publishing or consuming), and the producer of what its transport writes.
+    """A connection for one purpose (publishing or consuming), which its transport can pause.
 
     :ivar frame_max: the largest frame that was agreed, in bytes
     :ivar blocked: the broker takes no messages for now
@@ -137,7 +137,7 @@ class AmqpProtocol(AMQClient):  # type: ignore[misc]
         return channel
 
     async def close_channel(self, channel: Channel) -> None:
-        """End a channel; what is still on its way to it is dropped.
+        """End a channel; frames that are still on their way to it are dropped.
 
         :raises Closed: the connection is lost
         """

@@ -92,7 +92,7 @@ class Consumer(PersistentChannel):
             handling.addBoth(self._handled, handling)
 
     def _handled_already(self, again: Delivery) -> bool:
-        """Tell whether a message that comes again has a handler, or had one that returned; ``again`` is its, then."""
+        """Return whether a redelivered message has, or had, a handler; ``again`` is then handed to it."""
         if self._reactor.seconds() - self._opened > REDELIVERY:
             self._handled_unacked.clear()
         if again.body in self._handled_unacked:

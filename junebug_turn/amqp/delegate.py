@@ -13,7 +13,7 @@ from junebug_turn.amqp.channel import Channel
 
 
 class Client(Protocol):
-    """What the delegate needs of its connection."""
+    """The connection, as the delegate needs it."""
 
     properties: dict[str, Any]
     response: bytes
@@ -33,7 +33,7 @@ class Client(Protocol):
 
 
 class Delegate(TwistedDelegate):  # type: ignore[misc]
-    """The methods that the broker calls, each by its name; txamqp's class has those that close."""
+    """The broker's methods, each by its name; txamqp's class handles the closing methods."""
 
     client: Client
 

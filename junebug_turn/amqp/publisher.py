@@ -167,14 +167,14 @@ class Publisher(PersistentChannel):
         return publication
 
     def stop(self) -> None:
-        """Take nothing more; what waits fails."""
+        """Take no more messages; those that wait fail."""
         self._stopped = True
         waiting, self._waiting = self._waiting, OrderedDict()
         for publication in waiting:
             publication.settle(AmqpConnectionError("shutting down"))
 
     def _flush(self) -> None:
-        """Send what waits, the first first, as long as the broker takes it."""
+        """Send the waiting messages in their order, as long as the broker takes them."""
         while self._may_send() and self._waiting:
             publication, _ = self._waiting.popitem(last=False)
             self._send(publication)
@@ -211,7 +211,7 @@ class Publisher(PersistentChannel):
             publication.settle(fault)
 
     def _give_up(self, publication: Publication) -> None:
-        """Withdraw a message that waits; of one that was handed over, only note that its sender has left."""
+        """Withdraw a waiting message; for a message that was handed over, only note that its sender has left."""
         if not publication.number:
             self._waiting.pop(publication, None)
             return
@@ -220,7 +220,7 @@ class Publisher(PersistentChannel):
         self._abandon(publication)
 
     def _abandon(self, publication: Publication) -> None:
-        """Note that nobody waits any more for the outcome of a message that was handed over."""
+        """Note that the sender of a message that was handed over has left."""
         if publication.abandoned:
             return
         publication.abandoned = True

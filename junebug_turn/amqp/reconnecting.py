@@ -29,7 +29,7 @@ SPARE_CHANNELS = 1  # beside those of the users: to declare queues, and to count
 async def connect(
     reactor: Any, options: AmqpOptions, purpose: str, *, trust_root: Any = None
 ) -> AmqpProtocol:
-    """Connect to the broker and log in; ``refusal`` puts into words whatever this raises.
+    """Connect to the broker and log in; ``refusal`` puts the exceptions of this into words.
 
     :param purpose: shown at the broker, as a part of the connection's name
     :param trust_root: the authorities that may sign the broker's certificate, as ``CertificateOptions`` takes them;

@@ -1,4 +1,4 @@
-"""Messages for which the broker closes a channel: those that are too large, or for an exchange that is refused.
+"""Refusals: the broker closes a channel for a message that is too large, or that the user may not publish.
 
 Source: RabbitMQ's reply texts, ``PRECONDITION_FAILED - message size 20000 is larger than configured max size 10000``,
 ``ACCESS_REFUSED - access to exchange 'amq.default' in vhost '/' refused for user 'u'``.  It asks once a channel for

@@ -146,7 +146,7 @@ class _Declaring:
     async def _declared(
         self, what: str, declare: Callable[[Channel], Any], look: Callable[[Channel], Any] | None = None
     ) -> None:
-        """Declare; a refusal is logged, and a fault where ``look`` doesn't find what is wanted either."""
+        """Declare; a refusal is logged, and is a fault where ``look`` doesn't find the queue or exchange either."""
         try:
             await self._protocol.call(declare(await self._open()))
         except ChannelClosed as refusal:

@@ -48,7 +48,7 @@ def number(value: Any) -> Any:
 
 
 def resolved(value: Any) -> Any:
-    """``value`` with what YAML would make of the scalars in it, for code that knows no option types."""
+    """Return ``value`` with its scalars as YAML reads them, for code that knows no option types."""
     if isinstance(value, Scalar):
         found = boolean(value)
         return number(value) if found is value else found

@@ -182,5 +182,5 @@ class Connector:
 
 
 def _key(item: Message | Event) -> str | None:
-    """Choose the key of those that must not overtake each other."""
+    """Return the key that messages share which must not overtake each other."""
     return item.from_addr if isinstance(item, Message) else item.user_message_id

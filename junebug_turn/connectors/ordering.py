@@ -53,7 +53,7 @@ class Ordering:
             self._leave(key, jobs)
 
     def _leave(self, key: Hashable, jobs: _Jobs) -> None:
-        """Let the next job in.  One that is over at once comes back here: a loop, where calls would pile up."""
+        """Start the next job.  A job that is over at once comes back here: a loop, where calls would pile up."""
         jobs.free = True
         if jobs.moving:
             return

@@ -27,7 +27,7 @@ _MOST = 2**31 - 1
 
 @frozen(kw_only=True)
 class RetryWindows:
-    """The times for which messages of a connector are tried and kept, in seconds.
+    """The retry windows of a connector, in seconds.
 
     :ivar retry: since the first failure, with delays in the broker; 0: none of these
     :ivar session: the same for inbound messages of USSD
@@ -107,7 +107,7 @@ class History:
 
 
 def original_headers(headers: Mapping[Any, Any], *, with_deaths: bool) -> dict[Any, Any]:
-    """Drop from ``headers`` a history, and those that would have RabbitMQ send a copy elsewhere.
+    """Return ``headers`` without the history, and without those by which RabbitMQ would send a copy elsewhere.
 
     :param with_deaths: whether to keep RabbitMQ's own history of dead letters, which grows with each delay
     """

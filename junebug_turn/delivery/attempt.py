@@ -132,7 +132,7 @@ async def attempt(
 
 
 def failure_reason(error: BaseException) -> str | None:
-    """Return the word for an exception that a request ended with; None for one that can only be a bug."""
+    """Return the word for an exception that a request ended with; None for a bug."""
     if isinstance(error, ResponseFailed | RequestTransmissionFailed):
         reasons = [failure_reason(failure.value) for failure in error.reasons]
         return next((reason for reason in reasons if reason), "connection")

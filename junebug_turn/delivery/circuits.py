@@ -127,7 +127,7 @@ class Circuits:
                 return
 
     def _forget_first(self) -> bool:
-        """Forget the one that was used longest ago, unless it is in use."""
+        """Forget the circuit that was used longest ago, unless it is in use."""
         key, circuit = next(iter(self._circuits.items()))
         if circuit.users:
             # It is in use, so it belongs to the other end.

@@ -64,7 +64,7 @@ def is_passing(status: int) -> bool:
 
 
 def is_misconfiguration(status: int) -> bool:
-    """Whether this HTTP status blames the URL or the credentials, not what was sent, where both are configured."""
+    """Return whether this HTTP status blames the configured URL or credentials, not the message."""
     return status in _MISCONFIGURED
 
 

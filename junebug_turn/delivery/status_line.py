@@ -1,4 +1,4 @@
-"""HTTP connections for which the status line of an answer counts, even where what follows can't be parsed.
+"""HTTP connections for which the status line of an answer counts, even where the rest can't be parsed.
 
 Twisted's client ends such a request like one whose connection was lost, and forgets the status that it has read.
 """
@@ -63,7 +63,7 @@ class StatusLineFactory(Factory):
 
 
 def unreadable_answer(error: BaseException | None) -> UnreadableAnswer | None:
-    """Return what is known of the answer that a request failed with; None where it has another fault."""
+    """Return the answer whose status line was read before a request failed; None where none was."""
     if isinstance(error, ResponseFailed):
         for failure in error.reasons:
             if isinstance(failure.value, UnreadableAnswer):

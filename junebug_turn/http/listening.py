@@ -130,7 +130,7 @@ def listen_together(reactor: Any, address: ListenAddress, factory: IProtocolFact
 
 @implementer(IOpenSSLContextFactory)
 class RenewableContext:
-    """The TLS context that new connections get; those that are made keep the one that they have.
+    """The TLS context of new connections; established connections keep theirs.
 
     :param description: an ``ssl:`` endpoint description, whose files are read again
     :raises Exception: the files can't be used

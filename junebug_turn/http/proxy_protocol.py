@@ -102,7 +102,7 @@ class ProxiedConnection(ProtocolWrapper):
     _client: IAddress | None = None
 
     def dataReceived(self, data: bytes) -> None:
-        """Read the header, and pass on what follows it."""
+        """Read the header, and pass on the bytes that follow it."""
         if self.awaits_client:
             self._buffer += data
             try:

@@ -41,7 +41,7 @@ class ApiRequest(server.Request):
     _received = 0
 
     def gotLength(self, length: int | None) -> None:
-        """Take the length of the body, when the headers are complete; refuse one that is too large."""
+        """Take the length of the body, when the headers are complete; refuse a body that is too large."""
         self.content = BytesIO()
         if length is not None and length > self.channel.site.limits.max_body_size:
             self._refuse_body()

@@ -36,7 +36,7 @@ class StoreOptions(TypedDict, total=False):
 
 
 class MessageStore(ABC):
-    """Inbound messages, for the replies to them, and outbound ones, for their events; each for a limited time.
+    """Base of the stores of inbound messages (for replies) and outbound ones (for events), for a limited time.
 
     A message that is stored again, since the broker delivered it again, is as if it were stored for the first
     time, with one exception: it does not become the last one of its address.
@@ -108,7 +108,7 @@ class MessageStore(ABC):
 
     @abstractmethod
     async def store_outbound(self, record: OutboundRecord) -> None:
-        """Store what the events of an outbound message need; on return it is on the disk where the store has one."""
+        """Store the record of an outbound message; on return it is on the disk, where the store has one."""
 
     @abstractmethod
     async def fetch_outbound(self, message_id: str) -> OutboundRecord | None:

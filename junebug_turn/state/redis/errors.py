@@ -1,4 +1,4 @@
-"""Errors that Redis answers with: what each means for the connection, and for the operator.
+"""Errors that Redis answers with, sorted by the reaction to them: reconnect, wait, or tell the operator.
 
 docs/caches.md has the same table.
 """
@@ -77,5 +77,5 @@ def meaning(error: Exception | str) -> Meaning:
 
 
 def remedy(error: Exception | str) -> str | None:
-    """Return what the operator has to change; None where it can pass by itself."""
+    """Return the change that the operator has to make; None for an error that can pass by itself."""
     return meaning(error).remedy

@@ -15,7 +15,7 @@ _URL = ValueType("URL", RedisAddress.from_url)
 
 @frozen(kw_only=True)
 class RedisConfig(ExternalStoreConfig):
-    """The server, its keys and how long they are kept."""
+    """The options of the Redis store: server, keys and lifetimes."""
 
     url: RedisAddress = option(_URL, "The server, its database and the login there.", secret=True)
     key_prefix: str = option(types.TEXT, "The beginning of all keys.", "")

@@ -135,7 +135,7 @@ class RedisPool(RedisFactory):  # type: ignore[misc]  # it has no annotations
             self.size = len(self.pool)
 
     def _renew(self, connection: Any, error: ResponseError) -> None:
-        """Close all connections, which lead to the same server, and make new ones.
+        """Close all connections, which lead to the same server, and open new ones.
 
         At once for the first time, then with pauses: the address may lead to the same server for some time yet.
         """
@@ -164,7 +164,7 @@ class RedisPool(RedisFactory):  # type: ignore[misc]  # it has no annotations
         return max(float(super().retryDelay(attempt)), self._pause)
 
     def addConnection(self, conn: Any) -> None:
-        """Take a ready connection into the pool; the base class would also put it into a queue that nobody empties."""
+        """Take a ready connection into the pool; the base class would also queue it for ever."""
         if self.disconnectCalled:
             conn.transport.loseConnection()
             return
