@@ -83,9 +83,10 @@ def make_daemon(reactor: Any, settings: Settings) -> Daemon:
     if faults:
         raise ConfigError(*faults)
     queue_counts = QueueCounts(reactor, broker)
-    metrics.register(BrokerGauges(broker.status, queue_counts.latest))
-    metrics.register(StoreGauges(names, lambda: {name: store.stats() for name, store in stores.items()}))
-    metrics.register(CircuitGauges(_origins(settings.applications), deliverer.degraded))
+    register = metrics.registry.register
+    register(BrokerGauges(broker.status, queue_counts.latest))
+    register(StoreGauges(names, lambda: {name: store.stats() for name, store in stores.items()}))
+    register(CircuitGauges(_origins(settings.applications), deliverer.degraded))
     report_health = partial(health, broker, deliverer, stores)
     return Daemon(
         reactor=reactor,

@@ -42,13 +42,6 @@ def _default(entry: Entry) -> str:
     return f"default {text}"
 
 
-def _flag(flag: str, group: Sequence[Entry]) -> list[str | None]:
-    """Return the row of ``optParameters`` for one flag, of which several applications may have a variant."""
-    meanings = [f"{' and '.join(entry.owners)}: {_default(entry)}" for entry in group]
-    value_type = group[0].option.type.name
-    return [flag, None, None, f"{group[0].option.help} ({value_type}; {'; '.join(meanings)})"]
-
-
 class _Parameters:
     """The rows of ``optParameters``, made when the command line is read: by then all applications are known."""
 
@@ -62,8 +55,11 @@ class _Parameters:
         ]
         by_flag = sorted(schema().entries, key=lambda entry: entry.flag)
         for flag, group in groupby(by_flag, key=lambda entry: entry.flag):
+            # Several applications may have a variant of the option.
             entries = list(group)
-            yield _flag(flag, entries)
+            defaults = "; ".join(f"{' and '.join(entry.owners)}: {_default(entry)}" for entry in entries)
+            first = entries[0].option
+            yield [flag, None, None, f"{first.help} ({first.type.name}; {defaults})"]
             if any(entry.option.secret for entry in entries):
                 yield [f"{flag}-file", None, None, f"The file that has the value of --{flag}."]
 
@@ -157,10 +153,11 @@ def makeService(options: Options) -> IService:
         from junebug_turn.daemon.systemd import Supervision
         from junebug_turn.net.clocks import use_monotonic
         from junebug_turn.telemetry.logging.observer import Lines
-        from junebug_turn.telemetry.sentry import make_reporter
+        from junebug_turn.telemetry.sentry import Reporter
 
         use_monotonic(reactor)
-        reporter = make_reporter(settings.daemon.sentry_dsn)
+        dsn = settings.daemon.sentry_dsn
+        reporter = Reporter(dsn) if dsn else None
         daemon = make_daemon(reactor, settings)
     except ConfigError as error:
         raise _end(*error.lines) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from attrs import define, field, frozen
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -78,23 +78,12 @@ class BrokerGauges(_ReadAtScrape):
             ("blocked", "Whether the broker takes no messages for now."),
         ):
             yield GaugeMetricFamily(f"{PREFIX}_broker_{name}", help, float(bool(status.get(name))))
-        live = GaugeMetricFamily(
-            f"{PREFIX}_consumer_live", "Whether the queue is consumed.", labels=["queue"]
-        )
-        for queue, is_live in status.get("consumers", {}).items():
-            live.add_metric([queue], float(is_live))
-        yield live
-        messages = GaugeMetricFamily(
-            f"{PREFIX}_queue_messages", "Messages that wait in the queue.", labels=["queue"]
-        )
-        consumers = GaugeMetricFamily(
-            f"{PREFIX}_queue_consumers", "Consumers of the queue, of whatever process.", labels=["queue"]
-        )
-        for queue, (message_count, consumer_count) in self.queues().items():
-            messages.add_metric([queue], message_count)
-            consumers.add_metric([queue], consumer_count)
-        yield messages
-        yield consumers
+        yield _by("queue", "consumer_live", "Whether the queue is consumed.", status.get("consumers", {}))
+        queues = self.queues()
+        messages = {queue: count for queue, (count, _) in queues.items()}
+        yield _by("queue", "queue_messages", "Messages that wait in the queue.", messages)
+        consumers = {queue: count for queue, (_, count) in queues.items()}
+        yield _by("queue", "queue_consumers", "Consumers of the queue, of whatever process.", consumers)
 
 
 @frozen(eq=False)
@@ -110,26 +99,26 @@ class StoreGauges(_ReadAtScrape):
 
     def collect(self) -> Iterator[Metric]:
         labels = ["application", "connector", "part"]
-        name = f"{PREFIX}_cache"
-        families: dict[str, Metric] = {
-            "entries": GaugeMetricFamily(f"{name}_entries", "Entries of the cache, about.", labels=labels),
-            "hits": CounterMetricFamily(f"{name}_hits", "Entries asked for and found.", labels=labels),
-            "misses": CounterMetricFamily(f"{name}_misses", "Entries asked for in vain.", labels=labels),
-            "evictions": CounterMetricFamily(
-                f"{name}_evictions", "Entries that had to go before their time.", labels=labels
-            ),
+        families: dict[str, Any] = {
+            name: kind(f"{PREFIX}_cache_{name}", help, labels=labels)
+            for name, kind, help in (
+                ("entries", GaugeMetricFamily, "Entries of the cache, about."),
+                ("hits", CounterMetricFamily, "Entries asked for and found."),
+                ("misses", CounterMetricFamily, "Entries asked for in vain."),
+                ("evictions", CounterMetricFamily, "Entries that had to go before their time."),
+            )
         }
         failures = CounterMetricFamily(
-            f"{name}_failures", "Operations of the cache that failed.", labels=labels[:-1]
+            f"{PREFIX}_cache_failures", "Operations of the cache that failed.", labels=labels[:-1]
         )
         for connector, stats in self.stats().items():
             of = [self.applications.get(connector, ""), connector]
             if stats.failures is not None:
                 failures.add_metric(of, stats.failures)
             for part, counts in stats.parts.items():
-                for field_name, family in families.items():
-                    if (count := getattr(counts, field_name)) is not None:
-                        cast(Any, family).add_metric([*of, part], count)
+                for name, family in families.items():
+                    if (count := getattr(counts, name)) is not None:
+                        family.add_metric([*of, part], count)
         yield from families.values()
         yield failures
 
@@ -149,9 +138,15 @@ class CircuitGauges(_ReadAtScrape):
         circuits = dict.fromkeys(self.origins, False)
         for origin in self.open_origins():
             circuits[origin if origin in self.origins else OTHER] = True
-        gauge = GaugeMetricFamily(
-            f"{PREFIX}_circuit_open", "Whether the destination is left alone.", labels=["origin"]
-        )
-        for origin, is_open in circuits.items():
-            gauge.add_metric([origin], float(is_open))
-        yield gauge
+        yield _by("origin", "circuit_open", "Whether the destination is left alone.", circuits)
+
+
+def _by(label: str, name: str, help: str, values: Mapping[str, float]) -> Metric:
+    """Return a gauge with one label.
+
+    :param values: value of the label -> value of the gauge
+    """
+    gauge = GaugeMetricFamily(f"{PREFIX}_{name}", help, labels=[label])
+    for labelled, value in values.items():
+        gauge.add_metric([labelled], float(value))
+    return gauge

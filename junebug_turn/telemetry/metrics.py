@@ -23,7 +23,6 @@ from prometheus_client import (
     disable_created_metrics,
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.registry import Collector
 
 from junebug_turn.errors import DeliveryFailed
 from junebug_turn.telemetry.gauges import PREFIX
@@ -69,7 +68,7 @@ class Attempt:
 
 
 class Metrics:
-    """The metrics of one daemon, in a registry of their own.
+    """The metrics of one daemon, in a registry of their own, where gauges are registered, too.
 
     :param version: of the daemon
     :param applications: connector -> word of its application
@@ -110,23 +109,15 @@ class Metrics:
         Info(PREFIX, "The version of the daemon.", registry=self.registry).info({"version": version})
 
     def _counter(self, name: str, help: str, *labels: str) -> _Series[Counter]:
-        names = ("application", "connector", *labels)
-        return _Series(Counter(f"{PREFIX}_{name}", help, names, registry=self.registry), self._applications)
+        return self._series(Counter, name, help, labels)
 
     def _histogram(self, name: str, help: str, *labels: str) -> _Series[Histogram]:
-        histogram = Histogram(
-            f"{PREFIX}_{name}",
-            help,
-            ("application", "connector", *labels),
-            unit="seconds",
-            registry=self.registry,
-            buckets=_BUCKETS,
-        )
-        return _Series(histogram, self._applications)
+        return self._series(Histogram, name, help, labels, unit="seconds", buckets=_BUCKETS)
 
-    def register(self, gauges: Collector) -> None:
-        """Have these read at each scrape."""
-        self.registry.register(gauges)
+    def _series(self, kind: Any, name: str, help: str, labels: tuple[str, ...], **more: Any) -> _Series[Any]:
+        names = ("application", "connector", *labels)
+        metric = kind(f"{PREFIX}_{name}", help, names, registry=self.registry, **more)
+        return _Series(metric, self._applications)
 
     def text(self) -> bytes:
         """All metrics, in the text format of Prometheus."""

@@ -6,7 +6,7 @@ used: nothing is hooked into the interpreter, and the contents of an event are c
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import sentry_sdk
 from sentry_sdk.utils import BadDsn, event_from_exception
@@ -37,7 +37,7 @@ class Reporter:
         try:
             self._client: Any = sentry_sdk.Client(
                 dsn,
-                release=_release(),
+                release=f"junebug-turn@{version() or 'unknown'}",
                 default_integrations=False,
                 auto_enabling_integrations=False,
                 auto_session_tracking=False,
@@ -57,12 +57,8 @@ class Reporter:
         report: dict[str, Any] = {}
         failure = event.get("log_failure")
         if failure is not None:
-            traceback = failure.getTracebackObject()
-            found: Any
-            found, _ = event_from_exception(
-                (failure.type, failure.value, traceback), client_options=self._client.options
-            )
-            report = found
+            exc_info = (failure.type, failure.value, failure.getTracebackObject())
+            report = cast(Any, event_from_exception(exc_info, client_options=self._client.options)[0])
             for exception in report["exception"]["values"]:
                 ours = str(exception.get("module")).startswith("junebug_turn.")
                 exception["value"] = mask_numbers(str(exception["value"])) if ours else _LEFT_OUT
@@ -77,15 +73,3 @@ class Reporter:
     def close(self) -> None:
         """Send the rest, for ``FLUSH_TIMEOUT`` at most; blocks."""
         self._client.close(timeout=FLUSH_TIMEOUT)
-
-
-def make_reporter(dsn: str | None) -> Reporter | None:
-    """Make a reporter, where there is a DSN.
-
-    :raises ConfigError: the DSN is none
-    """
-    return Reporter(dsn) if dsn else None
-
-
-def _release() -> str:
-    return f"junebug-turn@{version() or 'unknown'}"

@@ -6,13 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TextIO, cast
 
-from twisted.logger import (
-    FileLogObserver,
-    ILogObserver,
-    LegacyLogObserverWrapper,
-    LogEvent,
-    LogLevel,
-)
+from twisted.logger import FileLogObserver, ILogObserver, LegacyLogObserverWrapper, LogEvent, LogLevel
 from twisted.python.logfile import LogFile
 from zope.interface import implementer
 
@@ -77,7 +71,7 @@ class Lines:
 
     def close(self) -> None:
         """Write all counts of repeated lines."""
-        self._limiter.close()
+        self._limiter.flush(everything=True)
 
     def reopen(self) -> None:
         """Write to a new file of the same name: the old one was moved away."""

@@ -69,17 +69,10 @@ class Limiter:
         for count in over:
             self._show(count)
 
-    def flush(self) -> None:
-        """Show the counts of the causes whose time is over."""
+    def flush(self, *, everything: bool = False) -> None:
+        """Show the counts of the causes whose time is over, or those of all causes."""
         with self._lock:
-            over = self._take(self._seconds() - WINDOW)
-        for count in over:
-            self._show(count)
-
-    def close(self) -> None:
-        """Show all counts."""
-        with self._lock:
-            over = self._take(float("inf"))
+            over = self._take(float("inf") if everything else self._seconds() - WINDOW)
         for count in over:
             self._show(count)
 

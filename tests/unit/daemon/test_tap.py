@@ -152,8 +152,10 @@ class TestMakeService:
         assert debugging()
 
     def test_sentry(self, made: list[Recorded]) -> None:
-        """With sentry_dsn bugs are reported; one that is no DSN ends the start with a line."""
+        """With sentry_dsn bugs are reported, else none; one that is no DSN ends the start with a line."""
         application = Application("test")
+        makeService(parsed(*complete())).setServiceParent(application)
+        assert application.getComponent(ILogObserver)._reporter is None
         makeService(parsed(*complete(**{"sentry-dsn": "http://key@127.0.0.1:9/1"}))).setServiceParent(
             application
         )

@@ -25,7 +25,7 @@ def test_read_at_each_scrape() -> None:
         return {"connected": len(read) > 1}
 
     metrics = Metrics()
-    metrics.register(BrokerGauges(status, lambda: {"q": (len(read), 0)}))
+    metrics.registry.register(BrokerGauges(status, lambda: {"q": (len(read), 0)}))
     assert read == []
     for number in (1, 2):
         found = samples(metrics)
@@ -38,7 +38,7 @@ def test_broker(connected: bool) -> None:
     """The broker's state is 0 or 1, and so is that of each queue's consumer."""
     status = {"connected": connected, "publishing": True, "consumers": {"a": True, "b": False}}
     metrics = Metrics()
-    metrics.register(BrokerGauges(lambda: status, dict))
+    metrics.registry.register(BrokerGauges(lambda: status, dict))
     found = samples(metrics)
     assert found["junebug_turn_broker_connected"] == [({}, float(connected))]
     assert found["junebug_turn_broker_blocked"] == [({}, 0)]
@@ -50,7 +50,7 @@ def test_what_a_cache_cannot_tell() -> None:
     """What a cache can't tell is not there, rather than 0."""
     stats = {"c": StoreStats({"inbound": PartStats(hits=1)})}
     metrics = Metrics()
-    metrics.register(StoreGauges({}, lambda: stats))
+    metrics.registry.register(StoreGauges({}, lambda: stats))
     found = samples(metrics)
     assert found["junebug_turn_cache_hits_total"][0][1] == 1
     for name in ("entries", "evictions_total", "failures_total"):
@@ -61,7 +61,7 @@ def test_origins() -> None:
     """Configured origins have a circuit each; those that clients named are one, open when any of them is."""
     metrics = Metrics()
     configured = frozenset({"http://a:1", "http://b:1"})
-    metrics.register(CircuitGauges(configured, lambda: ["http://a:1", "http://y:1"]))
+    metrics.registry.register(CircuitGauges(configured, lambda: ["http://a:1", "http://y:1"]))
     found = samples(metrics)["junebug_turn_circuit_open"]
     assert {labels["origin"]: value for labels, value in found} == {
         "http://a:1": 1,

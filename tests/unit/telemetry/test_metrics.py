@@ -28,9 +28,9 @@ def full() -> Metrics:
     status = {"connected": True, "publishing": True, "blocked": False, "consumers": {"c.inbound": True}}
     stats = {"c": StoreStats({"inbound": PartStats(entries=1, evictions=2)}, failures=3)}
     metrics = Metrics(version="1.0", applications={"c": "junebug"})
-    metrics.register(BrokerGauges(lambda: status, lambda: {"c.inbound": (3, 1)}))
-    metrics.register(StoreGauges({"c": "junebug"}, lambda: stats))
-    metrics.register(
+    metrics.registry.register(BrokerGauges(lambda: status, lambda: {"c.inbound": (3, 1)}))
+    metrics.registry.register(StoreGauges({"c": "junebug"}, lambda: stats))
+    metrics.registry.register(
         CircuitGauges(frozenset({"http://a:1", "http://b:1"}), lambda: ["http://a:1", "http://y:1"])
     )
     metrics.request("c", "200", 0.1)

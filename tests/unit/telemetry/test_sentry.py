@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from junebug_turn.errors import ConfigError, DeliveryRefused
 from junebug_turn.telemetry.context import about
 from junebug_turn.telemetry.logging.observer import Lines
-from junebug_turn.telemetry.sentry import FLUSH_TIMEOUT, Reporter, make_reporter
+from junebug_turn.telemetry.sentry import FLUSH_TIMEOUT, Reporter
 from tests.support.leaks import LEAKS
 from tools.servers.receiver import HANG, Received, Receiver
 
@@ -166,11 +166,6 @@ async def test_a_server_that_hangs(sentry: Sentry) -> None:
 def test_wrong_dsn(dsn: str) -> None:
     """A URL that isn't a DSN is a fault of the configuration, told without the key."""
     with pytest.raises(ConfigError) as caught:
-        make_reporter(dsn)
+        Reporter(dsn)
     assert caught.value.lines[0].startswith("sentry_dsn: ")
     assert "key" not in caught.value.lines[0].replace("public key", "")
-
-
-def test_without_dsn() -> None:
-    """Without a DSN nothing is reported."""
-    assert make_reporter(None) is None

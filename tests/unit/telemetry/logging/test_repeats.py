@@ -101,5 +101,5 @@ class TestLimit:
         limited.log.warn("w")
         limited.log.warn("w")
         limited.now += 5
-        limited.limiter.close()
+        limited.limiter.flush(everything=True)
         assert limited.texts() == ["w", "... 1 times in the last 5 s: w"]
