@@ -7,7 +7,7 @@ from typing import Any
 from attrs import Factory, frozen
 
 from junebug_turn.errors import ApiUsageError
-from junebug_turn.messages.vumi import CLOSE, Message
+from junebug_turn.messages.vumi import CLOSE, TRANSPORT_TYPES, Message
 
 
 @frozen(kw_only=True)
@@ -29,14 +29,26 @@ class MessageRequest:
     channel_data: dict[str, Any] = Factory(dict)
 
     def as_reply(self, inbound: Message, *, transport_name: str, transport_type: str) -> Message:
-        """Return the outbound message that answers ``inbound``; the request's own addresses and group are ignored."""
+        """Return the outbound message that answers ``inbound``; the request's own addresses and group are ignored.
+
+        ``transport_name`` and ``transport_type`` stand in where the inbound message had none that is known.  The
+        types of its addresses are not copied: vumi2 rejects a message with a type that it doesn't know.
+        """
         closes = self.session_event is None and self.continue_session is False
-        return inbound.reply(
-            self.content,
+        return Message(
+            to_addr=inbound.from_addr,
+            from_addr=inbound.to_addr,
+            group=inbound.group,
+            provider=inbound.provider,
+            transport_name=inbound.transport_name or transport_name,
+            transport_type=inbound.transport_type
+            if inbound.transport_type in TRANSPORT_TYPES
+            else transport_type,
+            transport_metadata=inbound.transport_metadata,
+            in_reply_to=inbound.message_id,
+            content=self.content,
             session_event=CLOSE if closes else self.session_event,
             helper_metadata=self.channel_data,
-            transport_name=transport_name,
-            transport_type=transport_type,
         )
 
     def as_new(self, *, default_from_addr: str | None, transport_name: str, transport_type: str) -> Message:

@@ -1,4 +1,4 @@
-"""The messages of vumi: what transports and applications put into each other's queues.
+"""Messages and events of vumi, which transports and applications put into each other's queues.
 
 The wire format is that of vumi and vumi2 (``TransportUserMessage`` and ``TransportEvent``, message version
 20110921): a JSON object with a fixed set of keys.  We write exactly those keys and read leniently.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import attrs
 from attrs import Factory, frozen
@@ -18,7 +18,6 @@ from junebug_turn.errors import MessageTooLong, UnreadableMessage
 from junebug_turn.messages import strictjson
 
 MESSAGE_VERSION = "20110921"
-TIMESTAMP_FORMAT = "%Y-%m-%d %H:%M:%S.%f"
 
 TRANSPORT_TYPES = frozenset({"http_api", "irc", "telnet", "twitter", "sms", "ussd", "xmpp", "mxit", "wechat"})
 SESSION_EVENTS = frozenset({"new", "resume", "close"})
@@ -31,22 +30,22 @@ PENDING, FAILED, DELIVERED = "pending", "failed", "delivered"
 
 
 def utcnow() -> datetime:
-    """Now, in UTC, without a zone: the form that all timestamps here have."""
+    """Return the time, in UTC, without a zone: the form that all timestamps here have."""
     return datetime.now(UTC).replace(tzinfo=None)
 
 
 def new_id() -> str:
-    """A new message id: the 32 hexadecimal digits of a version 4 UUID."""
+    """Make a message id: the 32 hexadecimal digits of a version 4 UUID."""
     return uuid.uuid4().hex
 
 
 def format_timestamp(timestamp: datetime) -> str:
-    """``timestamp`` as ``TIMESTAMP_FORMAT`` has it (isoformat is several times faster than strftime)."""
+    """Write a timestamp as vumi does, ``%Y-%m-%d %H:%M:%S.%f``; strftime would take several times as long."""
     return timestamp.isoformat(" ", "microseconds")
 
 
 def parse_timestamp(value: object) -> datetime:
-    """The time that ``value`` tells, with or without fraction and zone; now if it tells none."""
+    """Read a timestamp, with or without fraction and zone; the time now where ``value`` is none."""
     if isinstance(value, str):
         try:
             timestamp = datetime.fromisoformat(value.strip())
@@ -70,31 +69,40 @@ def check_length(content: str | None, limit: int | None) -> None:
 
 
 def _text(value: Any) -> str | None:
-    """A text field as it comes; a peer's number, list or object becomes its JSON text: nothing is lost."""
+    """Return a text field as it comes; a peer's number, list or object becomes its JSON text: nothing is lost."""
     if value is None or isinstance(value, str):
         return value
     return strictjson.dumps(value).decode("ascii")
 
 
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _read_object(body: bytes, kind: str, loads: Callable[[bytes], Any]) -> dict[str, Any]:
+def _read(body: bytes, kind: str, id_key: str, loads: Callable[[bytes], Any]) -> dict[str, Any]:
+    """Read the object of a body, in which ``id_key`` has an id."""
     try:
         value = loads(body)
     except ValueError as error:
         raise UnreadableMessage(f"{kind} is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise UnreadableMessage(f"{kind} is a JSON {type(value).__name__}, not an object")
+    if not isinstance(value.get(id_key), str) or not value[id_key]:
+        raise UnreadableMessage(f"{kind} has no {id_key}")
     return value
 
 
-def _required_id(fields: dict[str, Any], key: str, kind: str) -> str:
-    value = fields.get(key)
-    if not isinstance(value, str) or not value:
-        raise UnreadableMessage(f"{kind} has no {key}")
-    return value
+def _read_common(fields: dict[str, Any]) -> dict[str, Any]:
+    """Read the fields that messages and events have in common."""
+    read: dict[str, Any] = {"timestamp": parse_timestamp(fields.get("timestamp"))}
+    for name in ("routing_metadata", "helper_metadata", "transport_metadata"):
+        value = fields.get(name)
+        read[name] = value if isinstance(value, dict) else {}
+    return read
+
+
+def _write(item: Message | Event, names: tuple[str, ...], message_type: str) -> bytes:
+    fields: dict[str, Any] = {name: getattr(item, name) for name in names}
+    fields["timestamp"] = format_timestamp(item.timestamp)
+    fields["message_version"] = MESSAGE_VERSION
+    fields["message_type"] = message_type
+    return strictjson.dumps(fields)
 
 
 @frozen(kw_only=True)
@@ -122,44 +130,9 @@ class Message:
     helper_metadata: dict[str, Any] = Factory(dict)
     transport_metadata: dict[str, Any] = Factory(dict)
 
-    kind: ClassVar[str] = "user message"
-
-    def reply(
-        self,
-        content: str | None,
-        *,
-        session_event: str | None,
-        helper_metadata: dict[str, Any],
-        transport_name: str,
-        transport_type: str,
-    ) -> Message:
-        """The outbound message that answers this inbound one.
-
-        ``transport_name`` and ``transport_type`` stand in where the inbound message had none that is known.  The
-        types of its addresses are not copied: vumi2 rejects a message with a type that it doesn't know.
-        """
-        known_type = self.transport_type if self.transport_type in TRANSPORT_TYPES else transport_type
-        return Message(
-            to_addr=self.from_addr,
-            from_addr=self.to_addr,
-            group=self.group,
-            provider=self.provider,
-            transport_name=self.transport_name or transport_name,
-            transport_type=known_type,
-            transport_metadata=self.transport_metadata,
-            in_reply_to=self.message_id,
-            content=content,
-            session_event=session_event,
-            helper_metadata=helper_metadata,
-        )
-
     def to_json(self) -> bytes:
-        """The body of the AMQP message: exactly the keys of the format."""
-        fields: dict[str, Any] = {name: getattr(self, name) for name in _MESSAGE_FIELDS}
-        fields["timestamp"] = format_timestamp(self.timestamp)
-        fields["message_version"] = MESSAGE_VERSION
-        fields["message_type"] = "user_message"
-        return strictjson.dumps(fields)
+        """Write the body of the AMQP message: exactly the keys of the format."""
+        return _write(self, _MESSAGE_FIELDS, "user_message")
 
     @classmethod
     def from_json(cls, body: bytes, loads: Callable[[bytes], Any] = strictjson.loads) -> Self:
@@ -168,22 +141,14 @@ class Message:
         :param loads: reads the JSON; ``strictjson.loads_stored`` for a body that a store has kept
         :raises UnreadableMessage: not JSON, not an object, or without message id
         """
-        fields = _read_object(body, cls.kind, loads)
-        message_id = _required_id(fields, "message_id", cls.kind)
-        get = fields.get
-        return cls(
-            message_id=message_id,
-            timestamp=parse_timestamp(get("timestamp")),
-            routing_metadata=_mapping(get("routing_metadata")),
-            helper_metadata=_mapping(get("helper_metadata")),
-            transport_metadata=_mapping(get("transport_metadata")),
-            **{name: _text(get(name)) for name in _MESSAGE_TEXTS},
-        )
+        fields = _read(body, "user message", "message_id", loads)
+        texts: dict[str, Any] = {name: _text(fields.get(name)) for name in _MESSAGE_TEXTS}
+        return cls(message_id=fields["message_id"], **texts, **_read_common(fields))
 
 
 @frozen(kw_only=True)
 class Event:
-    """What became of an outbound message: ack, nack or delivery report, named by ``user_message_id``."""
+    """The fate of an outbound message, named by ``user_message_id``: an ack, a nack or a delivery report."""
 
     user_message_id: str
     event_type: str
@@ -196,15 +161,9 @@ class Event:
     helper_metadata: dict[str, Any] = Factory(dict)
     transport_metadata: dict[str, Any] = Factory(dict)
 
-    kind: ClassVar[str] = "event"
-
     def to_json(self) -> bytes:
-        """The body of the AMQP message."""
-        fields: dict[str, Any] = {name: getattr(self, name) for name in _EVENT_FIELDS}
-        fields["timestamp"] = format_timestamp(self.timestamp)
-        fields["message_version"] = MESSAGE_VERSION
-        fields["message_type"] = "event"
-        return strictjson.dumps(fields)
+        """Write the body of the AMQP message."""
+        return _write(self, _EVENT_FIELDS, "event")
 
     @classmethod
     def from_json(cls, body: bytes, loads: Callable[[bytes], Any] = strictjson.loads) -> Self:
@@ -214,8 +173,7 @@ class Event:
         :raises UnreadableMessage: not JSON, not an object, without ``user_message_id``, or saying
             nothing that is known of the message's fate
         """
-        fields = _read_object(body, cls.kind, loads)
-        user_message_id = _required_id(fields, "user_message_id", cls.kind)
+        fields = _read(body, "event", "user_message_id", loads)
         get = fields.get
         event_type, delivery_status = _text(get("event_type")), _text(get("delivery_status"))
         if event_type not in EVENT_TYPES:
@@ -223,16 +181,13 @@ class Event:
         if event_type == DELIVERY_REPORT and delivery_status not in DELIVERY_STATUSES:
             raise UnreadableMessage("delivery report has no known delivery_status")
         return cls(
-            user_message_id=user_message_id,
+            user_message_id=fields["user_message_id"],
             event_type=event_type,
             event_id=_text(get("event_id")) or new_id(),
             sent_message_id=_text(get("sent_message_id")),
             nack_reason=_text(get("nack_reason")),
             delivery_status=delivery_status,
-            timestamp=parse_timestamp(get("timestamp")),
-            routing_metadata=_mapping(get("routing_metadata")),
-            helper_metadata=_mapping(get("helper_metadata")),
-            transport_metadata=_mapping(get("transport_metadata")),
+            **_read_common(fields),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
 
 from junebug_turn.applications.message_request import MessageRequest
@@ -17,14 +18,19 @@ INBOUND = Message(
     transport_type="ussd",
     group="g",
     provider="mtn",
+    to_addr_type="short",
+    from_addr_type="msisdn",
+    session_event="new",
     transport_metadata={"session": 7},
+    helper_metadata={"b": 2},
+    routing_metadata={"c": 3},
     message_id="inbound-id",
 )
 
 
-def reply(**fields: Any) -> Message:
+def reply(inbound: Message = INBOUND, **fields: Any) -> Message:
     return MessageRequest(content="hi", **fields).as_reply(
-        INBOUND, transport_name="conn", transport_type="sms"
+        inbound, transport_name="conn", transport_type="sms"
     )
 
 
@@ -35,8 +41,11 @@ def new(default_from_addr: str | None = None, **fields: Any) -> Message:
 
 
 def test_reply() -> None:
-    """A reply goes to where the inbound message came from, by its transport; the request's own addresses and group
-    are ignored."""
+    """A reply goes to where the inbound message came from, by its transport and with its group, provider and transport
+    metadata; the request's own addresses and group are ignored.
+
+    to_addr_type and from_addr_type are null: the peers reject types that they don't know.
+    """
     message = reply(to="x", from_addr="y", group="other", channel_data={"a": 1})
     assert message == Message(
         to_addr="+26612345678",
@@ -52,6 +61,14 @@ def test_reply() -> None:
         message_id=message.message_id,
         timestamp=message.timestamp,
     )
+    assert message.message_id != INBOUND.message_id
+
+
+@pytest.mark.parametrize("transport_type", [None, "pigeon"])
+def test_reply_always_has_a_transport_type(transport_type: str | None) -> None:
+    """transport_type of what we send is never null or unknown: a reply falls back to the configured one."""
+    message = reply(attrs.evolve(INBOUND, transport_type=transport_type, transport_name=None))
+    assert (message.transport_type, message.transport_name) == ("sms", "conn")
 
 
 @pytest.mark.parametrize(
