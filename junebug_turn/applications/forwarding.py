@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
 from junebug_turn.applications.base import ApplicationOptions
@@ -22,8 +23,7 @@ class Forwarder:
 
     def __init__(self, options: ApplicationOptions, deliverer: Deliverer, policy: RetryPolicy) -> None:
         self._options = options
-        self._deliverer = deliverer
-        self._policy = policy
+        self._deliver = partial(deliverer.deliver, connector=options.connector_name, policy=policy)
         self._key = signing_key(options.webhook_secret) if options.webhook_secret else None
 
     def inbound(self, destination: Destination, message: Message, body: Any) -> Awaitable[None]:
@@ -31,14 +31,12 @@ class Forwarder:
 
         :raises DeliveryFailed: it could not be delivered
         """
-        return self._deliverer.deliver(
+        return self._deliver(
             destination,
             strictjson.dumps(body),
             message_id=message.message_id,
-            connector=self._options.connector_name,
             kind="inbound",
             timeout=self._options.mo_message_url_timeout,
-            policy=self._policy,
             webhook=Webhook(message.message_id, self._key),
             patience=inbound_patience(message.transport_type, self._options.session_retry_window),
             configured=True,
@@ -52,14 +50,12 @@ class Forwarder:
         :param configured: as ``Deliverer.deliver`` has it
         :raises DeliveryFailed: it could not be delivered
         """
-        return self._deliverer.deliver(
+        return self._deliver(
             destination,
             strictjson.dumps(body),
             message_id=event.event_id,
-            connector=self._options.connector_name,
             kind="event",
             timeout=self._options.event_url_timeout,
-            policy=self._policy,
             webhook=Webhook(event.event_id, self._key),
             configured=configured,
         )

@@ -9,24 +9,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import frozen
-
 from junebug_turn.applications.turn.menus import Choice
 
 # More choices than WhatsApp allows (10), and few enough for a menu that someone reads.
 MAX_CHOICES = 99
 
 
-@frozen
-class Rendered:
-    """A text whose numbered lines are the choices."""
+def render(interactive: Any) -> tuple[str, tuple[Choice, ...]] | None:
+    """Return the text of an interactive message, and the choices that its numbered lines are.
 
-    text: str
-    choices: tuple[Choice, ...]
-
-
-def render(interactive: Any) -> Rendered | None:
-    """Return the numbered text of an interactive message; None where it has no text, or no choices."""
+    None where it has no text, no choices, or too many of them.
+    """
     if not isinstance(interactive, dict):
         return None
     action = interactive.get("action")
@@ -37,7 +30,7 @@ def render(interactive: Any) -> Rendered | None:
     parts = [_text(interactive, "header"), body]
     parts += [f"{number}. {choice.title}" for number, choice in enumerate(choices, 1)]
     parts.append(_text(interactive, "footer"))
-    return Rendered("\n".join(part for part in parts if part), tuple(choices))
+    return "\n".join(part for part in parts if part), tuple(choices)
 
 
 def _text(interactive: dict[str, Any], part: str) -> str:
@@ -47,11 +40,9 @@ def _text(interactive: dict[str, Any], part: str) -> str:
 
 
 def _choices(action: dict[str, Any]) -> list[Choice]:
-    buttons = [button.get("reply") for button in _objects(action.get("buttons"))]
-    rows = [row for section in _objects(action.get("sections")) for row in _objects(section.get("rows"))]
-    found = [_choice("button_reply", button) for button in buttons] + [
-        _choice("list_reply", row) for row in rows
-    ]
+    found = [_choice("button_reply", button.get("reply")) for button in _objects(action.get("buttons"))]
+    for section in _objects(action.get("sections")):
+        found += [_choice("list_reply", row) for row in _objects(section.get("rows"))]
     return [choice for choice in found if choice is not None]
 
 

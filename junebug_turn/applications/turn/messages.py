@@ -75,7 +75,7 @@ def _content(body: dict[str, Any], render_interactive: bool) -> tuple[str, tuple
     if kind == "interactive" and render_interactive:
         rendered = render(turn.get("interactive"))
         if rendered is not None:
-            return rendered.text, rendered.choices
+            return rendered
     content = body.get("content")
     if not isinstance(content, str) or not content:
         name = repr(kind[:100]) if isinstance(kind, str) else "of a wrong type"

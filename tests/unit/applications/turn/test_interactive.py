@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from junebug_turn.applications.turn.interactive import MAX_CHOICES, Rendered, render
+from junebug_turn.applications.turn.interactive import MAX_CHOICES, render
 from junebug_turn.applications.turn.menus import Choice
 
 LIST: dict[str, Any] = {
@@ -33,14 +33,14 @@ def test_buttons() -> None:
     """Buttons are numbered lines between the body and the footer; header and footer can be missing."""
     choices = (Choice("button_reply", "b1", "Well"), Choice("button_reply", "b2", "Not well"))
     rendered = render(buttons("Well", "Not well", header={"text": "MomConnect"}, footer={"text": "Choose"}))
-    assert rendered == Rendered("MomConnect\nHow are you?\n1. Well\n2. Not well\nChoose", choices)
-    assert render(buttons("Well", "Not well")) == Rendered("How are you?\n1. Well\n2. Not well", choices)
+    assert rendered == ("MomConnect\nHow are you?\n1. Well\n2. Not well\nChoose", choices)
+    assert render(buttons("Well", "Not well")) == ("How are you?\n1. Well\n2. Not well", choices)
 
 
 def test_list() -> None:
     """A list's rows are numbered through all sections."""
     choices = (Choice("list_reply", "r1", "Nutrition"), Choice("list_reply", "r2", "Sleep"))
-    assert render(LIST) == Rendered("Topics\n1. Nutrition\n2. Sleep", choices)
+    assert render(LIST) == ("Topics\n1. Nutrition\n2. Sleep", choices)
 
 
 @pytest.mark.parametrize("title", [None, 5, "", " "])
@@ -48,7 +48,7 @@ def test_choice_without_title(title: object) -> None:
     """A choice without a title is left out; the others are numbered without a gap."""
     rendered = render(buttons("Well", title, "Not well"))
     assert rendered is not None
-    assert rendered.text.splitlines()[1:] == ["1. Well", "2. Not well"]
+    assert rendered[0].splitlines()[1:] == ["1. Well", "2. Not well"]
 
 
 @pytest.mark.parametrize(
