@@ -164,10 +164,6 @@ def _decode_value(data: bytes, at: int, depth: int) -> tuple[Any, int]:
     raise ValueError(f"unknown field type {chr(kind)!r}")
 
 
-def _same(value: Any) -> Any:
-    return value
-
-
 def _time(seconds: int) -> datetime | int:
     try:
         return datetime.fromtimestamp(seconds, UTC)
@@ -178,21 +174,13 @@ def _time(seconds: int) -> datetime | int:
 # "l" and "L" are both signed: https://github.com/rabbitmq/rabbitmq-server/issues/1093
 _NUMBERS: dict[int, tuple[Callable[[Any], Any], Struct]] = {
     ord(kind): (convert, Struct(">" + form))
-    for kind, form, convert in (
-        ("t", "B", bool),
-        ("b", "b", _same),
-        ("B", "B", _same),
-        ("s", "h", _same),
-        ("U", "h", _same),
-        ("u", "H", _same),
-        ("I", "i", _same),
-        ("i", "I", _same),
-        ("l", "q", _same),
-        ("L", "q", _same),
-        ("f", "f", _same),
-        ("d", "d", _same),
-        ("T", "Q", _time),
+    for convert, kinds, forms in (
+        (bool, "t", "B"),
+        (int, "bBsUuIilL", "bBhhHiIqq"),
+        (float, "fd", "fd"),
+        (_time, "T", "Q"),
     )
+    for kind, form in zip(kinds, forms, strict=True)
 }
 
 

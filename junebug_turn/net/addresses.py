@@ -9,16 +9,8 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterable
-from ipaddress import (
-    AddressValueError,
-    IPv4Address,
-    IPv4Network,
-    IPv6Address,
-    IPv6Network,
-    NetmaskValueError,
-    ip_address,
-    ip_network,
-)
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Self, TypeAlias
 
 import idna
@@ -57,7 +49,6 @@ _EMBEDDING: tuple[tuple[IPv6Network, int], ...] = (
     (IPv6Network("64:ff9b:1::/48"), 96),  # NAT64 of a site's own, in its usual form
     (IPv6Network("2002::/16"), 16),  # 6to4
 )
-_LOOPBACK6 = IPv6Address("::1")
 
 
 def plain(address: Address) -> Address:
@@ -66,7 +57,7 @@ def plain(address: Address) -> Address:
         return address
     number = int(address)
     for network, start in _EMBEDDING:
-        if address in network and number > int(_LOOPBACK6):
+        if address in network and number > 1:  # not :: and ::1, which are IPv6's own
             return IPv4Address(number >> (96 - start) & 0xFFFFFFFF)
     return IPv6Address(number)
 
@@ -83,15 +74,11 @@ def as_address(host: str) -> Address | None:
     Resolvers take ``2852039166``, ``0xa9fea9fe``, ``0251.0376.0251.0376`` and ``169.254.43518`` for addresses.
     """
     host = host.removeprefix("[").removesuffix("]").rstrip(".")
-    try:
+    with suppress(ValueError):
         return plain(ip_address(host))
-    except ValueError:
-        pass
-    if re.fullmatch(r"[0-9a-fA-FxX.]+", host) and host[0].isdigit():
-        try:
+    if re.fullmatch(r"[0-9][0-9a-fA-FxX.]*", host):
+        with suppress(OSError):
             return IPv4Address(socket.inet_aton(host))
-        except OSError:
-            pass
     return None
 
 
@@ -167,8 +154,7 @@ def _ascii(rule: str) -> str:
     if rule == "*":
         return rule
     wildcard = "*." if rule.startswith("*.") else ""
-    name = rule.removeprefix(wildcard)
-    return wildcard + ascii_name(name)
+    return wildcard + ascii_name(rule.removeprefix(wildcard))
 
 
 def ascii_name(name: str) -> str:
@@ -192,5 +178,5 @@ def is_local_name(name: str) -> bool:
 def _network(text: str) -> Network | None:
     try:
         return ip_network(text.removeprefix("[").removesuffix("]"), strict=False)
-    except (AddressValueError, NetmaskValueError, ValueError):
+    except ValueError:
         return None
