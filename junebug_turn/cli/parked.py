@@ -196,10 +196,8 @@ class Command:
             if not limit or not self._terminal.ask(f"Drop {limit} parked message(s) for ever?"):
                 self._report("Purged", 0)
                 return 1 if limit else 0
-        self._report(
-            "Purged",
-            await self._with_messages(lambda messages: messages.purge(self._selection, limit)),
-        )
+        number = await self._with_messages(lambda messages: messages.purge(self._selection, limit))
+        self._report("Purged", number)
         return 0
 
 
