@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from junebug_turn.amqp.queue_browser import QueueBrowser
@@ -93,24 +93,26 @@ class Command:
 
     async def run(self) -> int:
         """Run the verb; returns the exit status."""
+        verb: Callable[[], Awaitable[int]] = getattr(self, f"_{self._arguments.verb}")
         try:
-            verb = getattr(self, f"_{self._arguments.verb}")
-            status: int = await verb()
+            return await verb()
         except JunebugTurnError as error:
             self._terminal.complain(str(error))
             return 1
-        return status
 
-    async def _with_messages(self, use: Callable[[ParkedMessages], Any]) -> int:
+    async def _walk(
+        self, work: Callable[..., Awaitable[int]], limit: int, *see: Callable[[Parked], None]
+    ) -> int:
+        """Do ``work``, a method of ``ParkedMessages``, with the first ``limit`` selected messages."""
         session = await QueueBrowser.open(self._reactor, self._amqp)
         try:
-            number: int = await use(ParkedMessages(session, self._progress))
-            return number
+            messages = ParkedMessages(session, self._progress)
+            return await work(messages, self._selection, limit, *see)
         finally:
             await session.close()
 
     def _progress(self, place: Place, seen: int, count: int) -> None:
-        """A line that is written over and over, where somebody looks on and it takes long."""
+        """Write the progress over the last one, on a terminal, and where it takes long."""
         now, err = self._reactor.seconds(), self._terminal.err
         if now - self._shown >= PROGRESS_INTERVAL and err.isatty():
             self._shown = now
@@ -137,7 +139,7 @@ class Command:
                 say(row(summary | {"age": age(parked.age)}))
             count += 1
 
-        await self._with_messages(lambda messages: messages.each(self._selection, self._arguments.limit, see))
+        await self._walk(ParkedMessages.each, self._arguments.limit, see)
         if as_json:
             say("]" if count else "[]")
         elif count == self._arguments.limit:
@@ -146,7 +148,7 @@ class Command:
 
     async def _show(self) -> int:
         found: list[Parked] = []
-        await self._with_messages(lambda messages: messages.each(self._selection, 1, found.append))
+        await self._walk(ParkedMessages.each, 1, found.append)
         if not found:
             self._terminal.complain(f"no parked message has the id {plain(self._arguments.id)}")
             return 1
@@ -174,9 +176,7 @@ class Command:
             missing.pop(parked.id, None)
 
         try:
-            await self._with_messages(
-                lambda messages: messages.replay(self._selection, self._arguments.limit, see)
-            )
+            await self._walk(ParkedMessages.replay, self._arguments.limit, see)
         finally:
             self._report("Replayed", done, **({"missing": list(missing)} if missing else {}))
         for id in missing:
@@ -189,25 +189,21 @@ class Command:
             if self._terminal.ask is None:
                 self._terminal.complain("purge asks first, and nobody is there to answer: --yes for scripts")
                 return 1
-            limit = await self._with_messages(
-                lambda messages: messages.each(self._selection, limit, lambda parked: None)
-            )
+            limit = await self._walk(ParkedMessages.each, limit, lambda parked: None)
             # No connection is open while a person thinks, and no more are purged than the question names.
             if not limit or not self._terminal.ask(f"Drop {limit} parked message(s) for ever?"):
                 self._report("Purged", 0)
                 return 1 if limit else 0
-        number = await self._with_messages(lambda messages: messages.purge(self._selection, limit))
-        self._report("Purged", number)
+        self._report("Purged", await self._walk(ParkedMessages.purge, limit))
         return 0
 
 
 def _selection(settings: Settings, arguments: Any) -> Selection:
     known = [application.connector_name for application in settings.applications]
-    unknown = [name for name in arguments.connector or () if name not in known]
+    unknown = [plain(name) for name in arguments.connector or () if name not in known]
     if unknown:
-        raise ConfigError(
-            *(f"no connector is named {plain(name)}; there is {', '.join(known)}" for name in unknown)
-        )
+        there = ", ".join(known)
+        raise ConfigError(*(f"no connector is named {name}; there is {there}" for name in unknown))
     ids = [arguments.id] if arguments.verb == "show" else getattr(arguments, "ids", ())
     kinds = (arguments.kind,) if arguments.kind else KINDS
     connectors = dict.fromkeys(arguments.connector or known)

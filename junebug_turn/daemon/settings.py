@@ -67,7 +67,7 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
 
 def explain(flags: Mapping[str, str], environ: Mapping[str, str]) -> Explained:
     """Read the settings with each value's source and all faults; parameters as for ``load``."""
-    return _Reading(registry.APPLICATION_TYPES, flags, environ).explained()
+    return _Reading(flags, environ).explained()
 
 
 def schema() -> Schema:
@@ -77,14 +77,11 @@ def schema() -> Schema:
 
 @cache
 def _schema(types: tuple[ApplicationType, ...]) -> Schema:
-    def every() -> Iterator[Entry]:
-        for key, option in _selectors(types).items():
-            yield Entry((key,), option, None, (DAEMON,))
-        yield from entries(DaemonOptions, DAEMON)
-        for each in types:
-            yield from entries(each.options, each.name)
-
-    return Schema(every())
+    every = [Entry((key,), option, None, (DAEMON,)) for key, option in _selectors(types).items()]
+    every += entries(DaemonOptions, DAEMON)
+    for each in types:
+        every += entries(each.options, each.name)
+    return Schema(every)
 
 
 def _application_type(types: tuple[ApplicationType, ...]) -> ValueType:
@@ -137,16 +134,11 @@ class _Found:
 
 
 class _Reading:
-    """Reader of the options of the daemon, then of those of each application.
+    """Reader of the options of the daemon, then of those of each application."""
 
-    :param types: the types of application that there are
-    """
-
-    def __init__(
-        self, types: tuple[ApplicationType, ...], flags: Mapping[str, str], environ: Mapping[str, str]
-    ) -> None:
-        self._schema = _schema(types)
-        self._selectors = _selectors(types)
+    def __init__(self, flags: Mapping[str, str], environ: Mapping[str, str]) -> None:
+        self._schema = schema()
+        self._selectors = _selectors(registry.APPLICATION_TYPES)
         self._daemon_keys = {entry.path[0] for entry in self._schema.of(DAEMON)}
         self._sources = Sources(self._schema, flags, environ)
         self._layer = self._sources.merged()
@@ -185,10 +177,10 @@ class _Reading:
             # A URL can't name files: these stay as they are.
             values["amqp"] = attrs.evolve(values["amqp"], **amqp)
             for name, value in amqp.items():
-                key = f"amqp.{name}"
-                if key in resolver.report:
-                    option = resolver.report[key].option
-                    resolver.report[key] = Reported(option, value, layer["amqp_url"].source)
+                if reported := resolver.report.get(f"amqp.{name}"):
+                    resolver.report[f"amqp.{name}"] = Reported(
+                        reported.option, value, layer["amqp_url"].source
+                    )
         return values
 
     def _applications(self) -> Iterator[_Found]:

@@ -14,16 +14,6 @@ from junebug_turn.telemetry.context import with_context
 from junebug_turn.telemetry.logging.formats import json_line, text_line
 from junebug_turn.telemetry.logging.repeats import Limiter
 
-# Level names of Python's logging, which existing configuration files carry, and Twisted's own.
-_LEVELS = {
-    "DEBUG": LogLevel.debug,
-    "INFO": LogLevel.info,
-    "WARN": LogLevel.warn,
-    "WARNING": LogLevel.warn,
-    "ERROR": LogLevel.error,
-    "CRITICAL": LogLevel.critical,
-}
-
 
 @implementer(ILogObserver)
 class Lines:
@@ -45,7 +35,7 @@ class Lines:
         full_addresses: bool = False,
         reporter: Callable[[LogEvent], None] | None = None,
     ) -> None:
-        self._lowest = _LEVELS[log_level.upper()]
+        self._lowest = LogLevel.lookupByName(log_level.lower())
         self._reporter = reporter
         self._file: LogFile | None = None
         self._write = self._target(twistd, json_line if log_format == "json" else text_line, full_addresses)
