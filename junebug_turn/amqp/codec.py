@@ -19,7 +19,7 @@ MAX_DEPTH = 64
 
 
 def encode_shortstr(value: str | bytes) -> bytes:
-    """A short string; its length is that of its UTF-8 bytes.
+    """Encode a short string; its length is that of its UTF-8 bytes.
 
     :raises ValueError: longer than 255 bytes
     """
@@ -30,13 +30,13 @@ def encode_shortstr(value: str | bytes) -> bytes:
 
 
 def encode_longstr(value: str | bytes) -> bytes:
-    """A long string; its length is that of its UTF-8 bytes."""
+    """Encode a long string; its length is that of its UTF-8 bytes."""
     data = value.encode() if isinstance(value, str) else value
     return pack(">I", len(data)) + data
 
 
 def encode_table(table: Mapping[Any, Any]) -> bytes:
-    """A field table, with the length before it.
+    """Encode a field table, with the length before it.
 
     Values are None, bool, int (64 bits, signed), float, Decimal, datetime (one without a zone is in UTC),
     str, bytes, mappings and sequences of these.
@@ -51,7 +51,7 @@ def encode_table(table: Mapping[Any, Any]) -> bytes:
 
 
 def encode_value(value: Any) -> bytes:
-    """A field value: the letter of its type and its bytes."""
+    """Encode a field value: the letter of its type and its bytes."""
     try:
         match value:
             case str():
@@ -90,7 +90,7 @@ def _encode_decimal(value: Decimal) -> bytes:
 
 
 def text(data: bytes) -> str | bytes:
-    """``data`` as text where it is UTF-8, else as it is."""
+    """Return ``data`` as text where it is UTF-8, else as it is."""
     try:
         return data.decode()
     except UnicodeDecodeError:
@@ -98,7 +98,7 @@ def text(data: bytes) -> str | bytes:
 
 
 def decode_shortstr(data: bytes, at: int) -> tuple[str | bytes, int]:
-    """The short string at offset ``at``, and the offset after it."""
+    """Return the short string at offset ``at``, and the offset after it."""
     end = at + 1 + data[at]
     if end > len(data):
         raise ValueError("a short string is cut off")
@@ -114,7 +114,7 @@ def _decode_bytes(data: bytes, at: int) -> tuple[bytes, int]:
 
 
 def decode_table(data: bytes, at: int = 0, depth: int = 0) -> tuple[dict[Any, Any], int]:
-    """The field table at offset ``at``, and the offset after it.
+    """Return the field table at offset ``at``, and the offset after it.
 
     Names and strings that are not UTF-8 come as bytes, timestamps as datetimes in UTC (as int where a
     datetime can't hold them).
@@ -188,7 +188,7 @@ class AmqpCodec(Codec):  # type: ignore[misc]
     """txamqp's codec, with strings measured in bytes and tables of every type."""
 
     def read(self, n: int) -> bytes:
-        """The next ``n`` bytes; txamqp's would return fewer at the end of the data."""
+        """Return the next ``n`` bytes; txamqp's would return fewer at the end of the data."""
         data: bytes = self.stream.read(n)
         if len(data) < n:
             raise EOF()

@@ -42,7 +42,7 @@ class HttpApplication(ABC, Generic[_Options, _Request]):
         self.services = services
         self._default_from_addr = default_from_addr
         self._store = services.store
-        self._forwarder = Forwarder(options, services.deliverer, services.retry_policy)
+        self._forwarder = Forwarder(options, services.deliverer)
 
     async def send(self, request: _Request, on_publish: OnPublish) -> Message:
         """Publish an outbound message; returns it once the broker has confirmed it.
@@ -88,7 +88,7 @@ class HttpApplication(ABC, Generic[_Options, _Request]):
 
     @abstractmethod
     def _store_outbound(self, request: _Request, message: Message) -> Awaitable[None]:
-        """Store what the events of an outbound message, and the answers to it, need."""
+        """Store the data that the events of an outbound message, and the answers to it, need."""
 
     @contextmanager
     def _storing(self, item: Message | Event, text: str) -> Iterator[None]:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     # Reading options is quick: what only a running application needs is not loaded for it.
     from junebug_turn.connectors.connector import Connector
     from junebug_turn.delivery.deliverer import Deliverer
-    from junebug_turn.delivery.retry import RetryPolicy
     from junebug_turn.state.message_store import MessageStore
     from junebug_turn.telemetry.metrics import Metrics
 
@@ -131,7 +130,7 @@ class ApplicationOptions:
 
     @property
     def urls(self) -> dict[str, str]:
-        """The URLs that it delivers to, by their options; only those that are there."""
+        """The URLs that it delivers to, by their options; an empty option has none."""
         found = {key: getattr(self, key) for key in self.url_options}
         return {key: url for key, url in found.items() if url}
 
@@ -155,7 +154,7 @@ class Application(Protocol):
         """The resource that the server mounts at the options' path."""
 
     def answer(self, answer: Answer, /) -> tuple[int, Any]:
-        """The HTTP status and the JSON of an error, in this application's own form."""
+        """Return the HTTP status and the JSON of an error, in this application's own form."""
 
     async def handle_inbound(self, message: Message, /) -> None:
         """Deliver an inbound message.
@@ -176,7 +175,6 @@ class Services:
 
     :ivar connector: its own, which publishes its outbound messages
     :ivar store: its own
-    :ivar retry_policy: the further attempts that follow a delivery's first one at once
     :ivar clock: the reactor
     :ivar max_json_depth: the deepest nesting of arrays and objects in a request's JSON
     """
@@ -184,7 +182,6 @@ class Services:
     connector: Connector
     store: MessageStore
     deliverer: Deliverer
-    retry_policy: RetryPolicy
     metrics: Metrics
     clock: IReactorTime
     max_json_depth: int

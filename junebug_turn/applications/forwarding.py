@@ -16,13 +16,11 @@ from junebug_turn.messages.vumi import Event, Message
 
 
 class Forwarder:
-    """Forwarder of the inbound messages and the events of one application.
+    """Forwarder of the inbound messages and the events of one application."""
 
-    :param policy: the attempts that are made again, and their delays
-    """
-
-    def __init__(self, options: ApplicationOptions, deliverer: Deliverer, policy: RetryPolicy) -> None:
+    def __init__(self, options: ApplicationOptions, deliverer: Deliverer) -> None:
         self._options = options
+        policy = RetryPolicy(options.max_retries, options.retry_delay_base, options.retry_delay_exponent)
         self._deliver = partial(deliverer.deliver, connector=options.connector_name, policy=policy)
         self._key = signing_key(options.webhook_secret) if options.webhook_secret else None
 

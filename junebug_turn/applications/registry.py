@@ -9,5 +9,5 @@ APPLICATION_TYPES: tuple[ApplicationType, ...] = (junebug.TYPE, turn.TYPE)
 
 
 def type_of(options: ApplicationOptions) -> ApplicationType:
-    """The type of application that has these options."""
+    """Return the type of application that has these options."""
     return next(each for each in APPLICATION_TYPES if each.options is type(options))

@@ -21,7 +21,6 @@ from junebug_turn.daemon.service import Daemon
 from junebug_turn.daemon.settings import Settings
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
-from junebug_turn.delivery.retry import RetryPolicy
 from junebug_turn.errors import ConfigError, DeliveryRefused
 from junebug_turn.http.admin.health import Health
 from junebug_turn.http.admin.metrics import MetricsPage
@@ -145,9 +144,6 @@ class _Parts:
             connector=connector,
             store=store,
             deliverer=self.deliverer,
-            retry_policy=RetryPolicy(
-                options.max_retries, options.retry_delay_base, options.retry_delay_exponent
-            ),
             metrics=self.metrics,
             clock=self.reactor,
             max_json_depth=self.settings.daemon.limits.max_json_depth,

@@ -22,7 +22,7 @@ def call_on_signals(reactor: Any, **calls: Callable[[], object]) -> None:
 
 
 def tune_garbage_collector() -> None:
-    """Have the collector leave alone what is there now, and look at new objects less often.
+    """Exempt the present objects from garbage collection, and look at new objects less often.
 
     To be called once in a process, when all is loaded: otherwise each full collection goes through every
     class and function, for tens of milliseconds in which no message moves.

@@ -91,7 +91,7 @@ class Daemon(Service):
         self._ports.append(port)
 
     def reload(self) -> None:
-        """Read the certificates again, for new connections; one that can't be used leaves its place unchanged."""
+        """Read the certificates again, for new connections; a bad certificate leaves its place unchanged."""
         for use, renew in self.certificates.items():
             try:
                 renew()
@@ -122,7 +122,7 @@ class Daemon(Service):
             self.log.info("listening on {address}", address=address)
 
     def stopService(self) -> Deferred[None]:
-        """Stop consuming and listening, let what is under way finish within ``shutdown_timeout``, then close."""
+        """Stop consuming and listening, let work under way finish within ``shutdown_timeout``, then close."""
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 

@@ -40,7 +40,7 @@ class Notifier:
         return bool(self._address)
 
     def send(self, **states: str) -> None:
-        """Send ``NAME=value`` lines, all in one datagram; one that can't be sent now is left out."""
+        """Send ``NAME=value`` lines in one datagram; where it can't be sent now, leave it out."""
         if not self._address:
             return
         text = "\n".join(f"{name}={' '.join(value.split())}" for name, value in states.items())

@@ -82,7 +82,7 @@ class Options(usage.Options):
     optParameters = _Parameters()
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Read the command line; one that is wrong ends the process with a line instead of the whole help.
+        """Read the command line; a wrong one ends the process with a line instead of the whole help.
 
         It may begin with ``worker CLASS``, as vumi2's does, which means ``--application CLASS``.
         """

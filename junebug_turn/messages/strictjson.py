@@ -31,7 +31,7 @@ _decoder = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
 
 
 def loads(data: bytes, max_depth: int = MAX_DEPTH) -> Any:
-    """The value of a JSON text.
+    """Read the value of a JSON text.
 
     :raises ValueError: not UTF-8, not JSON, deeper than ``max_depth``, or a number too long to hold; the
         message says what and where
@@ -59,7 +59,7 @@ def loads_stored(data: bytes) -> Any:
 
 
 def dumps(value: Any) -> bytes:
-    """The compact JSON text of ``value``, in ASCII, so that whatever ``loads`` returned can be written.
+    """Write ``value`` as compact JSON, in ASCII, so that any value of ``loads`` can be written.
 
     :raises ValueError: the value holds a NaN or an infinity
     """

@@ -1,4 +1,4 @@
-"""The base class of middlewares, and the options that every middleware has.
+"""Base class of middlewares, and the options that every middleware has.
 
 Tested by tests/unit/middlewares/test_chain.py.
 """
@@ -44,7 +44,7 @@ class BaseMiddlewareConfig:
 
 
 class BaseMiddleware:
-    """Sees the messages and events of its connectors, and may change them.
+    """Base of the middlewares, which see the messages and events of their connectors, and may change them.
 
     Subclass it and override what you need.  ``Message`` and ``Event`` can't be changed in place:
     ``attrs.evolve(message, content="...")`` makes a changed copy.  Whatever a handler raises has its message
@@ -59,10 +59,10 @@ class BaseMiddleware:
         self.config = config
 
     async def setup(self) -> None:
-        """Called once, before the first message."""
+        """Prepare for messages; called once, before the first one."""
 
     async def teardown_middleware(self) -> None:
-        """Called once, after the last message."""
+        """Clean up; called once, after the last message."""
 
     def inbound_enabled(self, connector_name: str) -> bool:
         """Whether ``handle_inbound`` is called for a connector; asked once, before the start."""
@@ -80,13 +80,13 @@ class BaseMiddleware:
         return connector_name in self.config.enable_for_connectors
 
     async def handle_inbound(self, message: Message, connector_name: str) -> Message:
-        """The message that goes on in place of an inbound one."""
+        """Return the message that goes on in place of an inbound one."""
         return message
 
     async def handle_outbound(self, message: Message, connector_name: str) -> Message:
-        """The message that goes on in place of an outbound one."""
+        """Return the message that goes on in place of an outbound one."""
         return message
 
     async def handle_event(self, event: Event, connector_name: str) -> Event:
-        """The event that goes on in place of an event."""
+        """Return the event that goes on in place of an event."""
         return event

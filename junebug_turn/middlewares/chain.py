@@ -50,7 +50,7 @@ def make_middlewares(entries: Iterable[Mapping[str, Any]], connectors: Iterable[
 
 
 class Chain:
-    """The middlewares of one connector: each gets what the one before it returned, in the configuration's order."""
+    """The middlewares of one connector, in the configuration's order: each gets the result of the one before it."""
 
     def __init__(self, middlewares: Iterable[BaseMiddleware], connector_name: str) -> None:
         self._name = connector_name

@@ -23,7 +23,7 @@ class LoggingMiddlewareConfig(BaseMiddlewareConfig):
 
 
 class LoggingMiddleware(BaseMiddleware):
-    """Logs a line for each message and event: its ids and kind, never its text or a whole address."""
+    """Middleware that logs a line for each message and event: its ids and kind, never its text or a whole address."""
 
     CONFIG_CLASS = LoggingMiddlewareConfig
 

@@ -1,4 +1,4 @@
-"""A middleware that writes texts in ASCII, for networks that carry nothing else."""
+"""Middleware that writes texts in ASCII, for networks that carry nothing else."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _MODIFIERS = ("Mn", "Me", "Cf", "Sk")
 
 
 class Unidecoder(BaseMiddleware):
-    """Writes the content of messages with the nearest ASCII characters: "Ünï, 你好" becomes "Uni, Ni Hao ".
+    """Middleware that writes messages with the nearest ASCII characters: "Ünï, 你好" becomes "Uni, Ni Hao ".
 
     Characters without any ASCII form, as emoji, are left out, as vumi2 does it.  In a text of nothing else each becomes
     a "?", since an empty message says nothing, and some transports and receivers refuse it.
     """
 
     async def handle_inbound(self, message: Message, connector_name: str) -> Message:
-        """An inbound message in ASCII."""
+        """Write an inbound message in ASCII."""
         return _in_ascii(message)
 
     async def handle_outbound(self, message: Message, connector_name: str) -> Message:
-        """An outbound message in ASCII."""
+        """Write an outbound message in ASCII."""
         return _in_ascii(message)
 
 

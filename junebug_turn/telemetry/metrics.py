@@ -120,7 +120,7 @@ class Metrics:
         return _Series(metric, self._applications)
 
     def text(self) -> bytes:
-        """All metrics, in the text format of Prometheus."""
+        """Return all metrics, in the text format of Prometheus."""
         return generate_latest(self.registry)
 
     # http

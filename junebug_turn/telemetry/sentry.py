@@ -25,7 +25,7 @@ _LEFT_OUT = "(left out: it may quote a message)"
 
 
 class Reporter:
-    """Sends critical log events to the Sentry project of ``dsn``.
+    """Reporter of critical log events to the Sentry project of ``dsn``.
 
     The tags are connector, message_id, event_id and queue, where they are known.  The text of an exception that
     isn't one of ours is left out, and so are variables, log fields and the request.

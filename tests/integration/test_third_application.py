@@ -72,7 +72,7 @@ class PostcardApplication:
     def __init__(self, options: PostcardOptions, services: Services) -> None:
         self.resource: IResource = Postcards(options)
         self._destination = Destination.of(options.postcard_url, None)
-        self._forwarder = Forwarder(options, services.deliverer, services.retry_policy)
+        self._forwarder = Forwarder(options, services.deliverer)
 
     def answer(self, answer: Answer) -> tuple[int, Any]:
         return answer.status, {"returned to sender": answer.type}

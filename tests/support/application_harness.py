@@ -16,7 +16,6 @@ from junebug_turn.applications.base import ApplicationOptions, ApplicationType, 
 from junebug_turn.connectors.connector import Connector
 from junebug_turn.daemon.settings import load
 from junebug_turn.delivery.destination import Destination
-from junebug_turn.delivery.retry import RetryPolicy
 from junebug_turn.errors import CacheError
 from junebug_turn.http.mounts import Mount
 from junebug_turn.messages.vumi import Message
@@ -82,7 +81,6 @@ class Face:
                 connector=Connector(cast(Any, self.broker), options.connector_name),
                 store=self.store,
                 deliverer=cast(Any, self.deliverer),
-                retry_policy=RetryPolicy(),
                 metrics=self.metrics,
                 clock=cast(Any, self.clock),
                 max_json_depth=10,

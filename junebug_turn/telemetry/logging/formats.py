@@ -98,7 +98,7 @@ def json_line(event: LogEvent, full: bool) -> str:
 
 
 def _formatted(event: LogEvent) -> str:
-    """Format as ``formatEvent`` does, without its work where the fields are plain ones, as nearly always."""
+    """Format as ``formatEvent`` does, without its work where all fields are plain, as nearly always."""
     form = event.get("log_format")
     if isinstance(form, str) and "log_flattened" not in event:
         try:

@@ -39,7 +39,7 @@ class _Cause:
 
 
 class Limiter:
-    """Lets each line of one cause through once in ``WINDOW`` seconds; the others go through as ``debug``.
+    """Limiter that lets each line of one cause through once in ``WINDOW`` seconds; the others go through as ``debug``.
 
     A cause is the line's format, with the fields that say why and where, and with the place of a failure.
     When the time is over, a line says how many there were.  ``debug`` lines, and those with ``log_every=True``, which

@@ -16,7 +16,8 @@ from junebug_turn.delivery.signature import Webhook
 from junebug_turn.messages.vumi import Event, Message
 
 DESTINATION = Destination.of("http://h/", None)
-POLICY = RetryPolicy()
+CHAIN = {"max_retries": 5, "retry_delay_base": 3, "retry_delay_exponent": 1}
+POLICY = RetryPolicy(5, 3, 1)
 
 
 class Recorder:
@@ -30,8 +31,8 @@ class Recorder:
 
 
 def forwarder(recorder: Any, **options: Any) -> Forwarder:
-    made: Any = SimpleNamespace(connector_name="c", **{"webhook_secret": None, **options})
-    return Forwarder(made, recorder, POLICY)
+    made: Any = SimpleNamespace(connector_name="c", **{"webhook_secret": None, **CHAIN, **options})
+    return Forwarder(made, recorder)
 
 
 @pytest.mark.parametrize(("transport_type", "patience"), [("sms", CHAIN_LIMIT), ("ussd", 30)])
