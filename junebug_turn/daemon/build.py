@@ -77,7 +77,14 @@ def make_daemon(reactor: Any, settings: Settings) -> Daemon:
             if each.reuse_port:
                 each.http_bind.interface_and_port()
                 shared.add(each.http_bind)
-            stores[each.connector_name] = store = parts.store(each)
+            stores[each.connector_name] = store = make_store(
+                each.store_class,
+                each.store_config,
+                option=each.store_option,
+                connector=each.connector_name,
+                clock=reactor,
+                remember_last=each.remember_last,
+            )
             mounts[each.connector_name] = parts.mount(each, store)
     if faults:
         raise ConfigError(*faults)
@@ -121,16 +128,6 @@ class _Parts:
     broker: Broker
     deliverer: Deliverer
     middlewares: Sequence[BaseMiddleware]
-
-    def store(self, options: ApplicationOptions) -> MessageStore:
-        return make_store(
-            options.store_class,
-            options.store_config,
-            option=options.store_option,
-            connector=options.connector_name,
-            clock=self.reactor,
-            remember_last=options.remember_last,
-        )
 
     def mount(self, options: ApplicationOptions, store: MessageStore) -> Mount:
         """Make an application, connect its queues, and return its mount."""

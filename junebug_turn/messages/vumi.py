@@ -20,13 +20,9 @@ from junebug_turn.messages import strictjson
 MESSAGE_VERSION = "20110921"
 
 TRANSPORT_TYPES = frozenset({"http_api", "irc", "telnet", "twitter", "sms", "ussd", "xmpp", "mxit", "wechat"})
-SESSION_EVENTS = frozenset({"new", "resume", "close"})
-EVENT_TYPES = frozenset({"ack", "nack", "delivery_report"})
-DELIVERY_STATUSES = frozenset({"pending", "failed", "delivered"})
-
-NEW, RESUME, CLOSE = "new", "resume", "close"
-ACK, NACK, DELIVERY_REPORT = "ack", "nack", "delivery_report"
-PENDING, FAILED, DELIVERED = "pending", "failed", "delivered"
+SESSION_EVENTS = NEW, RESUME, CLOSE = "new", "resume", "close"
+EVENT_TYPES = ACK, NACK, DELIVERY_REPORT = "ack", "nack", "delivery_report"
+DELIVERY_STATUSES = PENDING, FAILED, DELIVERED = "pending", "failed", "delivered"
 
 
 def utcnow() -> datetime:

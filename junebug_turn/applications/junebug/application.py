@@ -35,11 +35,10 @@ class JunebugApplication(HttpApplication[JunebugOptions, OutboundRequest]):
 
     def _check(self, request: OutboundRequest) -> None:
         super()._check(request)
-        if request.event_url is None:
-            return
         # This is all that can be seen before its host is looked up; the rest is checked when an event is delivered.
         try:
-            Destination.of(request.event_url, None, rules=self._event_rules)
+            if request.event_url is not None:
+                Destination.of(request.event_url, None, rules=self._event_rules)
         except DeliveryRefused as error:
             raise InvalidBody(f"u'event_url' is refused: {error}") from None
 
