@@ -48,7 +48,7 @@ def loads(data: bytes, max_depth: int = MAX_DEPTH) -> Any:
 
 
 def loads_stored(data: bytes) -> Any:
-    """The value of a JSON text that a store has kept.
+    """Read the value of a JSON text that a store returned.
 
     Whatever was accepted can be read again, at the depth that was allowed then and with the levels that a store puts
     around it.  The bound is for a store that others can write to.

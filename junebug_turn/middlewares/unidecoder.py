@@ -22,21 +22,15 @@ class Unidecoder(BaseMiddleware):
     """
 
     async def handle_inbound(self, message: Message, connector_name: str) -> Message:
-        """Write an inbound message in ASCII."""
-        return _in_ascii(message)
+        """Write a message in ASCII."""
+        if not message.content or message.content.isascii():
+            return message
+        content = unidecode(message.content)
+        if not content.strip() and message.content.strip():
+            content = "".join(map(_visible, message.content)) or "?"
+        return attrs.evolve(message, content=content)
 
-    async def handle_outbound(self, message: Message, connector_name: str) -> Message:
-        """Write an outbound message in ASCII."""
-        return _in_ascii(message)
-
-
-def _in_ascii(message: Message) -> Message:
-    if not message.content or message.content.isascii():
-        return message
-    content = unidecode(message.content)
-    if not content.strip() and message.content.strip():
-        content = "".join(map(_visible, message.content)) or "?"
-    return attrs.evolve(message, content=content)
+    handle_outbound = handle_inbound
 
 
 def _visible(character: str) -> str:
