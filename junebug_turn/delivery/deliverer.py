@@ -146,7 +146,9 @@ class Deliverer:
                     await circuits.enter()
                 except CircuitOpen:
                     if fault is None:
-                        first_failure = last_failure = self._wall_clock.now()
+                        # It is down since the delivery came, which may have waited long.
+                        last_failure = self._wall_clock.now()
+                        first_failure = last_failure - (self._clock.seconds() - start)
                     raise _given_up(destination, fault, attempts, first_failure, last_failure) from None
                 attempts += 1
                 tries += not circuits.probe
