@@ -19,6 +19,7 @@ def parser() -> argparse.ArgumentParser:
         "-c",
         "--config",
         dest="given_config",
+        metavar="FILE",
         help="the YAML file; else as for the daemon, from the environment",
     )
     for name, flag in sorted({(entry.name, entry.flag) for entry in schema().entries}):
