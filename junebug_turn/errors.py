@@ -73,7 +73,7 @@ class MethodNotAllowed(JunebugTurnError):
 
 
 class BodyTooLarge(JunebugTurnError):
-    """A request body over the size limit."""
+    """A body over the size limit, as it came or decompressed."""
 
 
 class MessageTooLarge(JunebugTurnError):
@@ -81,7 +81,11 @@ class MessageTooLarge(JunebugTurnError):
 
 
 class UnsupportedEncoding(JunebugTurnError):
-    """A request body with a Content-Encoding that isn't read here; the message names it."""
+    """A body with a content encoding that isn't read here; the message names it."""
+
+
+class DamagedBody(JunebugTurnError):
+    """A compressed body that can't be decompressed."""
 
 
 class BadRequest(JunebugTurnError):

@@ -98,12 +98,15 @@ class Broker(Service):
         exchange: str = EXCHANGE,
         headers: Mapping[str, Any] | None = None,
         expiration: int | None = None,
+        original: bytes = b"",
     ) -> Publication:
         """Publish a message: see ``Publisher.publish``."""
         publisher = self._publisher if exchange else self._copies
         if len(body) > self._sizes.proven:
             publisher = self._large
-        return publisher.publish(routing_key, body, exchange=exchange, headers=headers, expiration=expiration)
+        return publisher.publish(
+            routing_key, body, exchange=exchange, headers=headers, expiration=expiration, original=original
+        )
 
     async def _check(self) -> None:
         """Declare all again, since an exchange, a queue or a binding may have been deleted."""

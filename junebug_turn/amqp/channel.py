@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -15,6 +14,7 @@ from txamqp.queue import Closed as QueueClosed
 from txamqp.queue import TimeoutDeferredQueue
 
 from junebug_turn.amqp import frames
+from junebug_turn.amqp.delivery import Delivery
 
 
 class Connection(Protocol):
@@ -58,74 +58,6 @@ class Listener:
 
     def closed(self, why: str) -> None:
         """Note that the channel is gone, alone or with its connection."""
-
-
-class DeliveryLost(Exception):
-    """The end of work for a message whose channel is gone: the broker delivers it again."""
-
-
-@define(eq=False)
-class Delivery:
-    """A message from a queue, to be acked or requeued: the first call counts, and none when the channel is gone.
-
-    The broker delivers again whatever was not acked when a channel ends.
-
-    :ivar redelivered: whether the broker has delivered it before
-    :ivar settled: whether it was acked or requeued
-    """
-
-    channel: Channel
-    tag: int
-    body: bytes
-    _header: bytes
-    redelivered: bool = False
-    settled: bool = False
-
-    @property
-    def properties(self) -> dict[str, Any]:
-        """The basic properties, by their names in the specification.
-
-        :raises ValueError: malformed
-        """
-        return frames.decode_properties(self._header)
-
-    @property
-    def headers(self) -> dict[Any, Any]:
-        """Its headers; none where they are malformed."""
-        try:
-            return dict(self.properties.get("headers") or {})
-        except ValueError:
-            return {}
-
-    @property
-    def lost(self) -> bool:
-        """Whether its channel is gone, so that the broker delivers it again in any case."""
-        return self.channel.closed
-
-    def check(self) -> None:
-        """Go on only while the channel is there.
-
-        :raises DeliveryLost: it is gone
-        """
-        if self.lost:
-            raise DeliveryLost
-
-    def renew(self, again: Delivery) -> None:
-        """Stand for ``again``, the same message, delivered again since the channel of this one ended."""
-        self.channel, self.tag = again.channel, again.tag
-
-    def ack(self) -> None:
-        """Have the broker drop it: it is taken care of."""
-        self._settle(frames.BASIC_ACK, 0)
-
-    def requeue(self) -> None:
-        """Have the broker put it back into its queue."""
-        self._settle(frames.BASIC_NACK, 2)
-
-    def _settle(self, method: int, flags: int) -> None:
-        if not self.settled:
-            self.settled = True
-            self.channel.acknowledge(method, self.tag, flags)
 
 
 class Channel(AMQChannel):  # type: ignore[misc]

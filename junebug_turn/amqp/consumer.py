@@ -11,8 +11,9 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from txamqp.client import Closed
 
-from junebug_turn.amqp.channel import Channel, Delivery, DeliveryLost
+from junebug_turn.amqp.channel import Channel
 from junebug_turn.amqp.connection import AmqpProtocol
+from junebug_turn.amqp.delivery import Delivery, DeliveryLost
 from junebug_turn.amqp.persistent_channel import PersistentChannel
 from junebug_turn.amqp.topology import Queue, declare
 from junebug_turn.errors import Passing

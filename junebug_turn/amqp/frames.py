@@ -43,7 +43,12 @@ _tag_and_flags = Struct(">QB").unpack_from
 _size = Struct(">Q").unpack_from
 
 _MANDATORY = b"\x01"
-_CONTENT_TYPE, _HEADERS, _DELIVERY_MODE, _EXPIRATION = 1 << 15, 1 << 13, 1 << 12, 1 << 8
+_CONTENT_TYPE, _CONTENT_ENCODING, _HEADERS, _DELIVERY_MODE, _EXPIRATION, _USER_ID = (
+    1 << bit for bit in (15, 14, 13, 12, 8, 4)
+)
+# Of each property, from the highest flag: a short string, a table, an octet, a timestamp.
+_LAYOUT = "sstoossssTssss"
+_NOT_COPIED = (_HEADERS, _EXPIRATION, _USER_ID)
 _JSON = encode_shortstr("application/json")
 _PERSISTENT = b"\x02"
 _flags = Struct(">H").pack
@@ -98,22 +103,25 @@ class FrameReader:
             unread += data[at:]
 
 
-def publish_properties(headers: Mapping[str, Any] | None, expiration: int | None) -> bytes:
+def publish_properties(
+    headers: Mapping[str, Any] | None, expiration: int | None, original: bytes = b""
+) -> bytes:
     """Pack the properties of a message of ours: JSON, persistent, with headers and expiration (ms) when given.
 
+    :param original: the content header's payload of the message that this is a copy of: its other properties are kept,
+        but for user-id, which the broker takes from the user of that name only
     :raises ValueError: a header has no form in AMQP
     """
-    if not headers and expiration is None:
+    if not headers and expiration is None and not original:
         return PLAIN_PROPERTIES
-    flags, parts = _CONTENT_TYPE | _DELIVERY_MODE, [_JSON]
+    parts = {_CONTENT_TYPE: _JSON}
+    parts |= {flag: value for flag, value in _split_properties(original).items() if flag not in _NOT_COPIED}
+    parts[_DELIVERY_MODE] = _PERSISTENT
     if headers:
-        flags |= _HEADERS
-        parts.append(encode_table(headers))
-    parts.append(_PERSISTENT)
+        parts[_HEADERS] = encode_table(headers)
     if expiration is not None:
-        flags |= _EXPIRATION
-        parts.append(encode_shortstr(str(expiration)))
-    return _flags(flags) + b"".join(parts)
+        parts[_EXPIRATION] = encode_shortstr(str(expiration))
+    return _flags(sum(parts)) + b"".join(parts[flag] for flag in sorted(parts, reverse=True))
 
 
 def publish_arguments(exchange: str | bytes, routing_key: str | bytes) -> bytes:
@@ -210,6 +218,33 @@ def return_reason(payload: bytes) -> tuple[str, int]:
     """Read the reason of a basic.return ("312 NO_ROUTE"), and the offset of its exchange."""
     reply, at = decode_shortstr(payload, 6)
     return f"{int.from_bytes(payload[4:6])} {reply!s}", at
+
+
+def _split_properties(header: bytes) -> dict[int, bytes]:
+    """Split the basic properties in a content header's payload, by their flags; none where it is cut off."""
+    flags, at = int.from_bytes(header[12:14]), 14
+    parts = {}
+    for bit, kind in zip(range(15, 1, -1), _LAYOUT, strict=True):
+        if flags >> bit & 1:
+            match kind:
+                case "s":
+                    size = 1 + int.from_bytes(header[at : at + 1])
+                case "t":
+                    size = 4 + int.from_bytes(header[at : at + 4])
+                case "o":
+                    size = 1
+                case _:
+                    size = 8
+            parts[1 << bit] = header[at : at + size]
+            at += size
+    return {} if at > len(header) else parts
+
+
+def content_encoding(header: bytes) -> str:
+    """Read content-encoding from a content header's payload; empty where there is none."""
+    if not int.from_bytes(header[12:14]) & _CONTENT_ENCODING:
+        return ""
+    return _split_properties(header).get(_CONTENT_ENCODING, b"")[1:].decode("utf-8", "replace")
 
 
 def decode_properties(header: bytes) -> dict[str, Any]:

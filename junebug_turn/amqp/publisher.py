@@ -134,11 +134,13 @@ class Publisher(PersistentChannel):
         exchange: str = EXCHANGE,
         headers: Mapping[str, Any] | None = None,
         expiration: int | None = None,
+        original: bytes = b"",
     ) -> Publication:
         """Publish ``body`` (JSON).  While the broker is away, or takes no messages, it waits; it is never taken twice.
 
         :param headers: of values that ``codec.encode_table`` takes
         :param expiration: milliseconds until the broker drops it from its queue
+        :param original: the header of the delivery that this is a copy of, whose other properties are kept
         :raises Unroutable: (in ``confirmed``) no queue took it
         :raises MessageTooLarge: (in ``confirmed``) it is over the broker's limit
         :raises AmqpConnectionError: (in ``confirmed``) refused, or lost before its confirm, or 1,000 wait
@@ -150,7 +152,7 @@ class Publisher(PersistentChannel):
                 arguments = frames.publish_arguments(exchange, routing_key)
                 if len(self._routes) < MAX_ROUTES:
                     self._routes[exchange, routing_key] = arguments
-            properties = frames.publish_properties(headers, expiration)
+            properties = frames.publish_properties(headers, expiration, original)
         except ValueError:
             return Publication(fail())
         if self._stopped:

@@ -10,8 +10,9 @@ from twisted.internet.defer import Deferred, DeferredList, TimeoutError
 from twisted.python.failure import Failure
 from txamqp.client import ChannelClosed, Closed
 
-from junebug_turn.amqp.channel import Channel, Delivery, describe, reply_code
+from junebug_turn.amqp.channel import Channel, describe, reply_code
 from junebug_turn.amqp.connection import AmqpProtocol
+from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.amqp.publisher import Publisher
 from junebug_turn.amqp.reconnecting import CLOSE_TIMEOUT, connect, refusal
@@ -65,8 +66,8 @@ class QueueBrowser:
             raise _lost(fault) from None
         return Walk(self._protocol, channel, queue, there.message_count)
 
-    async def publish(self, queue: str, body: bytes, headers: Mapping[str, Any]) -> None:
-        """Publish ``body`` to ``queue``, confirmed.
+    async def publish(self, queue: str, original: Delivery, headers: Mapping[str, Any]) -> None:
+        """Publish a copy of ``original`` to ``queue``, confirmed, with other headers.
 
         :raises Unroutable: there is no such queue
         :raises AmqpConnectionError: the connection is lost, or the broker takes no messages
@@ -77,7 +78,9 @@ class QueueBrowser:
             publisher = self._publisher
             serving = Deferred.fromCoroutine(publisher.serve(self._protocol))
             serving.addBoth(lambda _: publisher.stop())
-        publication = self._publisher.publish(queue, body, exchange="", headers=headers)
+        publication = self._publisher.publish(
+            queue, original.body, exchange="", headers=headers, original=original.header
+        )
         try:
             await publication.confirmed.addTimeout(PUBLISH_TIMEOUT, self._reactor)
         except TimeoutError:

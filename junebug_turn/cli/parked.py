@@ -155,7 +155,7 @@ class Command:
         (parked,) = found
         details = parked.summary() | {"queue": parked.place.parked, "headers": parked.delivery.headers}
         if self._arguments.body:
-            details["body"] = parked.delivery.body.decode("utf-8", "backslashreplace")
+            details["body"] = parked.body.decode("utf-8", "backslashreplace")
         if self._arguments.json:
             self._terminal.say(json.dumps(details, default=str, indent=2))
             return 0

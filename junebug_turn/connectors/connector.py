@@ -12,9 +12,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from junebug_turn.amqp.broker import Broker
-from junebug_turn.amqp.channel import Delivery
+from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.publication import Publication
 from junebug_turn.amqp.topology import Queue
+from junebug_turn.connectors.content_encoding import decode
 from junebug_turn.connectors.failures import Failures, Task
 from junebug_turn.connectors.ordering import Ordering
 from junebug_turn.connectors.retry_queues import RetryWindows
@@ -159,7 +160,7 @@ class Connector:
             now = self._broker.reactor.seconds()
             note(connector=self._name, kind=kind)
             try:
-                item = read(delivery.body)
+                item = read(decode(delivery))
             except UnreadableMessage as fault:
                 await failures.park_unreadable(Task(delivery, now), fault)
                 return

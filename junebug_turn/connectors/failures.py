@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from junebug_turn.amqp.broker import Broker
-from junebug_turn.amqp.channel import Delivery
+from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.topology import Queue
 from junebug_turn.connectors.retry_queues import (
     History,
@@ -48,7 +48,7 @@ class Failures:
     time: held here it would take the place of others, and keep those of its sender.  One that is to be tried no more
     is parked in
     ``{connector}.inbound.parked`` or ``{connector}.event.parked``.  Either is a confirmed copy, before the original is
-    acked.  It has the body and the headers of the original, and these:
+    acked.  It has the body, the properties and the headers of the original, and these headers:
 
     - ``reason``: that of ``DeliveryFailed``, or ``unreadable``, or ``session_expired``, or ``error`` for a fault
       of our own
@@ -187,7 +187,14 @@ class Failures:
         """Publish a copy; an exception keeps the original from being acked."""
         ours = history.headers()
         theirs = original_headers(delivery.headers, with_deaths=not history.delays)
-        publish = partial(self._broker.publish, queue.name, delivery.body, exchange="", expiration=expiration)
+        publish = partial(
+            self._broker.publish,
+            queue.name,
+            delivery.body,
+            exchange="",
+            expiration=expiration,
+            original=delivery.header,
+        )
         try:
             await publish(headers=theirs | ours).confirmed
         except ValueError:

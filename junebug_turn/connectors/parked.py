@@ -10,9 +10,10 @@ from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
-from junebug_turn.amqp.channel import Delivery
+from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.queue_browser import QueueBrowser
 from junebug_turn.amqp.topology import Queue
+from junebug_turn.connectors.content_encoding import decode
 from junebug_turn.connectors.retry_queues import History, original_headers, parked_queue
 from junebug_turn.errors import UnreadableMessage, Unroutable
 from junebug_turn.messages.vumi import Event, Message
@@ -69,15 +70,24 @@ class Parked:
         history = History.read(delivery.headers, now)
         content: Message | Event | None = None
         try:
+            body = decode(delivery)
             if place.kind == "event":
-                content = event = Event.from_json(delivery.body)
+                content = event = Event.from_json(body)
                 found = event.event_id
             else:
-                content = message = Message.from_json(delivery.body)
+                content = message = Message.from_json(body)
                 found = message.message_id
         except UnreadableMessage:
             found = f"unreadable-{sha256(delivery.body).hexdigest()[:16]}"
         return cls(found, place, delivery, history, content, now - history.last_failure)
+
+    @property
+    def body(self) -> bytes:
+        """Its body, without its content_encoding where that can be read."""
+        try:
+            return decode(self.delivery)
+        except UnreadableMessage:
+            return self.delivery.body
 
     def summary(self) -> dict[str, Any]:
         """Summarize it for a list: without its text, and with the last four characters of an address."""
@@ -164,12 +174,12 @@ class ParkedMessages:
         queue, delivery = parked.place.queue.name, parked.delivery
         try:
             headers = original_headers(delivery.headers, with_deaths=False)
-            await self._browser.publish(queue, delivery.body, headers)
+            await self._browser.publish(queue, delivery, headers)
         except Unroutable:
             raise Unroutable(f"there is no queue {queue} to put messages back into") from None
         except ValueError:
-            # Read leniently, but in no form that can be written: a message without them is better than none.
-            await self._browser.publish(queue, delivery.body, {})
+            # Read leniently, but in no form that can be written: a message without headers is better than none.
+            await self._browser.publish(queue, delivery, {})
 
     async def purge(self, selection: Selection, limit: int) -> int:
         """Drop messages; returns how many."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -212,6 +213,22 @@ async def test_show(shelf: Shelf) -> None:
     status, out, err = await shelf.run("show", "nobody")
     assert (status, out) == (1, "")
     assert "no parked message has the id nobody" in err
+
+
+@pytest_twisted.ensureDeferred
+async def test_show_a_compressed_body(shelf: Shelf) -> None:
+    """list and show read a body with a content_encoding; what can't be decompressed is shown as it is."""
+    sent = message()
+    for body in (gzip.compress(sent.to_json()), b"not gzip"):
+        properties = pika.BasicProperties(content_encoding="gzip", headers={"reason": "error"})
+        shelf.channel.basic_publish("", f"{shelf.connector}.inbound.parked", body, properties)
+    status, out, _ = await shelf.run("list", "--json")
+    readable, damaged = json.loads(out)
+    assert (status, readable["id"]) == (0, sent.message_id)
+    _, out, _ = await shelf.run("show", readable["id"], "--body", "--json")
+    assert Message.from_json(json.loads(out)["body"].encode()) == sent
+    _, out, _ = await shelf.run("show", damaged["id"], "--body", "--json")
+    assert json.loads(out)["body"] == "not gzip"
 
 
 @pytest_twisted.ensureDeferred

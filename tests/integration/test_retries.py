@@ -17,7 +17,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from junebug_turn.amqp import consumer
-from junebug_turn.amqp.channel import Delivery
+from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.publication import Publication
 from junebug_turn.connectors import failures
 from junebug_turn.connectors.retry_queues import DELAYS, RetryWindows

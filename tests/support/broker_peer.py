@@ -11,8 +11,9 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from junebug_turn.amqp.channel import Delivery, Listener
+from junebug_turn.amqp.channel import Listener
 from junebug_turn.amqp.connection import AmqpProtocol
+from junebug_turn.amqp.delivery import Delivery
 
 HEADER = b"AMQP\x00\x00\x09\x01"
 

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from junebug_turn.amqp import frames
-from junebug_turn.amqp.channel import Delivery
+from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.publication import Publication
 from junebug_turn.amqp.topology import EXCHANGE, Queue
 
@@ -35,6 +35,7 @@ class Published:
     exchange: str
     headers: Mapping[str, Any] | None
     expiration: int | None
+    original: bytes = b""
     publication: Publication = field(factory=lambda: Publication(Deferred()))
 
 
@@ -71,8 +72,9 @@ class FakeBroker:
         exchange: str = EXCHANGE,
         headers: Mapping[str, Any] | None = None,
         expiration: int | None = None,
+        original: bytes = b"",
     ) -> Publication:
-        published = Published(queue, body, exchange, headers, expiration)
+        published = Published(queue, body, exchange, headers, expiration, original)
         self.published.append(published)
         fault, self.fault = self.fault, None
         if fault is not None:

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 
 from junebug_turn.amqp import reconnecting
 from junebug_turn.amqp.broker import Broker
-from junebug_turn.amqp.channel import Delivery
+from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.amqp.topology import Queue
 from junebug_turn.errors import AmqpConnectionError

@@ -6,8 +6,8 @@ import pytest
 from pika import spec
 from twisted.internet.defer import Deferred
 
-from junebug_turn.amqp.channel import Delivery, DeliveryLost
 from junebug_turn.amqp.consumer import REQUEUE_PAUSE, Consumer
+from junebug_turn.amqp.delivery import Delivery, DeliveryLost
 from junebug_turn.amqp.topology import Queue
 from junebug_turn.errors import AmqpConnectionError
 from tests.support.broker_peer import connected

@@ -126,3 +126,66 @@ _SAMPLES = {
     "longstr": "ä",
     "table": {"a": 1},
 }
+
+
+short_texts = st.text(max_size=63)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "headers": tables(amqp_values),
+            "delivery_mode": st.integers(0, 255),
+            "priority": st.integers(0, 255),
+            "timestamp": st.integers(0, 2**64 - 1),
+        }
+        | dict.fromkeys(
+            (
+                "content_type",
+                "content_encoding",
+                "correlation_id",
+                "reply_to",
+                "expiration",
+                "message_id",
+                "type",
+                "user_id",
+                "app_id",
+                "cluster_id",
+            ),
+            short_texts,
+        ),
+    ),
+    tables(amqp_values),
+    st.integers(0, 2**40) | st.none(),
+)
+def test_a_copy_has_the_properties_of_its_original(
+    theirs: dict[str, Any], headers: dict[str, Any], expiration: int | None
+) -> None:
+    """A copy has all properties of the original but for user_id, and headers, expiration and mode 2 of its own."""
+    original = pika.frame.Header(1, 10, pika.spec.BasicProperties(**theirs)).marshal()[7:-1]
+    properties = pika.spec.BasicProperties()
+    properties.decode(frames.publish_properties(headers, expiration, original))
+    wanted = {"content_type": "application/json"} | theirs | {"delivery_mode": 2, "user_id": None}
+    wanted |= {"headers": headers or None, "expiration": None if expiration is None else str(expiration)}
+    given_ = {name: value for name, value in vars(properties).items() if value is not None}
+    assert given_ == {name: value for name, value in wanted.items() if value is not None}
+    assert frames.content_encoding(original) == theirs.get("content_encoding", "")
+
+
+@given(
+    st.binary(max_size=40)
+    | st.binary(min_size=14, max_size=40).map(lambda data: bytes(12) + b"\xff\xfc" + data)
+)
+def test_properties_that_are_cut_off(header: bytes) -> None:
+    """Of a header that is cut off nothing is copied in part."""
+    frames.content_encoding(header)
+    properties = pika.spec.BasicProperties()
+    properties.decode(frames.publish_properties(None, None, header))
+
+
+def test_an_encoding_that_is_no_text() -> None:
+    """A content_encoding that is not UTF-8 is a text that can be shown, and is copied as it is."""
+    header = bytes(12) + b"\x40\x00\x02\xff\xfe"
+    assert frames.content_encoding(header) == "\ufffd\ufffd"
+    assert b"\x02\xff\xfe" in frames.publish_properties(None, None, header)

@@ -11,10 +11,12 @@ from twisted.internet.error import ConnectionLost, ConnectionRefusedError
 from twisted.internet.task import Clock
 
 from junebug_turn.amqp import queue_browser
+from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.amqp.queue_browser import BATCH, PUBLISH_TIMEOUT, QueueBrowser, Walk
 from junebug_turn.errors import AmqpConnectionError
 from tests.support.broker_peer import Peer, connected
+from tests.support.fake_broker import Channel
 
 
 def result(work: Any) -> list[Any]:
@@ -44,6 +46,12 @@ class Bench:
     def give(self, tag: int) -> None:
         method = spec.Basic.GetOk(tag, False, "", "q", 0)
         self.peer.protocol.dataReceived(self.peer.content(method, b"%d" % tag, 1, 100))
+
+
+def original(body: bytes) -> Delivery:
+    """A message to copy."""
+    header = frame.Header(1, len(body), spec.BasicProperties(type="a type", headers={"y": 2}))
+    return Delivery(Channel(), 1, body, header.marshal()[7:-1])
 
 
 @pytest.fixture
@@ -116,21 +124,22 @@ def test_a_lost_connection(bench: Bench) -> None:
 
 
 def test_publishing(bench: Bench) -> None:
-    """A message goes to the queue by its name, with its headers, and is confirmed."""
-    found = result(bench.browser.publish("q", b"body", {"x": 1}))
+    """A copy goes to the queue by its name, with the original's properties and its own headers, and is confirmed."""
+    found = result(bench.browser.publish("q", original(b"body"), {"x": 1}))
     bench.peer.answer()
-    found_too = result(bench.browser.publish("q", b"other", {}))
+    found_too = result(bench.browser.publish("q", original(b"other"), {}))
     method, header, body = bench.peer.sent()[:3]
     assert (method.method.exchange, method.method.routing_key) == ("", "q")
     assert body.fragment == b"other"
     bench.peer.send(spec.Basic.Ack(2, True), 2)
     assert found == found_too == [None]
     assert isinstance(header, frame.Header)
+    assert (header.properties.type, header.properties.headers) == ("a type", None)
 
 
 def test_publishing_has_a_limit(bench: Bench) -> None:
     """A broker that takes no message for 30 s is an error."""
-    found = result(bench.browser.publish("q", b"body", {}))
+    found = result(bench.browser.publish("q", original(b"body"), {}))
     bench.peer.send(spec.Connection.Blocked("memory"))
     bench.peer.answer()
     for _ in range(PUBLISH_TIMEOUT):

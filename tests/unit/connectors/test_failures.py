@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from junebug_turn.amqp.channel import DeliveryLost
+from junebug_turn.amqp.delivery import DeliveryLost
 from junebug_turn.connectors.failures import HOLD_LIMIT, Failures, Task
 from junebug_turn.connectors.retry_queues import RetryWindows
 from junebug_turn.errors import AmqpConnectionError, DeliveryExhausted, DeliveryFailed, DeliveryRefused

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from junebug_turn.amqp.channel import Delivery
+from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.connectors.parked import KINDS, Parked, ParkedMessages, Place, Selection, masked
 from junebug_turn.errors import Unroutable
 from junebug_turn.messages.vumi import Event
@@ -66,10 +66,10 @@ class Browser:
         self.walks.append(Walk(self.queues[queue]))
         return self.walks[-1]
 
-    async def publish(self, queue: str, body: bytes, headers: Mapping[str, Any]) -> None:
+    async def publish(self, queue: str, original: Delivery, headers: Mapping[str, Any]) -> None:
         if self.faults:
             raise self.faults.pop(0)
-        self.published.append((queue, body, headers))
+        self.published.append((queue, original.body, headers))
 
     @property
     def acked(self) -> list[int]:

@@ -1,0 +1,95 @@
+"""A delivery: one message from a queue, until it is acked or requeued."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from attrs import define
+
+from junebug_turn.amqp import frames
+
+
+class AcknowledgingChannel(Protocol):
+    """The channel, as a delivery needs it.
+
+    :ivar closed: whether the channel is gone
+    """
+
+    closed: bool
+
+    def acknowledge(self, method: int, delivery_tag: int, flags: int) -> None:
+        """Send basic.ack or basic.nack."""
+
+
+class DeliveryLost(Exception):
+    """The end of work for a message whose channel is gone: the broker delivers it again."""
+
+
+@define(eq=False)
+class Delivery:
+    """A message from a queue, to be acked or requeued: the first call counts, and none when the channel is gone.
+
+    The broker delivers again whatever was not acked when a channel ends.
+
+    :ivar header: the payload of its content header, with its properties
+    :ivar redelivered: whether the broker has delivered it before
+    :ivar settled: whether it was acked or requeued
+    """
+
+    channel: AcknowledgingChannel
+    tag: int
+    body: bytes
+    header: bytes
+    redelivered: bool = False
+    settled: bool = False
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        """The basic properties, by their names in the specification.
+
+        :raises ValueError: malformed
+        """
+        return frames.decode_properties(self.header)
+
+    @property
+    def headers(self) -> dict[Any, Any]:
+        """Its headers; none where they are malformed."""
+        try:
+            return dict(self.properties.get("headers") or {})
+        except ValueError:
+            return {}
+
+    @property
+    def content_encoding(self) -> str:
+        """How its body is encoded, as its publisher wrote it; empty where it wrote nothing."""
+        return frames.content_encoding(self.header)
+
+    @property
+    def lost(self) -> bool:
+        """Whether its channel is gone, so that the broker delivers it again in any case."""
+        return self.channel.closed
+
+    def check(self) -> None:
+        """Go on only while the channel is there.
+
+        :raises DeliveryLost: it is gone
+        """
+        if self.lost:
+            raise DeliveryLost
+
+    def renew(self, again: Delivery) -> None:
+        """Stand for ``again``, the same message, delivered again since the channel of this one ended."""
+        self.channel, self.tag = again.channel, again.tag
+
+    def ack(self) -> None:
+        """Have the broker drop it: it is taken care of."""
+        self._settle(frames.BASIC_ACK, 0)
+
+    def requeue(self) -> None:
+        """Have the broker put it back into its queue."""
+        self._settle(frames.BASIC_NACK, 2)
+
+    def _settle(self, method: int, flags: int) -> None:
+        if not self.settled:
+            self.settled = True
+            self.channel.acknowledge(method, self.tag, flags)
