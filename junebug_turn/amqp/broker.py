@@ -12,13 +12,14 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList, gathe
 from twisted.internet.task import LoopingCall
 from txamqp.client import Closed
 
+from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.consumer import Consumer, Handler
 from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.amqp.publication import Publication
 from junebug_turn.amqp.publisher import Publisher
 from junebug_turn.amqp.reconnecting import ReconnectingConnection
 from junebug_turn.amqp.refusals import MessageSizes
-from junebug_turn.amqp.topology import EXCHANGE, Queue, Topology, count
+from junebug_turn.amqp.topology import EXCHANGE, Examination, Queue, Topology, count, examine
 
 CHECK_INTERVAL = 15.0
 """Seconds between declarations of all queues on a connection that lives."""
@@ -143,6 +144,15 @@ class Broker(Service):
         faults += [f"the {what} can't be declared: {why}" for what, why in self._topology.faults.items()]
         faults += [publisher.refused for publisher in self._publishers if publisher.refused]
         return status | {"faults": faults} if faults else status
+
+    @property
+    def channels_needed(self) -> int:
+        """The number of channels that the broker must allow on a connection."""
+        return max(self._publishing.channels_needed, self._consuming.channels_needed)
+
+    async def examine(self, protocol: AmqpProtocol) -> Examination:
+        """Look at what the service needs, on a connection of the caller's, while it need not run: see ``examine``."""
+        return await examine(protocol, self._queues)
 
     async def count_queues(self) -> dict[str, tuple[int, int]]:
         """Count, for each declared queue, its messages and its consumers; empty while there is no connection.

@@ -123,9 +123,14 @@ class ReconnectingConnection:
         self.protocol: AmqpProtocol | None = None
 
     @property
+    def channels_needed(self) -> int:
+        """The number of channels for all users at once."""
+        return len(self._users) + SPARE_CHANNELS
+
+    @property
     def fault(self) -> str | None:
         """Whether the broker's ``channel_max`` is too small for all users, in words for an operator."""
-        needed = len(self._users) + SPARE_CHANNELS
+        needed = self.channels_needed
         if self.protocol is None or self.protocol.channel_max >= needed:
             return None
         return (

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import methodcaller
-from typing import Any
+from typing import Any, TypeAlias
 
 from attrs import Factory, frozen
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 from txamqp.client import ChannelClosed, Closed
 
+from junebug_turn.amqp import frames
 from junebug_turn.amqp.channel import Channel, describe, reply_code
 from junebug_turn.amqp.connection import AmqpProtocol
 
 EXCHANGE = "vumi"
+ACCESS_REFUSED = 403
 PRECONDITION_FAILED = 406
 _QUEUE_LIMIT = "queue limit"  # in the reply text for a virtual host, or a cluster, that is full
 AFTER_RETURN = 1.0  # seconds at least between declarations because a message came back
 
+_NO_QUEUE = "junebug-turn.no-such-queue"
+
 _log = Logger()
+_Call: TypeAlias = Callable[[Channel], Any]
 
 
 @frozen
@@ -113,6 +118,66 @@ async def count(protocol: AmqpProtocol, queues: Iterable[Queue]) -> dict[str, tu
     return counts
 
 
+@frozen
+class Examination:
+    """What an examination of the broker has found, in words that name an exchange or a queue.
+
+    :ivar missing: those that are not there
+    :ivar refused: those that are there, and that the user may not configure
+    :ivar copies: whether the user may write to the default exchange, through which copies go
+    """
+
+    missing: tuple[str, ...]
+    refused: tuple[str, ...]
+    copies: bool
+
+
+async def examine(protocol: AmqpProtocol, queues: Iterable[Queue]) -> Examination:
+    """Look at the exchange and the queues, without making or changing one.
+
+    RabbitMQ has no question for permissions.  To declare again what is there asks for that to configure; a message for
+    a queue that does not exist, which comes back, asks for that to write to the default exchange.
+
+    :raises Closed: the connection was closed
+    """
+    examining = _Declaring(protocol)
+    parts = [_exchange(), *map(_queue, queues)]
+    found = {part[0]: await examining.examine(*part) for part in parts}
+    await examining.done()
+    return Examination(
+        missing=tuple(what for what, allowed in found.items() if allowed is None),
+        refused=tuple(what for what, allowed in found.items() if allowed is False),
+        copies=await _may_copy(protocol),
+    )
+
+
+async def _may_copy(protocol: AmqpProtocol) -> bool:
+    channel = await protocol.open_channel()
+    channel.publish(frames.publish_arguments("", _NO_QUEUE), frames.PLAIN_PROPERTIES, b"{}")
+    try:
+        await protocol.call(channel.basic_qos(prefetch_count=1))
+    except ChannelClosed as refusal:
+        if reply_code(refusal) == ACCESS_REFUSED:
+            return False
+        raise
+    await protocol.close_channel(channel)
+    return True
+
+
+def _exchange() -> tuple[str, _Call, _Call]:
+    """Name the exchange, with the calls that declare it and look for it."""
+    declare = methodcaller("exchange_declare", exchange=EXCHANGE, type="direct", durable=True)
+    look = methodcaller("exchange_declare", exchange=EXCHANGE, type="direct", passive=True)
+    return f"exchange {EXCHANGE}", declare, look
+
+
+def _queue(queue: Queue) -> tuple[str, _Call, _Call]:
+    """Name a queue, with the calls that declare it and look for it."""
+    declare = methodcaller("queue_declare", queue=queue.name, durable=True, arguments=queue.arguments)
+    look = methodcaller("queue_declare", queue=queue.name, passive=True)
+    return f"queue {queue.name}", declare, look
+
+
 class _Declaring:
     """Declarations on a channel of their own, as each refusal closes it."""
 
@@ -124,28 +189,25 @@ class _Declaring:
         self.faults: dict[str, str] = {}
 
     async def all(self, queues: Iterable[Queue]) -> None:
-        await self._exchange()
+        await self._declared(*_exchange())
         for queue in queues:
-            await self._queue(queue)
+            await self._declared(*_queue(queue))
+            if queue.bound:
+                bind = methodcaller("queue_bind", queue=queue.name, exchange=EXCHANGE, routing_key=queue.name)
+                await self._declared(f"binding of the queue {queue.name} to the exchange {EXCHANGE}", bind)
         await self.done()
 
-    async def _exchange(self) -> None:
-        declare = methodcaller("exchange_declare", exchange=EXCHANGE, type="direct", durable=True)
-        look = methodcaller("exchange_declare", exchange=EXCHANGE, type="direct", passive=True)
-        await self._declared(f"exchange {EXCHANGE}", declare, look)
+    async def examine(self, what: str, declare: _Call, look: _Call) -> bool | None:
+        """Tell whether ``what`` is there and may be declared; None: it is not there, and nothing is made."""
+        if not await self._is_there(look):
+            return None
+        try:
+            await self._protocol.call(declare(await self._open()))
+        except ChannelClosed as refusal:
+            return reply_code(refusal) != ACCESS_REFUSED
+        return True
 
-    async def _queue(self, queue: Queue) -> None:
-        name = queue.name
-        declare = methodcaller("queue_declare", queue=name, durable=True, arguments=queue.arguments)
-        look = methodcaller("queue_declare", queue=name, passive=True)
-        await self._declared(f"queue {name}", declare, look)
-        if queue.bound:
-            bind = methodcaller("queue_bind", queue=name, exchange=EXCHANGE, routing_key=name)
-            await self._declared(f"binding of the queue {name} to the exchange {EXCHANGE}", bind)
-
-    async def _declared(
-        self, what: str, declare: Callable[[Channel], Any], look: Callable[[Channel], Any] | None = None
-    ) -> None:
+    async def _declared(self, what: str, declare: _Call, look: _Call | None = None) -> None:
         """Declare; a refusal is logged, and is a fault where ``look`` doesn't find the queue or exchange either."""
         try:
             await self._protocol.call(declare(await self._open()))
@@ -170,7 +232,7 @@ class _Declaring:
                     "The {what} can't be declared, but is there, and is used: {why}", what=what, why=why
                 )
 
-    async def _is_there(self, look: Callable[[Channel], Any]) -> bool:
+    async def _is_there(self, look: _Call) -> bool:
         try:
             await self._protocol.call(look(await self._open()))
         except ChannelClosed:

@@ -1,7 +1,7 @@
 """``junebug-turn check-config``: each value of the configuration with its source, and what can be reached.
 
 The exit status is 0 when all is well, 1 when the configuration can't be used, 3 when it can but the broker or a
-destination can't be reached.  (2 is a wrong command line.)
+destination can't be reached, or the broker lacks what the daemon needs.  (2 is a wrong command line.)
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def run(flags: Mapping[str, str], arguments: argparse.Namespace) -> int:
         if not faults and not arguments.no_connect:
             connecting = partial(reach, reactor, explained.settings, arguments.timeout)
             reached = run_in_reactor(reactor, connecting)
-    status = UNUSABLE if faults else UNREACHABLE if any(each.fault for each in reached) else GOOD
+    status = UNUSABLE if faults else GOOD if all(each.ok for each in reached) else UNREACHABLE
     if arguments.json:
         print(json.dumps(_report(explained, faults, reached, status), indent=2))
     else:
@@ -97,7 +97,7 @@ def _report(
         "warnings": list(explained.settings.warnings) if explained.settings else [],
         "daemon": values(explained.daemon),
         "applications": [values(report) for report in explained.applications],
-        "reached": [attrs.asdict(each) | {"ok": each.fault is None} for each in reached],
+        "reached": [attrs.asdict(each) | {"ok": each.ok} for each in reached],
     }
 
 
@@ -111,6 +111,10 @@ def _print(explained: Explained, faults: Sequence[str], reached: Sequence[Reache
         name = each.what if each.application is None else f"{each.what} of {each.application}"
         print(f"{'can not reach' if each.fault else 'reached'} {name} at {each.where}", end="")
         print(f": {each.fault}" if each.fault else "")
+        for line in each.notes:
+            print(f"  {line}")
+        for line in each.lacks:
+            print(f"  lacks {line}")
     for line in explained.settings.warnings if explained.settings else ():
         print(f"junebug-turn: warning: {line}", file=sys.stderr)
     for line in faults:

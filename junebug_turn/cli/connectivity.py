@@ -16,9 +16,11 @@ from twisted.python.failure import Failure
 from twisted.web.client import URI
 from zope.interface import implementer
 
+from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.channel import describe
-from junebug_turn.amqp.options import AmqpOptions
+from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.reconnecting import CLOSE_TIMEOUT, connect
+from junebug_turn.daemon.build import make_daemon
 from junebug_turn.daemon.settings import Settings
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.errors import DeliveryRefused
@@ -34,26 +36,36 @@ class Reached:
     :ivar application: the connector of the application that it is for; None: the daemon
     :ivar where: scheme, host and port
     :ivar fault: None where it was reached
+    :ivar lacks: what the daemon needs there and doesn't get
+    :ivar notes: what else was found
     """
 
     what: str
     application: str | None
     where: str
     fault: str | None
+    lacks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether it was reached and gives what the daemon needs."""
+        return self.fault is None and not self.lacks
 
 
 async def reach(reactor: Any, settings: Settings, timeout: float) -> list[Reached]:
     """Connect to the broker, with its login, and to each destination, with TLS; nothing is sent to these.
 
-    :param timeout: seconds, for all of it
+    What the daemon needs of the broker is looked at; nothing is made or changed there.
+
+    :param timeout: seconds, for all connections
     """
     daemon = settings.daemon
     tls = TlsFiles(daemon.ca_file, daemon.client_cert_file, daemon.client_key_file).load()
     scheme = "amqps" if daemon.amqp.tls else "amqp"
     broker = f"{scheme}://{daemon.amqp.hostname}:{daemon.amqp.port}"
-    tries: list[tuple[str, str | None, str, Deferred[None]]] = [
-        ("broker", None, broker, Deferred.fromCoroutine(_log_in(reactor, daemon.amqp)))
-    ]
+    logging_in: Deferred[AmqpProtocol] = Deferred.fromCoroutine(connect(reactor, daemon.amqp, "checking"))
+    tries: list[tuple[str, str | None, str, Deferred[Any]]] = [("broker", None, broker, logging_in)]
     for options in settings.applications:
         for name, url in options.urls.items():
             try:
@@ -67,13 +79,42 @@ async def reach(reactor: Any, settings: Settings, timeout: float) -> list[Reache
         trying.addTimeout(timeout, reactor)
     found = []
     for what, application, where, trying in tries:
+        lacks: list[str] = []
+        notes: list[str] = []
+        fault = None
         try:
-            await trying
+            connected = await trying
+            if trying is logging_in:
+                await _examine(connected, make_daemon(reactor, settings).broker, lacks, notes)
         except Exception as error:
-            found.append(Reached(what, application, where, _words(error, timeout)))
-        else:
-            found.append(Reached(what, application, where, None))
+            fault = _words(error, timeout)
+        found.append(Reached(what, application, where, fault, tuple(lacks), tuple(notes)))
     return found
+
+
+async def _examine(protocol: AmqpProtocol, broker: Broker, lacks: list[str], notes: list[str]) -> None:
+    """Look at what the daemon needs of the broker, and log out."""
+    try:
+        needed = broker.channels_needed
+        notes.append(
+            f"channel_max {protocol.channel_max}, of which {needed} are needed; frame_max {protocol.frame_max}"
+        )
+        if protocol.channel_max < needed:
+            lacks.append(
+                f"{needed} channels on a connection, and the broker allows {protocol.channel_max}: raise channel_max "
+                "at the broker"
+            )
+        found = await broker.examine(protocol)
+        if found.missing:
+            notes.append(f"not there yet, and made when the daemon starts: {', '.join(found.missing)}")
+        if found.refused:
+            lacks.append(f"the permission to configure {', '.join(found.refused)}")
+        if not found.copies:
+            lacks.append(
+                "the permission to write to the exchange amq.default, without which nothing is put off or parked"
+            )
+    finally:
+        await protocol.disconnect(CLOSE_TIMEOUT)
 
 
 def _words(error: Exception, timeout: float) -> str:
@@ -99,11 +140,6 @@ class _Handshake(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if not self.done.called:
             self.done.errback(reason)
-
-
-async def _log_in(reactor: Any, options: AmqpOptions) -> None:
-    protocol = await connect(reactor, options, "checking")
-    await protocol.disconnect(CLOSE_TIMEOUT)
 
 
 async def _connect(reactor: Any, destination: Destination, tls: ClientTls) -> None:

@@ -12,7 +12,9 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker, UnroutableError
 from twisted.internet.defer import Deferred, DeferredList
 
+from junebug_turn.cli.connectivity import reach
 from junebug_turn.daemon.build import make_daemon
+from junebug_turn.daemon.settings import Settings
 from junebug_turn.errors import DeliveryRefused
 from junebug_turn.messages.vumi import Message
 from tests.conftest import pika_connection
@@ -136,6 +138,55 @@ async def test_too_few_channels(
         assert "raise channel_max" in await response.text()
     finally:
         await daemon.stopService()
+
+
+def checked(node: RabbitNode, receiver: Receiver, name: str, **amqp: str) -> Settings:
+    urls = {"mo_message_url": receiver.url("/mo"), "base_url_path": "/c"}
+    return settings(node, "junebug", connector_name=name, **urls, **amqp)
+
+
+@pytest_twisted.ensureDeferred
+async def test_check_config_names_too_few_channels(
+    private_rabbitmq: Callable[..., RabbitNode], receiver: Receiver
+) -> None:
+    """check-config says how many channels are needed, and how many the broker allows."""
+    node = private_rabbitmq("channel_max = 2\n")
+    broker = (await reach(reactor, checked(node, receiver, "few"), 10))[0]
+    assert (broker.fault, broker.ok) == (None, False)
+    assert broker.lacks == (
+        "4 channels on a connection, and the broker allows 2: raise channel_max at the broker",
+    )
+    assert "channel_max 2, of which 4 are needed; frame_max 131072" in broker.notes
+
+
+@pytest_twisted.ensureDeferred
+async def test_check_config_names_missing_permissions(
+    node: RabbitNode, channel: BlockingChannel, receiver: Receiver
+) -> None:
+    """check-config names the permissions that it can ask for, and what is not there yet; it makes nothing."""
+    before = node.ctl("list_queues", "-q", "name")
+    channel.exchange_declare("vumi", "direct", durable=True)
+    broker = (await reach(reactor, checked(node, receiver, "checked"), 10))[0]
+    assert (broker.fault, broker.lacks) == (None, ())
+    (missing,) = (note for note in broker.notes if note.startswith("not there yet"))
+    assert "queue checked.inbound, " in missing
+    assert "queue checked.event.parked" in missing
+    assert "exchange" not in missing
+    assert node.ctl("list_queues", "-q", "name") == before
+
+    channel.queue_declare("checked.inbound", durable=True)
+    channel.basic_publish("", "checked.inbound", b"{}")
+    node.ctl("add_user", "no-rights", "pw")
+    node.ctl("set_permissions", "-p", "/", "no-rights", "^$", "^vumi$", ".*")
+    login = {"amqp_username": "no-rights", "amqp_password": "pw"}
+    broker = (await reach(reactor, checked(node, receiver, "checked", **login), 10))[0]
+    assert broker.fault is None
+    assert broker.lacks == (
+        "the permission to configure exchange vumi, queue checked.inbound",
+        "the permission to write to the exchange amq.default, without which nothing is put off or parked",
+    )
+    assert count(channel, "checked.inbound") == 1
+    channel.queue_delete("checked.inbound")
 
 
 def _routed(channel: BlockingChannel, queue: str) -> bool:
