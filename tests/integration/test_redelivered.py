@@ -69,8 +69,10 @@ def publish(side: Running) -> Counter[str]:
 
 async def closed_four_times(node: RabbitNode, side: Running) -> None:
     for _ in range(4):
-        await deferToThread(node.close_connections)
+        # The daemon may be back before rabbitmqctl has ended.
+        closing = deferToThread(node.close_connections)
         await until(lambda: not side.live(), "the loss to be seen")
+        await closing
         await until(side.live, "the consumers to be back")
 
 
