@@ -226,3 +226,40 @@ async def test_no_secret(start: Callable[..., Any]) -> None:
         (request,) = await side.receiver.received(1)
         assert "webhook-id" in request.headers
         assert "webhook-signature" not in request.headers
+
+
+@pytest.mark.parametrize("application", ["junebug", "turn"])
+@pytest_twisted.ensureDeferred
+async def test_content_type(start: Callable[..., Any], application: str) -> None:
+    """JSON goes out as Content-Type: application/json, without parameters, as both peers send it: vumi2, and Junebug
+    0.2.0."""
+    async with start(application) as side:
+        side.publish("inbound", inbound(content="héllo"))
+        side.publish("event", await event_for(side, side.receiver.url("/mine")))
+        requests = await side.receiver.received(2)
+        assert [request.headers["content-type"] for request in requests] == ["application/json"] * 2
+        assert all(isinstance(request.json, dict) for request in requests)
+
+
+@pytest.mark.parametrize("application", ["junebug", "turn"])
+@pytest_twisted.ensureDeferred
+async def test_malformed_answer(start: Callable[..., Any], application: str) -> None:
+    """A message whose answer is malformed after the status line of a 200 is acked and POSTed once; so is an event."""
+    async with start(application, max_retries=3) as side:
+        malformed = Answer(
+            how="malformed", body=b"HTTP/1.1 200 OK\r\nno header\r\nContent-Length: two\r\n\r\n{}"
+        )
+        side.receiver.default = malformed
+        message = inbound()
+        side.publish("inbound", message)
+        event = await event_for(side, side.receiver.url("/mine"))
+        side.publish("event", event)
+        await side.receiver.received(2)
+        await side.handlers_done()
+        # What isn't acked is back in its queue after the stop; what was put off or parked is in another one.
+        await side.daemon.stopService()
+        for kind in ("inbound", "event"):
+            assert [side.count(kind), side.count(f"{kind}.parked")] == [0, 0]
+            assert sum(side.count(f"{kind}.retry.{delay}") for delay in ("30s", "5m", "30m", "2h")) == 0
+        posted = [request.headers["webhook-id"] for request in side.receiver.requests]
+        assert sorted(posted) == sorted([message.message_id, event.event_id])

@@ -122,6 +122,10 @@ async def test_null_content(junebug: Running) -> None:
         (b"{", (400, "json decode error", "JsonDecodeError", "char 1")),
         (b'{"to": "1", "content": "c"} x', (400, "json decode error", "JsonDecodeError", "Extra data")),
         (b'{"to": "1", "content": NaN}', (400, "json decode error", "JsonDecodeError", "NaN")),
+        (
+            b'\xef\xbb\xbf{"to": "1", "content": "c"}',
+            (400, "json decode error", "JsonDecodeError", "byte order mark"),
+        ),
         (b'{"content": "\xff"}', (400, "json decode error", "JsonDecodeError", "not UTF-8")),
         (b"[]", (400, "api usage error", "invalid_body", "must be an object")),
         (b'{"to": 1, "content": "c"}', (400, "api usage error", "invalid_body", "u'to'")),
@@ -203,7 +207,7 @@ async def test_inbound(junebug: Running) -> None:
     junebug.publish("inbound", message)
     (request,) = await junebug.receiver.received(1)
     assert (request.method, request.path) == ("POST", "/inbound")
-    assert request.headers["content-type"].startswith("application/json")
+    assert request.headers["content-type"] == "application/json"
     assert "authorization" not in request.headers
     assert request.json == {
         "to": "8110",

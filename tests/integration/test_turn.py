@@ -143,6 +143,10 @@ async def test_signature_over_the_raw_bytes(turn: Running) -> None:
     [
         (b"{", (400, "JsonDecodeError", "char 1")),
         (b"\xff", (400, "JsonDecodeError", "UTF-8")),
+        (
+            b'\xef\xbb\xbf{"to": "1", "turn": {"text": {"body": "b"}}}',
+            (400, "JsonDecodeError", "byte order mark"),
+        ),
         (b"[]", (400, "invalid_body", "object")),
         (b'{"turn": {"text": {"body": "b"}}}', (400, "invalid_body", "'to'")),
         (b'{"to": "1"}', (400, "invalid_body", "'turn'")),

@@ -32,10 +32,12 @@ def composed(broker: dict[str, Any], *, down: Any = (), store: bool = True) -> d
         ({"connected": False}, False),
         ({"publishing": False}, False),
         ({"consumers": {"a.inbound": True, "a.event": False}}, False),
+        ({"faults": ["the queue a.inbound can't be declared: access refused"]}, False),
     ],
 )
 def test_amqp(broker: dict[str, Any], ok: bool) -> None:
-    """amqp is ok when it is connected, can publish and has all its consumers."""
+    """amqp is ok when it is connected, can publish, has all its consumers and the broker gives what is needed; what it
+    doesn't give is shown."""
     found = composed(broker)["amqp"]
     assert found["ok"] is ok
     assert found | broker == found
