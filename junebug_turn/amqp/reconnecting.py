@@ -120,6 +120,7 @@ class ReconnectingConnection:
         self._users: list[User] = []
         self._serving: set[Deferred[None]] = set()
         self._running: Deferred[None] | None = None
+        self._stopped = False
         self.protocol: AmqpProtocol | None = None
 
     @property
@@ -151,6 +152,7 @@ class ReconnectingConnection:
 
     async def stop(self) -> None:
         """Close the connection in order and make no other."""
+        self._stopped = True
         if self._running is not None:
             self._running.cancel()
         protocol, self.protocol = self.protocol, None
@@ -169,6 +171,9 @@ class ReconnectingConnection:
             except CancelledError:
                 raise
             except Exception as fault:
+                if self._stopped:
+                    # Twisted has an exception of its own for a connecting that was cancelled.
+                    return
                 self._report(fault)
             else:
                 since = self._reactor.seconds()

@@ -221,19 +221,26 @@ async def test_a_broker_that_does_not_answer(
     await deferLater(reactor, 0.05)
 
 
+@pytest.mark.parametrize("seconds", [0, 0.02, 0.1])
 @pytest_twisted.ensureDeferred
-async def test_stopping_while_the_broker_is_away(rabbitmq: RabbitNode) -> None:
-    """A service that never got its connection stops at once, and fails what waited."""
+async def test_stopping_while_the_broker_is_away(
+    rabbitmq: RabbitNode, logged: list[dict[str, Any]], seconds: float
+) -> None:
+    """A service that never got its connection stops at once, also while it connects, and fails what waited."""
     broker = Broker(reactor, options(rabbitmq, port=1))
     waiting = broker.publish("q", b"{}").confirmed
     broker.startService()
-    await deferLater(reactor, 0.1)
+    if seconds:
+        await deferLater(reactor, seconds)
     await broker.stop_consuming(5)
     await broker.stopService()
     with pytest.raises(AmqpConnectionError):
         await waiting
     with pytest.raises(AmqpConnectionError):
         await broker.publish("q", b"{}").confirmed
+    logged.clear()
+    await deferLater(reactor, 0.5)
+    assert not lines(logged, "No AMQP broker")
 
 
 def _certificate(host: str) -> ssl.PrivateCertificate:
