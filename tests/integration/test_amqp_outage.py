@@ -102,11 +102,13 @@ async def test_a_handler_under_way_when_the_connection_is_cut(
         await side.broker.publish(queue, message(content, from_addr=None).to_json()).confirmed
     await until(lambda: len(seen) == 2)
     for round in range(4):
-        await deferToThread(rabbitmq.close_connections)
+        # Looked for while rabbitmqctl still runs: it may be back before that ends.
+        closing = deferToThread(rabbitmq.close_connections)
         await until(lambda: not side.live())
         if round == 3:
             # One returns before its message comes again.
             ends[1].callback(None)
+        await closing
         await until(side.live)
     # What came again is before this one.
     await side.broker.publish(queue, message("n", from_addr=None).to_json()).confirmed

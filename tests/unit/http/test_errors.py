@@ -80,4 +80,5 @@ def test_every_class_of_ours() -> None:
         "ConfigError",
         "UnreadableMessage",
         "UnreadableEntry",
+        "DamagedBody",
     }
