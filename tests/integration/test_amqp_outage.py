@@ -191,8 +191,9 @@ async def test_everything_is_declared_again(rabbitmq: RabbitNode, connector_name
     for suffix in ("outbound", "inbound.parked"):
         connection.channel().queue_delete(f"{connector_name}.{suffix}")
     connection.close()
-    await deferToThread(rabbitmq.close_connections)
+    closing = deferToThread(rabbitmq.close_connections)
     await until(lambda: not side.live())
+    await closing
     await until(lambda: side.live() and side.broker.status()["publishing"])
     connection = pika_connection(rabbitmq)
     channel = connection.channel()

@@ -191,7 +191,7 @@ async def test_closed_while_the_broker_is_away(junebug: Running, rabbitmq: Rabbi
     try:
         await until(lambda: not junebug.live(), "the outage")
         listening = exchange(junebug, request(f"{PATH}/messages"), half_close=True)
-        with socket.create_connection(("127.0.0.1", junebug.daemon._ports[0].getHost().port)) as client:
+        with socket.create_connection(("127.0.0.1", junebug.port)) as client:
             client.sendall(request(f"{PATH}/messages"))
         await until(lambda: len(waiting) == 2, "both messages")
         await until(lambda: not waiting, "the withdrawal")
@@ -215,7 +215,7 @@ async def test_gone_before_the_confirm(junebug: Running, monkeypatch: pytest.Mon
     with capturedLogs() as events:
         with monkeypatch.context() as patch:
             patch.setattr(publisher, "confirmed", lambda *confirm: held.append(confirm))
-            client = socket.create_connection(("127.0.0.1", junebug.daemon._ports[0].getHost().port))
+            client = socket.create_connection(("127.0.0.1", junebug.port))
             client.sendall(request(f"{PATH}/messages"))
             await until(lambda: held, "the broker's confirm")
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
