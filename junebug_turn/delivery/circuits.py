@@ -20,7 +20,11 @@ FORGET_AFTER = 3600.0
 MAX_SHOWN = 100
 """Origins that ``Circuits.degraded`` returns at most."""
 
-_Key = tuple[str, str]  # the origin, and the configured URL or nothing
+OF_CLIENTS = " (event_url)"
+"""End of the name of an origin in ``Circuits.degraded`` whose URLs are clients'."""
+
+# The origin; the configured URL, or nothing; the channel whose client gave the URL, or nothing.
+_Key = tuple[str, str, str]
 
 
 class Circuits:
@@ -54,7 +58,7 @@ class Circuits:
 
     @contextmanager
     def of_delivery(
-        self, origin: str, url: str | None, message: Hashable, deadline: float
+        self, origin: str, url: str | None, message: Hashable, deadline: float, channel: str = ""
     ) -> Iterator[DeliveryCircuits]:
         """Return the circuits of one delivery.
 
@@ -62,8 +66,10 @@ class Circuits:
             up nothing else at the same origin
         :param message: the identity of the message, the same at each of its deliveries
         :param deadline: when waiting is over
+        :param channel: the channel whose client gave the URL: such circuits are apart from the others of an origin,
+            since a client chooses what is asked for there
         """
-        keys = [(origin, "")] if url is None else [(origin, url), (origin, "")]
+        keys = [(origin, "", channel)] if url is None else [(origin, url, ""), (origin, "", "")]
         circuits = [self._take(key) for key in keys]
         delivery = DeliveryCircuits(circuits[-1], circuits[0] if url is not None else None, message, deadline)
         try:
@@ -74,14 +80,18 @@ class Circuits:
                 self._give_back(key, circuit)
 
     def degraded(self) -> dict[str, dict[str, Any]]:
-        """Describe the origins whose circuits are open, for an operator; no paths, no credentials."""
+        """Describe the origins whose circuits are open, for an operator; no paths, no credentials.
+
+        Those of clients' URLs have names of their own: they say nothing about a configured URL at the same origin.
+        """
         self._forget_old(self._clock.seconds())
         found: dict[str, dict[str, Any]] = {}
-        for circuit in self._circuits.values():
+        for (origin, _, channel), circuit in self._circuits.items():
             if circuit.open_since is None:
                 continue
             since = datetime.fromtimestamp(int(circuit.open_since), UTC).isoformat()
-            found[circuit.origin] = {"state": "degraded", "fault": circuit.fault, "since": since}
+            name = f"{origin}{OF_CLIENTS}" if channel else origin
+            found[name] = {"state": "degraded", "fault": circuit.fault, "since": since}
             if len(found) == MAX_SHOWN:
                 break
         return found

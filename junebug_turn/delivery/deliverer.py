@@ -134,8 +134,9 @@ class Deliverer:
     async def _chain(self, post: Post, message_id: str, policy: RetryPolicy, patience: float) -> None:
         start = self._clock.seconds()
         destination = post.destination
-        url = destination.url if post.configured else None
-        with self._circuits.of_delivery(destination.origin, url, message_id, start + patience) as circuits:
+        url, channel = (destination.url, "") if post.configured else (None, post.connector)
+        deadline = start + patience
+        with self._circuits.of_delivery(destination.origin, url, message_id, deadline, channel) as circuits:
             clients = self._clients.pair(destination.rules)
             client = clients.pooled
             fault: Fault | None = None

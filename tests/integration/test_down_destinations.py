@@ -11,10 +11,11 @@ import pytest_twisted
 from twisted.internet.defer import CancelledError
 
 from junebug_turn.delivery.circuit import FAILURES, Circuit
+from junebug_turn.delivery.circuits import OF_CLIENTS
 from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy
 from junebug_turn.delivery.signature import Webhook
 from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryRefused
-from tests.support.delivery_harness import Bench, benched, free_port
+from tests.support.delivery_harness import SUBJECT, Bench, benched, free_port
 from tools.servers.receiver import HANG, RESET, Answer, Received
 
 ONCE = RetryPolicy(max_retries=0)
@@ -77,6 +78,26 @@ async def test_answers_count(bench: Bench) -> None:
         await bench.start(policy=ONCE)
     await fail(bench, 1)
     await bench.start()
+
+
+@pytest_twisted.ensureDeferred
+async def test_client_s_urls_are_apart(bench: Bench) -> None:
+    """Client-given URLs have circuits of their own: what comes of them delays neither a configured URL at the same
+    origin nor the clients of another channel, and a configured one doesn't delay them."""
+    bench.receiver.default = Answer(503)
+    await fail(bench, url=bench.receiver.url("/theirs"))
+    with pytest.raises(DeliveryDeferred):
+        await bench.start()
+    assert list(bench.deliverer.degraded()) == [f"{_origin(bench)}{OF_CLIENTS}"]
+    bench.receiver.default = Answer(200)
+    await bench.start(configured=True, policy=ONCE)
+    await bench.start(connector="another", policy=ONCE)
+
+    bench.receiver.default = Answer(503)
+    await fail(bench, configured=True, connector="b")
+    assert _origin(bench) in bench.deliverer.degraded()
+    bench.receiver.default = Answer(200)
+    await bench.start(connector="b", policy=ONCE)
 
 
 @pytest_twisted.ensureDeferred
@@ -165,7 +186,7 @@ def _origin(bench: Bench) -> str:
 
 def _circuit(bench: Bench) -> Circuit:
     """The circuit of the bench's origin; the deliverer has no other way to it, as nothing but a delivery needs it."""
-    return bench.deliverer._circuits._circuits[_origin(bench), ""]
+    return bench.deliverer._circuits._circuits[_origin(bench), "", SUBJECT["connector"]]
 
 
 @pytest_twisted.ensureDeferred

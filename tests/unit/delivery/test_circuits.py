@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from junebug_turn.delivery.circuit import FAILURES
-from junebug_turn.delivery.circuits import FORGET_AFTER, Circuits
+from junebug_turn.delivery.circuits import FORGET_AFTER, OF_CLIENTS, Circuits
 from tests.support.clocks import wall_clock
 from tests.unit.delivery.test_circuit import NO_PATIENCE, ORIGIN, SUSPECT_LIMIT, results
 
@@ -24,13 +24,20 @@ class Side:
         self.circuits = Circuits(self.clock, lambda: 0.5, suspect_limit=SUSPECT_LIMIT, **options)
         self._names = count()
 
-    def attempt(self, origin: str, outcome: str, url: str | None = None, message: str | None = None) -> bool:
+    def attempt(
+        self,
+        origin: str,
+        outcome: str,
+        url: str | None = None,
+        message: str | None = None,
+        channel: str = "",
+    ) -> bool:
         """Make an attempt with this outcome; whether it was let through.
 
         :param message: None for another one than all before
         """
         message = message or f"another {next(self._names)}"
-        with self.circuits.of_delivery(origin, url, message, NO_PATIENCE) as circuits:
+        with self.circuits.of_delivery(origin, url, message, NO_PATIENCE, channel) as circuits:
             entered = results(Deferred.fromCoroutine(circuits.enter()))
             if entered != [None]:
                 return False
@@ -56,6 +63,17 @@ def test_origins_are_apart() -> None:
         assert side.attempt(ORIGIN, "failed")
     assert not side.attempt(ORIGIN, "failed")
     assert side.attempt("http://other:80", "answered")
+
+
+def test_clients_are_apart() -> None:
+    """The URLs that the clients of a channel gave have circuits of their own, also at an origin that is configured."""
+    side = Side()
+    for _ in range(FAILURES):
+        assert side.attempt(ORIGIN, "failed", channel="a")
+    assert not side.attempt(ORIGIN, "answered", channel="a")
+    assert side.attempt(ORIGIN, "answered", channel="b")
+    assert side.attempt(ORIGIN, "answered", url="http://host/")
+    assert list(side.circuits.degraded()) == [f"{ORIGIN}{OF_CLIENTS}"]
 
 
 def test_one_message() -> None:
