@@ -10,7 +10,7 @@ SOURCES := junebug_turn tools tests twisted
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test lint format lock clean broker redis audit hostile large bench bench-quick bench-cache faults docs
+.PHONY: help run test compat lint format lock clean broker redis audit hostile large bench bench-quick bench-cache faults docs
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -23,6 +23,9 @@ run: $(READY) ## start the daemon with a broker, simulated phones and a receiver
 test: lint broker redis ## set up, check the code and run every test
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 	@$(MAKE) --no-print-directory bench-quick
+
+compat: $(READY) ## the integration and fault tests on RabbitMQ 4 and Redis 8 of Debian 13, which root can install into var
+	@$(BIN)/python -m tools.compat
 
 hostile: broker ## the hostile suite with 100,000 generated bodies
 	HOSTILE_BODIES=100000 $(BIN)/python -m pytest tests/integration/test_hostile.py

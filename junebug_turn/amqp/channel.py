@@ -51,7 +51,7 @@ class Listener:
         """Take back a mandatory message that no queue took."""
 
     def cancelled(self) -> None:
-        """Note that the broker ended the channel's consumer: its queue is gone."""
+        """Note that the broker ended the channel's consumer, for a reason that it does not give."""
 
     def flow(self, active: bool) -> None:
         """Stop publishing on this channel, or go on, as the broker asks."""

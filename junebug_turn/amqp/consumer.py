@@ -11,7 +11,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from txamqp.client import Closed
 
-from junebug_turn.amqp.channel import Channel
+from junebug_turn.amqp.channel import Channel, Listener, describe, reply_code
 from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.delivery import Delivery, DeliveryLost
 from junebug_turn.amqp.persistent_channel import PersistentChannel
@@ -22,7 +22,12 @@ REQUEUE_PAUSE = 5.0  # seconds before a message that can't be handled now goes b
 REDELIVERY = 60.0
 """Seconds after the opening of a channel in which messages of the one before come again, if they come to us."""
 
+NOT_FOUND = 404
 _TAG = "junebug-turn"  # the channel's only consumer
+_CANCELLED = (
+    "the broker cancelled the consumer, and its queue is there: a message may have been unacknowledged for longer than "
+    "the broker's consumer_timeout, or the queue has moved to another node"
+)
 
 Handler = Callable[[Delivery], Awaitable[None]]
 
@@ -75,8 +80,22 @@ class Consumer(PersistentChannel):
         self.log.info("Consuming {queue}", queue=self._queue.name)
 
     def cancelled(self) -> None:
-        self.channel = None
-        self._end("the queue was deleted")
+        channel, self.channel = self.channel, None
+        if channel is None:
+            self._end(_CANCELLED)
+            return
+        # The answer may close the channel, which is not the cause.
+        channel.listener = Listener()
+        Deferred.fromCoroutine(self._end_cancelled(channel))
+
+    async def _end_cancelled(self, channel: Channel) -> None:
+        """Look whether the queue is there, since the broker doesn't say why it cancels a consumer."""
+        why = _CANCELLED
+        try:
+            await channel.client.call(channel.queue_declare(queue=self.name, passive=True))
+        except Closed as closed:
+            why = "the queue was deleted" if reply_code(closed) == NOT_FOUND else describe(closed)
+        self._end(why)
 
     def delivered(self, delivery: Delivery) -> None:
         if self._stopping:
@@ -167,4 +186,5 @@ class Consumer(PersistentChannel):
                 )
                 for handling in list(self._handling):
                     handling.cancel()
-        self.cancelled()
+        self.channel = None
+        self._end("stopped")

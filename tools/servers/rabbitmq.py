@@ -6,16 +6,19 @@ only, and shares nothing with a broker that may run already.  It needs an instal
 
 from __future__ import annotations
 
+import os
 import secrets
-import shutil
 import socket
 import subprocess
 from pathlib import Path
 
-from tools.servers.installed import required, search_path
+from tools.servers.installed import command, find_files, find_program, in_system, required, search_path
 from tools.servers.process import HOST, ProcessError, Server, free_port
 
 PROGRAM = "rabbitmq-server"
+SETTINGS = "SERVERS_RABBITMQ_SETTINGS"
+"""The environment variable with further lines for the rabbitmq.conf of every node."""
+
 _PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 _CONFIGURATION = """\
 listeners.tcp.1 = {host}:{port}
@@ -57,6 +60,11 @@ class RabbitNode(Server):
         self._environment: dict[str, str] = {}
 
     @property
+    def version(self) -> tuple[int, ...]:
+        """The version of RabbitMQ, as ``(3, 10, 8)``."""
+        return tuple(int(number) for number in self.ctl("version").strip().split("."))
+
+    @property
     def url(self) -> str:
         """The address as ``amqp_url`` has it."""
         return f"amqp://{self.username}:{self.password}@{self.host}:{self.port}/%2F"
@@ -67,10 +75,11 @@ class RabbitNode(Server):
         :param timeout: seconds
         :raises ProcessError: not installed, or not ready in time
         """
-        server, epmd = required(PROGRAM), _find_epmd()
+        server = command(PROGRAM, self.folder)
+        epmd = in_system(_find_epmd(), self.folder)
         self._environment = self._prepare()
-        port_mapper = [epmd, "-port", self._environment["ERL_EPMD_PORT"], "-address", HOST]
-        self._run(port_mapper, [server], limit=timeout, env=self._environment)
+        port_mapper = [*epmd, "-port", self._environment["ERL_EPMD_PORT"], "-address", HOST]
+        self._run(port_mapper, server, limit=timeout, env=self._environment)
 
     def answers(self) -> bool:
         return is_broker(self.host, self.port)
@@ -83,7 +92,7 @@ class RabbitNode(Server):
         if self._process is None:
             raise ProcessError("the node isn't running")
         done = subprocess.run(
-            [required("rabbitmqctl"), "-q", "-n", self.nodename, *args],
+            [*command("rabbitmqctl", self.folder), "-q", "-n", self.nodename, *args],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -120,8 +129,9 @@ class RabbitNode(Server):
             cookie.touch(mode=0o600)
             cookie.write_text(secrets.token_hex(20), "ascii")
             cookie.chmod(0o400)
-        configuration = _CONFIGURATION.format(host=self.host, port=self.port) + self._settings
-        (folder / "rabbitmq.conf").write_text(configuration, "ascii")
+        configuration = [_CONFIGURATION.format(host=self.host, port=self.port), self._settings]
+        configuration.append(os.environ.get(SETTINGS, ""))
+        (folder / "rabbitmq.conf").write_text("\n".join(configuration) + "\n", "ascii")
         (folder / "advanced.config").write_text("[].\n", "ascii")
         (folder / "enabled_plugins").write_text("[].\n", "ascii")
         local_only = "-kernel inet_dist_use_interface {127,0,0,1}"
@@ -150,8 +160,6 @@ class RabbitNode(Server):
 
 
 def _find_epmd() -> str:
-    found = shutil.which("epmd", path=search_path())
-    for pattern in ("usr/lib/erlang/erts-*/bin/epmd", "opt/erlang/lib/erlang/erts-*/bin/epmd"):
-        for path in sorted(Path("/").glob(pattern)):
-            found = found or str(path)
-    return found or required("epmd")
+    patterns = ("usr/lib/erlang/erts-*/bin/epmd", "opt/erlang/lib/erlang/erts-*/bin/epmd")
+    found = [find_program("epmd"), *reversed(find_files(*patterns))]
+    return next(filter(None, found), None) or required("epmd")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import subprocess
 
-from tools.servers.installed import required
+from tools.servers.installed import command
 from tools.servers.process import ProcessError, Server
 
 PROGRAM = "redis-server"
@@ -37,7 +37,7 @@ class RedisServer(Server):
         :param timeout: seconds
         :raises ProcessError: not installed, or not ready in time
         """
-        program = required(PROGRAM)
+        program = command(PROGRAM, self.folder)
         options = {
             "bind": self.host,
             "port": str(self.port),
@@ -51,7 +51,13 @@ class RedisServer(Server):
         } | self._options
         config = self.folder / "redis.conf"
         config.write_text("".join(f'{name} "{value}"\n' for name, value in options.items()), "utf-8")
-        self._run([program, str(config)], limit=timeout)
+        self._run([*program, str(config)], limit=timeout)
+
+    @property
+    def version(self) -> str:
+        """The version of Redis, as ``7.0.15``."""
+        lines = self.cli("info", "server").splitlines()
+        return next(line.partition(":")[2] for line in lines if line.startswith("redis_version:"))
 
     def cli(self, *args: str, stdin: str | None = None) -> str:
         """Run redis-cli on this server; its output.
@@ -59,7 +65,7 @@ class RedisServer(Server):
         :raises ProcessError: it failed
         """
         done = subprocess.run(
-            [required("redis-cli"), "-h", self.host, "-p", str(self.port), *args],
+            [*command("redis-cli", self.folder), "-h", self.host, "-p", str(self.port), *args],
             input=stdin or "",
             capture_output=True,
             text=True,

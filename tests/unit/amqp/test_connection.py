@@ -62,6 +62,14 @@ def test_the_handshake() -> None:
     assert peer.opening.result is None
 
 
+@pytest.mark.parametrize("frame_max", [4096, 8192, 2**20])
+def test_the_broker_s_frame_max(frame_max: int) -> None:
+    """The broker's frame_max is agreed as it is: newer brokers refuse a client that wants less than 8192."""
+    peer = Peer()
+    peer.connect(frame_max=frame_max)
+    assert peer.methods()[1].frame_max == frame_max
+
+
 def test_a_limit_of_zero_is_no_limit() -> None:
     """frame_max 0, channel_max 0 and heartbeat 0 from the broker leave ours."""
     peer = Peer()

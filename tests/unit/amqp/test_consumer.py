@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from pika import spec
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
+from twisted.logger import capturedLogs, formatEvent
 
 from junebug_turn.amqp.consumer import REQUEUE_PAUSE, Consumer
 from junebug_turn.amqp.delivery import Delivery, DeliveryLost
@@ -63,7 +65,7 @@ def test_it_consumes(bench: Bench) -> None:
     assert names[-2:] == ["Basic.Qos", "Basic.Consume"]
     assert "Queue.Declare" in names
     qos, consume = bench.opened[-2:]
-    assert qos.prefetch_count == 20
+    assert (qos.prefetch_count, qos.global_qos) == (20, False)
     assert (consume.queue, consume.no_ack) == ("q", False)
     assert bench.consumer.live
 
@@ -99,6 +101,33 @@ def test_a_deleted_queue(bench: Bench) -> None:
     bench.peer.clock.advance(0.1)
     assert "Queue.Declare" in [method.NAME for method in bench.peer.answer()]
     assert bench.consumer.live
+
+
+@pytest.mark.parametrize(
+    ("there", "cause"),
+    [(True, "for longer than the broker's consumer_timeout"), (False, "the queue was deleted")],
+)
+def test_the_cause_of_a_cancellation(bench: Bench, there: bool, cause: str) -> None:
+    """The log says that the queue was deleted only where it is not there: a broker cancels a consumer too that
+    holds a message for too long, and does not say which it was."""
+    gone = {} if there else {"Queue_Declare": spec.Channel.Close(404, "NOT_FOUND - no queue 'q'", 50, 10)}
+    with capturedLogs() as logged:
+        bench.peer.send(spec.Basic.Cancel("t", True), bench.consumer.channel.id)
+        look, *_ = bench.peer.answer(**gone)
+    assert (look.NAME, look.queue, look.passive) == ("Queue.Declare", "q", True)
+    (line,) = [formatEvent(event) for event in logged if "channel of" in (event["log_format"] or "")]
+    assert cause in line
+    bench.peer.clock.advance(0.1)
+    bench.peer.answer()
+    assert bench.consumer.live
+
+
+def test_a_connection_lost_after_a_cancellation(bench: Bench) -> None:
+    """A consumer whose connection is lost before the cause is known is served no more on it."""
+    bench.peer.send(spec.Basic.Cancel("t", True), bench.consumer.channel.id)
+    bench.peer.lose(ConnectionLost())
+    assert bench.serving.called
+    assert not bench.consumer.live
 
 
 def test_stopping(bench: Bench) -> None:
