@@ -36,6 +36,7 @@ class HttpApplication(ABC, Generic[_Options, _Request]):
 
     log = Logger()
     resource: IResource
+    _require_from = True
 
     def __init__(self, options: _Options, services: Services, default_from_addr: str | None) -> None:
         self.options = options
@@ -79,7 +80,10 @@ class HttpApplication(ABC, Generic[_Options, _Request]):
         if request.reply_to is not None and not self._sends_expired_reply(request):
             raise MessageNotFound(f"Inbound message with id {request.reply_to[:100]} not found")
         return request.as_new(
-            default_from_addr=self._default_from_addr, transport_name=name, transport_type=transport_type
+            default_from_addr=self._default_from_addr,
+            transport_name=name,
+            transport_type=transport_type,
+            require_from=self._require_from,
         )
 
     def _sends_expired_reply(self, request: _Request) -> bool:
@@ -89,6 +93,14 @@ class HttpApplication(ABC, Generic[_Options, _Request]):
     @abstractmethod
     def _store_outbound(self, request: _Request, message: Message) -> Awaitable[None]:
         """Store the data that the events of an outbound message, and the answers to it, need."""
+
+    def _forwards(self, event: Event, kind: str) -> bool:
+        """Return whether an event of this type, in a word of the API, is forwarded."""
+        wanted = self.options.forward_events
+        if wanted is None or kind in wanted:
+            return True
+        self.log.debug("{event_type} {event_id} is not in forward_events", **_fields(event))
+        return False
 
     @contextmanager
     def _storing(self, item: Message | Event, text: str) -> Iterator[None]:
@@ -101,9 +113,13 @@ class HttpApplication(ABC, Generic[_Options, _Request]):
     def _warn(self, item: Message | Event, text: str, **fields: Any) -> None:
         """Log a warning about ``item``; ``text`` is a format of its fields."""
         if isinstance(item, Event):
-            fields |= {"event_type": item.event_type, "event_id": item.event_id}
+            fields |= _fields(item)
         message_id = item.user_message_id if isinstance(item, Event) else item.message_id
         self.log.warn(text, message_id=message_id, connector=self.options.connector_name, **fields)
+
+
+def _fields(event: Event) -> dict[str, Any]:
+    return {"event_type": event.event_type, "event_id": event.event_id}
 
 
 class HttpApi(ABC, Generic[_Options, _Request]):

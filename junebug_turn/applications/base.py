@@ -118,10 +118,18 @@ class ApplicationOptions:
         None,
     )
     character_limit: int | None = option(
-        optional(types.whole(1, 10**6)),
+        optional(types.whole(0, 10**6)),
         "How many characters the content of an outbound message can have.",
         None,
     )
+
+    @property
+    def forward_events(self) -> tuple[str, ...] | None:
+        """The types of events that it forwards, in the words of its API; None: all.
+
+        An application whose API has events has an option of this name, made by ``events_option``.
+        """
+        return None
 
     @property
     def path(self) -> str:
@@ -144,6 +152,15 @@ class ApplicationOptions:
         """The options of its store."""
         found: Mapping[str, Any] = getattr(self, f"{self.store_option}_config")
         return found
+
+
+def events_option(*words: str) -> Any:
+    """The option ``forward_events`` of an application whose API has these words for the types of events."""
+    return option(
+        optional(types.choices(*words)),
+        "Which events are forwarded, by their type; without it all are.",
+        None,
+    )
 
 
 class Application(Protocol):

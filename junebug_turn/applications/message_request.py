@@ -51,13 +51,21 @@ class MessageRequest:
             helper_metadata=self.channel_data,
         )
 
-    def as_new(self, *, default_from_addr: str | None, transport_name: str, transport_type: str) -> Message:
+    def as_new(
+        self,
+        *,
+        default_from_addr: str | None,
+        transport_name: str,
+        transport_type: str,
+        require_from: bool = True,
+    ) -> Message:
         """Return the outbound message that answers nothing.
 
-        :raises ApiUsageError: there is no address to send it from
+        :param require_from: whether it must have an address to send it from; else the transport chooses one
+        :raises ApiUsageError: it must have one, and there is none
         """
         from_addr = self.from_addr or default_from_addr
-        if from_addr is None:
+        if from_addr is None and require_from:
             raise ApiUsageError(
                 '"from" must be specified for a message that is no reply, unless default_from_addr is configured'
             )

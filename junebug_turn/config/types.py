@@ -203,6 +203,17 @@ def choice(*words: str) -> ValueType:
     return ValueType("one of " + ", ".join(words), read)
 
 
+def choices(*words: str) -> ValueType:
+    """A list of some of ``words``, or of none."""
+
+    def read(value: Any) -> tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(item, str) and item in words for item in value):
+            raise ValueError(f"must be a list of words of these: {', '.join(words)}")
+        return tuple(dict.fromkeys(value))
+
+    return ValueType(f"list of some of {', '.join(words)}", read, from_yaml=True)
+
+
 def optional(inner: ValueType) -> ValueType:
     """``inner``, or None for null and for an empty text, which is how a variable is switched off."""
 

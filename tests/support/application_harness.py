@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import capturedLogs, formatEvent
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 
 from junebug_turn.applications.base import ApplicationOptions, ApplicationType, Services
@@ -49,11 +49,11 @@ def done(work: Coroutine[Deferred[Any], Any, T]) -> T:
     return value
 
 
-def logged(work: Coroutine[Deferred[Any], Any, Any]) -> list[str]:
-    """Run such a coroutine; returns the lines that are logged meanwhile."""
+def logged(work: Coroutine[Deferred[Any], Any, Any], level: Any = LogLevel.debug) -> list[str]:
+    """Run such a coroutine; returns the lines of ``level`` or above that are logged meanwhile."""
     with capturedLogs() as events:
         done(work)
-    return [formatEvent(event) for event in events]
+    return [formatEvent(event) for event in events if event["log_level"] >= level]
 
 
 class Face:

@@ -12,7 +12,7 @@ from junebug_turn.applications.junebug.options import JunebugOptions
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.errors import DeliveryRefused, InvalidBody
 from junebug_turn.http.errors import envelope
-from junebug_turn.messages.vumi import Event, Message
+from junebug_turn.messages.vumi import CLOSE, Event, Message
 from junebug_turn.net.addresses import ALL_HOSTS
 from junebug_turn.state.message_store import OutboundRecord
 
@@ -25,6 +25,7 @@ class JunebugApplication(HttpApplication[JunebugOptions, OutboundRequest]):
     def __init__(self, options: JunebugOptions, services: Services) -> None:
         super().__init__(options, services, options.default_from_addr)
         self.resource = JunebugApi(self).resource
+        self._require_from = options.require_from
         self._event_rules = options.event_url_allowed_hosts or ALL_HOSTS
         self._inbound_destination = Destination.of(options.mo_message_url, options.mo_message_url_auth_token)
         self._default_event_destination = (
@@ -58,10 +59,16 @@ class JunebugApplication(HttpApplication[JunebugOptions, OutboundRequest]):
     async def handle_inbound(self, message: Message) -> None:
         """Store an inbound message for replies, and POST it to ``mo_message_url``.
 
-        One that can't be stored is delivered all the same: a reply to it will fail, but it has come.
+        The end of a session is left out without ``forward_session_close``.  A message that can't be stored is delivered
+        all the same: a reply to it will fail, but it has come.
 
         :raises DeliveryFailed: it could not be delivered
         """
+        if message.session_event == CLOSE and not self.options.forward_session_close:
+            self.log.debug(
+                "The end of a session is not forwarded: {message_id}", message_id=message.message_id
+            )
+            return
         with self._storing(
             message, "Inbound message {message_id} on {connector} is not stored for replies: {error!s}"
         ):
@@ -72,6 +79,8 @@ class JunebugApplication(HttpApplication[JunebugOptions, OutboundRequest]):
     async def handle_event(self, event: Event) -> None:
         """POST an event to its message's ``event_url``, or to the default; without either it is logged.
 
+        Only those in ``forward_events`` are POSTed; the status of the message has all.
+
         :raises DeliveryFailed: it could not be delivered
         :raises CacheError: where it goes can't be read now
         """
@@ -81,6 +90,9 @@ class JunebugApplication(HttpApplication[JunebugOptions, OutboundRequest]):
             "{event_type} {event_id} on {connector} is not in the status of message {message_id}: {error!s}",
         ):
             await self._store.store_event(event)
+        body = event_to_json(event, self.options.connector_name)
+        if not self._forwards(event, body["event_type"]):
+            return
         destination, configured = self._default_event_destination, True
         if outbound is not None and outbound.event_url is not None:
             configured = False
@@ -94,5 +106,4 @@ class JunebugApplication(HttpApplication[JunebugOptions, OutboundRequest]):
                 "no event_url is known for the message, and no default_event_url is configured",
             )
             return
-        body = event_to_json(event, self.options.connector_name)
         await self._forwarder.event(destination, event, body, configured=configured)

@@ -19,14 +19,14 @@ from junebug_turn.messages.vumi import Event, Message, format_timestamp
 _TEXT_FIELDS = ("to", "from", "group", "reply_to", "content", "event_url", "event_auth_token")
 _FIELDS = frozenset({*_TEXT_FIELDS, "priority", "channel_data"})
 
-# An event's type, or a delivery report's status, in Junebug's words.
-_EVENT_TYPES = {
+EVENT_TYPES = {
     vumi.ACK: "submitted",
     vumi.NACK: "rejected",
     vumi.PENDING: "delivery_pending",
     vumi.FAILED: "delivery_failed",
     vumi.DELIVERED: "delivery_succeeded",
 }
+"""An event's type, or a delivery report's status, to Junebug's word for it."""
 
 # JSON's words for the types that Python's decoder makes.
 _JSON_TYPES = {
@@ -106,7 +106,7 @@ def event_to_json(event: Event, channel_id: str) -> dict[str, Any]:
     """Return an event in the form that Junebug POSTs to the event URL."""
     is_report = event.event_type == vumi.DELIVERY_REPORT
     return {
-        "event_type": _EVENT_TYPES[event.delivery_status or "" if is_report else event.event_type],
+        "event_type": EVENT_TYPES[event.delivery_status or "" if is_report else event.event_type],
         "message_id": event.user_message_id,
         "channel_id": channel_id,
         "timestamp": format_timestamp(event.timestamp),

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from attrs import frozen
 
-from junebug_turn.applications.base import ApplicationOptions
+from junebug_turn.applications.base import ApplicationOptions, events_option
+from junebug_turn.applications.junebug.messages import EVENT_TYPES
 from junebug_turn.config import types
 from junebug_turn.config.option import mapping_option, option
 from junebug_turn.config.types import optional
@@ -60,6 +61,18 @@ class JunebugOptions(ApplicationOptions):
         "The from address of outbound messages that aren't replies and give none.",
         None,
     )
+    require_from: bool = option(
+        types.BOOLEAN,
+        "Whether an outbound message that is no reply needs a from address; without one it goes out with null, and "
+        "the transport chooses.",
+        True,
+    )
+    forward_session_close: bool = option(
+        types.BOOLEAN,
+        "Whether an inbound message that closes a session is forwarded; Junebug forwarded none.",
+        True,
+    )
+    forward_events: tuple[str, ...] | None = events_option(*EVENT_TYPES.values())
     allow_expired_replies: bool = option(
         types.BOOLEAN,
         "Whether a reply to an unknown message that also has a to address is sent as a new message.",

@@ -112,7 +112,8 @@ class TurnApplication(HttpApplication[TurnOptions, OutboundRequest]):
         return menu.chosen(message.content)
 
     async def handle_event(self, event: Event) -> None:
-        """POST an event to Turn; one whose message isn't known any more is logged and counted.
+        """POST an event to Turn, if it is in ``forward_events``; one whose message isn't known any more is logged and
+        counted.
 
         :raises DeliveryFailed: it could not be delivered
         :raises CacheError: whether its message is known can't be read now
@@ -129,4 +130,6 @@ class TurnApplication(HttpApplication[TurnOptions, OutboundRequest]):
             return
         nested = self.options.status_format == "nested"
         status = nested_status(event, outbound.to_addr) if nested else flat_status(event)
+        if not self._forwards(event, status["status"]["status"] if nested else status["status"]):
+            return
         await self._forwarder.event(self._destination(_STATUSES), event, status)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from attrs import frozen
 
-from junebug_turn.applications.base import ApplicationOptions
+from junebug_turn.applications.base import ApplicationOptions, events_option
 from junebug_turn.config import types
 from junebug_turn.config.option import mapping_option, option
 from junebug_turn.config.types import DAY
@@ -50,6 +50,7 @@ class TurnOptions(ApplicationOptions):
         "The form of events: flat, as documented for vumi2, or nested, as Turn's API takes today.",
         "flat",
     )
+    forward_events: tuple[str, ...] | None = events_option("sent", "delivered", "failed")
     render_interactive: bool = option(
         types.BOOLEAN,
         "Whether buttons and lists become a numbered text, and the number that comes back the choice.",

@@ -126,6 +126,9 @@ def test_too_long() -> None:
     face.break_store("fetch_inbound")
     response = face.ask("POST", "/", b'{"content": "ccc", "reply_to": "m"}')
     assert kind_of(response) == (400, "MessageTooLong")
+    # Junebug's lowest limit takes an empty content only.
+    face = letters(character_limit=0)
+    assert kind_of(face.ask("POST", "/", BODY)) == (400, "MessageTooLong")
 
 
 def test_reply() -> None:

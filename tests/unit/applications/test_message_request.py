@@ -34,9 +34,12 @@ def reply(inbound: Message = INBOUND, **fields: Any) -> Message:
     )
 
 
-def new(default_from_addr: str | None = None, **fields: Any) -> Message:
+def new(default_from_addr: str | None = None, *, require_from: bool = True, **fields: Any) -> Message:
     return MessageRequest(content="hi", to="+27123", **fields).as_new(
-        default_from_addr=default_from_addr, transport_name="conn", transport_type="sms"
+        default_from_addr=default_from_addr,
+        transport_name="conn",
+        transport_type="sms",
+        require_from=require_from,
     )
 
 
@@ -104,3 +107,9 @@ def test_from_addr() -> None:
     assert new("8110", from_addr="9").from_addr == "9"
     with pytest.raises(ApiUsageError, match="default_from_addr"):
         new()
+
+
+def test_no_from_addr() -> None:
+    """Where none is required, a new message without a from address has null there, unless there is a default one."""
+    assert new(require_from=False).from_addr is None
+    assert new("8110", require_from=False).from_addr == "8110"

@@ -66,3 +66,14 @@ class TestValues:
         assert "s3cret" not in line
         for right in ("whsec_AAAA", "any text"):
             assert only(load(FLAGS | {"webhook_secret": right}, {})).webhook_secret == right
+
+    def test_forward_events(self, file: Path) -> None:
+        """forward_events is a list of the words of the application's own API, or none of them; null is all."""
+        assert only(load(FLAGS | {"forward_events": "[rejected, submitted]"}, {})).forward_events == (
+            "rejected",
+            "submitted",
+        )
+        for given, read in (("[]", ()), ("null", None)):
+            assert only(load(FLAGS, {"FORWARD_EVENTS": given})).forward_events == read
+        flags = written(file, TURN | {"forward_events": ["sent", "rejected"]})
+        assert "must be a list of words of these: sent, delivered, failed" in faults(flags)[0]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
+from twisted.logger import LogLevel
 
 from junebug_turn.applications.junebug import TYPE
 from junebug_turn.messages.vumi import Event, Message
@@ -17,7 +19,7 @@ EVENT = Event(user_message_id="m", event_type="ack", event_id="e")
 
 
 def junebug(**options: Any) -> Face:
-    return Face.of(TYPE, JUNEBUG, default_from_addr="8110", **options)
+    return Face.of(TYPE, JUNEBUG, **{"default_from_addr": "8110"} | options)
 
 
 def error_of(face: Face, body: bytes) -> tuple[str, str]:
@@ -89,6 +91,57 @@ def test_inbound_without_store() -> None:
     (line,) = logged(face.application.handle_inbound(INBOUND))
     assert line == "Inbound message m on sms is not stored for replies: away"
     assert len(face.deliverer.delivered) == 1
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"to": "1", "content": "c"}', b'{"to": "1", "from": null, "content": "c"}']
+)
+def test_no_from(body: bytes) -> None:
+    """With ``require_from: false``, ``from`` null goes out as null; by default it is a 400."""
+    assert error_of(junebug(default_from_addr=None), body)[0] == "ApiUsageError"
+    face = junebug(default_from_addr=None, require_from=False)
+    answer = face.ask("POST", "/messages", body)
+    assert (answer.status, answer.body["result"]["from"]) == (201, None)
+    (message,) = face.published
+    assert message.from_addr is None
+
+
+@pytest.mark.parametrize(("session_event", "forwarded"), [("close", 0), ("resume", 1), (None, 1)])
+def test_session_close(session_event: str | None, forwarded: int) -> None:
+    """With ``forward_session_close: false`` the end of a session is not forwarded, as Junebug did; all else is."""
+    message = attrs.evolve(INBOUND, session_event=session_event)
+    face = junebug(forward_session_close=False)
+    done(face.application.handle_inbound(message))
+    assert len(face.deliverer.delivered) == forwarded
+    face = junebug()
+    done(face.application.handle_inbound(message))
+    assert len(face.deliverer.delivered) == 1
+
+
+EVENTS = {
+    "submitted": {"event_type": "ack"},
+    "rejected": {"event_type": "nack"},
+    "delivery_pending": {"event_type": "delivery_report", "delivery_status": "pending"},
+    "delivery_failed": {"event_type": "delivery_report", "delivery_status": "failed"},
+    "delivery_succeeded": {"event_type": "delivery_report", "delivery_status": "delivered"},
+}
+
+
+@pytest.mark.parametrize("kind", EVENTS)
+def test_forward_events(kind: str) -> None:
+    """``forward_events`` chooses which events are forwarded, in Junebug's words; the status has the others too."""
+    event = attrs.evolve(EVENT, **EVENTS[kind])
+    for chosen, forwarded in (
+        (None, 1),
+        ([kind], 1),
+        ([], 0),
+        ([each for each in EVENTS if each != kind], 0),
+    ):
+        face = junebug(default_event_url="http://default/", forward_events=chosen)
+        assert logged(face.application.handle_event(event), LogLevel.info) == []
+        assert [body["event_type"] for _, body, _ in face.deliverer.delivered] == [kind] * forwarded
+        status = face.ask("GET", f"/messages/{event.user_message_id}").body["result"]
+        assert status["last_event_type"] == kind
 
 
 @pytest.mark.parametrize(

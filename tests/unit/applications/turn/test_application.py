@@ -107,6 +107,30 @@ def test_event(status_format: str) -> None:
     assert body == (flat_status(EVENT) if status_format == "flat" else nested_status(EVENT, PHONE))
 
 
+@pytest.mark.parametrize(
+    ("status_format", "kinds"),
+    [("flat", ["sent", "sent", "delivered", "sent"]), ("nested", ["sent", "failed", "delivered", "failed"])],
+)
+def test_forward_events(status_format: str, kinds: list[str]) -> None:
+    """``forward_events`` chooses which events are forwarded, by the status that Turn would get."""
+    events = [
+        Event(user_message_id="m", event_type="ack"),
+        EVENT,
+        Event(user_message_id="m", event_type="delivery_report", delivery_status="delivered"),
+        Event(user_message_id="m", event_type="delivery_report", delivery_status="failed"),
+    ]
+    for chosen in ([], ["sent"], ["delivered", "failed"]):
+        face = Face.of(
+            TYPE, TURN, turn_api_url="http://turn", status_format=status_format, forward_events=chosen
+        )
+        done(face.store.store_outbound(OutboundRecord("m", PHONE)))
+        for event in events:
+            done(face.application.handle_event(event))
+        statuses = [body["status"] for _, body, _ in face.deliverer.delivered]
+        told = [status["status"] if status_format == "nested" else status for status in statuses]
+        assert told == [kind for kind in kinds if kind in chosen]
+
+
 def test_unknown_event(face: Face) -> None:
     """An event whose message isn't known is counted and logged, and not delivered."""
     for count in (1, 2):
