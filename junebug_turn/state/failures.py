@@ -22,6 +22,7 @@ class FailureMonitor:
     :param timeout: seconds that an operation may take
     :param faults: the library's exceptions that are faults of the store and not of our code
     :param remedy: returns what an operator has to change for a fault to end; None where it can pass by itself
+    :param refusal: the message of ``CacheError``, for a client
 
     :ivar fault: the fault of the last operation; None when it succeeded
     :ivar failures: how many operations failed
@@ -36,12 +37,15 @@ class FailureMonitor:
         timeout: float,
         faults: tuple[type[Exception], ...],
         remedy: Callable[[Exception], str | None] = lambda _: None,
+        *,
+        refusal: str = "what has to be remembered of messages can't be stored or read now",
     ) -> None:
         self._clock = clock
         self._name = name
         self._timeout = timeout
         self._faults: tuple[type[Exception], ...] = (*faults, DeferredTimeout)
         self._remedy = remedy
+        self._refusal = refusal
         self._advised: str | None = None
         self.fault: str | None = None
         self.failures = 0
@@ -62,7 +66,7 @@ class FailureMonitor:
             result = await waiting
         except self._faults as error:
             self._failed(error)
-            raise CacheError("what has to be remembered of messages can't be stored or read now") from error
+            raise CacheError(self._refusal) from error
         if self.fault is not None:
             self.fault = self._advised = None
             self.log.info(

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self, TypedDict
 from attrs import evolve, field, frozen
 
 from junebug_turn.config.types import DAY
+from junebug_turn.errors import ConfigError
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.telemetry.gauges import StoreStats
 
@@ -74,6 +75,15 @@ class MessageStore(ABC):
         :param remember_last: whether the application asks for the last inbound message of an address
         :raises ConfigError: a line for each option that is unknown or of a wrong type
         """
+
+    def sibling(self, connector: str) -> Self:
+        """Return the store of another connector with the same options, which shares all connections and threads.
+
+        It is ready as long as this one is, and is neither started nor stopped.
+
+        :raises ConfigError: each connector needs a store of its own
+        """
+        raise ConfigError(f"{type(self).__name__} can't be shared by channels")
 
     @abstractmethod
     async def start(self) -> None:

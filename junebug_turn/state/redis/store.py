@@ -13,6 +13,7 @@ docs/caches.md has all keys.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
+from copy import copy
 from typing import Any, Self, Unpack
 
 import attrs
@@ -66,17 +67,26 @@ class RedisStore(MessageStore):
         **options: Unpack[StoreOptions],
     ) -> None:
         super().__init__(**options)
-        prefix = f"{key_prefix}:" if key_prefix else ""
-        self._inbound = f"{prefix}{connector}:inbound_messages:"
-        self._outbound = f"{prefix}{connector}:outbound_messages:"
-        self._last = f"{prefix}{connector}:last_inbound:"
-        # The keys and the statistics of notes are from the time when only Turn's menus were noted.
-        self._note = f"{prefix}{connector}:menus:"
+        self._prefix = f"{key_prefix}:" if key_prefix else ""
+        self._name_keys(connector)
         self._inbound_ttl = _milliseconds(inbound_ttl or self._timeout)
         self._outbound_ttl = _milliseconds(outbound_ttl or self._timeout)
         self._parts = {part: PartStats() for part in ("inbound", "outbound", "menus")}
         self._pool = RedisPool(reactor, url, cache_timeout, trust_root)
         self._monitor = FailureMonitor(reactor, url.name, cache_timeout, (RedisError,), remedy)
+
+    def _name_keys(self, connector: str) -> None:
+        start = f"{self._prefix}{connector}"
+        self._inbound = f"{start}:inbound_messages:"
+        self._outbound = f"{start}:outbound_messages:"
+        self._last = f"{start}:last_inbound:"
+        # The keys and the statistics of notes are from the time when only Turn's menus were noted.
+        self._note = f"{start}:menus:"
+
+    def sibling(self, connector: str) -> Self:
+        other = copy(self)
+        other._name_keys(connector)
+        return other
 
     @classmethod
     def from_config(

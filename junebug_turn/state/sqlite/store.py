@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
+from copy import copy
 from pathlib import Path
 from typing import Any, Self, Unpack
 
@@ -104,6 +105,11 @@ class SqliteStore(MessageStore):
         options = attrs.asdict(read_mapping(SqliteConfig, config, f"{option}_config."), recurse=False)
         check_file(Path(options["path"]), f"{option}_config.path")
         return cls(clock, connector=connector, remember_last=remember_last, **options)
+
+    def sibling(self, connector: str) -> Self:
+        other = copy(self)
+        other._connector = connector
+        return other
 
     async def start(self) -> None:
         self._file = SqliteFile(self._reactor, self._path, self._cache_timeout)
