@@ -3,6 +3,8 @@
 - ``channels``: a set of ids; ``<id>:properties``: the JSON of a channel
 - ``routers``: a set of ids; ``routers:<id>``: the JSON of a router
 - ``routers:<id>:destinations``: a set of ids; ``routers:<id>:destinations:<id>``: the JSON of a destination
+
+Tested by tests/unit/state/test_channel_store.py.
 """
 
 from __future__ import annotations

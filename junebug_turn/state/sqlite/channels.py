@@ -1,4 +1,7 @@
-"""Store of channels in a SQLite file, which may be that of the messages as well."""
+"""Store of channels in a SQLite file, which may be that of the messages as well.
+
+Tested by tests/unit/state/test_channel_store.py.
+"""
 
 from __future__ import annotations
 
