@@ -50,7 +50,7 @@ def make_daemon(reactor: Any, settings: Settings) -> Daemon:
     deliverer = Deliverer(
         reactor,
         suspect_limit=max(2, options.worker_concurrency // 4),
-        pausing_limit=max(1, options.worker_concurrency // 2),
+        failed_limit=max(1, options.worker_concurrency // 2),
         metrics=metrics,
     )
     tls_files = TlsFiles(options.ca_file, options.client_cert_file, options.client_key_file)

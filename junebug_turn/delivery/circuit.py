@@ -15,7 +15,15 @@ from twisted.logger import Logger
 from junebug_turn.net.clocks import WALL_CLOCK, WallClock
 
 FAILURES = 5
-"""Different messages that fail in a row, with no success between, until a circuit opens."""
+"""Different messages that fail in a row, with no success between, until a destination is in doubt."""
+
+PROOF = 8
+"""Probes that then have to fail as well until its circuit opens.  A row of failures alone proves nothing: after a stall
+of the daemon or of the host, the retries of many refused messages are due in one moment, and leave no room for a
+success between."""
+
+DOUBT = 0.125
+"""Seconds between the beginnings of two of these probes."""
 
 SUSPECT = 2
 """Different messages that have failed in a row, from which on only few attempts are made at once."""
@@ -44,8 +52,9 @@ class Circuit:
 
     Failures count by message: one that the destination refuses again and again says nothing about the destination, and
     holds up no other.  A closed circuit lets every attempt pass; but as long as different messages have failed, or it
-    was open lately, only few at once: a destination that hangs must not use up the places of others.  While it is open
-    there is one attempt at a time, the probe.  It is made by the delivery that has waited longest, those first whose
+    was open lately, only few at once: a destination that hangs must not use up the places of others.  When many have
+    failed in a row, the destination is in doubt, and probes follow in quick succession; when they fail too, the circuit
+    is open, with one probe at a time.  A probe is made by the delivery that has waited longest, those first whose
     message has not failed, or by the first that comes when the time is over.  After a success the waiting deliveries
     go on in order, few at first: each success lets two more go, so a destination that has just come back isn't met by
     all of them at once.
@@ -84,7 +93,8 @@ class Circuit:
         self._failed: OrderedDict[Hashable, None] = OrderedDict()
         self._probation = 0
         self._backoff = 0
-        self._probing = False
+        self._probes = 0  # under way
+        self._proof = 0
         self._probe_at = 0.0
         self._alarm: Any = None
         # In the order of arrival, with their messages; each fires with whether it is the probe.
@@ -105,6 +115,15 @@ class Circuit:
     def _suspect(self) -> bool:
         return len(self._failed) >= SUSPECT or self._probation > 0
 
+    @property
+    def _asking(self) -> bool:
+        """Whether attempts are made by probes only: it is open or in doubt."""
+        return len(self._failed) >= FAILURES
+
+    @property
+    def _probe_is_free(self) -> bool:
+        return self._probes < (1 if self.is_open else self._suspect_limit)
+
     # before an attempt
 
     async def enter(self, deadline: float, message: Hashable) -> bool:
@@ -118,12 +137,11 @@ class Circuit:
         patient = deadline > now
         # No delivery overtakes those that wait, but one without patience, which doesn't wait at all.
         first = not (patient and self._waiting)
-        if self.is_open:
-            if not self._waiting and not self._probing and now >= self._probe_at:
-                self._probing = True
-                self._running += 1
-                return True
-        elif first and not (self._suspect and self._running >= self._suspect_limit):
+        if self._asking and not self._waiting and self._probe_is_free and now >= self._probe_at:
+            self._begin_probe()
+            return True
+        held = self.is_open or (patient and self._asking)
+        if not held and first and not (self._suspect and self._running >= self._suspect_limit):
             self._running += 1
             return False
         if not patient:
@@ -175,45 +193,44 @@ class Circuit:
         """End an attempt that was answered."""
         self._ended(probe)
         self._failed.clear()
+        self._proof = 0
         if self.is_open:
             self.log.info("{origin} answers again: its circuit is closed", origin=self.origin)
             self.open_since = None
             self._probation = PROBATION
-            self._set_alarm()
         elif self._probation:
             self._probation -= 1
         if not self._probation:
             self._backoff = 0
+        self._set_alarm()
         self._wake(_WOKEN)
 
-    def failed(self, probe: bool, fault: str, message: Hashable, *, not_before: float = 0) -> None:
+    def failed(self, probe: bool, fault: str, message: Hashable | None, *, not_before: float = 0) -> None:
         """End an attempt that failed in a way that may pass.
 
-        :param message: its message; a failure of one that has failed since the last success counts no further
+        :param message: its message; a failure of one that has failed since the last success counts no further.  None:
+            the message can't be the cause, so that each such attempt counts, and there is no doubt
         :param not_before: seconds that the destination wants to be left alone
         """
         self._ended(probe)
-        self._failed[message] = None
+        in_doubt = self._asking
+        self._failed[object() if message is None else message] = None
         if len(self._failed) > MAX_FAILED:
             self._failed.popitem(last=False)
         self.touched = self._clock.seconds()
+        # An attempt that began before the doubt, or before the circuit opened, says nothing new.
+        self._proof += PROOF if message is None else probe
         if self.is_open:
-            # An attempt that began before the circuit opened says nothing new.
-            if probe:
+            if probe and not self._probes:
                 self._back_off(fault, not_before)
-        elif len(self._failed) >= FAILURES:
-            self.open_since = self._wall_clock.now()
-            self._back_off(fault, not_before)
-            self.log.warn(
-                "The circuit of {origin} is open: {fault}; next probe in {delay:.1f} s",
-                origin=self.origin,
-                fault=fault,
-                delay=self._probe_at - self.touched,
-            )
-            for pause in tuple(self._pauses):
-                pause.callback(None)
-        else:
+        elif not self._asking:
             self._wake(1)
+        elif self._proof >= PROOF:
+            self._open(fault, not_before)
+        else:
+            if not in_doubt:
+                self._probe_at = self.touched + DOUBT
+            self._set_alarm()
 
     def released(self, probe: bool) -> None:
         """End an attempt that was not made, or says nothing about this circuit."""
@@ -223,7 +240,19 @@ class Circuit:
 
     def _ended(self, probe: bool) -> None:
         self._running -= 1
-        self._probing = self._probing and not probe
+        self._probes -= probe
+
+    def _open(self, fault: str, not_before: float) -> None:
+        self.open_since = self._wall_clock.now()
+        self._back_off(fault, not_before)
+        self.log.warn(
+            "The circuit of {origin} is open: {fault}; next probe in {delay:.1f} s",
+            origin=self.origin,
+            fault=fault,
+            delay=self._probe_at - self.touched,
+        )
+        for pause in tuple(self._pauses):
+            pause.callback(None)
 
     def _back_off(self, fault: str, not_before: float) -> None:
         self.fault = fault
@@ -239,13 +268,18 @@ class Circuit:
         if self._alarm is not None and self._alarm.active():
             self._alarm.cancel()
         self._alarm = None
-        if self.is_open and self._waiting and not self._probing:
+        if self._asking and self._waiting and self._probe_is_free:
             delay = max(0.0, self._probe_at - self._clock.seconds())
             self._alarm = self._clock.callLater(delay, self._probe)
 
-    def _probe(self) -> None:
-        self._probing = True
+    def _begin_probe(self) -> None:
+        self._probes += 1
         self._running += 1
+        if not self.is_open:
+            self._probe_at = self._clock.seconds() + DOUBT
+
+    def _probe(self) -> None:
+        self._begin_probe()
         # A message that the destination refuses would keep the circuit open for all others.
         fresh = (waiting for waiting, message in self._waiting.items() if message not in self._failed)
         probe = next(fresh, None) or next(iter(self._waiting))
@@ -254,7 +288,7 @@ class Circuit:
 
     def _wake(self, count: int) -> None:
         # A delivery that is woken may open the circuit again, in this very call.
-        while count and self._waiting and not self.is_open:
+        while count and self._waiting and not self._asking:
             count -= 1
             self._running += 1
             self._waiting.popitem(last=False)[0].callback(False)

@@ -197,10 +197,9 @@ class DeliveryCircuits:
     def failed(self, fault: str, retry_after: float | None, *, reached: bool = True) -> None:
         """End an attempt that the destination can't answer now.
 
-        :param reached: whether the request got to the destination; where not, the message can't be the cause, and
-            each attempt counts as if it were another message's
+        :param reached: whether the request got to the destination; where not, the message can't be the cause
         """
-        message = self._message if reached else object()
+        message = self._message if reached else None
         for circuit, probe in self._ended().items():
             if circuit is self._origin:
                 circuit.failed(probe, fault, message, not_before=retry_after or 0)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -37,7 +38,7 @@ class Deliverer:
     :param rng: gives numbers in [0, 1) for the delays
     :param connections_per_host: how many idle connections to one origin are kept
     :param suspect_limit: how many attempts are made at once where different messages have failed
-    :param pausing_limit: how many deliveries of one connector and kind wait between two attempts at most; more would
+    :param failed_limit: how many deliveries of one connector and kind go on after a failed attempt, at most; more would
         take the places of those that fare well
     :param tls_policy: verifies the destinations' certificates; by default against the platform's authorities
     """
@@ -53,7 +54,7 @@ class Deliverer:
         rng: Callable[[], float] = random.random,
         connections_per_host: int = 50,
         suspect_limit: int = 5,
-        pausing_limit: int = 10,
+        failed_limit: int = 10,
         tls_policy: IPolicyForHTTPS | None = None,
         metrics: Metrics | None = None,
     ) -> None:
@@ -64,8 +65,8 @@ class Deliverer:
         self._running: set[Deferred[None]] = set()
         self._wall_clock = wall_clock
         self._circuits = Circuits(self._clock, rng, suspect_limit=suspect_limit, wall_clock=wall_clock)
-        self._pausing: Counter[tuple[str, str]] = Counter()
-        self._pausing_limit = pausing_limit
+        self._failed: Counter[tuple[str, str]] = Counter()
+        self._failed_limit = failed_limit
 
     async def deliver(
         self,
@@ -99,7 +100,7 @@ class Deliverer:
         :raises DeliveryRefused: the answer is permanent
         :raises DeliveryDeferred: no attempt was made, as the circuit is open
         :raises DeliveryExhausted: all attempts failed, or the next would start later than ``CHAIN_LIMIT``, or
-            the circuit opened meanwhile, or ``pausing_limit`` is reached
+            the circuit opened meanwhile, or ``failed_limit`` was reached at the first failure
         """
         post = Post(destination, body, timeout, webhook, configured, connector, kind)
         chain = Deferred.fromCoroutine(self._chain(post, message_id, policy, min(patience, CHAIN_LIMIT)))
@@ -136,7 +137,10 @@ class Deliverer:
         destination = post.destination
         url, channel = (destination.url, "") if post.configured else (None, post.connector)
         deadline = start + patience
-        with self._circuits.of_delivery(destination.origin, url, message_id, deadline, channel) as circuits:
+        with (
+            self._circuits.of_delivery(destination.origin, url, message_id, deadline, channel) as circuits,
+            self._failures_of(post) as may_go_on,
+        ):
             clients = self._clients.pair(destination.rules)
             client = clients.pooled
             fault: Fault | None = None
@@ -152,7 +156,7 @@ class Deliverer:
                         first_failure = last_failure - (self._clock.seconds() - start)
                     raise _given_up(destination, fault, attempts, first_failure, last_failure) from None
                 attempts += 1
-                tries += not circuits.probe
+                tries += not (circuits.probe and circuits.is_open)
                 with self._metrics.attempt(post.connector, post.kind) as made:
                     fault = await attempt(post, client, self._clock, self._wall_clock)
                     made.result = "ok" if fault is None else fault.cause
@@ -169,9 +173,10 @@ class Deliverer:
                 first_failure = last_failure if attempts == 1 else first_failure
                 delay = self._delay(fault, tries, policy)
                 over = delay is not None and self._clock.seconds() + delay - start > CHAIN_LIMIT
-                if over or self._crowded(post):
+                go_on = fault.passing and may_go_on()
+                if over or not go_on:
                     delay = None
-                waits = fault.passing and circuits.is_open
+                waits = go_on and circuits.is_open
                 self.log.warn(
                     "Delivery to {origin} failed: {reason}; attempt {attempt}, next {next}",
                     origin=destination.origin,
@@ -182,20 +187,28 @@ class Deliverer:
                 if not waits:
                     if delay is None:
                         raise _given_up(destination, fault, attempts, first_failure, last_failure)
-                    await self._pause(post, circuits, delay)
+                    await circuits.pause(delay)
                 self._metrics.retried(post.connector, post.kind, fault.cause)
                 # After a fault of the connection the others of the pool are suspects too: the host may be gone.
                 client = clients.pooled if fault.status is not None else clients.fresh
 
-    def _crowded(self, post: Post) -> bool:
-        return self._pausing[post.connector, post.kind] >= self._pausing_limit
+    @contextmanager
+    def _failures_of(self, post: Post) -> Iterator[Callable[[], bool]]:
+        """Return a function for after a failure: whether the delivery may keep its place until it has succeeded."""
+        key = post.connector, post.kind
+        counted = False
 
-    async def _pause(self, post: Post, circuits: DeliveryCircuits, seconds: float) -> None:
-        self._pausing[post.connector, post.kind] += 1
+        def may_go_on() -> bool:
+            nonlocal counted
+            if not counted and self._failed[key] < self._failed_limit:
+                self._failed[key] += 1
+                counted = True
+            return counted
+
         try:
-            await circuits.pause(seconds)
+            yield may_go_on
         finally:
-            self._pausing[post.connector, post.kind] -= 1
+            self._failed[key] -= counted
 
     def _delay(self, fault: Fault, tries: int, policy: RetryPolicy) -> float | None:
         """Return the seconds until the next attempt; None when there is none."""

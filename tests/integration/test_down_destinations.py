@@ -10,7 +10,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import CancelledError
 
-from junebug_turn.delivery.circuit import FAILURES, Circuit
+from junebug_turn.delivery.circuit import DOUBT, FAILURES, PROOF, Circuit
 from junebug_turn.delivery.circuits import OF_CLIENTS
 from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy
 from junebug_turn.delivery.signature import Webhook
@@ -19,7 +19,9 @@ from tests.support.delivery_harness import SUBJECT, Bench, benched, free_port
 from tools.servers.receiver import HANG, RESET, Answer, Received
 
 ONCE = RetryPolicy(max_retries=0)
-PATIENCE = 600.0
+PATIENCE = 800.0
+DOWN = FAILURES + PROOF
+"""Failures, none of them within the same moment, that open a circuit."""
 
 
 @pytest_twisted.async_yield_fixture
@@ -28,9 +30,10 @@ async def bench() -> AsyncIterator[Bench]:
         yield bench
 
 
-async def fail(bench: Bench, times: int = FAILURES, **options: Any) -> None:
-    """Deliveries of different messages that each fail at their only attempt."""
+async def fail(bench: Bench, times: int = DOWN, **options: Any) -> None:
+    """Deliveries of different messages, one after the other, that each fail at their only attempt."""
     for _ in range(times):
+        bench.clock.advance(DOUBT)
         with pytest.raises(DeliveryExhausted):
             await bench.start(policy=ONCE, **options)
 
@@ -43,8 +46,8 @@ async def let_go(bench: Bench, seconds: float, requests: int) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_not_hammered(bench: Bench) -> None:
-    """After the failures of five different messages in a row a destination gets no more requests; a delivery without
-    patience is deferred, after no attempt."""
+    """After five different messages, and the probes after them, have failed in a row a destination gets no more
+    requests; a delivery without patience is deferred, after no attempt."""
     bench.receiver.default = Answer(503)
     await fail(bench)
     for _ in range(20):
@@ -53,7 +56,7 @@ async def test_not_hammered(bench: Bench) -> None:
         error = caught.value
         assert (error.reason, error.attempts, error.last_status) == ("circuit_open", 0, None)
         assert error.first_failure == bench.clock.seconds()
-    assert len(bench.receiver.requests) == FAILURES
+    assert len(bench.receiver.requests) == DOWN
 
 
 @pytest_twisted.ensureDeferred
@@ -104,11 +107,11 @@ async def test_client_s_urls_are_apart(bench: Bench) -> None:
 async def test_one_probe(bench: Bench) -> None:
     """When its time comes one delivery is the probe; those that come while it is under way are deferred. Its
     success closes the circuit."""
-    bench.receiver.script(*[RESET] * FAILURES, HANG)
+    bench.receiver.script(*[RESET] * DOWN, HANG)
     await fail(bench)
     bench.clock.advance(1.5)
     probe = bench.start(timeout=10, policy=ONCE)
-    await bench.receiver.received(FAILURES + 1)
+    await bench.receiver.received(DOWN + 1)
     with pytest.raises(DeliveryDeferred):
         await bench.start()
     bench.clock.advance(10)
@@ -119,32 +122,32 @@ async def test_one_probe(bench: Bench) -> None:
     bench.clock.advance(3)
     await bench.start()
     await bench.start()
-    assert len(bench.receiver.requests) == FAILURES + 3
+    assert len(bench.receiver.requests) == DOWN + 3
 
 
 @pytest_twisted.ensureDeferred
 async def test_waits_in_place(bench: Bench) -> None:
     """With patience a delivery waits, is the probe when its time comes, and goes back to the end of the line when
     that fails; what is left of its chain is not used up."""
-    bench.receiver.script(*[503] * (FAILURES + 3))
+    bench.receiver.script(*[503] * (DOWN + 3))
     await fail(bench)
     waiting = [
         bench.start(patience=PATIENCE, policy=ONCE, webhook=Webhook(name))
         for name in ("first", "second", "third")
     ]
     circuit = _circuit(bench)
-    count = FAILURES
+    count = DOWN
     for delay in (1.5, 3, 6, 12):
         bench.clock.advance(delay - 0.01)
         assert len(bench.receiver.requests) == count
         count += 1
         await let_go(bench, 0.01, count)
-        await bench.receiver.until(lambda: not circuit._probing, "the answer")
+        await bench.receiver.until(lambda: not circuit._probes, "the answer")
     for delivery in waiting:
         await delivery
-    names = [request.headers["webhook-id"] for request in bench.receiver.requests[FAILURES:]]
+    names = [request.headers["webhook-id"] for request in bench.receiver.requests[DOWN:]]
     assert names == ["first", "second", "third", "first", "second", "third"]
-    times = {request.headers["webhook-timestamp"] for request in bench.receiver.requests[FAILURES:]}
+    times = {request.headers["webhook-timestamp"] for request in bench.receiver.requests[DOWN:]}
     assert len(times) == 4
 
 
@@ -155,7 +158,7 @@ async def test_patience_is_over(bench: Bench) -> None:
     bench.receiver.default = Answer(503)
     await fail(bench)
     probing, waiting = (bench.start(patience=2, policy=ONCE) for _ in range(2))
-    await let_go(bench, 1.5, FAILURES + 1)
+    await let_go(bench, 1.5, DOWN + 1)
     await bench.receiver.until(lambda: len(bench.clock.getDelayedCalls()) > 2, "the probe's end")
     bench.clock.advance(0.5)
     with pytest.raises(DeliveryExhausted) as caught:
@@ -170,10 +173,10 @@ async def test_patience_is_over(bench: Bench) -> None:
 @pytest_twisted.ensureDeferred
 async def test_patience_has_a_limit(bench: Bench) -> None:
     """No patience is longer than a chain may be."""
-    bench.receiver.script(*[503] * FAILURES, HANG)
+    bench.receiver.script(*[503] * DOWN, HANG)
     await fail(bench)
     probe, waiting = (bench.start(timeout=2 * CHAIN_LIMIT, patience=10 * CHAIN_LIMIT) for _ in range(2))
-    await let_go(bench, 1.5, FAILURES + 1)
+    await let_go(bench, 1.5, DOWN + 1)
     bench.clock.advance(CHAIN_LIMIT - 1.5)
     with pytest.raises(DeliveryDeferred):
         await waiting
@@ -193,27 +196,28 @@ def _circuit(bench: Bench) -> Circuit:
 async def test_chain_under_way(bench: Bench) -> None:
     """A chain whose origin's circuit opens makes no more attempts of its own: without patience it is over at once,
     in the middle of its delay; with patience it waits."""
-    bench.receiver.script(503, 503, *[503] * 3)
+    later = Answer(503, headers={"Retry-After": "60"})
+    bench.receiver.script(later, later, *[503] * (DOWN - 2))
     impatient = bench.start()
     await bench.delay()
     patient = bench.start(patience=PATIENCE)
     await bench.receiver.until(lambda: len(bench.clock.getDelayedCalls()) == 2, "the second failure")
-    await fail(bench, 3)
+    await fail(bench, DOWN - 2)
     with pytest.raises(DeliveryExhausted) as caught:
         await impatient
     assert (caught.value.attempts, caught.value.last_status) == (1, 503)
-    await let_go(bench, 1.5, FAILURES + 1)
+    await let_go(bench, 1.5, DOWN + 1)
     await patient
 
 
 @pytest_twisted.ensureDeferred
 async def test_few_at_first(bench: Bench) -> None:
     """When the destination is back those that wait are not sent all at once."""
-    bench.receiver.script(*[503] * FAILURES)
+    bench.receiver.script(*[503] * DOWN)
     await fail(bench)
     bench.receiver.default = HANG
     waiting = [bench.start(patience=PATIENCE) for _ in range(10)]
-    await let_go(bench, 1.5, FAILURES + 1)
+    await let_go(bench, 1.5, DOWN + 1)
     bench.receiver.requests.clear()
     # The probe hangs; an answer to something else shows that the host is up.
     circuit = _circuit(bench)
@@ -235,7 +239,7 @@ async def test_misconfigured(bench: Bench, status: int) -> None:
     """These answers of a configured URL to several different messages in a row blame the URL: what comes waits, the
     origin is degraded, and all goes on when it is repaired."""
     url = bench.receiver.url("/inbound?k=s3cret")
-    bench.receiver.script(*[status] * FAILURES)
+    bench.receiver.script(*[status] * DOWN)
     await fail(bench, url=url, configured=True)
     (shown,) = bench.deliverer.degraded().items()
     assert shown[0] == _origin(bench)
@@ -275,9 +279,10 @@ def _poison(bench: Bench) -> Any:
 async def test_not_always_the_same_probe(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A message that is refused while all others would be taken doesn't keep a circuit open."""
     url = bench.receiver.url("/path")
-    bench.receiver.script(*[404] * FAILURES)
-    await fail(bench, FAILURES - 1, url=url, configured=True)
+    bench.receiver.script(*[404] * DOWN)
+    await fail(bench, DOWN - 1, url=url, configured=True)
     options = {"message_id": "poison", "webhook": Webhook("poison"), "policy": ONCE}
+    bench.clock.advance(DOUBT)
     poison = bench.start(url, **options, patience=PATIENCE, configured=True)
     await bench.receiver.until(bench.deliverer.degraded, "the circuit")
     others = [bench.start(url, patience=PATIENCE, configured=True) for _ in range(3)]
@@ -314,6 +319,26 @@ async def test_failing_messages_leave_room(bench: Bench) -> None:
         await delivery
 
 
+@pytest_twisted.ensureDeferred
+async def test_failed_messages_leave_room_in_an_outage(bench: Bench) -> None:
+    """Messages that have failed don't take all places while the circuit is open, so that others come in and can ask
+    whether it is well again: what is left of half of the places goes to a delay queue."""
+    bench.receiver.default = Answer(503)
+    await fail(bench)
+    waiting = [bench.start(patience=PATIENCE, policy=ONCE) for _ in range(12)]
+    for number in range(12):
+        bench.clock.advance(60)
+        await bench.receiver.received(DOWN + number + 1)
+        await bench.receiver.until(lambda: not _circuit(bench)._probes, "the answer")
+    assert [delivery.called for delivery in waiting] == [False] * 10 + [True] * 2
+    for delivery in waiting[10:]:
+        with pytest.raises(DeliveryExhausted):
+            await delivery
+    for delivery in waiting[:10]:
+        delivery.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        delivery.cancel()
+
+
 def _pausing(bench: Bench, count: int) -> bool:
     return len(bench._delays()) == count
 
@@ -340,10 +365,10 @@ async def test_refused_all_the_same(bench: Bench) -> None:
 @pytest_twisted.ensureDeferred
 async def test_stop_waiting(bench: Bench) -> None:
     """stop_waiting cancels what waits, and nothing else."""
-    bench.receiver.script(*[503] * FAILURES, HANG)
+    bench.receiver.script(*[503] * DOWN, HANG)
     await fail(bench)
     waiting = [bench.start(patience=PATIENCE) for _ in range(2)]
-    await let_go(bench, 1.5, FAILURES + 1)
+    await let_go(bench, 1.5, DOWN + 1)
     bench.deliverer.stop_waiting()
     with pytest.raises(CancelledError):
         await waiting[1]

@@ -13,10 +13,12 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from junebug_turn.delivery.circuit import (
+    DOUBT,
     FAILURES,
     MAX_BACKOFF,
     MAX_FAILED,
     PROBATION,
+    PROOF,
     SUSPECT,
     Circuit,
     CircuitOpen,
@@ -51,10 +53,20 @@ class Bench:
     def _new_name(self) -> str:
         return f"another {next(self._names)}"
 
-    def open(self, **options: Any) -> None:
-        while not self.circuit.is_open:
+    def doubt(self) -> None:
+        """Different messages fail in one moment."""
+        for _ in range(FAILURES):
             assert self.enter() == [False]
-            self.fail(**options)
+        for _ in range(FAILURES):
+            self.fail()
+
+    def open(self, **options: Any) -> None:
+        """Different messages fail, and then the probes."""
+        while not self.circuit.is_open:
+            entered = self.enter(PATIENCE)
+            if not entered:
+                self.clock.advance(DOUBT)
+            self.fail(*entered, **options)
 
     def until_probe(self) -> float:
         """Let time go until an attempt is let through; the seconds."""
@@ -77,14 +89,55 @@ def bench() -> Bench:
 
 
 def test_five_in_a_row(bench: Bench) -> None:
-    """Five different messages that fail in a row open a circuit; four and a success don't."""
+    """Five different messages that fail in a row, and the probes after them, open a circuit; four and a success
+    don't."""
     for outcome in (False,) * 4 + (True,) + (False,) * 4:
         assert bench.enter() == [False]
         bench.circuit.succeeded(False) if outcome else bench.fail()
+    assert bench.enter(PATIENCE) == [False]
+    bench.circuit.succeeded(False)
     assert not bench.circuit.is_open
-    bench.fail()
-    assert bench.circuit.is_open
+    bench.open()
     assert bench.circuit.fault == "timeout"
+
+
+def test_a_burst(bench: Bench) -> None:
+    """However many messages fail in one moment, the circuit stays closed while a message that has not failed is
+    taken: it is asked for within a moment, and all others go on."""
+    poison = [bench.enter(message=f"poison {number}") for number in range(20)]
+    assert poison == [[False]] * 20
+    for number in range(20):
+        bench.fail(message=f"poison {number}")
+    again = [bench.enter(PATIENCE, f"poison {number}") for number in range(10)]
+    fresh = [bench.enter(PATIENCE) for _ in range(10)]
+    assert not any(again + fresh)
+    bench.clock.advance(DOUBT)
+    assert fresh[0] == [True]
+    bench.circuit.succeeded(True)
+    assert not bench.circuit.is_open
+    while not all(again + fresh):
+        bench.circuit.succeeded(False)
+    assert not bench.circuit.is_open
+
+
+def test_doubt(bench: Bench) -> None:
+    """In doubt the probes begin one after the other, whether those before have an answer or not, and no more than a
+    few are under way."""
+    bench.doubt()
+    waiting = [bench.enter(PATIENCE) for _ in range(SUSPECT_LIMIT + 2)]
+    for number in range(SUSPECT_LIMIT):
+        bench.clock.advance(DOUBT)
+        assert [bool(entered) for entered in waiting].count(True) == number + 1
+    bench.clock.advance(100)
+    assert waiting[SUSPECT_LIMIT:] == [[], []]
+    for _ in range(PROOF - 2):
+        bench.fail(True)
+        bench.clock.advance(DOUBT)
+    assert all(waiting)
+    assert not bench.circuit.is_open
+    for _ in range(2):
+        bench.fail(True)
+    assert bench.circuit.is_open
 
 
 def test_one_message(bench: Bench) -> None:
@@ -339,18 +392,18 @@ def test_stop(bench: Bench) -> None:
 
 @given(st.data())
 def test_any_order(data: st.DataObject) -> None:
-    """Whatever happens in whatever order: it opens when five different messages have failed since the last success,
-    and not before; there is one probe at a time while it is open, nobody waits for ever, no call of the clock is
+    """Whatever happens in whatever order: it opens only when five different messages, and as many probes, have failed
+    since the last success; no more than a few probes are under way, nobody waits for ever, no call of the clock is
     left."""
     bench = Bench(data.draw(st.floats(0, 1, exclude_max=True)))
     running: list[tuple[bool, str]] = []
     waiting: list[tuple[list[Any], str]] = []
     failed: set[str] = set()
+    proof = 0
     names = st.sampled_from([f"message {number}" for number in range(FAILURES + 2)])
     for step in data.draw(
         st.lists(st.sampled_from(["enter", "wait", "ok", "fail", "leave", "time"]), max_size=60)
     ):
-        was_open = bench.circuit.is_open
         if step in ("enter", "wait"):
             message = data.draw(names)
             waiting.append((bench.enter(PATIENCE if step == "wait" else NO_PATIENCE, message), message))
@@ -360,19 +413,21 @@ def test_any_order(data: st.DataObject) -> None:
             probe, message = running.pop(data.draw(st.integers(0, len(running) - 1)))
             if step == "ok":
                 failed.clear()
+                proof = 0
                 bench.circuit.succeeded(probe)
             elif step == "fail":
                 failed.add(message)
+                proof += probe
                 bench.fail(probe, message)
             else:
                 bench.circuit.released(probe)
-        assert bench.circuit.is_open is (bool(was_open and failed) or len(failed) >= FAILURES)
+        assert bench.circuit.is_open is (len(failed) >= FAILURES and proof >= PROOF)
         running += [
             (entered[0], name) for entered, name in waiting if entered and entered[0] in (True, False)
         ]
         waiting = [(entered, name) for entered, name in waiting if not entered]
-        assert [probe for probe, _ in running].count(True) <= 1
-        if not bench.circuit.is_open:
+        assert [probe for probe, _ in running].count(True) <= SUSPECT_LIMIT
+        if len(failed) < FAILURES:
             assert running or not waiting
     while running or waiting:
         if running:

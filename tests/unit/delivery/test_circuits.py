@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from junebug_turn.delivery.circuit import FAILURES
+from junebug_turn.delivery.circuit import DOUBT, FAILURES, PROOF
 from junebug_turn.delivery.circuits import FORGET_AFTER, OF_CLIENTS, Circuits
 from tests.support.clocks import wall_clock
 from tests.unit.delivery.test_circuit import NO_PATIENCE, ORIGIN, SUSPECT_LIMIT, results
@@ -51,16 +51,20 @@ class Side:
                 circuits.misconfigured(outcome)
         return True
 
+    def fail(self, origin: str, outcome: str, url: str | None = None, channel: str = "") -> None:
+        """Make so many attempts, none of them within the same moment, that a circuit opens."""
+        for _ in range(FAILURES + PROOF):
+            self.clock.advance(DOUBT)
+            assert self.attempt(origin, outcome, url=url, channel=channel)
+
     def misconfigure(self, url: str, fault: str = "HTTP status 404") -> None:
-        for _ in range(FAILURES):
-            assert self.attempt(ORIGIN, fault, url=url)
+        self.fail(ORIGIN, fault, url)
 
 
 def test_origins_are_apart() -> None:
     """An origin that is down says nothing about another."""
     side = Side()
-    for _ in range(FAILURES):
-        assert side.attempt(ORIGIN, "failed")
+    side.fail(ORIGIN, "failed")
     assert not side.attempt(ORIGIN, "failed")
     assert side.attempt("http://other:80", "answered")
 
@@ -68,8 +72,7 @@ def test_origins_are_apart() -> None:
 def test_clients_are_apart() -> None:
     """The URLs that the clients of a channel gave have circuits of their own, also at an origin that is configured."""
     side = Side()
-    for _ in range(FAILURES):
-        assert side.attempt(ORIGIN, "failed", channel="a")
+    side.fail(ORIGIN, "failed", channel="a")
     assert not side.attempt(ORIGIN, "answered", channel="a")
     assert side.attempt(ORIGIN, "answered", channel="b")
     assert side.attempt(ORIGIN, "answered", url="http://host/")
@@ -105,8 +108,7 @@ def test_misconfigured_url() -> None:
     side.clock.advance(2)
     assert side.attempt(ORIGIN, "answered", url="http://host/wrong")
     assert side.circuits.degraded() == {}
-    for _ in range(FAILURES):
-        side.attempt(ORIGIN, "failed")
+    side.fail(ORIGIN, "failed")
     assert not side.attempt(ORIGIN, "answered", url="http://host/right")
 
 
@@ -117,9 +119,11 @@ def test_a_success_between() -> None:
         side.attempt(ORIGIN, "HTTP status 404", url="http://host/")
         side.attempt(ORIGIN, "answered", url="http://host/other")
     side.attempt(ORIGIN, "answered", url="http://host/")
-    for _ in range(FAILURES - 1):
+    for _ in range(FAILURES + PROOF - 1):
+        side.clock.advance(DOUBT)
         assert side.attempt(ORIGIN, "HTTP status 404", url="http://host/")
     assert side.circuits.degraded() == {}
+    side.clock.advance(DOUBT)
     side.attempt(ORIGIN, "HTTP status 404", url="http://host/")
     assert side.circuits.degraded() != {}
 
@@ -129,7 +133,7 @@ def test_what_an_operator_sees() -> None:
     side = Side()
     side.misconfigure("http://host/path?key=s3cret", "HTTP status 401")
     assert side.circuits.degraded() == {
-        ORIGIN: {"state": "degraded", "fault": "HTTP status 401", "since": "1970-01-01T00:16:40+00:00"}
+        ORIGIN: {"state": "degraded", "fault": "HTTP status 401", "since": "1970-01-01T00:16:41+00:00"}
     }
 
 
@@ -150,8 +154,7 @@ def test_bounded() -> None:
     side = Side(max_circuits=10)
     with side.circuits.of_delivery("http://used:80", None, "m", NO_PATIENCE):
         for number in range(100):
-            for _ in range(FAILURES):
-                side.attempt(f"http://host{number}:80", "wrong", url="http://x/")
+            side.fail(f"http://host{number}:80", "wrong", "http://x/")
             assert len(side.circuits) <= 12
     assert "http://host99:80" in side.circuits.degraded()
     assert len(side.circuits.degraded()) >= 8
@@ -163,6 +166,6 @@ def test_idle_origins_are_forgotten() -> None:
     side.misconfigure("http://host/")
     side.clock.advance(FORGET_AFTER - 1)
     assert len(side.circuits.degraded()) == 1
-    side.clock.advance(1)
+    side.clock.advance(2)
     assert side.circuits.degraded() == {}
     assert len(side.circuits) == 0
