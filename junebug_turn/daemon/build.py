@@ -24,6 +24,7 @@ from junebug_turn.delivery.destination import Destination
 from junebug_turn.errors import ConfigError, DeliveryRefused
 from junebug_turn.http.admin.health import Health
 from junebug_turn.http.admin.metrics import MetricsPage
+from junebug_turn.http.authentication import Authenticator
 from junebug_turn.http.connection_limits import ConnectionLimits
 from junebug_turn.http.listening import ListenAddress
 from junebug_turn.http.mounts import Mount
@@ -147,7 +148,7 @@ class _Parts:
         )
         application = type_of(options).create(options, services)
         connector.consume(application.handle_inbound, application.handle_event)
-        return Mount(application.resource, name, application.answer)
+        return Mount(application.resource, name, application.answer, Authenticator(options.api_auth))
 
     def sites(self, mounts: Mapping[str, Mount], health_page: Health) -> dict[ListenAddress, ApiSite]:
         """Make a site for each address.

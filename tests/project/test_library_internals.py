@@ -54,6 +54,10 @@ NAMES = {
         "http/connection.py",
         "finds the form of the error for a request that is refused before its end",
     ),
+    "_transferDecoder": (
+        "http/connection.py",
+        "lets go of the decoder of a body that isn't complete, which has the connection",
+    ),
     "_app": ("http/routing.py", "renders the endpoints of a Klein application itself"),
     "_sslContextFactory": ("http/listening.py", "gives new connections a renewed certificate"),
     "_backlog": ("http/listening.py", "lets more connections wait than Twisted's 50"),
@@ -114,6 +118,16 @@ def test_http_channel_path(channel: HTTPChannel) -> None:
     """Twisted's HTTPChannel has the path of the request line in ``_path``."""
     channel.dataReceived(b"GET /path?query HTTP/1.1\r\n")
     assert attribute(channel, "_path") == b"/path?query", moved("twisted", "_path")
+
+
+def test_http_channel_decoder(channel: HTTPChannel) -> None:
+    """Twisted's HTTPChannel has the decoder of a body in ``_transferDecoder``, and calls itself by it."""
+    channel.dataReceived(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n")
+    channel.dataReceived(b"X: y\r\n")
+    decoder = attribute(channel, "_transferDecoder")
+    assert getattr(decoder, "finishCallback", None) == channel._finishRequestBody, moved(
+        "twisted", "_transferDecoder"
+    )
 
 
 def test_klein_app() -> None:
