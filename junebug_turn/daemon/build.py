@@ -93,8 +93,9 @@ def make_daemon(reactor: Any, settings: Settings) -> Daemon:
     register = metrics.registry.register
     register(BrokerGauges(broker.status, queue_counts.latest))
     register(StoreGauges(names, lambda: {name: store.stats() for name, store in stores.items()}))
-    register(CircuitGauges(_origins(settings.applications), deliverer.degraded))
-    report_health = partial(health, broker, deliverer, stores)
+    configured = _origins(settings.applications)
+    register(CircuitGauges(configured, deliverer.degraded))
+    report_health = partial(health, broker, deliverer, stores, configured)
     return Daemon(
         reactor=reactor,
         broker=broker,
@@ -163,7 +164,7 @@ class _Parts:
         for options in self.settings.applications:
             there = pages.setdefault(options.http_bind, {Health.path: Mount(health_page)})
             there[options.path] = mounts[options.connector_name]
-        metrics_page = Mount(MetricsPage(self.metrics))
+        metrics_page = Mount(MetricsPage(self.metrics, self.reactor))
         for there in (pages.setdefault(metrics_bind, {}),) if metrics_bind else pages.values():
             there.setdefault(MetricsPage.path, metrics_page)
         return {
