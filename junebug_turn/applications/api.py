@@ -16,10 +16,9 @@ from junebug_turn.applications.base import ApplicationOptions, Services
 from junebug_turn.applications.forwarding import Forwarder
 from junebug_turn.applications.message_request import MessageRequest
 from junebug_turn.errors import CacheError, MessageNotFound
-from junebug_turn.http.authentication import Authenticated, Authenticator
 from junebug_turn.http.deduplication import MAX_RESULTS, Deduplication, OnPublish
 from junebug_turn.http.json import within
-from junebug_turn.http.rate_limit import RateLimit
+from junebug_turn.http.rate_limit import LimitedResource, RateLimit
 from junebug_turn.http.routing import Router
 from junebug_turn.messages.vumi import Event, Message, check_length
 from junebug_turn.telemetry.context import about
@@ -128,7 +127,7 @@ class HttpApi(ABC, Generic[_Options, _Request]):
     :param window: the seconds in which a request is known as a repeat
     :param max_results: the most requests that are known
     :param signed: whether the endpoints check a signature, and count requests for the rate limit after that
-    :ivar resource: the routes, behind authentication and rate limit
+    :ivar resource: the routes, behind the rate limit
     """
 
     router: ClassVar[Router]
@@ -153,9 +152,8 @@ class HttpApi(ABC, Generic[_Options, _Request]):
             max_results=max_results,
             on_repeat=lambda: services.metrics.repeated(options.connector_name),
         )
-        self.resource: IResource = Authenticated(
-            self.router.resource(), Authenticator(options.api_auth), None if signed else self._rate_limit
-        )
+        routes = self.router.resource()
+        self.resource: IResource = routes if signed else LimitedResource(routes, self._rate_limit)
 
     def _start(self, body: bytes) -> Deferred[bytes]:
         """Send the message of a request, within ``request_timeout``; the result is the answer's body."""

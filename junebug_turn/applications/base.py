@@ -137,6 +137,11 @@ class ApplicationOptions:
         return str(getattr(self, self.path_option))
 
     @property
+    def open_to_all(self) -> bool:
+        """Whether everybody who reaches its address may use it, without any restriction."""
+        return self.api_auth is None
+
+    @property
     def urls(self) -> dict[str, str]:
         """The URLs that it delivers to, by their options; an empty option has none."""
         found = {key: getattr(self, key) for key in self.url_options}

@@ -6,8 +6,22 @@ from typing import Any
 
 from attrs import Factory, frozen
 
-from junebug_turn.errors import ApiUsageError
+from junebug_turn.errors import ApiUsageError, InvalidBody
 from junebug_turn.messages.vumi import CLOSE, TRANSPORT_TYPES, Message
+
+MAX_ADDRESS = 255
+"""Characters of an address or an id in a request: what is remembered of a message has these."""
+
+
+def check_size(name: str, text: str | None, most: int = MAX_ADDRESS) -> str | None:
+    """Return a text of a request's JSON.
+
+    :param name: the field, as the API writes it in errors
+    :raises InvalidBody: it has more than ``most`` characters
+    """
+    if text is not None and len(text) > most:
+        raise InvalidBody(f"{name} must not be longer than {most} characters")
+    return text
 
 
 @frozen(kw_only=True)

@@ -16,6 +16,7 @@ from junebug_turn.applications.registry import type_of
 from junebug_turn.connectors.connector import Connector
 from junebug_turn.connectors.retry_queues import RetryWindows
 from junebug_turn.daemon.health import health
+from junebug_turn.daemon.process import MAX_DESCRIPTORS, connections_within
 from junebug_turn.daemon.queue_counts import QueueCounts
 from junebug_turn.daemon.service import Daemon
 from junebug_turn.daemon.settings import Settings
@@ -24,6 +25,7 @@ from junebug_turn.delivery.destination import Destination
 from junebug_turn.errors import ConfigError, DeliveryRefused
 from junebug_turn.http.admin.health import Health
 from junebug_turn.http.admin.metrics import MetricsPage
+from junebug_turn.http.authentication import Authenticator
 from junebug_turn.http.connection_limits import ConnectionLimits
 from junebug_turn.http.listening import ListenAddress
 from junebug_turn.http.mounts import Mount
@@ -37,9 +39,10 @@ from junebug_turn.telemetry.gauges import BrokerGauges, CircuitGauges, StoreGaug
 from junebug_turn.telemetry.metrics import Metrics
 
 
-def make_daemon(reactor: Any, settings: Settings) -> Daemon:
+def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESCRIPTORS) -> Daemon:
     """Make the daemon for these settings.
 
+    :param descriptors: how many files and connections the process may have open
     :raises ConfigError: the settings can't be used; with a line for each fault of each part
     """
     options, amqp = settings.daemon, settings.daemon.amqp
@@ -68,7 +71,7 @@ def make_daemon(reactor: Any, settings: Settings) -> Daemon:
     middlewares: list[BaseMiddleware] = []
     with _collected(faults):
         middlewares += make_middlewares(options.middlewares or (), names)
-    parts = _Parts(reactor, settings, metrics, broker, deliverer, middlewares)
+    parts = _Parts(reactor, settings, metrics, broker, deliverer, middlewares, descriptors)
     stores: dict[str, MessageStore] = {}
     mounts: dict[str, Mount] = {}
     shared: set[ListenAddress] = set()
@@ -92,8 +95,9 @@ def make_daemon(reactor: Any, settings: Settings) -> Daemon:
     register = metrics.registry.register
     register(BrokerGauges(broker.status, queue_counts.latest))
     register(StoreGauges(names, lambda: {name: store.stats() for name, store in stores.items()}))
-    register(CircuitGauges(_origins(settings.applications), deliverer.degraded))
-    report_health = partial(health, broker, deliverer, stores)
+    configured = _origins(settings.applications)
+    register(CircuitGauges(configured, deliverer.degraded))
+    report_health = partial(health, broker, deliverer, stores, configured)
     return Daemon(
         reactor=reactor,
         broker=broker,
@@ -128,6 +132,7 @@ class _Parts:
     broker: Broker
     deliverer: Deliverer
     middlewares: Sequence[BaseMiddleware]
+    descriptors: int
 
     def mount(self, options: ApplicationOptions, store: MessageStore) -> Mount:
         """Make an application, connect its queues, and return its mount."""
@@ -147,7 +152,7 @@ class _Parts:
         )
         application = type_of(options).create(options, services)
         connector.consume(application.handle_inbound, application.handle_event)
-        return Mount(application.resource, name, application.answer)
+        return Mount(application.resource, name, application.answer, Authenticator(options.api_auth))
 
     def sites(self, mounts: Mapping[str, Mount], health_page: Health) -> dict[ListenAddress, ApiSite]:
         """Make a site for each address.
@@ -155,14 +160,13 @@ class _Parts:
         :param mounts: connector -> the mount of its application
         """
         limits, metrics_bind = self.settings.daemon.limits, self.settings.daemon.metrics_bind
-        connections = ConnectionLimits(
-            self.reactor, limits.max_connections, limits.max_connections_per_client
-        )
+        most = connections_within(self.settings, self.descriptors)
+        connections = ConnectionLimits(self.reactor, most, limits.max_connections_per_client)
         pages: dict[ListenAddress, dict[str, Mount]] = {}
         for options in self.settings.applications:
             there = pages.setdefault(options.http_bind, {Health.path: Mount(health_page)})
             there[options.path] = mounts[options.connector_name]
-        metrics_page = Mount(MetricsPage(self.metrics))
+        metrics_page = Mount(MetricsPage(self.metrics, self.reactor))
         for there in (pages.setdefault(metrics_bind, {}),) if metrics_bind else pages.values():
             there.setdefault(MetricsPage.path, metrics_page)
         return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from junebug_turn.amqp.broker import Broker
@@ -11,7 +11,7 @@ from junebug_turn.state.message_store import MessageStore
 
 
 def health(
-    broker: Broker, deliverer: Deliverer, stores: Mapping[str, MessageStore]
+    broker: Broker, deliverer: Deliverer, stores: Mapping[str, MessageStore], configured: Container[str]
 ) -> dict[str, dict[str, Any]]:
     """Return the state of each component, as ``/health`` shows it.
 
@@ -19,16 +19,26 @@ def health(
     ``health`` and ``state`` are for clients of vumi2.  A destination or a store that is down makes the daemon not
     less healthy: nothing is lost, and a restart would help nobody.
 
+    Everybody may ask, so the destinations that clients gave are a number: their names, and whether they answer, are not
+    for others.
+
     :param stores: connector -> its store
+    :param configured: the origins of the URLs that the configuration has
     """
     amqp = broker.status()
     well = amqp["connected"] and amqp["publishing"] and all(amqp["consumers"].values())
     well = well and not amqp.get("faults")
     degraded = deliverer.degraded()
+    shown = {origin: state for origin, state in degraded.items() if origin in configured}
     stored = {connector: store.status() for connector, store in stores.items()}
     return {
         "amqp": {"ok": well, "health": "ok" if well else "down", "state": _connection(broker), **amqp},
-        "destinations": {"ok": True, "state": _state(not degraded), "origins": degraded},
+        "destinations": {
+            "ok": True,
+            "state": _state(not degraded),
+            "origins": shown,
+            "others": len(degraded) - len(shown),
+        },
         "cache": {
             "ok": True,
             "state": _state(all(status["ok"] for status in stored.values())),

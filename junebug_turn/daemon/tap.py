@@ -149,7 +149,12 @@ def makeService(options: Options) -> IService:
         from twisted.internet import reactor
 
         from junebug_turn.daemon.build import make_daemon
-        from junebug_turn.daemon.process import call_on_signals, tune_garbage_collector
+        from junebug_turn.daemon.cautions import cautions
+        from junebug_turn.daemon.process import (
+            call_on_signals,
+            raise_descriptor_limit,
+            tune_garbage_collector,
+        )
         from junebug_turn.daemon.systemd import Supervision
         from junebug_turn.net.clocks import use_monotonic
         from junebug_turn.telemetry.logging.observer import Lines
@@ -158,12 +163,15 @@ def makeService(options: Options) -> IService:
         use_monotonic(reactor)
         dsn = settings.daemon.sentry_dsn
         reporter = Reporter(dsn) if dsn else None
-        daemon = make_daemon(reactor, settings)
+        descriptors = raise_descriptor_limit()
+        daemon = make_daemon(reactor, settings, descriptors=descriptors)
     except ConfigError as error:
         raise _end(*error.lines) from None
     if settings.warnings:
         # Twisted keeps the line until twistd logs.  It is one, since the log sums up those that are alike.
         log.warn("options that have no effect: {options}", options="; ".join(settings.warnings))
+    for text, fields in cautions(settings, descriptors):
+        log.warn(text, **fields)
     twistd = cast(dict[str, Any], options.parent or {})
     lines = Lines(
         settings.daemon.log_level,

@@ -23,6 +23,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
+from junebug_turn.delivery.pool import MAX_CLIENT_CONNECTIONS, BoundedPool
 from junebug_turn.delivery.status_line import StatusLineFactory, unreadable_answer
 from junebug_turn.net.addresses import HostRules
 from junebug_turn.net.endpoints import UrlEndpoints
@@ -116,6 +117,8 @@ class Clients:
         pair = self._pairs.get(rules)
         if pair is None:
             pool = HTTPConnectionPool(self._reactor)
+            if rules is not None:
+                pool = BoundedPool(self._reactor, MAX_CLIENT_CONNECTIONS)
             pool.maxPersistentPerHost = self._connections_per_host
             pool.cachedConnectionTimeout = IDLE_TIMEOUT
             # The pool's own retry would be an attempt that is not counted.

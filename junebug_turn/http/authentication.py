@@ -10,11 +10,9 @@ from typing import Any
 
 from attrs import Factory, field, frozen
 from twisted.web.http_headers import Headers
-from twisted.web.resource import IResource, Resource
 
 from junebug_turn.config.types import FILLED, ValueType
 from junebug_turn.errors import Unauthorized
-from junebug_turn.http.rate_limit import RateLimit
 
 _REALM = 'realm="junebug-turn"'
 
@@ -108,32 +106,3 @@ def _among(digest: bytes, known: list[bytes]) -> bool:
     for other in known:
         found |= hmac.compare_digest(digest, other)
     return found
-
-
-class Authenticated(Resource):
-    """A resource that only authenticated requests reach; so all its paths, known and unknown, are protected.
-
-    :param rate_limit: counts the requests that are authenticated; None where ``inner`` counts them itself
-    """
-
-    isLeaf = True
-
-    def __init__(
-        self, inner: IResource, authenticator: Authenticator, rate_limit: RateLimit | None = None
-    ) -> None:
-        super().__init__()
-        self._inner = inner
-        self._authenticator = authenticator
-        self._rate_limit = rate_limit
-
-    def render(self, request: Any) -> Any:
-        """Have the inner resource answer.
-
-        :raises Unauthorized: the request has no known credentials
-        :raises RateLimited: there are too many requests
-        """
-        self._authenticator.check(request.requestHeaders)
-        if self._rate_limit is not None:
-            # After the check: requests of strangers take nothing of the clients' rate.
-            self._rate_limit.take()
-        return self._inner.render(request)

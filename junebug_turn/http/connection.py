@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, ISSLTransport
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
@@ -17,6 +18,8 @@ from junebug_turn.errors import (
     TooManyConnections,
 )
 from junebug_turn.http.connection_limits import MAX_LINGERING
+from junebug_turn.http.deadline import Deadline
+from junebug_turn.http.syntax import MAX_HEADER_NAME, has_long_name, is_host, is_request_line
 
 LINGER = 5
 """Seconds for a client that was refused while it was sending to read the answer."""
@@ -33,10 +36,13 @@ it.  So what has not been handed to the broker then is withdrawn, and the answer
 class ApiConnection(HTTPChannel):
     """One connection.  Its deadlines count from the first byte to the last: a client that trickles gains nothing.
 
-    Twisted's own timeout starts again with each byte, and its refusals have no body; both are replaced here.
+    Twisted's own timeout starts again with each byte, and its refusals have no body.  And it answers all requests that
+    came at once in one turn of the reactor, read or not: here it is one, and none while an answer before it is unread.
 
     :ivar closing: the connection is about to be closed, and all further input is dropped
     """
+
+    log = Logger()
 
     site: Any
     transport: Any
@@ -48,16 +54,25 @@ class ApiConnection(HTTPChannel):
     _lingers = False
     _idle = False
     _silent = True
+    _host_required = False
+    _unread = False
+    _held: bytes | None = None
+    _turn: IDelayedCall | None = None
     _client: str | None = None
-    _deadline: float | None = None
-    _timer: IDelayedCall | None = None
-    _timer_due = 0.0
+    _deadline: Deadline
+
+    @property
+    def target(self) -> bytes:
+        """The target of the request line; empty before its end."""
+        return getattr(self, "_path", b"")
 
     def connectionMade(self) -> None:
         """Accept the connection, unless there are too many."""
         limits = self.site.limits
         self.maxHeaders = limits.max_headers
         self.totalHeadersSize = self.MAX_LENGTH = limits.max_header_size
+        shortest = min(limits.header_timeout, limits.body_timeout, limits.idle_timeout)
+        self._deadline = Deadline(self.site.reactor, shortest, self._time_out)
         super().connectionMade()
         # Behind a proxy it counts in all only until the proxy has named the client.
         self._enter(None if getattr(self.transport, "awaits_client", False) else self.transport.getPeer())
@@ -84,11 +99,16 @@ class ApiConnection(HTTPChannel):
             self.refuse(error)
             return
         self._entered = True
-        self._set_deadline(limits.header_timeout)
+        self._deadline.set(limits.header_timeout)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """Release the place among the open connections."""
-        self._stop_timer()
+        self._deadline.end()
+        self._held = None
+        if self._turn is not None:
+            self._turn.cancel()
+        # It has our methods, which have us.
+        self._transferDecoder = None
         if self._entered:
             self.site.connections.leave(self._client)
         if self._lingers:
@@ -100,8 +120,8 @@ class ApiConnection(HTTPChannel):
         if self._half_closed:
             return
         self._half_closed = True
-        if self._answering:
-            self._set_deadline(HALF_CLOSED)
+        if self._answering or self._held is not None:
+            self._deadline.set(HALF_CLOSED)
         else:
             self._end_of_input()
 
@@ -112,16 +132,38 @@ class ApiConnection(HTTPChannel):
         """Read input, unless the connection is closing."""
         if self.closing:
             return
+        if self._held is not None:
+            self._held += data
+            return
         self._silent = False
         if self._idle:
             self._idle = False
-            self._set_deadline(self.site.limits.header_timeout)
-        super().dataReceived(data)
+            self._deadline.set(self.site.limits.header_timeout)
+        try:
+            super().dataReceived(data)
+        except Exception as fault:
+            # The parser's ValueErrors are about the input, such as a length of 5,000 digits.
+            if not isinstance(fault, ValueError):
+                self.log.failure("A request could not be parsed", level=LogLevel.warn)
+            if self._answering:
+                self.transport.abortConnection()
+            else:
+                self.refuse(BadRequest("the request can't be read"))
 
     def lineReceived(self, line: bytes) -> None:
         """Read a line of the headers, unless the input before it was refused."""
-        if not self.closing:
-            super().lineReceived(line)
+        if self.closing:
+            return
+        if self.requests:
+            if len(line) > MAX_HEADER_NAME and has_long_name(line):
+                self.refuse(HeadersTooLarge(f"a header's name is longer than {MAX_HEADER_NAME} bytes"))
+                return
+        elif line and self.persistent:
+            if not is_request_line(line):
+                self.refuse(BadRequest("the first line is not one of HTTP/1.1"))
+                return
+            self._host_required = line.endswith(b"1.1")
+        super().lineReceived(line)
 
     def rawDataReceived(self, data: bytes) -> None:
         """Read a part of a body, unless the input before it was refused."""
@@ -129,28 +171,62 @@ class ApiConnection(HTTPChannel):
             super().rawDataReceived(data)
 
     def allHeadersReceived(self) -> None:
-        """Start the time of the body, when the headers are complete."""
-        self._set_deadline(self.site.limits.body_timeout)
+        """Check the Host and start the time of the body, when the headers are complete."""
+        hosts = self.requests[-1].requestHeaders.getRawHeaders(b"host", ())
+        if not is_host(hosts, required=self._host_required):
+            self.refuse(BadRequest("the request must have one Host header, with a host"))
+            return
+        self._deadline.set(self.site.limits.body_timeout)
         super().allHeadersReceived()
 
     def allContentReceived(self) -> None:
         """End the client's time, when the body is complete, and handle the request."""
         if not self.closing:
             self._answering = True
-            self._deadline = None
+            self._deadline.clear()
             if self._half_closed:
-                self._set_deadline(HALF_CLOSED)
+                self._deadline.set(HALF_CLOSED)
             super().allContentReceived()
 
     def requestDone(self, request: Any) -> None:
-        """Wait for the next request, when one is answered."""
+        """Wait for the next request, when one is answered; one that has come already has its turn later."""
         self._answering = False
         self._idle = self._silent = True
-        self._set_deadline(self.site.limits.idle_timeout)
+        self._deadline.set(self.site.limits.idle_timeout)
+        self._held = b""
         super().requestDone(request)
-        # Unless the next one had come already.
-        if self._half_closed and not self._answering:
+        self._held += self.clearLineBuffer()
+        if self._unread:
+            self.transport.pauseProducing()
+        elif self._held:
+            self._continue_later()
+        else:
+            self._continue()
+
+    def _continue_later(self) -> None:
+        if self._turn is None:
+            self._turn = self.site.reactor.callLater(0, self._continue)
+
+    def _continue(self) -> None:
+        """Read the input that waited for the answers before it."""
+        self._turn = None
+        data, self._held = self._held, None
+        if data:
+            self.dataReceived(data)
+        if self._half_closed and not self._answering and self._held is None and not self.closing:
             self._end_of_input()
+
+    def pauseProducing(self) -> None:
+        """Note that the client leaves our answers unread."""
+        self._unread = True
+        super().pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Go on, when the answers are read."""
+        self._unread = False
+        super().resumeProducing()
+        if self._held is not None:
+            self._continue_later()
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """Refuse a line that alone is larger than all headers may be."""
@@ -180,8 +256,7 @@ class ApiConnection(HTTPChannel):
             return
         self.closing = True
         request: Any = self.requests[-1] if self.requests else self.requestFactory(self)
-        # Before the first line's end there is no path.
-        request.refuse(error, getattr(self, "_path", b""))
+        request.refuse(error, self.target)
         if self._entered:
             self.site.count_refusal(request)
         # TLS has no half-closed connections.
@@ -193,7 +268,7 @@ class ApiConnection(HTTPChannel):
             self.loseConnection()
         else:
             self.transport.loseWriteConnection()
-        self._set_deadline(LINGER)
+        self._deadline.set(LINGER)
 
     def _end_of_input(self) -> None:
         """End the connection of a client that sends nothing more; it may have stopped within a request."""
@@ -205,40 +280,7 @@ class ApiConnection(HTTPChannel):
     def _end(self) -> None:
         self.closing = True
         self.loseConnection()
-        self._set_deadline(LINGER)
-
-    def _set_deadline(self, seconds: float) -> None:
-        """Give the client ``seconds`` from now for its next step.
-
-        A timer for each deadline, started and stopped again, cost more than most of a request's other work.  So one
-        timer is left alone until it is due, which is before any deadline that may be set meanwhile.
-        """
-        now = self.site.reactor.seconds()
-        self._deadline = now + seconds
-        if self._timer is None or self._timer_due > self._deadline:
-            self._stop_timer()
-            self._start_timer(seconds, now)
-
-    def _start_timer(self, seconds: float, now: float) -> None:
-        limits = self.site.limits
-        seconds = min(seconds, limits.header_timeout, limits.body_timeout, limits.idle_timeout)
-        self._timer_due = now + seconds
-        self._timer = self.site.reactor.callLater(seconds, self._timer_fired)
-
-    def _stop_timer(self) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
-
-    def _timer_fired(self) -> None:
-        self._timer = None
-        if self._deadline is None:
-            return
-        now = self.site.reactor.seconds()
-        if now < self._deadline:
-            self._start_timer(self._deadline - now, now)
-        else:
-            self._time_out()
+        self._deadline.set(LINGER)
 
     def _time_out(self) -> None:
         if self.closing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
-from ipaddress import AddressValueError, IPv6Address
+from ipaddress import AddressValueError, IPv6Address, ip_address
 from typing import Any, Self
 
 from attrs import field, frozen
@@ -39,6 +39,7 @@ _HOST = re.compile(r"(?![0-9]+\Z)[A-Za-z0-9._-]+|\[[A-Za-z0-9:.%]+\]", re.ASCII)
 # A description that is made of host:port, and the same written by hand.
 _TCP = re.compile(r"tcp6?:(?P<port>[0-9]+)(:interface=(?P<interface>([^:\\]|\\:)*))?", re.ASCII)
 
+_INTERFACE = re.compile(r":interface=((?:[^:\\]|\\.)*)")
 _PROXIED = "haproxy:"
 
 
@@ -66,6 +67,19 @@ class ListenAddress:
 
     def __str__(self) -> str:
         return self.text
+
+    @property
+    def reached_from_elsewhere(self) -> bool:
+        """Whether other machines can connect to it, where its description says so; systemd's doesn't."""
+        description = self.description.removeprefix(_PROXIED)
+        if description.partition(":")[0] not in ("tcp", "tcp6", "ssl"):
+            return False
+        found = _INTERFACE.search(description)
+        host = found[1].replace("\\", "").partition("%")[0] if found else ""
+        try:
+            return not ip_address(host).is_loopback
+        except ValueError:
+            return host != "localhost"
 
     def interface_and_port(self) -> tuple[str, int]:
         """The socket address that several processes can share.

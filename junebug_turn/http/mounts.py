@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote
 
 from attrs import frozen
 from twisted.web.resource import IResource, Resource
 
 from junebug_turn.errors import ChannelNotFound, NotFound
+from junebug_turn.http.authentication import Authenticator
 from junebug_turn.http.errors import Answer, envelope
+
+# RFC 3986 section 3.3: whatever else a path has is escaped.
+_UNESCAPED = "/!$&'()*+,;=:@"
+_OPEN = Authenticator(None)
+_ESCAPE = re.compile(rb"%[0-9A-Fa-f]{2}")
 
 
 @frozen
@@ -18,31 +25,40 @@ class Mount:
     """A resource that has a path, with all paths below it.
 
     :ivar connector: the connector of its application, for the metrics; empty for a resource of the daemon
+    :ivar authenticator: checks the headers of each request to it
     :ivar answer: returns the HTTP status and the JSON of an error, in the form of the resource's API
     """
 
     resource: IResource
     connector: str = ""
     answer: Callable[[Answer], tuple[int, Any]] = envelope
+    authenticator: Authenticator = _OPEN
 
 
 class Mounts:
     """The mounts of one server.
 
+    A path is compared as it is written.  It may have an escape only where a character can't stand in a path itself:
+    otherwise ``/%6detrics`` would pass by the rules that a proxy has for ``/metrics``.
+
     :param mounts: path, as ``/channels/demo`` or the empty string -> mount
     """
 
     def __init__(self, mounts: Mapping[str, Mount]) -> None:
-        self._mounts = {tuple(path.encode("utf-8").split(b"/")[1:]): mounts[path] for path in mounts}
+        self._mounts = {
+            tuple(quote(path, _UNESCAPED).encode("ascii").split(b"/")[1:]): mounts[path] for path in mounts
+        }
         self._lengths = sorted({len(segments) for segments in self._mounts}, reverse=True)
         self._unknown = Mount(_UnknownPath())
 
     def find(self, path: bytes) -> tuple[Mount, list[bytes]]:
-        """Return the mount with the longest prefix of a path, and the segments of the path below it.
+        """Return the mount with the longest prefix of a path, and the segments of the path below it, still escaped.
 
         :param path: the path of a request, percent-encoded, without its query
         """
-        segments = [unquote_to_bytes(segment) for segment in path[1:].split(b"/")]
+        if b"%" in path:
+            path = _ESCAPE.sub(lambda escape: escape[0].upper(), path)
+        segments = path[1:].split(b"/")
         for length in self._lengths:
             mount = self._mounts.get(tuple(segments[:length]))
             if mount is not None:
@@ -60,7 +76,7 @@ class _UnknownPath(Resource):
 
         :raises NotFound: always
         """
-        first, *others = (segment.decode("utf-8") for segment in request.postpath)
+        first, *others = (unquote(segment.decode("ascii")) for segment in request.postpath)
         if first == "channels" and others:
             raise ChannelNotFound(f"there is no channel {others[0]} here")
         raise NotFound(f"there is nothing at /{'/'.join((first, *others))}")

@@ -16,7 +16,7 @@ class LimitOptions:
     max_body_size: int = option(
         types.whole(1, 2**30),
         "The largest body of a request, in bytes; a larger one is refused while it arrives.",
-        1024 * 1024,
+        256 * 1024,
     )
     header_timeout: float = option(
         types.seconds(3600), "How long a client may take to send a request's headers, all of them.", 20.0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.interfaces import IReactorTime
+from twisted.web.resource import IResource, Resource
 
 from junebug_turn.errors import RateLimited
 
@@ -36,3 +39,22 @@ class RateLimit:
         if self._tokens < 1:
             raise RateLimited(f"more than {self._rate:g} requests a second", (1 - self._tokens) / self._rate)
         self._tokens -= 1
+
+
+class LimitedResource(Resource):
+    """A resource whose requests count for a rate limit; those over it don't reach ``inner``."""
+
+    isLeaf = True
+
+    def __init__(self, inner: IResource, rate_limit: RateLimit) -> None:
+        super().__init__()
+        self._inner = inner
+        self._rate_limit = rate_limit
+
+    def render(self, request: Any) -> Any:
+        """Have the inner resource answer.
+
+        :raises RateLimited: there are too many requests
+        """
+        self._rate_limit.take()
+        return self._inner.render(request)

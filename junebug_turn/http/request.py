@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from io import BytesIO
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -12,12 +14,24 @@ from twisted.web import server
 from twisted.web.http import datetimeToString
 from twisted.web.resource import IResource
 
-from junebug_turn.errors import BodyTooLarge, JunebugTurnError, NotFound
+from junebug_turn.errors import (
+    BadRequest,
+    BodyTooLarge,
+    JunebugTurnError,
+    NotFound,
+    Unauthorized,
+)
+from junebug_turn.http.connection_limits import client_of
 from junebug_turn.http.errors import INTERNAL, answer_for
 from junebug_turn.http.json import write_json
 from junebug_turn.http.mounts import Mount
 
 SERVER = "junebug-turn"
+
+MAX_SMALL_CHUNKS = 512
+SMALL_CHUNK = 64
+"""A chunked body of more chunks than that must have as many bytes in each of them, on average: reading a chunk costs as
+much as reading some hundred bytes."""
 
 
 class ApiRequest(server.Request):
@@ -38,12 +52,30 @@ class ApiRequest(server.Request):
 
     answering: Deferred[None] | None = None
     given_up = False
+    _refusal: JunebugTurnError | None = None
+    _chunked = False
+    _chunks = 0
     _received = 0
 
     def gotLength(self, length: int | None) -> None:
-        """Take the length of the body, when the headers are complete; refuse a body that is too large."""
+        """Take the length of the body, when the headers are complete, and check them.
+
+        What is refused then isn't read, and costs the connection.  Where there is no body, ``process`` has the error.
+        """
         self.content = BytesIO()
-        if length is not None and length > self.channel.site.limits.max_body_size:
+        site = self.channel.site
+        self.path = _path_of(self.channel.target)
+        self.mount, self.postpath = site.mounts.find(self.path)
+        self._chunked = length is None
+        try:
+            self.mount.authenticator.check(self.requestHeaders)
+        except Unauthorized as error:
+            self._refusal = error.with_traceback(None)
+        if length == 0:
+            return
+        if self._refusal is not None:
+            self._refuse(self._refusal)
+        elif length is not None and length > site.limits.max_body_size:
             self._refuse_body()
 
     def handleContentChunk(self, data: bytes) -> None:
@@ -51,22 +83,27 @@ class ApiRequest(server.Request):
         if self.channel.closing:
             return
         self._received += len(data)
-        if self._received > self.channel.site.limits.max_body_size:
+        self._chunks += 1
+        if self._chunked and self._chunks > MAX_SMALL_CHUNKS and self._received < self._chunks * SMALL_CHUNK:
+            self._refuse(BadRequest("the body is sent in too many small chunks"))
+        elif self._received > self.channel.site.limits.max_body_size:
             self._refuse_body()
         else:
             self.content.write(data)
 
     def _refuse_body(self) -> None:
+        most = self.channel.site.limits.max_body_size
+        self._refuse(BodyTooLarge(f"the body is larger than {most} bytes"))
+
+    def _refuse(self, error: JunebugTurnError) -> None:
         # A client that waits for "100 Continue" must not get it.
         self.requestHeaders.removeHeader(b"expect")
-        most = self.channel.site.limits.max_body_size
-        self.channel.refuse(BodyTooLarge(f"the body is larger than {most} bytes"))
+        self.channel.refuse(error)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """Process the request, when its body is complete."""
         self.content.seek(0)
         self.method, self.uri, self.clientproto = command, path, version
-        self.path = _path_of(path)
         self.args = {}
         self.process()
 
@@ -75,10 +112,13 @@ class ApiRequest(server.Request):
         self.site = self.channel.site
         self.setHeader(b"server", SERVER.encode("ascii"))
         self.setHeader(b"date", datetimeToString())
-        self.mount, self.postpath = self.site.mounts.find(self.path)
         try:
             self.site.admit(self)
-            _check_utf8(self.postpath)
+            if self._refusal is not None:
+                self.processingFailed(Failure(self._refusal))
+                return
+            if b"%" in self.path:
+                _check_utf8(self.path)
             self.render(self.mount.resource)
         except Exception:
             self.processingFailed(Failure())
@@ -119,6 +159,14 @@ class ApiRequest(server.Request):
         answer = answer_for(reason.value)
         if answer is INTERNAL:
             self.log.failure("a request failed", failure=reason)
+        elif answer.status == HTTPStatus.UNAUTHORIZED:
+            # The log sums these up: guesses are a line a minute, with their number.
+            ApiRequest.log.warn(  # not of this request, which the log would keep
+                "Refused a request to {connector} from {client}: {error}",
+                connector=self.mount.connector or "the daemon",
+                client=client_of(self.client) or "a socket file",
+                error=answer.message,
+            )
         status, value = self.mount.answer(answer)
         closing = (("Connection", "close"), ("Server", SERVER)) if refused else ()
         body = write_json(self, status, value, (*closing, *answer.headers))
@@ -126,6 +174,9 @@ class ApiRequest(server.Request):
             # Twisted has no phrase for some of the refusals.
             self.code_message = answer.phrase.encode("ascii")
         self.write(body)
+        if reason.value is not None:
+            # Frames of its traceback and of its cause have the request with its body, and the failures of Deferreds.
+            reason.value.__traceback__ = reason.value.__context__ = None
 
 
 def _path_of(target: bytes) -> bytes:
@@ -142,8 +193,8 @@ def _path_of(target: bytes) -> bytes:
     return path
 
 
-def _check_utf8(segments: list[bytes]) -> None:
+def _check_utf8(path: bytes) -> None:
     try:
-        b"/".join(segments).decode("utf-8")
+        unquote_to_bytes(path).decode("utf-8")
     except UnicodeDecodeError:
         raise NotFound("the path is not UTF-8") from None

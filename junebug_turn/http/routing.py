@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+from urllib.parse import unquote
 
 from klein import Klein
 from klein.resource import KleinResource
@@ -12,6 +14,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as OtherMethods
+from werkzeug.exceptions import NotFound as NoRoute
 
 from junebug_turn.errors import MethodNotAllowed, NotAnsweredInTime, NotFound
 
@@ -33,7 +36,13 @@ class _Resource(KleinResource):
 
     def __init__(self, app: Klein) -> None:
         super().__init__(app)
-        self._found: dict[tuple[bytes, ...], tuple[str, dict[str, Any]]] = {}
+        # All of them, made once: nothing is stored by what a client sends.
+        self._fixed = {
+            (method.encode("ascii"), *rule.rule.encode("ascii").split(b"/")[1:]): rule.endpoint
+            for rule in app.url_map.iter_rules()
+            if not rule.arguments
+            for method in rule.methods or ()
+        }
 
     def render(self, request: Any) -> Any:
         """Have the endpoint answer; it is cancelled when the client goes away before, or seems to have gone."""
@@ -44,6 +53,7 @@ class _Resource(KleinResource):
         return NOT_DONE_YET
 
     async def _answer(self, request: Any, leaving: Deferred[None]) -> None:
+        body: Any = None
         try:
             endpoint, variables = self._match(request)
             body = self._app.execute_endpoint(endpoint, request, **variables)
@@ -53,8 +63,12 @@ class _Resource(KleinResource):
                 request.write(body)
                 request.finish()
         except Exception as fault:
+            if isinstance(body, Deferred):
+                # Its failure has this frame, which has it: without this a cycle, with all of the request.
+                body.addErrback(lambda failure: None)
             if not leaving.called:
                 if isinstance(fault, CancelledError) and request.given_up:
+                    fault.__traceback__ = None
                     fault = NotAnsweredInTime(
                         "the request took too long after its connection was half closed"
                     )
@@ -68,29 +82,40 @@ class _Resource(KleinResource):
         :raises NotFound: no route has the path
         :raises MethodNotAllowed: the routes of the path have other methods
         """
-        key = (request.method, *request.postpath)
-        found = self._found.get(key)
-        if found is None:
-            path = "/" + b"/".join(request.postpath).decode("utf-8")
-            method = request.method.decode("latin-1")
-            adapter = self._app.url_map.bind("localhost", path_info=path, default_method=method)
-            whole = request.path.decode("utf-8", "replace")
-            try:
-                rule, variables = adapter.match(return_rule=True)
-            except OtherMethods as error:
-                allowed = tuple(sorted(error.valid_methods or ()))
-                raise MethodNotAllowed(f"{whole} takes {', '.join(allowed)} only", allowed) from None
-            except HTTPException:
-                raise NotFound(f"there is nothing at {whole}") from None
-            found = rule.endpoint, dict(variables)
-            # The number of paths with a variable part has no bound.
-            if not variables:
-                self._found[key] = found
-        return found
+        fixed = self._fixed.get((request.method, *request.postpath))
+        if fixed is not None:
+            return fixed, {}
+        path = "/" + b"/".join(request.postpath).decode("ascii")
+        method = request.method.decode("ascii")
+        whole = unquote(request.path.decode("ascii"))
+        adapter = self._app.url_map.bind("localhost", path_info=path, default_method=method)
+        try:
+            if path.startswith("//"):
+                # werkzeug would take all but one of the slashes for none.
+                raise NoRoute
+            rule, variables = adapter.match(return_rule=True)
+        except OtherMethods as error:
+            raise _other_methods(whole, error.valid_methods) from None
+        except HTTPException:
+            raise NotFound(f"there is nothing at {whole}") from None
+        if method not in (rule.methods or ()):
+            # werkzeug takes a method in any case, HTTP in its own.
+            raise _other_methods(whole, rule.methods)
+        return rule.endpoint, {name: unquote(value) for name, value in variables.items()}
+
+
+def _other_methods(path: str, methods: Iterable[str] | None) -> MethodNotAllowed:
+    allowed = tuple(sorted(methods or ()))
+    return MethodNotAllowed(f"{path} takes {', '.join(allowed)} only", allowed)
 
 
 class Router(Klein):
-    """Klein with such a resource."""
+    """Klein with such a resource, which matches a path as it is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Otherwise it also finds the route of a path with fewer slashes.
+        self.url_map.merge_slashes = False
 
     def resource(self) -> KleinResource:
         """Return the resource that routes requests."""

@@ -24,6 +24,7 @@ from twisted.internet.endpoints import HostnameEndpoint, SSL4ServerEndpoint, ser
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import ClientFactory
 from twisted.internet.ssl import CertificateOptions
+from twisted.internet.task import Clock
 from twisted.internet.tcp import Connector, Port, Server
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -54,6 +55,10 @@ NAMES = {
         "http/connection.py",
         "finds the form of the error for a request that is refused before its end",
     ),
+    "_transferDecoder": (
+        "http/connection.py",
+        "lets go of the decoder of a body that isn't complete, which has the connection",
+    ),
     "_app": ("http/routing.py", "renders the endpoints of a Klein application itself"),
     "_sslContextFactory": ("http/listening.py", "gives new connections a renewed certificate"),
     "_backlog": ("http/listening.py", "lets more connections wait than Twisted's 50"),
@@ -64,6 +69,10 @@ NAMES = {
         "aborts the connection of an answer that is too long or too late",
     ),
     "_factory": ("delivery/http_client.py", "has a pool make connections that keep an answer's status"),
+    "_putConnection": ("delivery/pool.py", "bounds the idle connections to all hosts together"),
+    "_removeConnection": ("delivery/pool.py", "closes the oldest idle connection"),
+    "_timeouts": ("delivery/pool.py", "counts the idle connections, in the order in which they became idle"),
+    "_connections": ("delivery/pool.py", "forgets the hosts that have no idle connection"),
     "_giveUp": ("delivery/status_line.py", "keeps the status of an answer whose rest can't be parsed"),
     "_parser": ("delivery/status_line.py", "keeps the status of an answer whose rest can't be parsed"),
     "_closing": ("amqp/channel.py", "makes a channel without txamqp's own __init__, whose close() reads it"),
@@ -114,6 +123,16 @@ def test_http_channel_path(channel: HTTPChannel) -> None:
     """Twisted's HTTPChannel has the path of the request line in ``_path``."""
     channel.dataReceived(b"GET /path?query HTTP/1.1\r\n")
     assert attribute(channel, "_path") == b"/path?query", moved("twisted", "_path")
+
+
+def test_http_channel_decoder(channel: HTTPChannel) -> None:
+    """Twisted's HTTPChannel has the decoder of a body in ``_transferDecoder``, and calls itself by it."""
+    channel.dataReceived(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n")
+    channel.dataReceived(b"X: y\r\n")
+    decoder = attribute(channel, "_transferDecoder")
+    assert getattr(decoder, "finishCallback", None) == channel._finishRequestBody, moved(
+        "twisted", "_transferDecoder"
+    )
 
 
 def test_klein_app() -> None:
@@ -191,6 +210,25 @@ def test_pool_factory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [type(connection) for connection in connections] == [StatusLineProtocol], moved(
         "twisted", "_factory"
     )
+
+
+def test_pool_of_idle_connections() -> None:
+    """Twisted's HTTP pool keeps idle connections by ``_putConnection`` and closes them by ``_removeConnection``; it has
+    them in ``_connections`` by their host, and in ``_timeouts``."""
+    pool: Any = HTTPConnectionPool(Clock())
+    for number in range(2):
+        connection: Any = HTTP11ClientProtocol()
+        connection.makeConnection(StringTransport())
+        assert hasattr(pool, "_putConnection"), moved("twisted", "_putConnection")
+        pool._putConnection(number, connection)
+    assert [len(kept) for kept in attribute(pool, "_connections").values()] == [1, 1], moved(
+        "twisted", "_connections"
+    )
+    assert list(attribute(pool, "_timeouts")) == [*pool._connections[0], *pool._connections[1]], moved(
+        "twisted", "_timeouts"
+    )
+    pool._removeConnection(0, pool._connections[0][0])
+    assert (len(pool._timeouts), pool._connections[0]) == (1, []), moved("twisted", "_removeConnection")
 
 
 def test_client_protocol() -> None:

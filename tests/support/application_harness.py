@@ -17,6 +17,7 @@ from junebug_turn.connectors.connector import Connector
 from junebug_turn.daemon.settings import load
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.errors import CacheError
+from junebug_turn.http.authentication import Authenticator
 from junebug_turn.http.mounts import Mount
 from junebug_turn.messages.vumi import Message
 from junebug_turn.state.factory import make_store
@@ -86,7 +87,12 @@ class Face:
                 max_json_depth=10,
             ),
         )
-        mount = Mount(self.application.resource, options.connector_name, self.application.answer)
+        mount = Mount(
+            self.application.resource,
+            options.connector_name,
+            self.application.answer,
+            Authenticator(options.api_auth),
+        )
         self.site = make_site({options.path: mount}, self.clock, metrics=self.metrics)
         self._path = options.path
 

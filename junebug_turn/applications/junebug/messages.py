@@ -11,12 +11,21 @@ from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
-from junebug_turn.applications.message_request import MessageRequest
+from junebug_turn.applications.message_request import MAX_ADDRESS, MessageRequest, check_size
 from junebug_turn.errors import ApiUsageError, InvalidBody
 from junebug_turn.messages import vumi
 from junebug_turn.messages.vumi import Event, Message, format_timestamp
 
-_TEXT_FIELDS = ("to", "from", "group", "reply_to", "content", "event_url", "event_auth_token")
+# The content has no length of its own: a body's size bounds it, and character_limit.
+_TEXT_FIELDS = {
+    "to": MAX_ADDRESS,
+    "from": MAX_ADDRESS,
+    "group": MAX_ADDRESS,
+    "reply_to": MAX_ADDRESS,
+    "content": None,
+    "event_url": 8192,
+    "event_auth_token": 4096,
+}
 _FIELDS = frozenset({*_TEXT_FIELDS, "priority", "channel_data"})
 
 EVENT_TYPES = {
@@ -62,6 +71,9 @@ class OutboundRequest(MessageRequest):
         if "content" not in body:
             raise InvalidBody("u'content' is a required property")
         texts = {name: _typed(body.get(name), name, str) for name in _TEXT_FIELDS}
+        for name, most in _TEXT_FIELDS.items():
+            if most is not None:
+                check_size(f"u'{name}'", texts[name], most)
         _check_priority(body.get("priority"))
         channel_data = dict(_typed(body.get("channel_data"), "channel_data", dict) or {})
         request = cls(
@@ -144,6 +156,7 @@ def _typed(value: Any, name: str, kind: type) -> Any:
 
 def _check_priority(value: Any) -> None:
     if value is None or isinstance(value, str):
+        check_size("u'priority'", value)
         return
     # JSON has one kind of number: 1.0 is the integer 1.
     whole = isinstance(value, int) and not isinstance(value, bool)

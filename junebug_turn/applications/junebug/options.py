@@ -84,3 +84,8 @@ class JunebugOptions(ApplicationOptions):
         "vumi2.applications.junebug_message_api.junebug_state_cache.InMemorySmppCache",
     )
     state_cache_config: Mapping[str, Any] = mapping_option("The options of the state cache.")
+
+    @property
+    def open_to_all(self) -> bool:
+        """Whether everybody may send messages, and have events sent to any host."""
+        return super().open_to_all and self.event_url_allowed_hosts is None

@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import frozen
 
-from junebug_turn.applications.message_request import MessageRequest
+from junebug_turn.applications.message_request import MessageRequest, check_size
 from junebug_turn.applications.turn.interactive import render
 from junebug_turn.applications.turn.menus import Choice
 from junebug_turn.errors import InvalidBody
@@ -58,7 +58,7 @@ def _optional_text(body: dict[str, Any], name: str) -> str | None:
     value = body.get(name)
     if value is not None and not isinstance(value, str):
         raise InvalidBody(f"'{name}' must be a string")
-    return value
+    return check_size(f"'{name}'", value)
 
 
 def _content(body: dict[str, Any], render_interactive: bool) -> tuple[str, tuple[Choice, ...]]:

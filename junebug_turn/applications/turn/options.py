@@ -61,3 +61,8 @@ class TurnOptions(ApplicationOptions):
         "How long a webhook that comes again, unanswered, is known as the same one; 0 switches this off.",
         60.0,
     )
+
+    @property
+    def open_to_all(self) -> bool:
+        """Nobody may use it without Turn's signature."""
+        return False

@@ -19,6 +19,7 @@ class Health(Page):
     """
 
     path = "/health"
+    slash = True  # as the other paths of Junebug's API
 
     def __init__(self, components: Callable[[], Mapping[str, Mapping[str, Any]]]) -> None:
         super().__init__()

@@ -15,18 +15,20 @@ class Page(Resource, ABC):
     """A page that answers GET and HEAD at its own path.
 
     :cvar path: the path of its mount
+    :cvar slash: whether the same path with a slash at its end is the page, too
     """
 
     isLeaf = True
     path: ClassVar[str]
+    slash: ClassVar[bool] = False
 
     def render(self, request: IRequest) -> bytes:
         """Return the page.
 
-        :raises NotFound: the path is one below the page's
+        :raises NotFound: the path is not just the page's
         :raises MethodNotAllowed: the method is another
         """
-        if request.postpath not in ([], [b""]):
+        if request.postpath and not (self.slash and request.postpath == [b""]):
             raise NotFound(f"there is nothing below {self.path}")
         if request.method not in (b"GET", b"HEAD"):
             raise MethodNotAllowed(f"{self.path} takes GET only", ("GET", "HEAD"))

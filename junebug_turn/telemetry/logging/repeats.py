@@ -10,6 +10,9 @@ from typing import Any
 
 from attrs import define
 from twisted.logger import LogEvent, LogLevel
+from twisted.python.failure import Failure
+
+from junebug_turn.errors import JunebugTurnError
 
 WINDOW = 60.0
 """Seconds in which a line of one cause is shown once."""
@@ -29,6 +32,9 @@ _CAUSE = (
     "name",
     "event_type",
 )
+
+
+_OBJECTS = frozenset(("log_source", "log_logger", "log_failure", "failure"))
 
 
 @define
@@ -80,7 +86,7 @@ class Limiter:
         cause = self._causes.get(key)
         if cause is not None:
             cause.count += 1
-            cause.last = event
+            cause.last = _without_objects(event)
             return [event | {"log_level": LogLevel.debug}]
         over = []
         if len(self._causes) >= MAX_CAUSES:
@@ -105,25 +111,49 @@ class Limiter:
 def _counted(cause: _Cause, now: float) -> list[LogEvent]:
     if cause.last is None:
         return []
-    event = dict(cause.last)
-    line = event.get("log_format") or ""
-    failure = event.get("log_failure")
+    line = cause.last.get("log_format") or ""
+    counted = {
+        "log_format": "... {repeated} times in the last {within:.0f} s: " + line,
+        "repeated": cause.count,
+        "within": now - cause.since,
+        "log_counted": True,
+    }
+    return [cause.last | counted]
+
+
+def _without_objects(event: LogEvent) -> LogEvent:
+    """Return an event for its count: without its source and traceback, which may have a request with its body."""
+    kept = {name: value for name, value in event.items() if name not in _OBJECTS}
+    failure = _failure_of(event)
     if failure is not None:
-        line = "Unhandled error" if event.get("log_namespace") == "log_legacy" else line
-        line += ": {error}"
+        line = "Unhandled error" if event.get("log_namespace") == "log_legacy" else event.get("log_format")
         # The first one had the traceback.
-        del event["log_failure"]
-        event["error"] = getattr(failure.type, "__name__", "?")
-    event["log_format"] = "... {repeated} times in the last {within:.0f} s: " + line
-    return [event | {"repeated": cause.count, "within": now - cause.since, "log_counted": True}]
+        kept |= {"log_format": f"{line or ''}: {{error}}", "error": getattr(failure.type, "__name__", "?")}
+    return kept
+
+
+def _failure_of(event: LogEvent) -> Any:
+    """Return the failure of an event; a legacy one may have it under another name."""
+    failure = event.get("log_failure", event.get("failure"))
+    return failure if isinstance(failure, Failure) else None
+
+
+def _word(value: object) -> str:
+    """Return what tells a cause; the text of a foreign exception may be another each time."""
+    if isinstance(value, Exception) and not isinstance(value, JunebugTurnError):
+        return type(value).__name__
+    return str(value)
 
 
 def _key(event: LogEvent) -> Any:
     place = None
-    failure = event.get("log_failure")
+    failure = _failure_of(event)
     if failure is not None:
         frames = getattr(failure, "frames", None)
         place = (failure.type, tuple(frames[-1][:3]) if frames else None)
-    text = event.get("log_text", event.get("log_format"))
-    causes = tuple(str(event[name]) if name in event else None for name in _CAUSE)
+        # A legacy line has the text of the exception.
+        text = None if event.get("log_namespace") == "log_legacy" else event.get("log_format")
+    else:
+        text = event.get("log_text", event.get("log_format"))
+    causes = tuple(_word(event[name]) if name in event else None for name in _CAUSE)
     return (event.get("log_namespace"), event.get("log_level"), text, causes, place)

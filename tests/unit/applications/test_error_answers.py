@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -12,16 +14,18 @@ from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import Logger
 from twisted.web.server import Request
 
 from junebug_turn.applications.turn.signature import HEADER, sign
 from junebug_turn.daemon.build import make_daemon
 from junebug_turn.daemon.settings import load
-from junebug_turn.http.authentication import Authenticated, Authenticator, Credentials
+from junebug_turn.http.authentication import Authenticator, Credentials
 from junebug_turn.http.content_encoding import decode
 from junebug_turn.http.json import read_json
 from junebug_turn.http.mounts import Mount
-from junebug_turn.http.rate_limit import RateLimit
+from junebug_turn.http.rate_limit import LimitedResource, RateLimit
+from junebug_turn.http.request import ApiRequest
 from junebug_turn.http.routing import Router
 from junebug_turn.http.server import ApiSite
 from tests.support.http_harness import Client, Response, make_site
@@ -95,10 +99,12 @@ class OwnApi:
 def own() -> Face:
     api, clock = OwnApi(), Clock()
     timer: Any = clock
-    resource = Authenticated(
-        api.router.resource(), Authenticator(Credentials((TOKEN,), {})), RateLimit(timer, 0.01)
+    mount = Mount(
+        LimitedResource(api.router.resource(), RateLimit(timer, 0.01)),
+        "own",
+        lambda error: (error.status, {"own": error.type, "text": error.message}),
+        Authenticator(Credentials((TOKEN,), {})),
     )
-    mount = Mount(resource, "own", lambda error: (error.status, {"own": error.type, "text": error.message}))
 
     def check(status: int, value: Any) -> str:
         assert list(value) == ["own", "text"]
@@ -204,9 +210,32 @@ def not_http(face: Face) -> Response:
 
 def too_slow(face: Face) -> Response:
     client = Client(face.site)
-    client.send(f"POST {face.path}/messages HTTP/1.1\r\nContent-Length: 9\r\n\r\n".encode())
+    client.send(f"{_head(face)}Content-Length: 9\r\n\r\n".encode())
     face.clock.pump([1] * 60)
     return client.response()
+
+
+def no_host(face: Face) -> Response:
+    client = Client(face.site)
+    client.send(f"POST {face.path}/messages HTTP/1.1\r\nContent-Length: 9\r\n\r\n".encode())
+    return client.response()
+
+
+def endless_length(face: Face) -> Response:
+    client = Client(face.site)
+    client.send(f"{_head(face)}Content-Length: {'9' * 5000}\r\n\r\n".encode())
+    return client.response()
+
+
+def small_chunks(face: Face) -> Response:
+    client = Client(face.site)
+    body = b"1\r\nx\r\n" * 1000 + b"0\r\n\r\n"
+    client.send(f"{_head(face)}Transfer-Encoding: chunked\r\n\r\n".encode() + body)
+    return client.response()
+
+
+def _head(face: Face) -> str:
+    return f"POST {face.path}/messages HTTP/1.1\r\nHost: h\r\nAuthorization: Token {TOKEN}\r\n"
 
 
 def too_often(face: Face) -> Response:
@@ -235,27 +264,30 @@ def shutting_down(face: Face) -> Response:
     return face.ask("POST", "/messages", face.body)
 
 
-@pytest.mark.parametrize(
-    ("source", "status", "kind"),
-    [
-        (unknown_path, 404, "NotFound"),
-        (not_utf8, 404, "NotFound"),
-        (wrong_method, 405, "MethodNotAllowed"),
-        (unauthorized, 401, "Unauthorized"),
-        (body_not_json, 400, "JsonDecodeError"),
-        (body_not_gzip, 400, "BadRequest"),
-        (another_encoding, 415, "UnsupportedEncoding"),
-        (body_too_large, 413, "BodyTooLarge"),
-        (decompressed_body_too_large, 413, "BodyTooLarge"),
-        (headers_too_large, 431, "HeadersTooLarge"),
-        (not_http, 400, "BadRequest"),
-        (too_slow, 408, "RequestTimeout"),
-        (too_often, 429, "RateLimited"),
-        (bug, 500, "InternalServerError"),
-        (half_closed, 503, "NotAnsweredInTime"),
-        (shutting_down, 503, "ShuttingDown"),
-    ],
-)
+SOURCES = [
+    (unknown_path, 404, "NotFound"),
+    (not_utf8, 404, "NotFound"),
+    (wrong_method, 405, "MethodNotAllowed"),
+    (unauthorized, 401, "Unauthorized"),
+    (body_not_json, 400, "JsonDecodeError"),
+    (body_not_gzip, 400, "BadRequest"),
+    (another_encoding, 415, "UnsupportedEncoding"),
+    (body_too_large, 413, "BodyTooLarge"),
+    (decompressed_body_too_large, 413, "BodyTooLarge"),
+    (headers_too_large, 431, "HeadersTooLarge"),
+    (not_http, 400, "BadRequest"),
+    (no_host, 400, "BadRequest"),
+    (endless_length, 400, "BadRequest"),
+    (small_chunks, 400, "BadRequest"),
+    (too_slow, 408, "RequestTimeout"),
+    (too_often, 429, "RateLimited"),
+    (bug, 500, "InternalServerError"),
+    (half_closed, 503, "NotAnsweredInTime"),
+    (shutting_down, 503, "ShuttingDown"),
+]
+
+
+@pytest.mark.parametrize(("source", "status", "kind"), SOURCES)
 def test_form(face: Face, source: Callable[[Face], Response], status: int, kind: str) -> None:
     """An error of any source has the form of the face that was asked, with the same type and headers in all faces."""
     response = source(face)
@@ -266,3 +298,33 @@ def test_form(face: Face, source: Callable[[Face], Response], status: int, kind:
     assert ("accept-encoding" in response.headers) == (status == 415)
     assert ("allow" in response.headers) == (status == 405)
     assert "secret" not in json.dumps(response.body)
+
+
+@pytest.mark.parametrize("source", [source for source, *_ in SOURCES if source is not half_closed])
+def test_no_garbage(face: Face, source: Callable[[Face], Response], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused request is gone with its connection: it leaves no cycle, with its body, for the garbage collector."""
+    clients: list[Client] = []
+    requests: list[weakref.ref[ApiRequest]] = []
+    make_client, make_request = Client.__init__, ApiRequest.__init__
+
+    def client_made(client: Client, *args: Any) -> None:
+        make_client(client, *args)
+        clients.append(client)
+
+    def request_made(request: ApiRequest, *args: Any) -> None:
+        make_request(request, *args)
+        requests.append(weakref.ref(request))
+
+    monkeypatch.setattr(Client, "__init__", client_made)
+    monkeypatch.setattr(ApiRequest, "__init__", request_made)
+    # The log of a test run keeps what it is given.
+    monkeypatch.setattr(ApiRequest, "log", Logger(observer=lambda event: None))
+    gc.disable()
+    try:
+        source(face)
+        assert requests
+        while clients:
+            clients.pop().lose()
+        assert [request() for request in requests] == [None] * len(requests)
+    finally:
+        gc.enable()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -18,10 +19,12 @@ class Component:
         self.connected = isinstance(state, dict) and state.get("connected")
 
 
-def composed(broker: dict[str, Any], *, down: Any = (), store: bool = True) -> dict[str, dict[str, Any]]:
+def composed(
+    broker: dict[str, Any], *, down: Any = MappingProxyType({}), store: bool = True
+) -> dict[str, dict[str, Any]]:
     state = {"connected": True, "publishing": True, "blocked": False, "consumers": {"a.inbound": True}}
     parts: Any = (Component(state | broker), Component(down), {"a": Component({"ok": store})})
-    return health(*parts)
+    return health(*parts, ["http://h"])
 
 
 @pytest.mark.parametrize(
@@ -51,8 +54,8 @@ def test_stopping() -> None:
     state = {"connected": True, "publishing": True, "blocked": False, "consumers": {}}
     broker: Any = Component(state)
     broker.stopping = True
-    deliverer: Any = Component(())
-    assert health(broker, deliverer, {})["amqp"]["state"] == "closing"
+    deliverer: Any = Component({})
+    assert health(broker, deliverer, {}, ())["amqp"]["state"] == "closing"
 
 
 def test_degraded() -> None:
@@ -64,5 +67,15 @@ def test_degraded() -> None:
         "ok": True,
         "state": "degraded",
         "origins": {"http://h": {"state": "down"}},
+        "others": 0,
     }
     assert found["cache"] == {"ok": True, "state": "degraded", "connectors": {"a": {"ok": False}}}
+
+
+def test_destinations_of_clients() -> None:
+    """Of the destinations that clients gave only the number is shown: who asks may be anybody."""
+    found = composed({}, down={"http://h": {"state": "down"}, "http://a.secret": {}, "http://b.secret": {}})
+    assert found["destinations"]["origins"] == {"http://h": {"state": "down"}}
+    assert found["destinations"]["others"] == 2
+    assert found["destinations"]["state"] == "degraded"
+    assert "secret" not in str(found)

@@ -1,4 +1,4 @@
-"""Signals of this process, and the collector of cyclic garbage of another."""
+"""Signals of this process, and open files and the collector of cyclic garbage of another."""
 
 from __future__ import annotations
 
@@ -28,6 +28,21 @@ del node
 kept = [[] for _ in range(2 * YOUNG)]
 assert gone() is None
 """
+
+
+LIMIT = """
+import resource
+from junebug_turn.daemon.process import raise_descriptor_limit
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, min(hard, 4000) if hard > 0 else 4000))
+raised = raise_descriptor_limit()
+assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == raised > 256
+"""
+
+
+def test_raise_descriptor_limit() -> None:
+    """The soft limit of open files becomes the hard one."""
+    subprocess.run([sys.executable, "-c", LIMIT], check=True, cwd=Path(__file__).parents[3])
 
 
 def test_call_on_signals() -> None:

@@ -75,14 +75,15 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Recorded]:
     """The services that ``makeService`` made."""
     services: list[Recorded] = []
 
-    def make_daemon(reactor: Any, settings: Settings) -> Recorded:
+    def make_daemon(reactor: Any, settings: Settings, *, descriptors: int) -> Recorded:
         services.append(Recorded(reactor, settings))
         return services[-1]
 
     module = ModuleType("junebug_turn.daemon.build")
     module.make_daemon = make_daemon  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "junebug_turn.daemon.build", module)
-    # This process's collector and signals are not for makeService to change.
+    # This process's collector, limits and signals are not for makeService to change.
+    monkeypatch.setattr("junebug_turn.daemon.process.raise_descriptor_limit", lambda: 1024)
     monkeypatch.setattr("junebug_turn.daemon.process.tune_garbage_collector", lambda: None)
     monkeypatch.setattr("junebug_turn.daemon.process.call_on_signals", lambda *_, **calls: None)
     return services
@@ -177,7 +178,7 @@ class TestMakeService:
     def test_faults_of_the_service(self, made: list[Recorded], monkeypatch: pytest.MonkeyPatch) -> None:
         """A fault that only the service can find ends the process with its lines, too."""
 
-        def make_daemon(reactor: Any, settings: Settings) -> None:
+        def make_daemon(reactor: Any, settings: Settings, *, descriptors: int) -> None:
             raise ConfigError("one: wrong", "two: wrong")
 
         monkeypatch.setattr(sys.modules["junebug_turn.daemon.build"], "make_daemon", make_daemon)

@@ -1,24 +1,19 @@
-"""Authentication by credentials, and the resource that only authenticated requests reach."""
+"""Authentication by credentials."""
 
 from __future__ import annotations
 
 from base64 import b64encode
 from hmac import compare_digest
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.task import Clock
 from twisted.web.http_headers import Headers
-from twisted.web.resource import Resource
-from twisted.web.test.requesthelper import DummyRequest
 
 from junebug_turn.daemon.settings import load
-from junebug_turn.errors import RateLimited, Unauthorized
+from junebug_turn.errors import Unauthorized
 from junebug_turn.http import authentication
-from junebug_turn.http.authentication import Authenticated, Authenticator, Credentials
-from junebug_turn.http.rate_limit import RateLimit
+from junebug_turn.http.authentication import Authenticator, Credentials
 from tests.support.configurations import FLAGS, faults, only
 
 CREDENTIALS = Credentials(("new-token", "old-token"), {"rapidpro": "pa:ss wörd", "other": "second"})
@@ -161,47 +156,3 @@ def test_wrong_option(value: str) -> None:
     (line,) = faults({**FLAGS, "api_auth": value})
     assert line.startswith("api_auth: must")
     assert "cret" not in line
-
-
-# The resource
-
-
-class Inner(Resource):
-    """Counts the requests that reach it."""
-
-    isLeaf = True
-    count = 0
-
-    def render(self, request: Any) -> bytes:
-        self.count += 1
-        return b""
-
-
-def request(token: str, *path: bytes) -> Any:
-    request = DummyRequest(list(path))
-    request.requestHeaders.setRawHeaders("Authorization", [f"Token {token}"])
-    return request
-
-
-def test_all_paths_are_behind_it() -> None:
-    """Without known credentials no request reaches the inner resource, whatever its path."""
-    inner = Inner()
-    resource = Authenticated(inner, Authenticator(CREDENTIALS))
-    for path in (b"", b"messages", b"nothing"):
-        with pytest.raises(Unauthorized):
-            resource.render(request("unknown", path))
-        resource.render(request("new-token", path))
-    assert inner.count == 3
-
-
-def test_strangers_take_nothing_of_the_rate() -> None:
-    """Only authenticated requests count for the rate limit, and what is over it doesn't reach the inner resource."""
-    inner = Inner()
-    resource = Authenticated(inner, Authenticator(CREDENTIALS), RateLimit(Clock(), 1))
-    for _ in range(3):
-        with pytest.raises(Unauthorized):
-            resource.render(request("unknown"))
-    resource.render(request("new-token"))
-    with pytest.raises(RateLimited):
-        resource.render(request("new-token"))
-    assert inner.count == 1

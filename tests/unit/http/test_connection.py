@@ -9,7 +9,9 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs
 from twisted.python.failure import Failure
+from twisted.web import http_headers
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
@@ -77,7 +79,7 @@ def test_body_has_its_own_time(clock: Clock) -> None:
     """The body's time begins with the end of the headers, and what is in time is answered."""
     client = Client(site(clock, header_timeout=20, body_timeout=60))
     client.trickle(clock, b"POST /top HTTP/1.1", 1)
-    client.send(b"\r\nContent-Length: 2\r\n\r\n")
+    client.send(b"\r\nHost: h\r\nContent-Length: 2\r\n\r\n")
     clock.advance(59)
     client.send(b"xx")
     assert client.received.startswith(b"HTTP/1.1 200 OK")
@@ -173,6 +175,7 @@ def test_next_request_while_one_is_handled(clock: Clock) -> None:
     client = Client(make_site({"/top": Mount(Later())}, clock))
     client.send((HEAD + b"Content-Length: 0\r\n\r\n") * 2)
     handled[0].finish()
+    clock.advance(0)
     assert len(handled) == 2
     client.send(HEAD)
     clock.advance(10_000)
@@ -182,11 +185,98 @@ def test_next_request_while_one_is_handled(clock: Clock) -> None:
     assert b"408" not in client.received
 
 
+def turn(clock: Any) -> None:
+    """One turn of the reactor: ``Clock.advance(0)`` is as many as there is work for."""
+    due = [call for call in clock.calls if call.getTime() <= clock.seconds()]
+    clock.calls = [call for call in clock.calls if call not in due]
+    for call in due:
+        call.called = 1
+        call.func(*call.args, **call.kw)
+
+
 def test_pipelined_requests(clock: Clock) -> None:
-    """Requests that come at once are all answered."""
+    """Requests that come at once are all answered, one in each turn of the reactor."""
     client = Client(site(clock))
     client.send((HEAD + b"Content-Length: 2\r\n\r\nxx") * 3)
+    for answered in (1, 2, 3, 3):
+        assert client.received.count(b"HTTP/1.1 200 OK") == answered
+        turn(clock)
+    client.send(HEAD + b"Content-Length: 2\r\n\r\nxx")
+    assert client.received.count(b"HTTP/1.1 200 OK") == 4
+
+
+@pytest.mark.parametrize("length", [0, 2])
+def test_pipelined_request_in_pieces(clock: Clock, length: int) -> None:
+    """What comes while a pipelined request waits for its turn follows it, in order."""
+    client = Client(site(clock))
+    request = HEAD + b"Content-Length: %d\r\n\r\n" % length + b"xx"[:length]
+    client.send(request + request[:20])
+    client.send(request[20:40])
+    turn(clock)
+    assert client.received.count(b"HTTP/1.1 200 OK") == 1
+    client.send(request[40:] + request)
+    clock.advance(0)
     assert client.received.count(b"HTTP/1.1 200 OK") == 3
+    assert not client.ended
+
+
+def test_unread_answers(clock: Clock) -> None:
+    """While a client leaves our answers unread nothing more of it is read or answered."""
+    client = Client(site(clock, header_timeout=20, idle_timeout=60))
+    client.send(HEAD + b"Content-Length: 0\r\n\r\n" + HEAD)
+    turn(clock)
+    client.channel.pauseProducing()
+    client.send(b"Content-Length: 0\r\n\r\n" + (HEAD + b"Content-Length: 0\r\n\r\n") * 2)
+    for _ in range(9):
+        clock.advance(1)
+    assert client.received.count(b"HTTP/1.1 200 OK") == 2
+    assert client.transport.producerState == "paused"
+    client.channel.resumeProducing()
+    assert client.transport.producerState == "producing"
+    for answered in (2, 3, 4, 4):
+        assert client.received.count(b"HTTP/1.1 200 OK") == answered
+        turn(clock)
+
+
+def test_answers_that_stay_unread(clock: Clock) -> None:
+    """A client that never reads our answers is cut off after idle_timeout."""
+    client = Client(site(clock, header_timeout=20, idle_timeout=60))
+    client.channel.pauseProducing()
+    client.send((HEAD + b"Content-Length: 0\r\n\r\n") * 2)
+    clock.pump([1] * (60 + LINGER))
+    assert client.received.count(b"HTTP/1.1 200 OK") == 1
+    assert client.transport.disconnected
+
+
+def test_lost_before_its_turn(clock: Clock) -> None:
+    """A request that waits for its turn is gone with its connection."""
+    made = site(clock)
+    calls = len(clock.getDelayedCalls())
+    client = Client(made)
+    client.send((HEAD + b"Content-Length: 0\r\n\r\n") * 2)
+    client.lose()
+    clock.advance(0)
+    assert client.received.count(b"HTTP/1.1 200 OK") == 1
+    assert len(clock.getDelayedCalls()) == calls
+
+
+def test_half_closed_before_its_turn(clock: Clock) -> None:
+    """Pipelined requests are answered though the client has half-closed before their turn."""
+    client = Client(site(clock))
+    client.send((HEAD + b"Content-Length: 0\r\n\r\n") * 3)
+    client.channel.readConnectionLost()
+    for answered in (1, 2, 3):
+        assert (client.received.count(b"HTTP/1.1 200 OK"), client.ended) == (answered, answered == 3)
+        turn(clock)
+    assert client.ended
+
+
+def test_nothing_after_the_last_request(clock: Clock) -> None:
+    """What a client sends after a request that closes the connection is thrown away."""
+    client = Client(site(clock))
+    client.send(HEAD + b"Connection: close\r\nContent-Length: 0\r\n\r\n" + HEAD + b"nonsense\r\n")
+    clock.advance(0)
+    assert client.received.count(b"HTTP/1.1") == 1
 
 
 def test_too_many_headers(clock: Clock) -> None:
@@ -226,6 +316,23 @@ def test_too_large_headers(clock: Clock) -> None:
         HEAD + b"X: a\x00b\r\n\r\n",
         HEAD + b"X: a\nContent-Length: 3\r\n\r\n",
         HEAD + b"X : a\r\n\r\n",
+        HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n",
+        HEAD + b"Host: h\r\n\r\n",
+        b"POST /top HTTP/1.1\r\n\r\n",
+        b"POST /top HTTP/1.1\r\nHost: a b\r\n\r\n",
+        b"POST /top HTTP/1.0\r\nHost: h\r\nHost: i\r\n\r\n",
+        b"POST top HTTP/1.1\r\n",
+        b"POST *top HTTP/1.1\r\n",
+        b"POST ftp://h/top HTTP/1.1\r\n",
+        b"CONNECT h:80 HTTP/1.1\r\n",
+        b"POST http:///top HTTP/1.1\r\n",
+        b"POST /t\xc3\xb6p HTTP/1.1\r\n",
+        b"POST /top#x HTTP/1.1\r\n",
+        b"POST  /top HTTP/1.1\r\n",
+        b"POST\t/top HTTP/1.1\r\n",
+        b"POST /top HTTP/2.0\r\n",
+        b"POST /top http/1.1\r\n",
+        b"POST /top\r\n",
     ],
 )
 def test_what_is_no_http(clock: Clock, data: bytes) -> None:
@@ -236,6 +343,46 @@ def test_what_is_no_http(clock: Clock, data: bytes) -> None:
     answer = client.received
     client.send(HEAD + b"Content-Length: 0\r\n\r\n")
     assert client.received == answer
+
+
+def test_http_1_0(clock: Clock) -> None:
+    """A request of HTTP/1.0 needs no Host."""
+    client = Client(site(clock))
+    client.send(b"POST /top HTTP/1.0\r\nContent-Length: 1\r\n\r\nx")
+    assert client.received.startswith(b"HTTP/1.0 200 OK\r\n")
+
+
+@pytest.mark.parametrize(("error", "lines"), [(ValueError("9" * 99), 0), (LookupError("bug"), 1)])
+def test_whatever_the_parser_raises(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, error: Exception, lines: int
+) -> None:
+    """Whatever the parser raises is a 400; an exception that is not about the input is logged as a warning."""
+    client = Client(site(clock))
+
+    def fail(*args: object) -> None:
+        raise error
+
+    monkeypatch.setattr(client.channel, "_maybeChooseTransferDecoder", fail)
+    with capturedLogs() as events:
+        client.send(HEAD + b"X: y\r\n\r\n")
+    assert client.refusal() == (400, "BadRequest")
+    shown = [event for event in events if event["log_level"] > LogLevel.info]
+    assert [event["log_level"] for event in shown] == [LogLevel.warn] * lines
+
+
+def test_long_header_names(clock: Clock) -> None:
+    """A header's name has a bound: Twisted keeps the names of headers that it has seen, 10,000 of them."""
+    for name, taken in ((b"x" * 256, True), (b"x" * 257, False), (b"x" * 9000, False)):
+        client = Client(site(clock))
+        client.send(HEAD + name + b": y\r\nContent-Length: 0\r\n\r\n")
+        if taken:
+            assert client.received.startswith(b"HTTP/1.1 200 OK")
+        else:
+            assert client.refusal() == (431, "HeadersTooLarge")
+            assert name not in http_headers._nameEncoder._canonicalHeaderCache
+    client = Client(site(clock))
+    client.send(HEAD + b"X: y\r\n " + b"y" * 300 + b"\r\nContent-Length: 0\r\n\r\n")
+    assert client.received.startswith(b"HTTP/1.1 200 OK")
 
 
 class Held:
@@ -263,6 +410,7 @@ def test_half_closed(clock: Clock) -> None:
         clock.advance(HALF_CLOSED - 1)
         assert not client.ended
         api.held[number].callback(b"%d" % number)
+        clock.advance(0)
         assert client.received.count(b"HTTP/1.1 200 OK") == number + 1
     assert client.ended
     assert clock.seconds() > HALF_CLOSED
@@ -290,6 +438,7 @@ def test_half_closed_within_a_request(clock: Clock, data: bytes) -> None:
     client.send(data)
     client.transport.clear()
     client.channel.readConnectionLost()
+    clock.advance(0)
     assert client.refusal() == (400, "BadRequest")
 
 
@@ -340,7 +489,7 @@ def refuse_early(clock: Clock, site: ApiSite, path: bytes) -> list[Client]:
 
 def test_a_mount_s_own_form(clock: Clock) -> None:
     """What is refused before its application is asked is told in that application's form, by its path."""
-    for path in (b"/own", b"/own/messages?q=/top", b"/o%77n/x"):
+    for path in (b"/own", b"/own/messages?q=/top", b"http://h/own/x"):
         made = site(clock, max_body_size=8, max_header_size=500)
         bodies = [client.received.partition(b"\r\n\r\n")[2] for client in refuse_early(clock, made, path)]
         kinds = ["BodyTooLarge", "BodyTooLarge", "HeadersTooLarge", "RequestTimeout"]

@@ -40,15 +40,44 @@ def answer(path: str, *mounts: str) -> Response:
     [
         ("/channels/demo/messages", "/channels/demo", "messages"),
         ("/channels/demo/messages/?q=/top", "/channels/demo", "messages/"),
-        ("/channels/d%65mo/messages", "/channels/demo", "messages"),
+        ("/channels/demo/m%65ss", "/channels/demo", "m%65ss"),
         ("/channels/demo2/messages", "/channels", "demo2/messages"),
         ("/channels/d%c3%a9mo/x", "/channels/démo", "x"),
+        ("/channels/d%C3%A9mo/x", "/channels/démo", "x"),
+        ("/channels/a%20b/x", "/channels/a b", "x"),
+        ("/channels/a:b@c/x", "/channels/a:b@c", "x"),
         ("/top", "/top", ""),
     ],
 )
 def test_longest_prefix(path: str, mount: str, rest: str) -> None:
     """A request goes to the resource that is mounted at the longest prefix of its path."""
-    assert answer(path, "/channels/demo", "/channels", "/channels/démo", "/top").body == [mount, rest]
+    mounts = ("/channels/demo", "/channels", "/channels/démo", "/channels/a b", "/channels/a:b@c", "/top")
+    assert answer(path, *mounts).body == [mount, rest]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/%74op",
+        "/t%6Fp",
+        "/%2Ftop",
+        "//top",
+        "/./top",
+        "/x/../top",
+        "/top%2Fx",
+        "/top%00",
+        "/top%20",
+        "/TOP",
+        "/channels%2Fdemo",
+        "/channels//demo",
+        "/channels/./demo",
+        "/channels/%64emo",
+        "/channels/demo;x",
+    ],
+)
+def test_another_spelling(path: str) -> None:
+    """A path is matched as it is written: another spelling of it, which a proxy's rules would not find, is none."""
+    assert answer(path, "/channels/demo", "/top").status == 404
 
 
 def test_mount_of_all_paths() -> None:

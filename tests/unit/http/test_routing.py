@@ -6,6 +6,7 @@ import gc
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 import pytest_twisted
 import treq
 from twisted.internet import reactor as _reactor
@@ -18,7 +19,7 @@ from junebug_turn.errors import CacheError
 from junebug_turn.http.mounts import Mount
 from junebug_turn.http.routing import Router
 from tests.support.daemon import until
-from tests.support.http_harness import make_site
+from tests.support.http_harness import Client, make_site
 
 reactor: Any = _reactor
 
@@ -80,6 +81,16 @@ class Server:
         return response.code, await response.text()
 
 
+async def raw(server: Server, method: str, target: str) -> int:
+    """Send a request as it is written; the status of its answer."""
+    client = Client(server.ports[0].factory)
+    client.send(f"{method} {target} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+    await until(lambda: b"\r\n\r\n" in client.received)
+    status = int(client.received.split(b" ")[1])
+    client.lose()
+    return status
+
+
 @pytest_twisted.async_yield_fixture
 async def server() -> AsyncIterator[Server]:
     server = Server()
@@ -110,13 +121,41 @@ async def test_nothing_there(server: Server) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_parts_of_a_path(server: Server) -> None:
-    """A route with a variable part gets that of each request, and none of them is kept."""
-    for item in ("a", "b", "a"):
-        assert await server.request("GET", f"/items/{item}") == (200, f"one item {item}")
+    """A route with a variable part gets that of each request, without its escapes."""
+    for item, value in (("a", "a"), ("b", "b"), ("a", "a"), ("%61%2Fc%20d", "a/c d")):
+        assert await server.request("GET", f"/items/{item}") == (200, f"one item {value}")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["//messages", "/%2F/messages", "/messages//", "/%6dessages", "/./messages", "//items/a", "/items//a"],
+)
+@pytest_twisted.ensureDeferred
+async def test_another_spelling(server: Server, path: str) -> None:
+    """A path is matched as it is written."""
+    for method in ("GET", "POST"):
+        assert (await raw(server, method, path)) == 404
+
+
+@pytest.mark.parametrize("method", ["post", "Post", "poST", "DELETE"])
+@pytest_twisted.ensureDeferred
+async def test_another_method(server: Server, method: str) -> None:
+    """A method is matched as it is written, too: HTTP's names are in upper case."""
+    assert await raw(server, method, "/messages") == 405
+    assert await raw(server, method, "/items/a") == 405
+
+
+@pytest_twisted.ensureDeferred
+async def test_nothing_is_kept_of_a_path(server: Server) -> None:
+    """No request leaves anything behind that is found by its path or method."""
     mount, _ = server.ports[0].factory.mounts.find(b"/")
-    assert await server.request("POST", "/messages") == (200, "one messages")
-    # What is remembered shows in no answer.
-    assert list(mount.resource._found) == [(b"POST", b"messages")]
+    resource: Any = mount.resource
+    kept = {name: len(value) for name, value in vars(resource).items() if isinstance(value, dict)}
+    for number in range(20):
+        for path in (f"/items/{number}", f"/{'/' * number}messages", f"/nothing{number}", "/messages"):
+            for method in ("GET", "POST", f"M{number}"):
+                await raw(server, method, path)
+    assert kept == {name: len(value) for name, value in vars(resource).items() if isinstance(value, dict)}
 
 
 @pytest_twisted.ensureDeferred

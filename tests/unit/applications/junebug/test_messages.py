@@ -45,6 +45,31 @@ def new(default_from_addr: str | None = None, **fields: Any) -> Message:
     return request.as_new(default_from_addr=default_from_addr, transport_name="conn", transport_type="sms")
 
 
+@pytest.mark.parametrize(
+    ("field", "most"),
+    [
+        ("to", 255),
+        ("from", 255),
+        ("group", 255),
+        ("reply_to", 255),
+        ("priority", 255),
+        ("event_auth_token", 4096),
+        ("event_url", 8192),
+    ],
+)
+def test_lengths(field: str, most: int) -> None:
+    """What is remembered of a message has a length that makes sense; what is longer is refused, and the field named."""
+    start = "http://h/" if field == "event_url" else ""
+    parse(**{"to": "+27123", field: start + "x" * (most - len(start))})
+    with pytest.raises(InvalidBody, match=f"^u'{field}' must not be longer than {most} characters$"):
+        parse(**{"to": "+27123", field: start + "x" * (most + 1 - len(start))})
+
+
+def test_content_of_any_length() -> None:
+    """A content is as long as it is: the body's limit bounds it, and character_limit."""
+    assert len(parse(to="+27123", content="x" * 200_000).content or "") == 200_000
+
+
 @pytest.mark.parametrize("body", [None, 1, 1.5, "a", [], True])
 def test_body_must_be_an_object(body: object) -> None:
     """A body that is not an object is an invalid body."""

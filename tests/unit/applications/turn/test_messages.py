@@ -82,6 +82,14 @@ def test_keys_that_turn_sends_beside() -> None:
     assert parse(**extra, future={"a": 1}) == parse()
 
 
+@pytest.mark.parametrize("field", ["to", "from", "reply_to"])
+def test_lengths(field: str) -> None:
+    """An address or an id has 255 characters at most; a longer one is refused, and the field named."""
+    parse(**{field: "x" * 255})
+    with pytest.raises(InvalidBody, match=f"^'{field}' must not be longer than 255 characters$"):
+        parse(**{field: "x" * 256})
+
+
 @pytest.mark.parametrize("to", [None, "", 27, ["+27"]])
 def test_to_is_required(to: object) -> None:
     """A webhook without to, or with another type there, is refused and the field is named."""

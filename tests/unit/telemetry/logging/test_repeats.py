@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 from twisted.logger import LogEvent, Logger, LogLevel, formatEvent
 from twisted.python.failure import Failure
+from twisted.python.log import LogPublisher
 
 from junebug_turn.telemetry.logging.repeats import MAX_CAUSES, WINDOW, Limiter
 from tests.support.log import fault
@@ -75,6 +79,42 @@ class TestLimit:
         (event,) = limited.shown
         assert "log_failure" not in event
         assert limited.texts() == ["... 2 times in the last 60 s: broken: LookupError"]
+
+    def test_texts_of_exceptions(self) -> None:
+        """The text of a foreign exception makes no cause of its own, in a legacy line neither: a peer may choose it."""
+        limited = Limited()
+        legacy = LogPublisher(publishPublisher=limited.limiter)  # type: ignore[arg-type]
+        for number in range(200):
+            try:
+                raise ValueError(f"{'9' * 20} {number}")
+            except ValueError as error:
+                limited.log.failure("broken")
+                limited.log.warn("can't do it: {error}", error=error)
+                legacy.msg(failure=Failure(), isError=1, why=None)
+        texts = limited.texts()
+        assert len(texts) == 3, texts[:9]
+
+    def test_nothing_is_held(self) -> None:
+        """A cause holds no object: neither the source of its lines, nor the frames of a traceback."""
+
+        class Source:
+            def fail(self) -> None:
+                log = Logger(namespace="test", source=self, observer=limited.limiter)  # type: ignore[arg-type]
+                log.warn("it")
+                try:
+                    raise ValueError
+                except ValueError:
+                    log.failure("broken")
+
+        limited = Limited()
+        source = Source()
+        for _ in range(3):
+            source.fail()
+        limited.shown.clear()
+        gone = weakref.ref(source)
+        del source
+        gc.collect()
+        assert gone() is None
 
     def test_every(self) -> None:
         """Lines that tell how single messages fare well, and debug, are all shown."""
