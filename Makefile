@@ -25,7 +25,7 @@ test: lint broker redis ## set up, check the code and run every test
 	@$(MAKE) --no-print-directory bench-quick
 
 hostile: broker ## the hostile suite with 100,000 generated bodies
-	HOSTILE_BODIES=100000 $(BIN)/python -m pytest tests/integration/test_hostile.py
+	HOSTILE_BODIES=100000 $(BIN)/python -m pytest tests/integration/test_hostile*.py
 
 large: broker redis ## the tests of several processes with 5,000 messages, a minute
 	LARGE=1 $(BIN)/python -m pytest tests/integration/test_stores.py
