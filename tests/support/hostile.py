@@ -9,11 +9,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import yaml
+from attrs import define, field
 
 from junebug_turn.applications.turn.signature import HEADER, sign
 from junebug_turn.daemon.settings import explain
@@ -29,10 +33,22 @@ JUNEBUG, TURN = "/jb/messages", "/turn/messages"
 class HostileDaemon:
     """``twistd junebug-turn`` with both applications on one address.
 
+    :param api_auth: the credentials of the Junebug Message API
+    :param descriptors: the limit of open files, soft and hard
     :param limits: other limits than the defaults
     """
 
-    def __init__(self, node: RabbitNode, folder: Path, name: str, url: str, **limits: Any) -> None:
+    def __init__(
+        self,
+        node: RabbitNode,
+        folder: Path,
+        name: str,
+        url: str,
+        *,
+        api_auth: dict[str, Any] | None = None,
+        descriptors: int | None = None,
+        **limits: Any,
+    ) -> None:
         self.port = free_port()
         self.name = name
         self._folder = folder
@@ -51,6 +67,7 @@ class HostileDaemon:
                     "mo_message_url_auth_token": "the-token-for-mo-message-url",
                     "default_event_url": f"{url}events",
                     "default_from_addr": "8110",
+                    "api_auth": api_auth,
                 },
                 {
                     "application": "turn",
@@ -69,6 +86,9 @@ class HostileDaemon:
         self._log_file = folder / "hostile.log"
         twistd = str(Path(sys.executable).with_name("twistd"))
         self._command = [sys.executable, twistd, "-n", "--pidfile=", "junebug-turn", "--config", str(file)]
+        if descriptors is not None:
+            shell = 'ulimit -n "$0" && exec "$@"'
+            self._command = ["/bin/sh", "-c", shell, str(descriptors), *self._command]
 
     def __enter__(self) -> Self:
         with open(self._log_file, "wb") as log:
@@ -123,8 +143,55 @@ class HostileDaemon:
                 return int(line.split()[1]) * 1024
         raise AssertionError("no VmHWM")
 
+    @property
+    def cpu(self) -> float:
+        """The processor's time that the daemon has used, in seconds."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def client(self, timeout: float = 20) -> Client:
         return Client(self.port, timeout)
+
+
+@define
+class Waited:
+    """How long a well-behaved client waited for each of its answers, in seconds."""
+
+    seconds: list[float] = field(factory=list)
+
+    @property
+    def p99(self) -> float:
+        return sorted(self.seconds)[int(0.99 * (len(self.seconds) - 1))] if self.seconds else float("inf")
+
+
+@contextmanager
+def bystander(daemon: HostileDaemon) -> Iterator[Waited]:
+    """Measure how long a client of /health waits, all the while and for one answer after it."""
+    waited, over = Waited(), threading.Event()
+    faults: list[Exception] = []
+
+    def run() -> None:
+        try:
+            with daemon.client(timeout=120) as client:
+                while True:
+                    last, start = over.is_set(), time.monotonic()
+                    client.send(b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n")
+                    client.answer()
+                    waited.seconds.append(time.monotonic() - start)
+                    if last:
+                        return
+                    time.sleep(0.01)
+        except Exception as fault:
+            faults.append(fault)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield waited
+    finally:
+        over.set()
+        thread.join()
+    assert not faults, faults
 
 
 class Client:
