@@ -144,7 +144,7 @@ class DeliveryFailed(JunebugTurnError):
     """An HTTP delivery that was given up.
 
     :ivar reason: a word for headers and metrics: ``http_status``, ``timeout``, ``connection``, ``dns``, ``tls``,
-        ``bad_url``, ``forbidden_address``, ``circuit_open``
+        ``bad_url``, ``forbidden_address``, ``circuit_open``, ``bulkhead_full``
     :ivar last_status: the last HTTP status, None without any answer
     :ivar attempts: the number of attempts
     :ivar first_failure: when the first one failed, in Unix seconds
@@ -178,4 +178,8 @@ class DeliveryExhausted(DeliveryFailed):
 
 
 class DeliveryDeferred(DeliveryExhausted):
-    """A delivery without an attempt, since its destination is known to be down; the reason is ``circuit_open``."""
+    """A delivery without an attempt.
+
+    Either its destination is known to be down (``circuit_open``), or those to clients' URLs have all of their places
+    (``bulkhead_full``).
+    """

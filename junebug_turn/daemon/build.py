@@ -50,10 +50,12 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
     metrics = Metrics(version=version() or "unknown", applications=names)
     broker = Broker(reactor, amqp, prefetch=options.worker_concurrency)
     # A quarter and a half of the places that a queue has; one message that hangs stops no other.
+    half = max(1, options.worker_concurrency // 2)
     deliverer = Deliverer(
         reactor,
         suspect_limit=max(2, options.worker_concurrency // 4),
-        failed_limit=max(1, options.worker_concurrency // 2),
+        failed_limit=half,
+        client_limit=half,
         metrics=metrics,
     )
     tls_files = TlsFiles(options.ca_file, options.client_cert_file, options.client_key_file)

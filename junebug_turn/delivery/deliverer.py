@@ -1,7 +1,8 @@
 """Deliveries over HTTP, each a chain of attempts.
 
 Which attempts are made again, and when, is in ``retry``; a single attempt is in ``attempt``; the limits while a
-destination is down are in ``circuit``; the failures of a delivery are in ``errors.DeliveryFailed``.
+destination is down are in ``circuit``, those of clients' URLs in ``bulkhead``; the failures of a delivery are in
+``errors.DeliveryFailed``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from twisted.logger import Logger
 from twisted.web.iweb import IPolicyForHTTPS
 
 from junebug_turn.delivery.attempt import Fault, Post, attempt
+from junebug_turn.delivery.bulkhead import CLIENT_PATIENCE, Bulkhead, BulkheadFull
 from junebug_turn.delivery.circuit import CircuitOpen
 from junebug_turn.delivery.circuits import Circuits, DeliveryCircuits
 from junebug_turn.delivery.destination import Destination
@@ -40,6 +42,7 @@ class Deliverer:
     :param suspect_limit: how many attempts are made at once where different messages have failed
     :param failed_limit: how many deliveries of one connector and kind go on after a failed attempt, at most; more would
         take the places of those that fare well
+    :param client_limit: how many deliveries of one connector and kind to clients' URLs are under way at most
     :param tls_policy: verifies the destinations' certificates; by default against the platform's authorities
     """
 
@@ -55,6 +58,7 @@ class Deliverer:
         connections_per_host: int = 50,
         suspect_limit: int = 5,
         failed_limit: int = 10,
+        client_limit: int = 10,
         tls_policy: IPolicyForHTTPS | None = None,
         metrics: Metrics | None = None,
     ) -> None:
@@ -67,6 +71,8 @@ class Deliverer:
         self._circuits = Circuits(self._clock, rng, suspect_limit=suspect_limit, wall_clock=wall_clock)
         self._failed: Counter[tuple[str, str]] = Counter()
         self._failed_limit = failed_limit
+        self._bulkheads: dict[tuple[str, str], Bulkhead] = {}
+        self._client_limit = client_limit
 
     async def deliver(
         self,
@@ -96,14 +102,17 @@ class Deliverer:
         :param webhook: makes further headers for each attempt
         :param patience: seconds from now in which it may wait for a closed circuit; at most ``CHAIN_LIMIT``
         :param configured: the URL is from the configuration: answers that blame the URL or the credentials then
-            are passing, and count for a circuit of that URL
+            are passing, and count for a circuit of that URL.  Deliveries to other URLs, those of clients, stand behind
+            a bulkhead
         :raises DeliveryRefused: the answer is permanent
-        :raises DeliveryDeferred: no attempt was made, as the circuit is open
-        :raises DeliveryExhausted: all attempts failed, or the next would start later than ``CHAIN_LIMIT``, or
-            the circuit opened meanwhile, or ``failed_limit`` was reached at the first failure
+        :raises DeliveryDeferred: no attempt was made, as the circuit is open, or the bulkhead is full
+        :raises DeliveryExhausted: all attempts failed, or the next would start later than ``CHAIN_LIMIT``, for a
+            client's URL than ``CLIENT_PATIENCE``, or the circuit opened meanwhile, or ``failed_limit`` was reached
+            at the first failure
         """
         post = Post(destination, body, timeout, webhook, configured, connector, kind)
-        chain = Deferred.fromCoroutine(self._chain(post, message_id, policy, min(patience, CHAIN_LIMIT)))
+        make = self._chain if configured else self._client_chain
+        chain = Deferred.fromCoroutine(make(post, message_id, policy, min(patience, CHAIN_LIMIT)))
         self._running.add(chain)
         try:
             with self._metrics.delivery(connector, kind):
@@ -132,8 +141,31 @@ class Deliverer:
         """
         self._clients.use_tls(policy, guarded_policy)
 
+    async def _client_chain(self, post: Post, message_id: str, policy: RetryPolicy, patience: float) -> None:
+        """Make a delivery to a client's URL, in a place of the bulkhead."""
+        key, origin = (post.connector, post.kind), post.destination.origin
+        bulkhead = self._bulkheads.get(key)
+        if bulkhead is None:
+            bulkhead = self._bulkheads[key] = Bulkhead(self._clock, self._client_limit)
+        try:
+            answers = await bulkhead.enter(origin)
+        except BulkheadFull:
+            now = self._wall_clock.now()
+            text = "deliveries to clients' URLs have all of their places"
+            raise _deferred("bulkhead_full", text, now, now) from None
+        answered = False
+        try:
+            await self._chain(post, message_id, policy, patience)
+            answered = True
+        except DeliveryRefused:
+            answered = True
+            raise
+        finally:
+            bulkhead.leave(origin, answers, answered=answered)
+
     async def _chain(self, post: Post, message_id: str, policy: RetryPolicy, patience: float) -> None:
         start = self._clock.seconds()
+        limit = CHAIN_LIMIT if post.configured else CLIENT_PATIENCE
         destination = post.destination
         url, channel = (destination.url, "") if post.configured else (None, post.connector)
         deadline = start + patience
@@ -172,7 +204,7 @@ class Deliverer:
                 last_failure = self._wall_clock.now()
                 first_failure = last_failure if attempts == 1 else first_failure
                 delay = self._delay(fault, tries, policy)
-                over = delay is not None and self._clock.seconds() + delay - start > CHAIN_LIMIT
+                over = delay is not None and self._clock.seconds() + delay - start > limit
                 go_on = fault.passing and may_go_on()
                 if over or not go_on:
                     delay = None
@@ -235,17 +267,26 @@ def _in_seconds(delay: float | None) -> str:
 def _given_up(
     destination: Destination, fault: Fault | None, attempts: int, first_failure: float, last_failure: float
 ) -> DeliveryFailed:
-    kind: type[DeliveryFailed]
     if fault is None:
-        kind, text = DeliveryDeferred, f"{destination.origin} is known to be down: its circuit is open"
-    else:
-        kind = DeliveryExhausted if fault.passing else DeliveryRefused
-        text = f"delivery to {destination.origin} failed after {attempts} attempt(s): {fault}"
+        text = f"{destination.origin} is known to be down: its circuit is open"
+        return _deferred("circuit_open", text, first_failure, last_failure)
+    kind: type[DeliveryFailed] = DeliveryExhausted if fault.passing else DeliveryRefused
     return kind(
-        text,
-        reason="circuit_open" if fault is None else fault.reason,
-        last_status=None if fault is None else fault.status,
+        f"delivery to {destination.origin} failed after {attempts} attempt(s): {fault}",
+        reason=fault.reason,
+        last_status=fault.status,
         attempts=attempts,
+        first_failure=first_failure,
+        last_failure=last_failure,
+    )
+
+
+def _deferred(reason: str, text: str, first_failure: float, last_failure: float) -> DeliveryDeferred:
+    return DeliveryDeferred(
+        text,
+        reason=reason,
+        last_status=None,
+        attempts=0,
         first_failure=first_failure,
         last_failure=last_failure,
     )

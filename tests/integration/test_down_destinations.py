@@ -15,7 +15,7 @@ from junebug_turn.delivery.circuits import OF_CLIENTS
 from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy
 from junebug_turn.delivery.signature import Webhook
 from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryRefused
-from tests.support.delivery_harness import SUBJECT, Bench, benched, free_port
+from tests.support.delivery_harness import Bench, benched, free_port
 from tools.servers.receiver import HANG, RESET, Answer, Received
 
 ONCE = RetryPolicy(max_retries=0)
@@ -88,19 +88,19 @@ async def test_client_s_urls_are_apart(bench: Bench) -> None:
     """Client-given URLs have circuits of their own: what comes of them delays neither a configured URL at the same
     origin nor the clients of another channel, and a configured one doesn't delay them."""
     bench.receiver.default = Answer(503)
-    await fail(bench, url=bench.receiver.url("/theirs"))
+    await fail(bench, url=bench.receiver.url("/theirs"), configured=False)
     with pytest.raises(DeliveryDeferred):
-        await bench.start()
+        await bench.start(configured=False)
     assert list(bench.deliverer.degraded()) == [f"{_origin(bench)}{OF_CLIENTS}"]
     bench.receiver.default = Answer(200)
-    await bench.start(configured=True, policy=ONCE)
-    await bench.start(connector="another", policy=ONCE)
+    await bench.start(policy=ONCE)
+    await bench.start(connector="another", policy=ONCE, configured=False)
 
     bench.receiver.default = Answer(503)
-    await fail(bench, configured=True, connector="b")
+    await fail(bench, connector="b")
     assert _origin(bench) in bench.deliverer.degraded()
     bench.receiver.default = Answer(200)
-    await bench.start(connector="b", policy=ONCE)
+    await bench.start(connector="b", policy=ONCE, configured=False)
 
 
 @pytest_twisted.ensureDeferred
@@ -189,7 +189,7 @@ def _origin(bench: Bench) -> str:
 
 def _circuit(bench: Bench) -> Circuit:
     """The circuit of the bench's origin; the deliverer has no other way to it, as nothing but a delivery needs it."""
-    return bench.deliverer._circuits._circuits[_origin(bench), "", SUBJECT["connector"]]
+    return bench.deliverer._circuits._circuits[_origin(bench), "", ""]
 
 
 @pytest_twisted.ensureDeferred
@@ -240,15 +240,15 @@ async def test_misconfigured(bench: Bench, status: int) -> None:
     origin is degraded, and all goes on when it is repaired."""
     url = bench.receiver.url("/inbound?k=s3cret")
     bench.receiver.script(*[status] * DOWN)
-    await fail(bench, url=url, configured=True)
+    await fail(bench, url=url)
     (shown,) = bench.deliverer.degraded().items()
     assert shown[0] == _origin(bench)
     assert (shown[1]["state"], shown[1]["fault"]) == ("degraded", f"HTTP status {status}")
     # What else is there goes on.
     await bench.start()
     with pytest.raises(DeliveryDeferred):
-        await bench.start(url, configured=True)
-    delivery = bench.start(url, patience=PATIENCE, configured=True)
+        await bench.start(url)
+    delivery = bench.start(url, patience=PATIENCE)
     bench.clock.advance(1.5)
     await delivery
     assert bench.deliverer.degraded() == {}
@@ -272,7 +272,7 @@ async def test_one_message_delays_no_other(bench: Bench, status: int) -> None:
 
 def _poison(bench: Bench) -> Any:
     # A path of its own lets the receiver know it; it shares the circuit of its origin with all others.
-    return bench.start(bench.receiver.url("/poison"), message_id="poison", patience=PATIENCE, configured=True)
+    return bench.start(bench.receiver.url("/poison"), message_id="poison", patience=PATIENCE)
 
 
 @pytest_twisted.ensureDeferred
@@ -280,12 +280,12 @@ async def test_not_always_the_same_probe(bench: Bench, monkeypatch: pytest.Monke
     """A message that is refused while all others would be taken doesn't keep a circuit open."""
     url = bench.receiver.url("/path")
     bench.receiver.script(*[404] * DOWN)
-    await fail(bench, DOWN - 1, url=url, configured=True)
+    await fail(bench, DOWN - 1, url=url)
     options = {"message_id": "poison", "webhook": Webhook("poison"), "policy": ONCE}
     bench.clock.advance(DOUBT)
-    poison = bench.start(url, **options, patience=PATIENCE, configured=True)
+    poison = bench.start(url, **options, patience=PATIENCE)
     await bench.receiver.until(bench.deliverer.degraded, "the circuit")
-    others = [bench.start(url, patience=PATIENCE, configured=True) for _ in range(3)]
+    others = [bench.start(url, patience=PATIENCE) for _ in range(3)]
 
     def answer(request: Received) -> Answer:
         return Answer(404 if request.headers.get("webhook-id") == "poison" else 200)
@@ -350,7 +350,7 @@ async def test_not_configured(bench: Bench, status: int) -> None:
     bench.receiver.default = Answer(status)
     for _ in range(10):
         with pytest.raises(DeliveryRefused):
-            await bench.start(patience=PATIENCE)
+            await bench.start(patience=PATIENCE, configured=False)
     assert bench.deliverer.degraded() == {}
 
 
@@ -359,7 +359,7 @@ async def test_refused_all_the_same(bench: Bench) -> None:
     """Other answers of a configured URL blame the message, which is refused at once."""
     bench.receiver.script(400)
     with pytest.raises(DeliveryRefused):
-        await bench.start(patience=PATIENCE, configured=True)
+        await bench.start(patience=PATIENCE)
 
 
 @pytest_twisted.ensureDeferred

@@ -39,10 +39,13 @@ class Bench:
     wall: Wall
 
     def start(self, url: str | None = None, **options: Any) -> Deferred[None]:
-        """Start a delivery; of another message than all before, unless ``message_id`` names one."""
+        """Start a delivery; of another message than all before, unless ``message_id`` names one.
+
+        Its URL counts as configured, unless ``configured`` says that it is a client's.
+        """
         destination = Destination.of(url or self.receiver.url("/path"), None)
         arguments: dict[str, Any] = {"timeout": TIMEOUT, "policy": RetryPolicy(), **SUBJECT}
-        arguments |= {"message_id": f"another {next(self._names)}", **options}
+        arguments |= {"message_id": f"another {next(self._names)}", "configured": True, **options}
         return Deferred.fromCoroutine(self.deliverer.deliver(destination, BODY, **arguments))
 
     async def delay(self) -> float:

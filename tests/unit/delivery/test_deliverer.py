@@ -12,10 +12,11 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
+from junebug_turn.delivery.bulkhead import STILL, TICK
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.retry import CHAIN_LIMIT, MAX_RETRY_AFTER, RetryPolicy
 from junebug_turn.delivery.signature import Webhook
-from junebug_turn.errors import DeliveryExhausted, DeliveryFailed, DeliveryRefused
+from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryFailed, DeliveryRefused
 from tests.support.delivery_harness import BODY, SUBJECT, TIMEOUT, Bench, benched
 from tools.servers.receiver import CLOSE, HANG, Answer
 
@@ -106,7 +107,7 @@ async def test_permanent_statuses(bench: Bench, status: int) -> None:
         status, {"Location": bench.receiver.url("/elsewhere"), "Retry-After": "1"}
     )
     with pytest.raises(DeliveryRefused) as caught:
-        await bench.run(bench.start())
+        await bench.run(bench.start(configured=False))
     error = caught.value
     assert (error.reason, error.last_status, error.attempts) == ("http_status", status, 1)
     assert error.first_failure == error.last_failure == 1_000_000
@@ -138,6 +139,43 @@ async def test_chain_limit(bench: Bench) -> None:
         await bench.run(bench.start(policy=RetryPolicy(max_retries=100)))
     assert caught.value.attempts == 4
     assert caught.value.last_failure - caught.value.first_failure == 3 * MAX_RETRY_AFTER == CHAIN_LIMIT
+
+
+@pytest.mark.parametrize("answer", [Answer(429, {"Retry-After": "300"}), Answer(503, {"Retry-After": "6"})])
+@pytest_twisted.ensureDeferred
+async def test_a_client_s_url_waits_outside(bench: Bench, answer: Answer) -> None:
+    """A delivery to a client's URL waits for no attempt that is more than 5 s away; a configured one does."""
+    bench.receiver.script(answer)
+    with pytest.raises(DeliveryExhausted) as caught:
+        await bench.start(configured=False)
+    assert caught.value.attempts == 1
+    assert bench.clock.getDelayedCalls() == []
+    bench.receiver.script(503, 503)
+    assert await bench.run(bench.start(configured=False)) == [0.5, 2]
+    bench.receiver.script(answer)
+    assert len(await bench.run(bench.start())) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_clients_have_half_of_the_places(bench: Bench) -> None:
+    """Deliveries to clients' URLs are under way side by side up to their limit, fewer where nothing has answered yet;
+    one that finds no place in time is deferred, and one to a configured URL needs none."""
+    bench.receiver.default = HANG
+    hanging = [bench.start(configured=False) for _ in range(20)]
+    await bench.receiver.received(5)
+    for _ in range(STILL):
+        bench.clock.advance(TICK)
+    for delivery in hanging[5:]:
+        with pytest.raises(DeliveryDeferred) as caught:
+            await delivery
+        assert (caught.value.reason, caught.value.attempts) == ("bulkhead_full", 0)
+    bench.receiver.default = Answer()
+    await bench.start()
+    assert len(bench.receiver.requests) == 6
+    bench.receiver.release()
+    for delivery in hanging[:5]:
+        delivery.addErrback(lambda failure: failure.trap(CancelledError, DeliveryFailed) and None)
+        delivery.cancel()
 
 
 @pytest_twisted.ensureDeferred
