@@ -23,6 +23,10 @@ _DEATH_HEADERS = ("x-death", "x-first-death-", "x-last-death-")
 # RabbitMQ sends a copy to each queue that these headers name.
 _ROUTING_HEADERS = ("CC", "BCC")
 _MOST = 2**31 - 1
+_LAST = 253402300799.0  # the last second of the year 9999
+
+MAX_REASON = 100
+"""Characters of a reason that are written: with all other properties it has to fit into the smallest frame."""
 
 
 @frozen(kw_only=True)
@@ -80,14 +84,17 @@ class History:
         )
 
     def after(self, failure: DeliveryFailed) -> History:
-        """Add a failure."""
+        """Add a failure.
+
+        Whatever it holds, the history can be written: a copy must not fail for what is added to it.
+        """
         return attrs.evolve(
             self,
             first_failure=min(self.first_failure, failure.first_failure),
             last_failure=failure.last_failure,
             reason=failure.reason,
-            attempts=min(self.attempts + failure.attempts, _MOST),
-            last_status=failure.last_status,
+            attempts=max(0, min(self.attempts + failure.attempts, _MOST)),
+            last_status=_count(failure.last_status),
         )
 
     def delayed(self) -> History:
@@ -96,7 +103,8 @@ class History:
 
     def headers(self) -> dict[str, Any]:
         """Write the headers that ``read`` reads."""
-        ours: dict[str, Any] = {"reason": self.reason, "attempts": self.attempts}
+        reason = self.reason[:MAX_REASON].encode("utf-8", "replace").decode("utf-8")
+        ours: dict[str, Any] = {"reason": reason, "attempts": self.attempts}
         if self.delays:
             ours["delays"] = self.delays
         if self.last_status is not None:
@@ -150,7 +158,8 @@ def _name(delay: float) -> str:
 
 
 def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(int(seconds), UTC).isoformat()
+    # In this order no number, infinite or none at all, is out of range.
+    return datetime.fromtimestamp(int(min(max(0.0, seconds), _LAST)), UTC).isoformat()
 
 
 def _seconds(value: object) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 from attrs import frozen
@@ -45,12 +46,17 @@ class Fault:
 
     @property
     def cause(self) -> str:
-        """A word for the metrics."""
-        return f"http_{self.status}" if self.reason == "http_status" else self.reason
+        """A word for the metrics, of bounded number: an unknown HTTP status has the word of its class."""
+        if self.status is None:
+            return self.reason
+        return f"http_{self.status}" if self.status in _KNOWN else f"http_{self.status // 100}xx"
 
     def __str__(self) -> str:
         return f"HTTP status {self.status}" if self.reason == "http_status" else self.reason
 
+
+_STATUSES = range(100, 600)
+_KNOWN = frozenset(HTTPStatus)
 
 _NO_CONNECTION = (ConnectError, ConnectTimeout, DNSLookupError)
 
@@ -122,6 +128,9 @@ async def attempt(
         if limit.active():
             limit.cancel()
     status = response.code
+    if status not in _STATUSES:
+        # No HTTP: what is copied, counted and logged further on has only numbers that can be one.
+        return Fault("connection")
     if 200 <= status < 300:
         return None
     wait = None

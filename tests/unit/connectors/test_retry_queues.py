@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from junebug_turn.amqp.codec import decode_table, encode_table
+from junebug_turn.amqp.frames import publish_properties
 from junebug_turn.amqp.topology import Queue
 from junebug_turn.connectors.retry_queues import (
     DELAYS,
@@ -32,6 +33,31 @@ def failure(first: float, last: float, attempts: int = 4, status: int | None = 5
         first_failure=first,
         last_failure=last,
     )
+
+
+@given(
+    reason=st.text(st.characters(exclude_categories=()), max_size=300),
+    status=st.none() | st.integers(),
+    attempts=st.integers(),
+    times=st.tuples(st.floats(), st.floats()),
+)
+def test_a_copy_never_fails_for_its_history(
+    reason: str, status: int | None, attempts: int, times: tuple[float, float]
+) -> None:
+    """Whatever a failure says, its history can be written and read again: numbers of any size, times that are none,
+    long texts and odd characters.  It fits into the smallest frame beside all other properties of a message."""
+    wrong = DeliveryExhausted(
+        "?",
+        reason=reason,
+        last_status=status,
+        attempts=attempts,
+        first_failure=times[0],
+        last_failure=times[1],
+    )
+    history = History(1.0, 1.0, attempts=2**31 - 1).after(wrong).delayed()
+    table = encode_table(history.headers())
+    assert History.read(decode_table(table)[0], 2.0).attempts >= 0
+    assert len(publish_properties(history.headers(), 2**31)) < 800
 
 
 def test_the_delay_queues() -> None:

@@ -10,6 +10,7 @@ import pytest_twisted
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError
 
+from junebug_turn.delivery.attempt import Fault
 from junebug_turn.delivery.retry import RetryPolicy
 from junebug_turn.errors import DeliveryExhausted
 from tests.support.certificates import self_signed
@@ -32,6 +33,27 @@ async def test_every_2xx(bench: Bench) -> None:
     for _ in range(5):
         await bench.start()
     assert len(bench.receiver.requests) == 5
+
+
+@pytest.mark.parametrize(
+    "status", [b"99999999999999999999", b"600", b"999", b"099", b"0", b"-200", b"9" * 5000]
+)
+@pytest_twisted.ensureDeferred
+async def test_no_status(bench: Bench, status: bytes) -> None:
+    """A status outside 100 to 599 is a fault of the connection: no number of the destination's goes further."""
+    for rest in (b"Content-Length: 0\r\n\r\n", b"no header\r\n\r\n"):
+        bench.receiver.default = Answer(how="malformed", body=b"HTTP/1.1 " + status + b" OK\r\n" + rest)
+        with pytest.raises(DeliveryExhausted) as caught:
+            await bench.start(policy=RetryPolicy(max_retries=0))
+        assert (caught.value.reason, caught.value.last_status) == ("connection", None)
+
+
+def test_words_of_statuses() -> None:
+    """The words of all statuses for the metrics are those that HTTP knows, and one for each class of the others."""
+    words = {Fault("http_status", status).cause for status in range(100, 600)}
+    assert len(words) < 75
+    assert {"http_404", "http_4xx", "http_503", "http_5xx"} < words
+    assert Fault("timeout").cause == "timeout"
 
 
 @pytest.mark.parametrize("answer", [HANG, HANG_IN_BODY, TRICKLE], ids=["hang", "hang in body", "trickle"])
