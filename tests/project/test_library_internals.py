@@ -249,6 +249,12 @@ def test_client_protocol() -> None:
     parser = attribute(protocol, "_parser")
     assert getattr(getattr(parser, "response", None), "code", None) == 201, moved("twisted", "_parser")
     assert hasattr(parser, "lineLengthExceeded"), moved("twisted", "_parser")
+    # The bounds of an answer's headers stand on these two.
+    headers: list[bytes] = []
+    parser.headerReceived = lambda name, value: headers.append(name)
+    protocol.dataReceived(b"a: 1\r\nb: 2\r\n")
+    assert headers == [b"a"], moved("twisted", "_parser")
+    assert parser.line_mode, moved("twisted", "_parser")
     protocol.dataReceived(b"no colon\r\n\r\n")
     assert [reason.type for reason in given_up] == [ValueError], moved("twisted", "_giveUp")
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 import pytest_twisted
+from twisted.internet import reactor as _reactor
+from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 
 from junebug_turn.delivery.retry import RetryPolicy
+from junebug_turn.delivery.status_line import MAX_HEADERS
 from junebug_turn.errors import DeliveryExhausted, DeliveryRefused
 from tests.support.delivery_harness import Bench, benched
 from tools.servers.receiver import Answer
 
+reactor: Any = _reactor
 ONCE = RetryPolicy(max_retries=0)
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 
@@ -69,6 +74,75 @@ async def test_taken(bench: Bench, warnings: list[str], rest: bytes) -> None:
     (line,) = warnings
     assert line.startswith(f"An answer of {bench.receiver.url('')} can't be read after its status line (")
     assert "docs/deliveries.md" in line
+
+
+class _Endless(Protocol):
+    """Server that answers with a status line and then headers without end, also when the client is gone half-way.
+
+    :cvar status: the bytes before the headers
+    """
+
+    status: bytes
+    line: bytes
+    sent: int
+    transport: Any
+
+    def dataReceived(self, data: bytes) -> None:
+        if b"\r\n\r\n" in data:
+            self.transport.write(self.status)
+            self.transport.registerProducer(self, False)
+
+    def resumeProducing(self) -> None:
+        type(self).sent += len(self.line)
+        self.transport.write(self.line)
+
+    def stopProducing(self) -> None:
+        pass
+
+
+async def endless(bench: Bench, status: bytes, line: bytes, **options: Any) -> int:
+    """Deliver to a server that never ends its headers; the bytes that it could send."""
+    served = type("_Served", (_Endless,), {"status": status, "line": line, "sent": 0})
+    port = reactor.listenTCP(0, Factory.forProtocol(served), interface="127.0.0.1")
+    try:
+        await bench.start(f"http://127.0.0.1:{port.getHost().port}/", policy=ONCE)
+    finally:
+        await port.stopListening()
+    return int(served.sent)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"a: b\r\n" * 10_000, b"a: " + b"b" * 10_000 + b"\r\n", b" b\r\n" * 10_000, b"a" * 100_000],
+    ids=["many", "large", "continued", "one"],
+)
+@pytest_twisted.ensureDeferred
+async def test_headers_without_end(bench: Bench, line: bytes) -> None:
+    """Headers of an answer are read up to 64 KiB, and 100 of them: then its status counts, and the connection is
+    aborted, whatever the destination goes on to send."""
+    # What the sockets' buffers take is sent, too.
+    assert await endless(bench, b"HTTP/1.1 200 OK\r\na: b\r\n", line) < 20 * 1024 * 1024
+
+
+@pytest_twisted.ensureDeferred
+async def test_interim_answers_without_end(bench: Bench) -> None:
+    """Interim answers share the bound: they are no answer."""
+    for line in (b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, b"HTTP/1.1 103 Early Hints\r\na: b\r\n\r\n" * 1000):
+        with pytest.raises(DeliveryExhausted, match="connection"):
+            await endless(bench, b"", line)
+
+
+@pytest_twisted.ensureDeferred
+async def test_as_many_headers_as_may_be(bench: Bench) -> None:
+    """An answer with 100 headers and nearly 64 KiB of them keeps its connection, also with a body behind it; one with
+    a header more doesn't."""
+    for count, connections in ((MAX_HEADERS - 3, 1), (MAX_HEADERS, 1)):
+        headers = {f"x-{number}": "v" * 600 for number in range(count)}
+        bench.receiver.script(Answer(200, headers, b"{}" * 20_000))
+        await bench.start()
+        assert bench.receiver.requests[-1].connection == connections
+    await bench.start()
+    assert bench.receiver.requests[-1].connection == 2
 
 
 @pytest_twisted.ensureDeferred
