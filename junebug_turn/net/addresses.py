@@ -50,6 +50,9 @@ _EMBEDDING: tuple[tuple[IPv6Network, int], ...] = (
     (IPv6Network("2002::/16"), 16),  # 6to4
 )
 
+_TEREDO = IPv6Network("2001::/32")
+_IPV4 = 0xFFFFFFFF
+
 
 def plain(address: Address) -> Address:
     """Return the IPv4 address that an IPv6 one stands for; any other as it is, without its zone."""
@@ -58,7 +61,10 @@ def plain(address: Address) -> Address:
     number = int(address)
     for network, start in _EMBEDDING:
         if address in network and number > 1:  # not :: and ::1, which are IPv6's own
-            return IPv4Address(number >> (96 - start) & 0xFFFFFFFF)
+            return IPv4Address(number >> (96 - start) & _IPV4)
+    if address in _TEREDO:
+        # The client's address has all of its bits inverted (RFC 4380, section 4).
+        return IPv4Address(~number & _IPV4)
     return IPv6Address(number)
 
 
@@ -176,7 +182,14 @@ def is_local_name(name: str) -> bool:
 
 
 def _network(text: str) -> Network | None:
+    """Read a network; one of IPv4 that is written as one of IPv6 becomes that of IPv4, as addresses do by ``plain``."""
     try:
-        return ip_network(text.removeprefix("[").removesuffix("]"), strict=False)
+        network = ip_network(text.removeprefix("[").removesuffix("]"), strict=False)
     except ValueError:
         return None
+    for embedding, start in _EMBEDDING:
+        if start == 96 and isinstance(network, IPv6Network) and network.subnet_of(embedding):
+            first = plain(network.network_address)
+            if isinstance(first, IPv4Address) and network.prefixlen >= start:
+                return IPv4Network((first, network.prefixlen - start))
+    return network

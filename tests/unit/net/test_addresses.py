@@ -43,6 +43,8 @@ METADATA = [
     "[::ffff:0:169.254.169.254]",
     "[64:ff9b::169.254.169.254]",
     "[2002:a9fe:a9fe::1]",
+    "[2001:0:4136:e378:8000:63bf:5601:5601]",
+    "[2001::5601:5601]",
 ]
 OTHERS = [
     "169.254.0.1",
@@ -174,6 +176,28 @@ def test_rules(host: str, allowed: bool) -> None:
             assert refusal(f"http://{host}/", rules) == "forbidden_address"
 
 
+@pytest.mark.parametrize(
+    "network", ["::ffff:10.0.0.0/104", "::ffff:a00:0/104", "::ffff:0:10.0.0.0/104", "64:ff9b::10.0.0.0/104"]
+)
+def test_ipv4_networks_in_ipv6(network: str) -> None:
+    """A network of IPv4 that is written as one of IPv6 allows the addresses of that network, and no others."""
+    rules = HostRules.of([network])
+    assert rules == HostRules.of(["10.0.0.0/8"])
+    for host in ("10.1.2.3", "[::ffff:10.1.2.3]"):
+        Destination.of(f"http://{host}/", None, rules=rules)
+    assert rules.permits("name.example.org", IPv4Address("10.1.2.3"))
+    for host in ("11.1.2.3", "[::ffff:11.1.2.3]", "[::1]"):
+        assert refusal(f"http://{host}/", rules) == "forbidden_address"
+
+
+@pytest.mark.parametrize("network", ["::/0", "::/96", "::1/128", "2002::/16", "2001::/32", "2001:db8::/32"])
+def test_other_ipv6_networks(network: str) -> None:
+    """Any other network stays as it is: it allows no address of IPv4."""
+    rules = HostRules.of([network])
+    assert not rules.permits("name.example.org", IPv4Address("10.1.2.3"))
+    assert str(rules.networks[0]) == network
+
+
 def test_a_name_that_may_be_in_a_network() -> None:
     """Where networks are allowed, a name is only refused when its address is known."""
     rules = HostRules.of(["10.1.0.0/16", "good.example.org"])
@@ -207,6 +231,8 @@ def test_forms_of_one_address(address: IPv4Address) -> None:
         f"64:ff9b::{address}",
     ):
         assert as_address(text) == address, text
+    teredo = (0x2001 << 112) | (0x4136E378 << 64) | (number ^ 0xFFFFFFFF)
+    assert plain(IPv6Address(teredo)) == address
     assert plain(IPv6Address((0x2002 << 112) | (number << 80) | 1)) == address
 
 
