@@ -10,6 +10,33 @@ redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 """
 
+# KEYS: an outbound message's hash.  ARGV: an event's field, its value, the time to live, the number of events that are
+# kept: the ones with the latest timestamps, which vumi writes in an order of their own.
+STORE_EVENT = (
+    STORE_FIELD
+    + """
+local kept = tonumber(ARGV[4])
+if redis.call('HLEN', KEYS[1]) <= kept then
+    return
+end
+local events = {}
+local fields = redis.call('HGETALL', KEYS[1])
+for at = 1, #fields, 2 do
+    if fields[at] ~= 'message' then
+        local read, event = pcall(cjson.decode, fields[at + 1])
+        local time = read and type(event) == 'table' and event.timestamp
+        table.insert(events, {fields[at], type(time) == 'string' and time or ''})
+    end
+end
+table.sort(events, function(one, other)
+    return one[2] < other[2]
+end)
+for at = 1, #events - kept do
+    redis.call('HDEL', KEYS[1], events[at][1])
+end
+"""
+)
+
 # KEYS: a hash.  ARGV: a field, the time to live, which reading renews.
 FETCH_FIELD = """
 local value = redis.call('HGET', KEYS[1], ARGV[1])

@@ -27,6 +27,7 @@ from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state.failures import FailureMonitor
 from junebug_turn.state.message_store import MessageStore, OutboundRecord, StoreOptions
 from junebug_turn.state.options import CACHE_TIMEOUT
+from junebug_turn.state.packing import MAX_EVENTS
 from junebug_turn.state.redis import scripts
 from junebug_turn.state.redis.address import RedisAddress
 from junebug_turn.state.redis.errors import remedy
@@ -195,11 +196,12 @@ class RedisStore(MessageStore):
         # An event with this id would replace the message itself.
         field = event.event_id if event.event_id != _MESSAGE else f"event:{_MESSAGE}"
         await self._eval(
-            scripts.STORE_FIELD,
+            scripts.STORE_EVENT,
             self._outbound + event.user_message_id,
             field,
             event.to_json(),
             self._outbound_ttl,
+            MAX_EVENTS,
         )
 
     async def fetch_events(self, message_id: str) -> list[Event]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import hypothesis.strategies as st
@@ -14,6 +15,7 @@ from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state.memory import MemoryStore
 from junebug_turn.state.message_store import MessageStore, OutboundRecord
+from junebug_turn.state.packing import MAX_EVENTS
 from tests.support import strategies
 from tests.support.store_harness import (
     STORES,
@@ -269,6 +271,19 @@ def test_events(make: Make) -> None:
     result(store.store_outbound(outbound("m1", "http://h/e")))
     assert result(store.fetch_outbound("m1")) == outbound("m1", "http://h/e")
     assert len(result(store.fetch_events("m1"))) == 2
+
+
+@in_thread
+def test_events_without_end(make: Make) -> None:
+    """Of one message the last 50 events are kept, and the message itself: a peer that sends more fills no store."""
+    store = make(remember_last=False)
+    result(store.store_outbound(outbound("m1", "http://h/e")))
+    for number in range(MAX_EVENTS + 5):
+        timestamp = datetime(2026, 1, 1, 0, 0, number % 60, number, tzinfo=UTC)
+        result(store.store_event(event("m1", f"e{number}", timestamp=timestamp)))
+    known = {each.event_id for each in result(store.fetch_events("m1"))}
+    assert known == {f"e{number}" for number in range(5, MAX_EVENTS + 5)}
+    assert result(store.fetch_outbound("m1")) == outbound("m1", "http://h/e")
 
 
 @in_thread

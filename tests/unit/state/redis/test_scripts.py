@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest_twisted
 
+from junebug_turn.state.packing import MAX_EVENTS
 from junebug_turn.state.redis.pool import SIZE
 from tests.support.store_harness import event, message, outbound
 from tests.unit.state.redis.conftest import ttl
@@ -53,3 +54,18 @@ async def test_scripts_are_loaded_again(server: RedisServer, make: Any) -> None:
     for _ in range(2 * SIZE):
         assert await store.fetch_inbound("m1") is not None
         await store.store_inbound(message("m1"))
+
+
+@pytest_twisted.ensureDeferred
+async def test_events_of_another_writer(server: RedisServer, make: Any) -> None:
+    """Fields that are no events of ours go first where there are too many, and stop nothing."""
+    store = await make(server.url)
+    key = "chan:outbound_messages:m1"
+    strange = ["no JSON", "[]", "3", "{}", '{"timestamp": 5}']
+    for number in range(MAX_EVENTS + 5):
+        server.cli("HSET", key, f"strange{number}", strange[number % len(strange)])
+    await store.store_outbound(outbound("m1"))
+    await store.store_event(event("m1", "e1"))
+    assert int(server.cli("HLEN", key)) == MAX_EVENTS + 1
+    assert server.cli("HEXISTS", key, "e1").strip() == "1"
+    assert await store.fetch_outbound("m1") == outbound("m1")
