@@ -22,6 +22,7 @@ from zope.interface import implementer
 from junebug_turn.config.types import ValueType, filled
 from junebug_turn.errors import ConfigError
 from junebug_turn.http.proxy_protocol import ProxyEndpoint
+from junebug_turn.net.tls import context_of
 
 BACKLOG = 1024
 """Connections that wait to be accepted, where a description names no other number.
@@ -158,7 +159,7 @@ class RenewableContext:
     def _load(self) -> Any:
         endpoint: Any = serverFromString(self._reactor, self._description)
         options = endpoint._sslContextFactory
-        options.getContext()  # an error that only shows when the context is made shall show here
+        context_of(options)  # the options keep it; an error that only shows when it is made shall show here
         return options
 
     def getContext(self) -> Any:

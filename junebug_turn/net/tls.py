@@ -26,6 +26,12 @@ from zope.interface import implementer
 from junebug_turn.errors import ConfigError
 from junebug_turn.net.addresses import ascii_name
 
+_FORWARD_SECRET = b"ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:ECDHE+AES:DHE+AES:!aNULL:!MD5:!DSS"
+"""Cipher suites of TLS 1.2, in OpenSSL's form; TLS 1.3 has no others.
+
+They are Twisted's without those in which whoever gets the server's key later can read what was recorded before.
+"""
+
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -81,6 +87,13 @@ class _VerifiedConnections:
         return True
 
 
+def context_of(options: CertificateOptions) -> SSL.Context:
+    """Return the TLS context of ``options``, of either side, with forward secrecy."""
+    context: SSL.Context = options.getContext()
+    context.set_cipher_list(_FORWARD_SECRET)
+    return context
+
+
 @implementer(IPolicyForHTTPS)
 @frozen
 class ClientTls:
@@ -98,8 +111,8 @@ class ClientTls:
     def creator(self, hostname: str) -> IOpenSSLClientConnectionCreator:
         """Return the creator of TLS connections to ``hostname``."""
         options: Any = dict(self.own)
-        context = CertificateOptions(trustRoot=self.trust_root or platformTrust(), **options).getContext()
-        return _VerifiedConnections(hostname, context)
+        certificates = CertificateOptions(trustRoot=self.trust_root or platformTrust(), **options)
+        return _VerifiedConnections(hostname, context_of(certificates))
 
     def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:
         """Do the same for an HTTP client."""

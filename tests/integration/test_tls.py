@@ -162,3 +162,29 @@ async def test_files_that_can_t_be_used_change_nothing(
     client = await deferToThread(Listener, authority, port)
     assert (await deferToThread(client.health))["health"] == "ok"
     client.close()
+
+
+def _handshake(authority: Authority, port: int, ciphers: str) -> str:
+    """The cipher suite that a client of TLS 1.2 with these ones agrees on."""
+    context = ssl.create_default_context(cafile=str(authority.ca_file))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(ciphers)
+    with (
+        socket.create_connection(("127.0.0.1", port), 10) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as secured,
+    ):
+        name, _, _ = secured.cipher() or ("", "", 0)
+        return name
+
+
+@pytest_twisted.ensureDeferred
+async def test_forward_secrecy(run_daemon: RunDaemon, authority: Authority, receiver: Receiver) -> None:
+    """A client of TLS 1.2 without forward secrecy is refused; one with it is taken, also after SIGHUP."""
+    cert_file, key_file = authority.issue_rsa("localhost")
+    bind = f"ssl:0:privateKey={key_file}:certKey={cert_file}:interface=127.0.0.1"
+    async with run_daemon("junebug", mo_message_url=receiver.url("/inbound"), http_bind=bind) as side:
+        for _ in range(2):
+            assert "DHE" in await deferToThread(_handshake, authority, side.port, "ALL")
+            with pytest.raises(ssl.SSLError):
+                await deferToThread(_handshake, authority, side.port, "kRSA")
+            side.daemon.reload()

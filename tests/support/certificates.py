@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from twisted.internet.ssl import (
     Certificate,
@@ -18,6 +18,7 @@ from twisted.internet.ssl import (
     trustRootFromCertificates,
 )
 
+_Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 _DAY = datetime.timedelta(days=1)
 
 
@@ -43,12 +44,19 @@ class Authority:
         """The files with a certificate for ``name``, a host's name or address, and with its key."""
         return self.issue_with(name, x509.SubjectAlternativeName([_subject(name)]))
 
-    def issue_with(self, name: str, *extensions: x509.ExtensionType) -> tuple[Path, Path]:
+    def issue_rsa(self, name: str) -> tuple[Path, Path]:
+        """The same with an RSA key, which older cipher suites need."""
+        key = rsa.generate_private_key(65537, 2048)
+        return self.issue_with(name, x509.SubjectAlternativeName([_subject(name)]), key=key)
+
+    def issue_with(
+        self, name: str, *extensions: x509.ExtensionType, key: _Key | None = None
+    ) -> tuple[Path, Path]:
         """The files with a certificate whose common name is ``name``, and with its key.
 
         :param extensions: in place of the subject alternative name
         """
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         builder = (
             self._builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key)
@@ -74,7 +82,7 @@ class Authority:
             else None,
         )
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    def _builder(self, subject: x509.Name, key: _Key) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
         return (
             x509.CertificateBuilder()
@@ -102,7 +110,7 @@ def _pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def _key_pem(key: _Key) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

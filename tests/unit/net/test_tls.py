@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
+from twisted.internet.ssl import AcceptableCiphers, Certificate, CertificateOptions, KeyPair, TLSVersion
 
 from junebug_turn.daemon.build import make_daemon
 from junebug_turn.daemon.settings import load
@@ -143,3 +144,33 @@ async def test_another_authority(authority: Authority, receiver: Receiver, tmp_p
             assert caught.value.reason == "tls"
     finally:
         await deliverer.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_forward_secrecy(authority: Authority) -> None:
+    """A destination that offers only TLS 1.2 without forward secrecy is a TLS fault."""
+    cert_file, key_file = authority.issue_rsa("localhost")
+    tls = TlsFiles(str(authority.ca_file), None, None).load()
+    deliverer = Deliverer(reactor)
+    deliverer.use_tls(tls, tls)
+    faults: list[DeliveryExhausted] = []
+    for ciphers in ("kRSA", "ALL"):
+        server = Receiver(
+            reactor,
+            tls=CertificateOptions(
+                certificate=Certificate.loadPEM(cert_file.read_bytes()).original,
+                privateKey=KeyPair.load(key_file.read_bytes(), 1).original,
+                lowerMaximumSecurityTo=TLSVersion.TLSv1_2,
+                raiseMinimumTo=None,
+                acceptableCiphers=AcceptableCiphers.fromOpenSSLCipherString(ciphers),
+            ),
+        )
+        server.start()
+        try:
+            await deliver(deliverer, f"https://localhost:{server.port}/")
+        except DeliveryExhausted as fault:
+            faults.append(fault)
+        assert len(server.requests) == (ciphers == "ALL")
+        await deliverer.close()
+        await server.stop()
+    assert [fault.reason for fault in faults] == ["tls"]
