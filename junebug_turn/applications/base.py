@@ -76,8 +76,8 @@ class ApplicationOptions:
     )
     webhook_secret: str | None = option(
         optional(WEBHOOK_SECRET),
-        "The secret that deliveries are signed with, as whsec_ and base64 or as a text; without one they have no "
-        "webhook-signature.",
+        "The secret that deliveries to configured URLs are signed with, as whsec_ and base64 or as a text; without "
+        "one they have no webhook-signature.",
         None,
         secret=True,
     )

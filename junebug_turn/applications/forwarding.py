@@ -40,20 +40,32 @@ class Forwarder:
             configured=True,
         )
 
-    def event(
-        self, destination: Destination, event: Event, body: Any, *, configured: bool = True
-    ) -> Awaitable[None]:
-        """POST an event, which is ``body`` as JSON.
+    def event(self, destination: Destination, event: Event, body: Any) -> Awaitable[None]:
+        """POST an event, which is ``body`` as JSON, to a configured destination.
 
-        :param configured: as ``Deliverer.deliver`` has it
         :raises DeliveryFailed: it could not be delivered
         """
+        return self._event(destination, event, body, self._key, configured=True)
+
+    def client_event(
+        self, destination: Destination, event: Event, body: Any, key: bytes | None
+    ) -> Awaitable[None]:
+        """Do the same for a destination that a client gave.
+
+        :param key: signs the event.  The key of configured destinations doesn't: whoever has it can forge what those
+            take for ours
+        """
+        return self._event(destination, event, body, key, configured=False)
+
+    def _event(
+        self, destination: Destination, event: Event, body: Any, key: bytes | None, *, configured: bool
+    ) -> Awaitable[None]:
         return self._deliver(
             destination,
             strictjson.dumps(body),
             message_id=event.event_id,
             kind="event",
             timeout=self._options.event_url_timeout,
-            webhook=Webhook(event.event_id, self._key),
+            webhook=Webhook(event.event_id, key),
             configured=configured,
         )

@@ -200,8 +200,11 @@ async def test_stop_while_messages_wait(start: Callable[..., Any]) -> None:
 @pytest_twisted.ensureDeferred
 async def test_webhook_headers(start: Callable[..., Any], application: str) -> None:
     """Every POST of a message or an event has its id, the same on each attempt, the time of the attempt and, with
-    webhook_secret, a signature."""
-    async with start(application, webhook_secret=SECRET) as side:
+    webhook_secret, a signature: that of event_webhook_secret where a client gave the URL."""
+    secrets = {"webhook_secret": SECRET}
+    if application == "junebug":
+        secrets["event_webhook_secret"] = "the secret of clients"
+    async with start(application, **secrets) as side:
         side.receiver.script(503)
         message = inbound()
         side.publish("inbound", message)
@@ -214,9 +217,25 @@ async def test_webhook_headers(start: Callable[..., Any], application: str) -> N
         for request in requests:
             now = int(request.headers["webhook-timestamp"])
             assert abs(now - time.time()) < 30
-            webhook = Webhook(request.headers["webhook-id"], signing_key(SECRET))
+            secret = secrets["event_webhook_secret"] if request.path == "/mine" else SECRET
+            webhook = Webhook(request.headers["webhook-id"], signing_key(secret))
             expected = webhook.headers(now, request.body)["webhook-signature"]
             assert request.headers["webhook-signature"] == expected
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_operators_secret_signs_nothing_for_clients(start: Callable[..., Any]) -> None:
+    """webhook_secret signs no event for an event_url that a client gave: whoever can verify it can forge messages to
+    those that it is for.  Without event_webhook_secret such an event is unsigned; one for default_event_url isn't."""
+    async with start(webhook_secret=SECRET) as side:
+        side.publish("event", await event_for(side, side.receiver.url("/mine")))
+        (request,) = await side.receiver.received(1)
+        assert "webhook-id" in request.headers
+        assert "webhook-signature" not in request.headers
+    async with start(webhook_secret=SECRET, default_event_url=side.receiver.url("/ours")) as side:
+        side.publish("event", Event(user_message_id="unknown", event_type="ack"))
+        request = (await side.receiver.received(2))[1]
+        assert (request.path, "webhook-signature" in request.headers) == ("/ours", True)
 
 
 @pytest_twisted.ensureDeferred

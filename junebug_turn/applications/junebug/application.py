@@ -10,6 +10,7 @@ from junebug_turn.applications.junebug.api import JunebugApi
 from junebug_turn.applications.junebug.messages import OutboundRequest, event_to_json, message_to_json
 from junebug_turn.applications.junebug.options import JunebugOptions
 from junebug_turn.delivery.destination import Destination
+from junebug_turn.delivery.signature import signing_key
 from junebug_turn.errors import DeliveryRefused, InvalidBody
 from junebug_turn.http.errors import envelope
 from junebug_turn.messages.vumi import CLOSE, Event, Message
@@ -26,6 +27,8 @@ class JunebugApplication(HttpApplication[JunebugOptions, OutboundRequest]):
         super().__init__(options, services, options.default_from_addr)
         self.resource = JunebugApi(self).resource
         self._require_from = options.require_from
+        secret = options.event_webhook_secret
+        self._event_key = signing_key(secret) if secret else None
         self._event_rules = options.event_url_allowed_hosts or ALL_HOSTS
         self._inbound_destination = Destination.of(options.mo_message_url, options.mo_message_url_auth_token)
         self._default_event_destination = (
@@ -93,17 +96,16 @@ class JunebugApplication(HttpApplication[JunebugOptions, OutboundRequest]):
         body = event_to_json(event, self.options.connector_name)
         if not self._forwards(event, body["event_type"]):
             return
-        destination, configured = self._default_event_destination, True
         if outbound is not None and outbound.event_url is not None:
-            configured = False
             destination = Destination.of(
                 outbound.event_url, outbound.event_auth_token, rules=self._event_rules
             )
-        if destination is None:
+            await self._forwarder.client_event(destination, event, body, self._event_key)
+        elif self._default_event_destination is not None:
+            await self._forwarder.event(self._default_event_destination, event, body)
+        else:
             self._warn(
                 event,
                 "{event_type} {event_id} of message {message_id} on {connector} can't be delivered: "
                 "no event_url is known for the message, and no default_event_url is configured",
             )
-            return
-        await self._forwarder.event(destination, event, body, configured=configured)

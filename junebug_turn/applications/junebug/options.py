@@ -12,6 +12,7 @@ from junebug_turn.applications.junebug.messages import EVENT_TYPES
 from junebug_turn.config import types
 from junebug_turn.config.option import mapping_option, option
 from junebug_turn.config.types import optional
+from junebug_turn.delivery.signature import WEBHOOK_SECRET
 from junebug_turn.net.addresses import HostRules
 from junebug_turn.net.options import HOST_RULES
 
@@ -49,6 +50,13 @@ class JunebugOptions(ApplicationOptions):
         "Where the event_url of a request may lead: host names, wildcards such as *.example.org, and networks; "
         "without it anywhere but to addresses of links and clouds.",
         None,
+    )
+    event_webhook_secret: str | None = option(
+        optional(WEBHOOK_SECRET),
+        "The secret that deliveries to the event_url of a request are signed with, in the forms of webhook_secret, "
+        "which never signs these; without one they have no webhook-signature.",
+        None,
+        secret=True,
     )
     base_url_path: str = option(
         types.PATH,

@@ -67,7 +67,11 @@ async def test_event(configured: bool) -> None:
     """An event has its own id, doesn't wait for a destination that is down, and is unsigned without a secret."""
     recorder = Recorder()
     event = Event(user_message_id="m", event_type="ack")
-    await forwarder(recorder, event_url_timeout=8).event(DESTINATION, event, {"b": 1}, configured=configured)
+    forwarding = forwarder(recorder, event_url_timeout=8)
+    if configured:
+        await forwarding.event(DESTINATION, event, {"b": 1})
+    else:
+        await forwarding.client_event(DESTINATION, event, {"b": 1}, None)
     assert recorder.delivered == [
         (
             DESTINATION,
@@ -83,3 +87,15 @@ async def test_event(configured: bool) -> None:
             },
         )
     ]
+
+
+@pytest.mark.parametrize("key", [None, b"theirs"])
+@pytest_twisted.ensureDeferred
+async def test_a_client_s_destination_gets_no_signature_of_ours(key: bytes | None) -> None:
+    """webhook_secret signs what goes to configured destinations, and nothing that goes to a client's."""
+    recorder = Recorder()
+    event = Event(user_message_id="m", event_type="ack")
+    forwarding = forwarder(recorder, event_url_timeout=8, webhook_secret="s3cret")
+    await forwarding.event(DESTINATION, event, {})
+    await forwarding.client_event(DESTINATION, event, {}, key)
+    assert [options["webhook"].key for _, _, options in recorder.delivered] == [b"s3cret", key]

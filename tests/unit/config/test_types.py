@@ -57,15 +57,16 @@ class TestValues:
         assert only(load(flags | {"turn_api_url": "https://turn/x/"}, {})).turn_api_url == "https://turn/x"
         assert "no query" in faults(flags | {"turn_api_url": "https://turn/x?y=z"})[0]
 
+    @pytest.mark.parametrize("option", ["webhook_secret", "event_webhook_secret"])
     @pytest.mark.parametrize("secret", ["whsec_", "whsec_n0 base64 s3cret"])
-    def test_webhook_secret(self, secret: str) -> None:
-        """webhook_secret is any text, but whsec_ is followed by base64; the line doesn't show it."""
-        flags = FLAGS | {"webhook_secret": secret}
+    def test_webhook_secret(self, option: str, secret: str) -> None:
+        """Secrets for webhooks are any text, but whsec_ is followed by base64; the line doesn't show it."""
+        flags = FLAGS | {option: secret}
         (line,) = faults(flags)
-        assert line.startswith("webhook_secret: must ")
+        assert line.startswith(f"{option}: must ")
         assert "s3cret" not in line
         for right in ("whsec_AAAA", "any text"):
-            assert only(load(FLAGS | {"webhook_secret": right}, {})).webhook_secret == right
+            assert getattr(only(load(FLAGS | {option: right}, {})), option) == right
 
     def test_forward_events(self, file: Path) -> None:
         """forward_events is a list of the words of the application's own API, or none of them; null is all."""
