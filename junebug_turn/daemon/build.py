@@ -90,7 +90,7 @@ def make_daemon(reactor: Any, settings: Settings) -> Daemon:
         raise ConfigError(*faults)
     queue_counts = QueueCounts(reactor, broker)
     register = metrics.registry.register
-    register(BrokerGauges(broker.status, queue_counts.latest))
+    register(BrokerGauges(broker.status, queue_counts.latest, broker.unconfirmed))
     register(StoreGauges(names, lambda: {name: store.stats() for name, store in stores.items()}))
     register(CircuitGauges(_origins(settings.applications), deliverer.degraded))
     report_health = partial(health, broker, deliverer, stores)

@@ -56,6 +56,12 @@ class ApiRequest(server.Request):
         else:
             self.content.write(data)
 
+    def take_body(self) -> bytes:
+        """Return the body, and keep it no longer: its answer may take long."""
+        body: bytes = self.content.getvalue()
+        self.content = BytesIO()
+        return body
+
     def _refuse_body(self) -> None:
         # A client that waits for "100 Continue" must not get it.
         self.requestHeaders.removeHeader(b"expect")
