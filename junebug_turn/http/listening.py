@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
-from ipaddress import AddressValueError, IPv6Address
+from ipaddress import AddressValueError, IPv6Address, ip_address
 from typing import Any, Self
 
 from attrs import field, frozen
@@ -39,6 +39,8 @@ _HOST = re.compile(r"(?![0-9]+\Z)[A-Za-z0-9._-]+|\[[A-Za-z0-9:.%]+\]", re.ASCII)
 # A description that is made of host:port, and the same written by hand.
 _TCP = re.compile(r"tcp6?:(?P<port>[0-9]+)(:interface=(?P<interface>([^:\\]|\\:)*))?", re.ASCII)
 
+_INTERFACE = re.compile(r":interface=((?:[^:\\]|\\:)*)")
+
 _PROXIED = "haproxy:"
 
 
@@ -66,6 +68,19 @@ class ListenAddress:
 
     def __str__(self) -> str:
         return self.text
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is surely reached from this machine only: a loopback address, or a socket file."""
+        description = self.description.removeprefix(_PROXIED)
+        if description.startswith("unix:"):
+            return True
+        match = _INTERFACE.search(description)
+        interface = match[1].replace("\\:", ":") if match else ""
+        try:
+            return ip_address(interface).is_loopback
+        except ValueError:
+            return interface == "localhost"
 
     def interface_and_port(self) -> tuple[str, int]:
         """The socket address that several processes can share.
