@@ -16,6 +16,7 @@ from twisted.internet.testing import StringTransport
 from txamqp.client import Closed, ConnectionClosed
 from zope.interface import implementer
 
+from junebug_turn.amqp import frames
 from junebug_turn.amqp.channel import describe
 from junebug_turn.amqp.connection import AmqpProtocol
 from tests.support.broker_peer import HEADER, Ear, Peer, connected
@@ -60,6 +61,16 @@ def test_the_handshake() -> None:
     assert opening.virtual_host == "/ö"
     assert peer.opening.called
     assert peer.opening.result is None
+
+
+@pytest.mark.parametrize(("offered", "agreed"), [(4096, 4096), (131072, 131072), (2**31, 131072)])
+def test_frames_have_a_bound_of_ours(offered: int, agreed: int) -> None:
+    """A broker that offers larger frames than 128 kB gets 128 kB, and one that sends a larger one is left."""
+    peer = Peer()
+    peer.connect(frame_max=offered)
+    assert (peer.methods()[1].frame_max, peer.protocol.frame_max) == (agreed, agreed)
+    peer.protocol.dataReceived(frames._start(frames.BODY, 1, agreed) + b"x")
+    assert peer.protocol.ended == f"protocol error: a frame of {agreed} bytes is larger than agreed"
 
 
 def test_a_limit_of_zero_is_no_limit() -> None:
