@@ -28,7 +28,7 @@ compat: $(READY) ## the integration and fault tests on RabbitMQ 4 and Redis 8 of
 	@$(BIN)/python -m tools.compat
 
 hostile: broker ## the hostile suite with 100,000 generated bodies
-	HOSTILE_BODIES=100000 $(BIN)/python -m pytest tests/integration/test_hostile*.py
+	HOSTILE_BODIES=100000 $(BIN)/python -m pytest tests/integration/test_hostile*.py tests/integration/test_broker_costs.py
 
 large: broker redis ## the tests of several processes with 5,000 messages, a minute
 	LARGE=1 $(BIN)/python -m pytest tests/integration/test_stores.py
@@ -56,15 +56,25 @@ format: $(READY) ## put the code into its form
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-lock: ## take the newest versions that setup.cfg allows into requirements.lock
+# No file names the index that the hashes are from.
+HASHES := build/lock/bin/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
+
+lock: ## take the newest versions that setup.cfg allows, with their hashes, into requirements.lock
 	rm -rf build/lock
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/pip install -q --upgrade pip setuptools
 	build/lock/bin/pip install -q -e '.[dev]'
-	build/lock/bin/pip freeze --all --exclude-editable --exclude pip > build/requirements.lock
-	{ sed -n '/^#/p' requirements.lock; cat build/requirements.lock; } > build/requirements.new
-	mv build/requirements.new requirements.lock
-	rm -rf build/lock build/requirements.lock
+	build/lock/bin/pip freeze --all --exclude-editable --exclude pip > build/requirements.in
+	grep '^setuptools==' build/requirements.in > build/backend.in
+	build/lock/bin/pip install -q 'pip-tools == 7.6.2'
+	$(HASHES) -o build/requirements.lock build/requirements.in
+	$(HASHES) -o build/requirements-run.lock -c build/requirements.in pyproject.toml build/backend.in
+	@# The comment of each file stays, and none of the tool's.
+	for lock in requirements.lock requirements-run.lock; do \
+		{ sed -n '/^#/p' $$lock; grep -v -e '^#' -e '^$$' build/$$lock; } > build/new.lock && mv build/new.lock $$lock; \
+	done
+	rm -rf build/lock build/requirements*.lock build/*.in
 
 bench: $(READY) ## measure the daemon beside its libraries, some minutes: docs/performance.md
 	@$(BIN)/python -m tools.bench
@@ -92,6 +102,6 @@ $(READY): requirements.lock setup.cfg pyproject.toml
 	@# A set-up that broke off, or whose Python is gone, is made anew.
 	@$(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install -q -r requirements.lock
+	$(BIN)/python -m pip install -q --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
 	@touch $@

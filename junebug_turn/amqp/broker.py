@@ -12,6 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList, gathe
 from twisted.internet.task import LoopingCall
 from txamqp.client import Closed
 
+from junebug_turn.amqp.backlog import Backlog
 from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.consumer import Consumer, Handler
 from junebug_turn.amqp.options import AmqpOptions
@@ -38,6 +39,8 @@ class Broker(Service):
     :param prefetch: how many messages of each queue are handled at once
     :param rng: numbers in [0, 1) for the jitter of reconnecting
     :param trust_root: see ``connect``
+    :ivar max_message_size: bytes of the largest message that is to be read
+    :ivar backlog: the bound of the messages for the exchange whose outcome is not known
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Broker(Service):
         trust_root: Any = None,
     ) -> None:
         self.reactor = reactor
+        self.max_message_size = options.max_message_size
         self._prefetch = prefetch
         self._rng = rng
         self._queues: list[Queue] = []
@@ -63,6 +67,8 @@ class Broker(Service):
             for purpose in ("publishing", "consuming")
         )
         self._sizes = MessageSizes()
+        # Clients can't take the room of the copies, which deliveries need to go on.
+        self.backlog, self._backlog_of_copies = Backlog(), Backlog()
         topology = self._topology = Topology(self._queues)
         self._publisher = Publisher(reactor, rng, topology, sizes=self._sizes)
         self._copies = Publisher(reactor, rng, topology, sizes=self._sizes, name="publishing copies")
@@ -106,7 +112,13 @@ class Broker(Service):
         if len(body) > self._sizes.proven:
             publisher = self._large
         return publisher.publish(
-            routing_key, body, exchange=exchange, headers=headers, expiration=expiration, original=original
+            routing_key,
+            body,
+            exchange=exchange,
+            headers=headers,
+            expiration=expiration,
+            original=original,
+            backlog=self.backlog if exchange else self._backlog_of_copies,
         )
 
     async def _check(self) -> None:
@@ -116,6 +128,11 @@ class Broker(Service):
         if protocol is not None and self._publisher.channel is not None:
             with suppress(Closed):
                 await self._topology.declare(protocol)
+
+    def unconfirmed(self) -> tuple[int, int]:
+        """Count the messages whose outcome is not known, and their bytes."""
+        backlogs = (self.backlog, self._backlog_of_copies)
+        return sum(each.messages for each in backlogs), sum(each.size for each in backlogs)
 
     @property
     def connected(self) -> bool:

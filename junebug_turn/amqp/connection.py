@@ -24,7 +24,7 @@ from junebug_turn.amqp.channel import Channel, describe
 from junebug_turn.amqp.delegate import Delegate
 
 HEARTBEAT = 30  # seconds
-FRAME_MAX = 131072  # bytes, where the broker names no limit
+FRAME_MAX = 131072  # bytes; a broker that names no limit, or a larger one, gets this one
 CHANNEL_MAX = 65535
 OPERATION_TIMEOUT = 10  # seconds
 
@@ -92,9 +92,12 @@ class AmqpProtocol(AMQClient):  # type: ignore[misc]
         await self.call(self._channel(0).connection_open(self.vhost))
 
     def tuned(self, channel_max: int, frame_max: int, heartbeat: int) -> None:
-        """Settle the connection's limits; a 0 from the broker is no limit, and no heartbeat of its own."""
+        """Settle the connection's limits; a 0 from the broker is no limit, and no heartbeat of its own.
+
+        Of a frame's size the smaller limit counts, the broker's or ours.
+        """
         self.channel_max = channel_max or CHANNEL_MAX
-        self.frame_max = self._reader.frame_max = frame_max or FRAME_MAX
+        self.frame_max = self._reader.frame_max = min(frame_max or FRAME_MAX, FRAME_MAX)
         self.heartbeat = min(heartbeat, self.heartbeat) if heartbeat else self.heartbeat
         self._ticking = self.clock.callLater(self.heartbeat / 2, self._tick)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from hashlib import sha256
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
@@ -32,6 +33,10 @@ _CANCELLED = (
 Handler = Callable[[Delivery], Awaitable[None]]
 
 
+def _digest(delivery: Delivery) -> bytes:
+    return sha256(delivery.body).digest()
+
+
 class Consumer(PersistentChannel):
     """One channel with one consumer on ``queue``.
 
@@ -53,7 +58,7 @@ class Consumer(PersistentChannel):
         self._handler = handler
         self._prefetch = prefetch
         self._handling: dict[Deferred[None], Delivery] = {}
-        # The bodies of messages that were handled while their channel was gone: their acks were lost.
+        # Digests of messages that were handled while their channel was gone: their acks were lost.
         self._handled_unacked: OrderedDict[bytes, None] = OrderedDict()
         self._opened = 0.0
         self._idle: Deferred[None] | None = None
@@ -103,7 +108,8 @@ class Consumer(PersistentChannel):
             return
         if not delivery.redelivered:
             # Another copy of one that another process has got, perhaps.
-            self._handled_unacked.pop(delivery.body, None)
+            if self._handled_unacked:
+                self._handled_unacked.pop(_digest(delivery), None)
         elif self._handled_already(delivery):
             return
         handling = Deferred.fromCoroutine(self._handle(delivery))
@@ -115,8 +121,8 @@ class Consumer(PersistentChannel):
         """Return whether a redelivered message has, or had, a handler; ``again`` is then handed to it."""
         if self._reactor.seconds() - self._opened > REDELIVERY:
             self._handled_unacked.clear()
-        if again.body in self._handled_unacked:
-            del self._handled_unacked[again.body]
+        if self._handled_unacked and _digest(again) in self._handled_unacked:
+            del self._handled_unacked[_digest(again)]
             again.ack()
             return True
         for delivery in self._handling.values():
@@ -144,7 +150,7 @@ class Consumer(PersistentChannel):
             delivery.requeue()
         else:
             if delivery.lost and not delivery.settled:
-                self._handled_unacked[delivery.body] = None
+                self._handled_unacked[_digest(delivery)] = None
                 if len(self._handled_unacked) > self._prefetch:
                     self._handled_unacked.popitem(last=False)
             delivery.ack()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from attrs import define
+from attrs import define, field
 
 from junebug_turn.amqp import frames
 
@@ -38,8 +38,8 @@ class Delivery:
 
     channel: AcknowledgingChannel
     tag: int
-    body: bytes
-    header: bytes
+    body: bytes = field(repr=False)
+    header: bytes = field(repr=False)
     redelivered: bool = False
     settled: bool = False
 

@@ -11,6 +11,9 @@ from junebug_turn.config import types
 from junebug_turn.config.option import option
 from junebug_turn.config.types import ValueType, optional
 
+MAX_MESSAGE_SIZE = 16 * 1024 * 1024
+"""Bytes of the largest message that is read, by default: the largest that RabbitMQ 4 takes by its own default."""
+
 
 def _queue_name(value: Any) -> str:
     name = types.filled(value)
@@ -67,6 +70,11 @@ class AmqpOptions:
     username: str = option(types.FILLED, "The user name at the broker.", "guest")
     password: str = option(types.TEXT, "The password at the broker.", "guest", secret=True)
     vhost: str = option(VHOST, "The virtual host at the broker.", "/")
+    max_message_size: int = option(
+        types.whole(1024, 2**31 - 1),
+        "The largest message that is read, in bytes; a larger one is parked as it is.",
+        MAX_MESSAGE_SIZE,
+    )
     tls: bool = option(types.BOOLEAN, "Whether to speak TLS with the broker and verify it.", False)
     ca_file: str | None = option(
         optional(types.FILLED),

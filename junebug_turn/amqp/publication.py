@@ -11,6 +11,8 @@ from contextvars import Context, copy_context
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
+from junebug_turn.amqp.backlog import Backlog
+
 
 @define(eq=False)
 class Publication:
@@ -19,20 +21,22 @@ class Publication:
     :ivar confirmed: fires with the broker's confirm.  Cancelling it withdraws the message while it waits; once the
         message was handed to the broker, cancelling only ends the wait.
     :ivar number: its delivery tag; 0 while it was not handed to the broker
+    :ivar backlog: the bound that it counts for until its outcome is known
     :ivar late: called with the outcome when ``confirmed`` was cancelled before it: None for the broker's confirm, or
         the fault.  A message that was withdrawn has no outcome.
     """
 
     confirmed: Deferred[None]
     arguments: bytes = b""
-    properties: bytes = b""
-    body: bytes = b""
+    properties: bytes = field(default=b"", repr=False)
+    body: bytes = field(default=b"", repr=False)
     number: int = 0
     returned: str = ""
     context: Context = field(factory=copy_context)  # of its sender, for the log
     late: Callable[[Exception | None], None] | None = None
     abandon: Callable[[Publication], None] | None = None
     abandoned: bool = False
+    backlog: Backlog | None = None
 
     @property
     def handed_over(self) -> bool:
@@ -53,8 +57,15 @@ class Publication:
             self.abandon(self)
         return False
 
+    def release(self) -> None:
+        """Count no longer for the backlog."""
+        backlog, self.backlog = self.backlog, None
+        if backlog is not None:
+            backlog.remove(self.body)
+
     def settle(self, fault: Exception | None) -> None:
         """Have ``confirmed`` fire with the outcome, or call ``late`` with it."""
+        self.release()
         if self.confirmed.called:
             if self.late is not None:
                 self.late(fault)

@@ -11,6 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.logger import Logger
 
 from junebug_turn.amqp import frames
+from junebug_turn.amqp.backlog import MAX_BYTES, Backlog
 from junebug_turn.amqp.channel import Channel
 from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.persistent_channel import PersistentChannel
@@ -21,6 +22,7 @@ from junebug_turn.errors import AmqpConnectionError, JunebugTurnError, Unroutabl
 
 MAX_WAITING = 1000  # messages, while the broker is away or takes none
 MAX_ABANDONED = 1000  # unconfirmed messages whose senders have left
+MAX_ABANDONED_BYTES = MAX_BYTES // 2  # their bodies
 MAX_ROUTES = 1000  # packed names that are kept
 
 
@@ -62,7 +64,8 @@ class Publisher(PersistentChannel):
         self._ready = False
         self._flowing = True
         self._published = 0
-        self._abandoned = 0
+        self._abandoned = self._abandoned_bytes = 0
+        self._backlog = Backlog()
         self._stopped = False
 
     # the channel
@@ -109,7 +112,7 @@ class Publisher(PersistentChannel):
                 publication.number, publication.abandoned = 0, False
                 self._waiting[publication] = None
                 self._waiting.move_to_end(publication, last=False)
-        self._abandoned = 0  # last, as a callback of one may have cancelled another
+        self._abandoned = self._abandoned_bytes = 0  # last, as a callback of one may have cancelled another
 
     def _refusal(self) -> Refusal | None:
         """Read for which message the channel was closed."""
@@ -135,15 +138,18 @@ class Publisher(PersistentChannel):
         headers: Mapping[str, Any] | None = None,
         expiration: int | None = None,
         original: bytes = b"",
+        backlog: Backlog | None = None,
     ) -> Publication:
         """Publish ``body`` (JSON).  While the broker is away, or takes no messages, it waits; it is never taken twice.
 
         :param headers: of values that ``codec.encode_table`` takes
         :param expiration: milliseconds until the broker drops it from its queue
         :param original: the header of the delivery that this is a copy of, whose other properties are kept
+        :param backlog: the bound of the messages whose outcome is not known, where publishers share one
         :raises Unroutable: (in ``confirmed``) no queue took it
         :raises MessageTooLarge: (in ``confirmed``) it is over the broker's limit
-        :raises AmqpConnectionError: (in ``confirmed``) refused, or lost before its confirm, or 1,000 wait
+        :raises AmqpConnectionError: (in ``confirmed``) refused, or lost before its confirm; or 1,000 wait, or
+            the backlog is full
         :raises ValueError: (in ``confirmed``) a name or the headers have no form
         """
         arguments = self._routes.get((exchange, routing_key))
@@ -160,8 +166,14 @@ class Publisher(PersistentChannel):
         if not self._ready and len(self._waiting) >= MAX_WAITING:
             fault = AmqpConnectionError("the broker is away and too many messages wait for it already")
             return Publication(fail(fault))
+        backlog = backlog or self._backlog
+        if not backlog.takes(body):
+            fault = AmqpConnectionError("too many messages, or too large ones, wait for the broker already")
+            return Publication(fail(fault))
         publication = Publication(Deferred(lambda _: self._give_up(publication)), arguments, properties, body)
         publication.abandon = self._abandon
+        publication.backlog = backlog
+        backlog.add(body)
         if self._ready:
             self._send(publication)
         else:
@@ -216,6 +228,7 @@ class Publisher(PersistentChannel):
         """Withdraw a waiting message; for a message that was handed over, only note that its sender has left."""
         if not publication.number:
             self._waiting.pop(publication, None)
+            publication.release()
             return
         # Before the connection may be aborted, which would fail it with another reason.
         publication.confirmed.errback(CancelledError())
@@ -227,8 +240,10 @@ class Publisher(PersistentChannel):
             return
         publication.abandoned = True
         self._abandoned += 1
+        self._abandoned_bytes += len(publication.body)
+        many = self._abandoned > MAX_ABANDONED or self._abandoned_bytes > MAX_ABANDONED_BYTES
         protocol = self._protocol
-        if self._abandoned > MAX_ABANDONED and protocol is not None and not protocol.blocked:
+        if many and protocol is not None and not protocol.blocked:
             protocol.abort(f"no confirm for {self._abandoned} messages whose senders have left")
 
     # the broker's answers
@@ -250,6 +265,7 @@ class Publisher(PersistentChannel):
             self._sizes.taken(len(publication.body))
         if publication.abandoned:
             self._abandoned -= 1
+            self._abandoned_bytes -= len(publication.body)
         if publication.returned:
             publication.settle(Unroutable("no queue for the message"))
         elif not taken:

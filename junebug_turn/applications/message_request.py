@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import Factory, frozen
+from attrs import field, frozen
 
 from junebug_turn.errors import ApiUsageError, InvalidBody
 from junebug_turn.messages.vumi import CLOSE, TRANSPORT_TYPES, Message
@@ -28,19 +28,21 @@ def check_size(name: str, text: str | None, most: int = MAX_ADDRESS) -> str | No
 class MessageRequest:
     """A validated request for an outbound message; each API has a subclass, which reads its JSON.
 
+    Its ``repr`` has no text and no address: the log may show it.
+
     :ivar reply_to: the id of the inbound message that it answers
     :ivar continue_session: False closes the session of a reply that has no ``session_event``
     :ivar channel_data: the message's ``helper_metadata``
     """
 
-    content: str | None
-    to: str | None = None
-    from_addr: str | None = None
+    content: str | None = field(repr=False)
+    to: str | None = field(default=None, repr=False)
+    from_addr: str | None = field(default=None, repr=False)
     reply_to: str | None = None
-    group: str | None = None
+    group: str | None = field(default=None, repr=False)
     session_event: str | None = None
     continue_session: bool | None = None
-    channel_data: dict[str, Any] = Factory(dict)
+    channel_data: dict[str, Any] = field(factory=dict, repr=False)
 
     def as_reply(self, inbound: Message, *, transport_name: str, transport_type: str) -> Message:
         """Return the outbound message that answers ``inbound``; the request's own addresses and group are ignored.

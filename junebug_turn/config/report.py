@@ -40,7 +40,7 @@ class Reported:
         if self.value is NOTHING or self.value is None:
             return None
         if self.option.secret:
-            return masked(self.value)
+            return masked(self.value, is_url=self.option.type.is_url)
         show = self.option.type.shown
         return show(self.value) if show else plain(self.value)
 
@@ -62,16 +62,23 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-def masked(value: Any) -> Any:
-    """The same, with ``***`` for each text and number; of a URL its scheme, host and port are left."""
+def masked(value: Any, *, is_url: bool = False) -> Any:
+    """The same, with ``***`` for each text and number.
+
+    :param is_url: whether it is a URL by its option's type: then its scheme, host and port are left.  A password may
+        look like a URL, too.  In a mapping ``url``, and a key that ends in ``_url``, has one.
+    """
     value = plain(value)
     if isinstance(value, dict):
-        return {key: inner if key in OPEN else masked(inner) for key, inner in value.items()}
+        return {
+            key: inner if key in OPEN else masked(inner, is_url=key == "url" or key.endswith("_url"))
+            for key, inner in value.items()
+        }
     if isinstance(value, list):
-        return [masked(inner) for inner in value]
+        return [masked(inner, is_url=is_url) for inner in value]
     if value is None or value == "" or isinstance(value, bool):
         return value
-    if isinstance(value, str) and "://" in value:
+    if is_url and isinstance(value, str):
         try:
             parts = urlsplit(value)
             port = f":{parts.port}" if parts.port else ""

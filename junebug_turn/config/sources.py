@@ -102,6 +102,7 @@ class Sources:
     :ivar faults: a line for each source, or value in it, that can't be read
     :ivar place: the file's name, for a line about an option that could stand there
     :ivar prefix: the prefix of environment variables
+    :ivar above: the layer of the environment and the command line, which are stronger than the file
     :param flags: option names such as ``amqp_hostname``, and ``config``, to the text given for them
     :param environ: the environment variables
     """
@@ -109,6 +110,7 @@ class Sources:
     def __init__(self, schema: Schema, flags: Mapping[str, str], environ: Mapping[str, str]) -> None:
         self.faults: list[str] = []
         self.place = "a configuration file"
+        self.above: Layer = {}
         prefix = environ.get("VUMI_CONFIG_PREFIX", "")
         self.prefix = f"{prefix}_".upper() if prefix else ""
         self._schema = schema
@@ -118,9 +120,8 @@ class Sources:
     def merged(self) -> Layer:
         """All sources, the stronger over the weaker."""
         layer = self._file()
-        for stronger in (self._environment(), self._command_line()):
-            layer = overlay(self._schema, layer, stronger)
-        return layer
+        self.above = overlay(self._schema, self._environment(), self._command_line())
+        return overlay(self._schema, layer, self.above)
 
     def _file(self) -> Layer:
         """The YAML file that the flag or else a variable names; nothing where there is none."""

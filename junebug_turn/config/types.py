@@ -28,6 +28,7 @@ class ValueType:
         message that begins with "must" and never holds the value, which may be a secret
     :ivar from_yaml: whether an environment variable's or a flag's text is YAML; otherwise it is the value
     :ivar merged: whether the value is a mapping whose keys can come from several layers
+    :ivar is_url: whether the value is a URL, of which a report shows more than of another secret
     :ivar shown: converts a value to the text that a report shows, where that isn't the value itself
     """
 
@@ -35,6 +36,7 @@ class ValueType:
     read: Callable[[Any], Any]
     from_yaml: bool = False
     merged: bool = False
+    is_url: bool = False
     shown: Callable[[Any], str] | None = None
 
 
@@ -237,6 +239,6 @@ HOST = ValueType("host", _host)
 BOOLEAN = ValueType("true or false", _boolean, from_yaml=True)
 MAPPING = ValueType("mapping", _mapping, from_yaml=True, merged=True)
 LOG_LEVEL = ValueType("DEBUG, INFO, WARN, ERROR or CRITICAL", _log_level)
-URL = ValueType("URL", _url)
-BASE_URL = ValueType("URL", _base_url)
+URL = ValueType("URL", _url, is_url=True)
+BASE_URL = ValueType("URL", _base_url, is_url=True)
 PATH = ValueType("URL path", _path)

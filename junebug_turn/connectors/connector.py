@@ -82,13 +82,16 @@ class Connector:
         if not self._chain.changes_outbound:
             return self._publish(message)
         publishing = _InMiddlewares()
-
-        async def publish() -> None:
-            publishing.publication = self._publish(await self._chain.outbound(message))
-            await publishing.publication.confirmed
-
-        publishing.confirmed = Deferred.fromCoroutine(publish())
+        publishing.confirmed = Deferred.fromCoroutine(self._pass_through(publishing, message))
         return publishing
+
+    async def _pass_through(self, publishing: _InMiddlewares, message: Message) -> None:
+        """Publish ``message`` as the middlewares make it; it isn't kept while its publication waits."""
+        passing = self._chain.outbound(message)
+        del message
+        publishing.publication = self._publish(await passing)
+        del passing
+        await publishing.publication.confirmed
 
     def _publish(self, message: Message) -> Publication:
         fields = {"connector": self._name, "message_id": message.message_id}
@@ -160,7 +163,7 @@ class Connector:
             now = self._broker.reactor.seconds()
             note(connector=self._name, kind=kind)
             try:
-                item = read(decode(delivery))
+                item = read(decode(delivery, self._broker.max_message_size))
             except UnreadableMessage as fault:
                 await failures.park_unreadable(Task(delivery, now), fault)
                 return

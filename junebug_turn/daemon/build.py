@@ -95,7 +95,7 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
         raise ConfigError(*faults)
     queue_counts = QueueCounts(reactor, broker)
     register = metrics.registry.register
-    register(BrokerGauges(broker.status, queue_counts.latest))
+    register(BrokerGauges(broker.status, queue_counts.latest, broker.unconfirmed))
     register(StoreGauges(names, lambda: {name: store.stats() for name, store in stores.items()}))
     configured = _origins(settings.applications)
     register(CircuitGauges(configured, deliverer.degraded))

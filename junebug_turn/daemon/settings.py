@@ -18,6 +18,7 @@ from junebug_turn.config.resolver import UNKNOWN, Resolver
 from junebug_turn.config.sources import Layer, Sources, layer_of, overlay
 from junebug_turn.config.types import ValueType, optional
 from junebug_turn.daemon.options import DaemonOptions
+from junebug_turn.daemon.secret_faults import published_secrets, shadowed_secrets
 from junebug_turn.errors import ConfigError
 
 DAEMON = "daemon"
@@ -150,6 +151,8 @@ class _Reading:
         daemon = self._daemon(resolver)
         found = list(self._applications())
         self._refuse_clashes(found)
+        for each in found:
+            self._faults += published_secrets(each.report, each.values.get("http_bind"))
         settings = None
         if not self._faults:
             applications = tuple(each.type.options(**each.values) for each in found)
@@ -199,6 +202,7 @@ class _Reading:
             source = f"{self._layer['applications'].source}, applications[{number}]{label}"
             shared = self._layer["applications"].shared
             own = layer_of(self._schema, entry, source, shared=shared)
+            self._faults += shadowed_secrets(self._schema, own, self._sources.above)
             yield from self._application(overlay(self._schema, common, own), own, source)
 
     def _application(self, layer: Layer, own: Layer, place: str) -> Iterator[_Found]:

@@ -80,6 +80,8 @@ class Deduplication:
     :param max_results: the limit of stored results; the oldest go first
     :param max_bytes: the limit of their bytes together
     :param on_repeat: called for each repeat
+
+    :ivar size: the memory of the stored results in bytes, about
     """
 
     log = Logger()
@@ -103,7 +105,7 @@ class Deduplication:
         self._running: dict[bytes, _Running] = {}
         # All live equally long: the oldest is the first to expire.
         self._stored: OrderedDict[bytes, _Stored] = OrderedDict()
-        self._bytes = 0
+        self.size = 0
         self._warned: float | None = None
 
     def __len__(self) -> int:
@@ -141,7 +143,7 @@ class Deduplication:
         """Forget the result of a key: the next request with it is a new one."""
         stored = self._stored.pop(key, None)
         if stored is not None:
-            self._bytes -= _size(stored)
+            self.size -= _size(stored)
 
     def _wait(self, running: _Running) -> Deferred[bytes]:
         def gone(waiting: Deferred[bytes]) -> None:
@@ -180,9 +182,9 @@ class Deduplication:
 
     def _store(self, key: bytes, stored: _Stored) -> None:
         self._stored[key] = stored
-        self._bytes += _size(stored)
+        self.size += _size(stored)
         full = False
-        while len(self._stored) > self._max_results or self._bytes > self._max_bytes:
+        while len(self._stored) > self._max_results or self.size > self._max_bytes:
             self.forget(next(iter(self._stored)))
             full = True
         now = self._clock.seconds()
@@ -192,7 +194,7 @@ class Deduplication:
                 "Results are forgotten before their {window:g} s are over: {count} are stored, {size} bytes",
                 window=self._window,
                 count=len(self._stored),
-                size=self._bytes,
+                size=self.size,
             )
 
     def _forget_expired(self) -> None:

@@ -70,17 +70,23 @@ class ListenAddress:
         return self.text
 
     @property
-    def reached_from_elsewhere(self) -> bool:
-        """Whether other machines can connect to it, where its description says so; systemd's doesn't."""
+    def is_local(self) -> bool:
+        """Whether it is surely reached from this machine only: a loopback address, or a socket file."""
         description = self.description.removeprefix(_PROXIED)
-        if description.partition(":")[0] not in ("tcp", "tcp6", "ssl"):
-            return False
+        if description.startswith("unix:"):
+            return True
         found = _INTERFACE.search(description)
         host = found[1].replace("\\", "").partition("%")[0] if found else ""
         try:
-            return not ip_address(host).is_loopback
+            return ip_address(host).is_loopback
         except ValueError:
-            return host != "localhost"
+            return host == "localhost"
+
+    @property
+    def reached_from_elsewhere(self) -> bool:
+        """Whether other machines can connect to it, where its description says so; systemd's doesn't."""
+        kind = self.description.removeprefix(_PROXIED).partition(":")[0]
+        return kind in ("tcp", "tcp6", "ssl") and not self.is_local
 
     def interface_and_port(self) -> tuple[str, int]:
         """The socket address that several processes can share.

@@ -91,6 +91,12 @@ class ApiRequest(server.Request):
         else:
             self.content.write(data)
 
+    def take_body(self) -> bytes:
+        """Return the body, and keep it no longer: its answer may take long."""
+        body: bytes = self.content.getvalue()
+        self.content = BytesIO()
+        return body
+
     def _refuse_body(self) -> None:
         most = self.channel.site.limits.max_body_size
         self._refuse(BodyTooLarge(f"the body is larger than {most} bytes"))

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 import attrs
-from attrs import Factory, frozen
+from attrs import Factory, field, frozen
 
 from junebug_turn.errors import MessageTooLong, UnreadableMessage
 from junebug_turn.messages import strictjson
@@ -107,28 +107,33 @@ class Message:
 
     ``timestamp`` is in UTC, without a zone.  ``transport_type`` and ``session_event`` of an inbound message
     may be null or words unknown to us: whoever builds an outbound message gives words of the sets above.
+    Its ``repr`` has no text and no address: a traceback may show it.
     """
 
-    to_addr: str | None
-    from_addr: str | None
+    to_addr: str | None = field(repr=False)
+    from_addr: str | None = field(repr=False)
     transport_name: str | None
     transport_type: str | None
-    content: str | None = None
+    content: str | None = field(default=None, repr=False)
     session_event: str | None = None
     in_reply_to: str | None = None
-    group: str | None = None
+    group: str | None = field(default=None, repr=False)
     provider: str | None = None
     to_addr_type: str | None = None
     from_addr_type: str | None = None
     message_id: str = Factory(new_id)
     timestamp: datetime = Factory(utcnow)
-    routing_metadata: dict[str, Any] = Factory(dict)
-    helper_metadata: dict[str, Any] = Factory(dict)
-    transport_metadata: dict[str, Any] = Factory(dict)
+    routing_metadata: dict[str, Any] = field(factory=dict, repr=False)
+    helper_metadata: dict[str, Any] = field(factory=dict, repr=False)
+    transport_metadata: dict[str, Any] = field(factory=dict, repr=False)
 
     def to_json(self) -> bytes:
         """Write the body of the AMQP message: exactly the keys of the format."""
         return _write(self, _MESSAGE_FIELDS, "user_message")
+
+    def without_content(self) -> Self:
+        """Return the message without its text and the metadata that no reply to it has."""
+        return attrs.evolve(self, content=None, helper_metadata={}, routing_metadata={})
 
     @classmethod
     def from_json(cls, body: bytes, loads: Callable[[bytes], Any] = strictjson.loads) -> Self:
@@ -149,13 +154,13 @@ class Event:
     user_message_id: str
     event_type: str
     sent_message_id: str | None = None
-    nack_reason: str | None = None
+    nack_reason: str | None = field(default=None, repr=False)
     delivery_status: str | None = None
     event_id: str = Factory(new_id)
     timestamp: datetime = Factory(utcnow)
-    routing_metadata: dict[str, Any] = Factory(dict)
-    helper_metadata: dict[str, Any] = Factory(dict)
-    transport_metadata: dict[str, Any] = Factory(dict)
+    routing_metadata: dict[str, Any] = field(factory=dict, repr=False)
+    helper_metadata: dict[str, Any] = field(factory=dict, repr=False)
+    transport_metadata: dict[str, Any] = field(factory=dict, repr=False)
 
     def to_json(self) -> bytes:
         """Write the body of the AMQP message."""

@@ -18,6 +18,9 @@ SWEEP_SIZE = 2000
 WARN_INTERVAL = 60.0
 """Seconds between two warnings of a full map."""
 
+OVERHEAD = 260
+"""Bytes that an entry takes beside its key and value: two objects of bytes, its place in the mapping and its order."""
+
 # The time of expiry stands in front of each value: a float object of its own would take 24 bytes more.
 _DEADLINE = Struct("=d")
 
@@ -46,14 +49,19 @@ def unpack_key(key: Key) -> str:
 
 
 class ExpiringMap:
-    """Bytes by key, each for ``ttl`` seconds; at most ``max_entries``, of which the oldest are dropped first.
+    """Bytes by key, each for ``ttl`` seconds; at most ``max_entries``, and ``max_bytes`` of memory.
+
+    The oldest are dropped first; an entry that alone is over ``max_bytes`` is not stored.
 
     All entries live equally long, so the order of storing is the order of expiry, and every operation costs
     the same however many entries there are.
 
+    :param max_bytes: bound of ``size``
     :param on_drop: called with key and value of an entry that is dropped or removed
     :param hint: an operator's remedy for a full map, for the warning
+    :param overhead: bytes that each entry takes elsewhere
 
+    :ivar size: the memory of all entries in bytes, about
     :ivar evictions: how many entries were dropped before their time
     :ivar hits: how many lookups found an entry
     :ivar misses: how many lookups found none
@@ -67,17 +75,22 @@ class ExpiringMap:
         *,
         ttl: float,
         max_entries: int,
+        max_bytes: int,
         hint: str,
         on_drop: Callable[[Key, bytes], None] | None = None,
+        overhead: int = 0,
     ) -> None:
         self._clock = clock
         self._ttl = ttl
         self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._overhead = OVERHEAD + overhead
         self._hint = hint
         self._on_drop = on_drop
         self._entries: OrderedDict[Key, bytes] = OrderedDict()
         self._warned_at: float | None = None
         self._evictions_logged = 0
+        self.size = 0
         self.evictions = 0
         self.hits = 0
         self.misses = 0
@@ -85,14 +98,29 @@ class ExpiringMap:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, key: Key) -> bool:
+        return key in self._entries
+
     def put(self, key: Key, value: bytes) -> bytes | None:
         """Store ``value``; return the former value of ``key``, if it has not expired."""
         now = self._clock.seconds()
         self._drop_expired(now, _DROPPED_AT_ONCE)
-        old = self._entries.pop(key, None)
-        if old is None and len(self._entries) >= self._max_entries:
-            self._evict(now)
-        self._entries[key] = _DEADLINE.pack(now + self._ttl) + value
+        old = self._take(key)
+        entry = _DEADLINE.pack(now + self._ttl) + value
+        size = self._size(key, entry)
+        if size > self._max_bytes:
+            self._evicted(1, now)
+            if old is not None:
+                self._dropped(key, old)
+            return None
+        dropped = 0
+        while len(self._entries) >= self._max_entries or self.size + size > self._max_bytes:
+            self._drop_oldest()
+            dropped += 1
+        self._entries[key] = entry
+        self.size += size
+        if dropped:
+            self._evicted(dropped, now)
         if old is None:
             return None
         if _expired(old, now):
@@ -113,7 +141,7 @@ class ExpiringMap:
 
     def remove(self, key: Key) -> None:
         """Remove ``key``, if it is there."""
-        entry = self._entries.pop(key, None)
+        entry = self._take(key)
         if entry is not None:
             self._dropped(key, entry)
 
@@ -124,6 +152,18 @@ class ExpiringMap:
     def clear(self) -> None:
         """Remove everything, without calling ``on_drop``."""
         self._entries.clear()
+        self.size = 0
+
+    def _size(self, key: Key, entry: bytes) -> int:
+        # A text has up to four bytes for each character.
+        letters = len(key) if isinstance(key, bytes) or key.isascii() else 4 * len(key)
+        return letters + len(entry) + self._overhead
+
+    def _take(self, key: Key) -> bytes | None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self.size -= self._size(key, entry)
+        return entry
 
     def _drop_expired(self, now: float, limit: int) -> None:
         entries = self._entries
@@ -133,19 +173,22 @@ class ExpiringMap:
             self._drop_oldest()
 
     def _drop_oldest(self) -> None:
-        self._dropped(*self._entries.popitem(last=False))
+        key, entry = self._entries.popitem(last=False)
+        self.size -= self._size(key, entry)
+        self._dropped(key, entry)
 
     def _dropped(self, key: Key, entry: bytes) -> None:
         if self._on_drop is not None:
             self._on_drop(key, entry[_DEADLINE.size :])
 
-    def _evict(self, now: float) -> None:
-        self._drop_oldest()
-        self.evictions += 1
+    def _evicted(self, count: int, now: float) -> None:
+        self.evictions += count
         if self._warned_at is None or now - self._warned_at >= WARN_INTERVAL:
             self.log.warn(
-                "Cache full at {max_entries} entries: {dropped} of the oldest dropped before their time; {hint}",
-                max_entries=self._max_entries,
+                "Cache full at {entries} entries, {size} bytes: {dropped} of the oldest dropped before their time; "
+                "{hint}",
+                entries=len(self._entries),
+                size=self.size,
                 dropped=self.evictions - self._evictions_logged,
                 hint=self._hint,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any, Self, Unpack
 
 import attrs
@@ -21,6 +22,15 @@ from junebug_turn.state.message_store import MessageStore, OutboundRecord, Store
 from junebug_turn.state.options import StoreConfig
 from junebug_turn.telemetry.gauges import PartStats, StoreStats
 
+MAX_BYTES = 128 * 1024 * 1024
+"""Bytes of each kind of entries, by default: those of about 200,000 messages of a usual length."""
+
+_LAST_OVERHEAD = 200
+"""Bytes that the index of last messages takes for one: a text, and its place in a mapping."""
+
+_LONGEST = 60
+"""Characters of an address that stands in the index as it is."""
+
 
 @frozen(kw_only=True)
 class MemoryConfig(StoreConfig):
@@ -29,12 +39,18 @@ class MemoryConfig(StoreConfig):
     max_entries: int = option(
         types.whole(1, 10**9), "How many messages of each kind are kept; the oldest go first.", 1_000_000
     )
+    max_bytes: int = option(
+        types.whole(1024, 10**12),
+        "How many bytes of memory the messages of each kind take at most; the oldest go first.",
+        MAX_BYTES,
+    )
 
 
 class MemoryStore(MessageStore):
     """A message store in memory.
 
     :param max_entries: bound for inbound messages, for outbound ones, for messages with events and for notes, each
+    :param max_bytes: bound for the memory of each
     :param option: the prefix of the options' names, for the warning of a full store
     :param options: those of ``MessageStore``; ``remember_last`` costs memory
 
@@ -49,18 +65,23 @@ class MemoryStore(MessageStore):
         clock: IReactorTime,
         *,
         max_entries: int = 1_000_000,
+        max_bytes: int = MAX_BYTES,
         option: str = "state_cache",
         **options: Unpack[StoreOptions],
     ) -> None:
         super().__init__(**options)
-        self._last: dict[str, Key] = {}
+        self._last: dict[Key, Key] = {}
         settings: dict[str, Any] = {
             "ttl": self._timeout,
             "max_entries": max_entries,
-            "hint": f"raise {option}_config.max_entries, or shorten {option}_config.timeout",
+            "max_bytes": max_bytes,
+            "hint": f"raise max_entries or max_bytes of {option}_config, or shorten its timeout",
         }
-        on_drop = self._forget_last if self._remember_last else None
-        self.inbound = ExpiringMap(clock, on_drop=on_drop, **settings)
+        if self._remember_last:
+            last: dict[str, Any] = {"on_drop": self._forget_last, "overhead": _LAST_OVERHEAD}
+            self.inbound = ExpiringMap(clock, **last, **settings)
+        else:
+            self.inbound = ExpiringMap(clock, **settings)
         self.outbound = ExpiringMap(clock, **settings)
         self.events = ExpiringMap(clock, **settings)
         self.notes = ExpiringMap(clock, **settings)
@@ -81,10 +102,15 @@ class MemoryStore(MessageStore):
 
     def stats(self) -> StoreStats:
         # The label of the notes is from the time when only Turn's menus were noted.
-        parts = {"inbound": self.inbound, "outbound": self.outbound, "menus": self.notes}
+        parts = {
+            "inbound": self.inbound,
+            "outbound": self.outbound,
+            "events": self.events,
+            "menus": self.notes,
+        }
         return StoreStats(
             {
-                name: PartStats(len(part), part.hits, part.misses, part.evictions)
+                name: PartStats(len(part), part.size, part.hits, part.misses, part.evictions)
                 for name, part in parts.items()
             }
         )
@@ -105,14 +131,14 @@ class MemoryStore(MessageStore):
             if packing.packed_from_addr(before) == message.from_addr:
                 return
             self._forget_last(key, before)
-        if message.from_addr is not None:
-            self._last[message.from_addr] = key
+        if message.from_addr is not None and key in self.inbound:
+            self._last[_pack_address(message.from_addr)] = key
 
     async def fetch_inbound(self, message_id: str) -> Message | None:
         return self._fetch_inbound(pack_key(message_id))
 
     async def fetch_last_inbound(self, from_addr: str) -> Message | None:
-        key = self._last.get(from_addr)
+        key = self._last.get(_pack_address(from_addr))
         if key is None:
             self.inbound.misses += 1
             return None
@@ -154,5 +180,10 @@ class MemoryStore(MessageStore):
     def _forget_last(self, key: Key, packed: bytes) -> None:
         """Take ``key`` out of the index, if it is still the last one of its address."""
         addr = packing.packed_from_addr(packed)
-        if addr is not None and self._last.get(addr) == key:
-            del self._last[addr]
+        if addr is not None and self._last.get(_pack_address(addr)) == key:
+            del self._last[_pack_address(addr)]
+
+
+def _pack_address(addr: str) -> Key:
+    """Return an address as a key of the index; a long one, which is nobody's, takes no more room than others."""
+    return addr if len(addr) <= _LONGEST else sha256(addr.encode("utf-8", "surrogatepass")).digest()

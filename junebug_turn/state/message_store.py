@@ -22,7 +22,7 @@ class OutboundRecord:
     """
 
     message_id: str
-    to_addr: str | None
+    to_addr: str | None = field(repr=False)
     event_url: str | None = field(default=None, repr=False)
     event_auth_token: str | None = field(default=None, repr=False)
     details: Mapping[str, Any] | None = field(default=None, repr=False)
@@ -50,7 +50,8 @@ class MessageStore(ABC):
     :param store_event_info: whether event URLs and tokens are stored
     :param remember_last: whether the last inbound message of an address can be fetched
 
-    :cvar keeps_details: whether ``OutboundRecord.details`` are stored; building them for another store is a waste
+    :cvar keeps_details: whether whole messages are stored, for Junebug to read: ``OutboundRecord.details``, and inbound
+        messages with their content.  Another store is given neither, which no reply and no event needs.
     """
 
     keeps_details: ClassVar[bool] = False

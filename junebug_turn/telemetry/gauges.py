@@ -20,12 +20,14 @@ class PartStats:
     """Statistics of a part of a message store, such as its inbound messages; None where a number is unknown.
 
     :ivar entries: about how many there are
+    :ivar bytes: about how much memory, or room in its file, they take
     :ivar hits: how many were asked for and found
     :ivar misses: how many were asked for in vain
     :ivar evictions: how many had to go before their time
     """
 
     entries: int | None = None
+    bytes: int | None = None
     hits: int = 0
     misses: int = 0
     evictions: int | None = None
@@ -65,10 +67,12 @@ class BrokerGauges(_ReadAtScrape):
 
     :ivar status: as ``Broker.status`` has it
     :ivar queues: queue -> messages that wait in it, consumers that it has
+    :ivar unconfirmed: messages whose outcome is not known, and their bytes
     """
 
     status: Callable[[], Mapping[str, Any]]
     queues: Callable[[], Mapping[str, tuple[int, int]]]
+    unconfirmed: Callable[[], tuple[int, int]] = lambda: (0, 0)
 
     def collect(self) -> Iterator[Metric]:
         status = self.status()
@@ -78,10 +82,16 @@ class BrokerGauges(_ReadAtScrape):
             ("blocked", "Whether the broker takes no messages for now."),
         ):
             yield GaugeMetricFamily(f"{PREFIX}_broker_{name}", help, float(bool(status.get(name))))
+        messages, size = self.unconfirmed()
+        for name, help, value in (
+            ("messages", "Messages that wait for the broker or for its confirm.", messages),
+            ("bytes", "Bytes of the messages that wait for the broker or for its confirm.", size),
+        ):
+            yield GaugeMetricFamily(f"{PREFIX}_unconfirmed_{name}", help, float(value))
         yield _by("queue", "consumer_live", "Whether the queue is consumed.", status.get("consumers", {}))
         queues = self.queues()
-        messages = {queue: count for queue, (count, _) in queues.items()}
-        yield _by("queue", "queue_messages", "Messages that wait in the queue.", messages)
+        waiting = {queue: count for queue, (count, _) in queues.items()}
+        yield _by("queue", "queue_messages", "Messages that wait in the queue.", waiting)
         consumers = {queue: count for queue, (_, count) in queues.items()}
         yield _by("queue", "queue_consumers", "Consumers of the queue, of whatever process.", consumers)
 
@@ -103,6 +113,7 @@ class StoreGauges(_ReadAtScrape):
             name: kind(f"{PREFIX}_cache_{name}", help, labels=labels)
             for name, kind, help in (
                 ("entries", GaugeMetricFamily, "Entries of the cache, about."),
+                ("bytes", GaugeMetricFamily, "Bytes that the entries of the cache take, about."),
                 ("hits", CounterMetricFamily, "Entries asked for and found."),
                 ("misses", CounterMetricFamily, "Entries asked for in vain."),
                 ("evictions", CounterMetricFamily, "Entries that had to go before their time."),

@@ -10,12 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from attrs import define
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     GCCollector,
     Histogram,
     Info,
@@ -60,6 +61,17 @@ class _Series(dict[tuple[str, ...], _M]):
         return cast(_M, series)
 
 
+class Deduplication(Protocol):
+    """The stored results of requests, as the metrics show them."""
+
+    @property
+    def size(self) -> int:
+        """Their bytes."""
+
+    def __len__(self) -> int:
+        """Their number."""
+
+
 @define
 class Attempt:
     """An attempt that is being made; ``result`` is ``ok`` or why it failed."""
@@ -100,6 +112,12 @@ class Metrics:
             "delivery_retries", "Attempts that were followed by another.", "kind", "cause"
         )
         self._repeats = self._counter("repeated_requests", "Requests that came again and sent nothing.")
+        self._known_requests = self._series(
+            Gauge, "known_requests", "Requests whose results are stored for repeats.", ()
+        )
+        self._known_bytes = self._series(
+            Gauge, "known_requests_bytes", "Bytes that the results stored for repeats take, about.", ()
+        )
         self._delayed = self._counter(
             "delayed_messages", "Messages and events moved to a delay queue.", "kind", "reason"
         )
@@ -136,6 +154,11 @@ class Metrics:
         duration = self._request_seconds[connector,]
         if seconds is not None:
             duration.observe(seconds)
+
+    def show_deduplication(self, connector: str, deduplication: Deduplication) -> None:
+        """Show how many results a deduplication stores, and their bytes, at each scrape."""
+        self._known_requests[connector,].set_function(lambda: len(deduplication))
+        self._known_bytes[connector,].set_function(lambda: deduplication.size)
 
     def repeated(self, connector: str) -> None:
         """Count a request that came again: it gets the answer of the first one."""

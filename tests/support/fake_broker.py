@@ -49,6 +49,7 @@ class FakeBroker:
     def __init__(self) -> None:
         self.reactor = Clock()
         self.stopping = False
+        self.max_message_size = 16 * 1024 * 1024
         self.confirming = True
         self.fault: Exception | None = None
         self.declared: list[str] = []

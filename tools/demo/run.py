@@ -8,6 +8,7 @@ ends by itself it says so, stops the others and fails.
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from junebug_turn.errors import ConfigError
 from tools.demo.addresses import PHONE_NUMBER, TURN_PHONE_NUMBER, Address, Addresses, RunError
+from tools.demo.secrets import with_secrets
 from tools.servers import rabbitmq
 from tools.servers.installed import ensure_installed
 from tools.servers.process import ROOT, Process, ProcessError, answers, daemon_command, is_free
@@ -184,6 +186,7 @@ def main(argv: list[str]) -> int:
     demo: Demo | None = None
     status = 0
     try:
+        os.environ.update(with_secrets(options.config, os.environ))
         addresses = Addresses.of(options.config, options.phone_port, options.turn_phone_port)
         demo = Demo(addresses, Path(options.var))
         demo.start()
@@ -191,7 +194,7 @@ def main(argv: list[str]) -> int:
         _watch(demo)
     except Stopped:
         say("stopping")
-    except (RunError, ProcessError, ConfigError) as error:
+    except (RunError, ProcessError, ConfigError, OSError) as error:
         say(str(error))
         status = 1
     finally:

@@ -20,6 +20,7 @@ from typing import Any
 from junebug_turn.applications.turn.options import TurnOptions
 from junebug_turn.daemon.settings import load
 from junebug_turn.errors import ConfigError
+from tools.demo.secrets import with_secrets
 from tools.servers.process import ROOT
 
 PHONE_NUMBER = "+27820000002"
@@ -70,14 +71,15 @@ def send(url: str, secret: str, body: bytes) -> tuple[int, str]:
 
 
 def destination(options: argparse.Namespace) -> tuple[str, str]:
-    """Find the URL that the webhook goes to, and the secret that signs it.
+    """Find the URL that the webhook goes to, and the secret that signs it: the file's, or that of ``make run``.
 
     :raises ConfigError: the configuration file has a fault
     :raises ValueError: it has no Turn application
     """
     if options.url is not None and options.secret is not None:
         return options.url, options.secret
-    for application in load({"config": options.config}, os.environ).applications:
+    environ = with_secrets(options.config, os.environ)
+    for application in load({"config": options.config}, environ).applications:
         if isinstance(application, TurnOptions):
             url = f"http://{application.http_bind}{application.path}/messages"
             return options.url or url, options.secret or application.turn_hmac_secret

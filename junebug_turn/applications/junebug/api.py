@@ -21,6 +21,7 @@ from junebug_turn.http.deduplication import (
 from junebug_turn.http.json import line_of_json, read_json, write_body, write_json
 from junebug_turn.http.request import ApiRequest
 from junebug_turn.http.routing import Router
+from junebug_turn.messages.vumi import Message
 
 
 class JunebugApi(HttpApi[JunebugOptions, OutboundRequest]):
@@ -40,7 +41,7 @@ class JunebugApi(HttpApi[JunebugOptions, OutboundRequest]):
         When the client goes away Klein cancels this Deferred: what was not handed to the broker yet is
         withdrawn (unless a repeat waits for it), the rest goes on without us.
         """
-        body = decode(request, request.content.read())
+        body = decode(request, request.take_body())
         key = read_idempotency_key(request.requestHeaders.getRawHeaders(IDEMPOTENCY_KEY.encode("ascii"), []))
         if key is None:
             sent = self._start(body)
@@ -52,7 +53,12 @@ class JunebugApi(HttpApi[JunebugOptions, OutboundRequest]):
 
     async def _send(self, body: bytes, on_publish: OnPublish) -> bytes:
         outbound = OutboundRequest.from_json(read_json(body, self._services.max_json_depth))
-        message = await self._application.send(outbound, on_publish)
+        sending = self._application.send(outbound, self._answer, on_publish)
+        # It may wait for long: neither is kept.
+        del body, outbound
+        return await sending
+
+    def _answer(self, message: Message) -> bytes:
         result = message_to_json(message, self._options.connector_name)
         return line_of_json(_success(201, "Created", "message submitted", result))
 

@@ -75,7 +75,7 @@ class JunebugApplication(HttpApplication[JunebugOptions, OutboundRequest]):
         with self._storing(
             message, "Inbound message {message_id} on {connector} is not stored for replies: {error!s}"
         ):
-            await self._store.store_inbound(message)
+            await self._store_inbound(message)
         body = message_to_json(message, message.transport_name)
         await self._forwarder.inbound(self._inbound_destination, message, body)
 

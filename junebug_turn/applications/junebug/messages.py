@@ -54,8 +54,8 @@ class OutboundRequest(MessageRequest):
     """The body of ``POST .../messages``, validated.  ``session_event`` and ``continue_session`` are those of its
     channel_data, which holds the rest; ``body`` is the JSON as it came."""
 
-    event_url: str | None = None
-    event_auth_token: str | None = None
+    event_url: str | None = field(default=None, repr=False)
+    event_auth_token: str | None = field(default=None, repr=False)
     body: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
 
     @classmethod

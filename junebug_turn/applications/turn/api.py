@@ -16,6 +16,7 @@ from junebug_turn.http.deduplication import OnPublish
 from junebug_turn.http.json import line_of_json, read_json, write_body
 from junebug_turn.http.request import ApiRequest
 from junebug_turn.http.routing import Router
+from junebug_turn.messages.vumi import Message
 
 MAX_UNANSWERED = 10_000
 """Webhooks whose requests went away without an answer that are remembered at most."""
@@ -40,7 +41,7 @@ class TurnApi(HttpApi[TurnOptions, OutboundRequest]):
     @router.route("/messages/", methods=["POST"])
     def send_message(self, request: ApiRequest) -> Deferred[bytes]:
         """Send an outbound message; the signature is checked before anything of the body is read."""
-        body: bytes = request.content.read()
+        body = request.take_body()
         verify(self._secret, body, request.requestHeaders.getRawHeaders(HEADER.encode("ascii"), []))
         # After the signature: a stranger's requests take nothing of the rate that Turn has.
         self._rate_limit.take()
@@ -55,5 +56,11 @@ class TurnApi(HttpApi[TurnOptions, OutboundRequest]):
             read_json(body, self._services.max_json_depth),
             render_interactive=self._options.render_interactive,
         )
-        message = await self._application.send(outbound, on_publish)
-        return line_of_json({"messages": [{"id": message.message_id}]})
+        sending = self._application.send(outbound, _answer, on_publish)
+        # It may wait for long: neither is kept.
+        del body, outbound
+        return await sending
+
+
+def _answer(message: Message) -> bytes:
+    return line_of_json({"messages": [{"id": message.message_id}]})

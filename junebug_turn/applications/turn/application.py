@@ -88,7 +88,7 @@ class TurnApplication(HttpApplication[TurnOptions, OutboundRequest]):
         with self._storing(
             message, "Inbound message {message_id} on {connector} is not stored for replies: {error!s}"
         ):
-            await self._store.store_inbound(message)
+            await self._store_inbound(message)
             choice = await self._choice(message)
         await self._forwarder.inbound(self._destination(_MESSAGES), message, inbound_to_json(message, choice))
 

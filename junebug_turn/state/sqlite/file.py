@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
+import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -13,10 +15,12 @@ from typing import Any
 
 from twisted.enterprise.adbapi import ConnectionPool
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from junebug_turn.errors import ConfigError
 from junebug_turn.state.sqlite.batches import Batches
+from junebug_turn.state.sqlite.room import Deletion, Room, is_full
 from junebug_turn.state.sqlite.schema import SCHEMA_VERSION, create_tables, version_of
 
 Row = tuple[str, str, bytes, bytes, float]
@@ -28,6 +32,11 @@ Write = Row | Callable[[Any], None]
 Read = Callable[[Any], Any]
 """A function that is called with the cursor of the reader's thread."""
 
+_DANGLING = "is a symbolic link to no file: make that file, or remove the link"
+
+MAX_BYTES = 2 * 1024**3
+"""The bound of a file's size, by default."""
+
 MAX_ROWS = 500
 """Entries that one statement stores; SQLite allows 32,766 parameters."""
 
@@ -38,6 +47,8 @@ def check_file(path: Path, key: str) -> None:
     :raises ConfigError: it is no SQLite file, damaged, or of an unknown schema version
     """
     if not path.exists():
+        if path.is_symlink():
+            raise ConfigError(f"{key}: {path} {_DANGLING}")
         return
     try:
         # Not mode=ro: without its -wal file a database that was not closed could not be read.
@@ -59,8 +70,10 @@ def check_file(path: Path, key: str) -> None:
 class _Pool(ConnectionPool):
     """adbapi's pool; it makes the file and its folder where they are missing, for their owner only.
 
-    SQLite gives its files beside this one the same mode.
+    From a file that is there the rights of others are taken.  SQLite gives its files beside this one the same mode.
     """
+
+    log = Logger()
 
     def __init__(self, path: Path, **options: Any) -> None:
         super().__init__("sqlite3", str(path), **options)
@@ -68,9 +81,40 @@ class _Pool(ConnectionPool):
 
     def connect(self) -> Any:
         if not self._path.exists():
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+            self._make()
+        for name in (self._path, Path(f"{self._path}-wal"), Path(f"{self._path}-shm")):
+            self._protect(name)
         return super().connect()
+
+    def _make(self) -> None:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            # A link to a file that isn't there is not followed: whoever made it chose the place.
+            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except FileExistsError:
+            if not self._path.exists():
+                raise OSError(errno.ELOOP, f"{self._path} {_DANGLING}") from None
+
+    def _protect(self, path: Path) -> None:
+        try:
+            mode = stat.S_IMODE(path.stat().st_mode)
+            if not mode & 0o077:
+                return
+            path.chmod(mode & 0o700)
+        except FileNotFoundError:
+            return
+        except OSError as fault:
+            self.log.warn(
+                "Others may read or write {path}, and their rights can't be taken: {reason}",
+                path=str(path),
+                reason=fault.strerror,
+            )
+        else:
+            self.log.warn(
+                "Others could read or write {path} (mode {mode}): it is its owner's alone now",
+                path=str(path),
+                mode=f"{mode:o}",
+            )
 
 
 class SqliteFile:
@@ -78,10 +122,12 @@ class SqliteFile:
 
     :param reactor: runs the threads
     :param wait: seconds to wait for another process that writes
+    :param max_bytes: the bound of its size
     """
 
-    def __init__(self, reactor: Any, path: Path, wait: float) -> None:
+    def __init__(self, reactor: Any, path: Path, wait: float, max_bytes: int = MAX_BYTES) -> None:
         self._wait = wait
+        self._room = Room(path, max_bytes)
         options: dict[str, Any] = {
             "timeout": wait,
             # Transactions begin where _write begins them.
@@ -94,7 +140,8 @@ class SqliteFile:
             "cp_openfun": self.set_up,
             "cp_noisy": False,
         }
-        self._writes: Batches[Write] = Batches(reactor, _Pool(path, **options), wait, _write)
+        writer = _Pool(path, **options | {"cp_openfun": self._set_up_writer})
+        self._writes: Batches[Write] = Batches(reactor, writer, wait, self._write)
         self._reads: Batches[Read] = Batches(reactor, _Pool(path, **options), wait, _read)
 
     def set_up(self, connection: Any) -> None:
@@ -108,6 +155,40 @@ class SqliteFile:
             # adbapi does not keep a connection whose set-up failed, and would not close it.
             connection.close()
             raise
+
+    def _set_up_writer(self, connection: Any) -> None:
+        self.set_up(connection)
+        self._room.set_up(connection)
+
+    def make_room(self, delete: Callable[[Any], None]) -> Deferred[None]:
+        """Delete entries, also where there is no room for anything else, and keep the reserve: see ``Room``."""
+
+        def work(cursor: Any) -> None:
+            delete(cursor)
+            self._room.keep(cursor)
+
+        return self.write(Deletion(work))
+
+    def _write(self, cursor: Any, works: list[Write]) -> list[Any]:
+        """Do all of ``works`` in one transaction; where there is no room for that, deletions in one of their own."""
+        try:
+            return _write(cursor, works)
+        except sqlite3.OperationalError as fault:
+            if not is_full(fault):
+                raise
+        _roll_back(cursor)
+        self._room.give_up(cursor)
+        deletions = [work for work in works if isinstance(work, Deletion)]
+        if deletions:
+            _write(cursor, deletions)
+        others = [work for work in works if not isinstance(work, Deletion)]
+        try:
+            if others:
+                _write(cursor, others)
+        except sqlite3.OperationalError as fault:
+            _roll_back(cursor)
+            return [None if isinstance(work, Deletion) else Failure(fault) for work in works]
+        return [None] * len(works)
 
     def _use_wal(self, connection: Any) -> None:
         """Turn the write-ahead log on; SQLite does not wait for a process that does the same just now, so this does."""
@@ -150,7 +231,7 @@ def _result(work: Read, cursor: Any) -> Any:
         return Failure()
 
 
-def _write(cursor: Any, works: list[Write]) -> list[None]:
+def _write(cursor: Any, works: Sequence[Write]) -> list[None]:
     """Do all of ``works`` in one transaction.
 
     A statement has many entries, and a single statement needs no BEGIN and COMMIT: each call of SQLite releases
@@ -168,7 +249,13 @@ def _write(cursor: Any, works: list[Write]) -> list[None]:
     return [None] * len(works)
 
 
-def _steps(works: list[Write]) -> Iterator[Callable[[Any], None]]:
+def _roll_back(cursor: Any) -> None:
+    # SQLite has done so already after some faults.
+    if cursor.connection.in_transaction:
+        cursor.execute("ROLLBACK")
+
+
+def _steps(works: Sequence[Write]) -> Iterator[Callable[[Any], None]]:
     rows: list[Row] = []
     for work in works:
         if isinstance(work, tuple):

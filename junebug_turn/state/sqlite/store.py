@@ -38,14 +38,12 @@ from junebug_turn.state.sqlite.entries import (
     pack_key,
     unpack_key,
 )
-from junebug_turn.state.sqlite.file import SqliteFile, Write, check_file
+from junebug_turn.state.sqlite.file import MAX_BYTES, SqliteFile, Write, check_file
+from junebug_turn.state.sqlite.sweep import Sweep
 from junebug_turn.telemetry.gauges import PartStats, StoreStats
 
 SWEEP_INTERVAL = 1.0
 """Seconds between two deletions of expired entries."""
-
-SWEEP_SIZE = 500
-"""Entries that one deletion takes at most, so that no commit waits long for it."""
 
 COUNT_INTERVAL = 60.0
 """Seconds between two counts of the entries, for the metrics."""
@@ -56,6 +54,11 @@ class SqliteConfig(ExternalStoreConfig):
     """Options of the store in a SQLite file."""
 
     path: str = option(types.FILLED, "The file; it and its folder are made where they are missing.")
+    max_bytes: int = option(
+        types.whole(1024**2, 10**14),
+        "How large the file can be, in bytes; from 90 % on the oldest entries go first.",
+        MAX_BYTES,
+    )
 
 
 class SqliteStore(MessageStore):
@@ -67,6 +70,7 @@ class SqliteStore(MessageStore):
     :param connector: the owner of the entries: several connectors can share a file
     :param path: the file; it and its folder are made where they are missing
     :param cache_timeout: seconds that an operation may take
+    :param max_bytes: bound of the file's size, with the entries of all connectors
     :param wall_clock: tells when an entry expires, since it survives the process
     :param options: those of ``MessageStore``
     """
@@ -80,6 +84,7 @@ class SqliteStore(MessageStore):
         connector: str,
         path: str,
         cache_timeout: float = CACHE_TIMEOUT,
+        max_bytes: int = MAX_BYTES,
         wall_clock: WallClock = WALL_CLOCK,
         **options: Unpack[StoreOptions],
     ) -> None:
@@ -89,6 +94,8 @@ class SqliteStore(MessageStore):
         self._wall_clock = wall_clock
         self._path = Path(path)
         self._cache_timeout = cache_timeout
+        self._max_bytes = max_bytes
+        self._sweep_of_file = Sweep(self._path, max_bytes)
         self._monitor = FailureMonitor(reactor, f"SQLite at {path}", cache_timeout, (sqlite3.Error, OSError))
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = reactor
@@ -112,7 +119,7 @@ class SqliteStore(MessageStore):
         return other
 
     async def start(self) -> None:
-        self._file = SqliteFile(self._reactor, self._path, self._cache_timeout)
+        self._file = SqliteFile(self._reactor, self._path, self._cache_timeout, self._max_bytes)
         self._sweeping.start(SWEEP_INTERVAL)
         self._counting.start(COUNT_INTERVAL)
 
@@ -127,7 +134,10 @@ class SqliteStore(MessageStore):
     def stats(self) -> StoreStats:
         # The label of the notes is from the time when only Turn's menus were noted.
         names = {INBOUND: "inbound", OUTBOUND: "outbound", NOTE: "menus"}
-        return StoreStats({names[kind]: part for kind, part in self._parts.items()}, self._monitor.failures)
+        parts = {names[kind]: part for kind, part in self._parts.items()} | {
+            "file": self._sweep_of_file.stats
+        }
+        return StoreStats(parts, self._monitor.failures)
 
     def status(self) -> Mapping[str, Any]:
         fault = self._monitor.fault
@@ -234,13 +244,13 @@ class SqliteStore(MessageStore):
         await self._monitor.result(self._file.write(write))
 
     def _sweep(self) -> Deferred[None]:
-        now = self._expired()
-        sql = "DELETE FROM entries WHERE rowid IN (SELECT rowid FROM entries WHERE expires <= ? LIMIT ?)"
+        expired, sweep = self._expired(), self._sweep_of_file
 
-        def delete(cursor: Any) -> None:
-            cursor.execute(sql, (now, SWEEP_SIZE))
+        async def run() -> None:
+            await self._monitor.result(self._file.make_room(lambda cursor: sweep.delete(cursor, expired)))
+            sweep.warn()
 
-        return _quietly(self._write(delete))
+        return _quietly(run())
 
     def _count(self) -> Deferred[None]:
         now = self._expired()

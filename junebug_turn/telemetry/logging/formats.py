@@ -18,7 +18,26 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _LEGACY = frozenset(("message", "isError", "system", "time", "printed", "why", "failure", "format"))
 _INFINITE = (float("inf"), float("-inf"))
 _JSON_VALUES = (str, int, float, bool, type(None))
+LEFT_OUT = "(left out: it may quote a message; log_level DEBUG shows it)"
+_OURS = "junebug_turn."
+
+MAX_ID = 100
+"""Characters of an id in a line; a peer's may be megabytes long."""
+
+MAX_TEXT = 8000
+"""Characters of a line's text."""
+
 _encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def short_ids(event: LogEvent) -> LogEvent:
+    """Return the event with no more than the beginning of each id."""
+    cut = {
+        name: f"{value[:MAX_ID]}..."
+        for name, value in event.items()
+        if isinstance(value, str) and len(value) > MAX_ID and name.endswith("_id")
+    }
+    return event | cut if cut else event
 
 
 def text_of(event: LogEvent, full: bool) -> str:
@@ -27,19 +46,36 @@ def text_of(event: LogEvent, full: bool) -> str:
         text = str(event.get("why") or "Unhandled error")
     else:
         text = _formatted(event if full else _masked(event))
+    if len(text) > MAX_TEXT:
+        text = f"{text[:MAX_TEXT]}..."
     return _CONTROL.sub(_escape, text if full else mask_numbers(text))
 
 
-def traceback_of(event: LogEvent, full: bool) -> str:
-    """Return the traceback of the event's failure, of many lines; empty where there is none."""
+def traceback_of(event: LogEvent, full: bool, foreign: bool = False) -> str:
+    """Return the traceback of the event's failure, of many lines; empty where there is none.
+
+    :param foreign: whether the texts of exceptions are shown that aren't ours: a middleware's may quote a message
+    """
     failure = event.get("log_failure")
     if failure is None:
         return ""
     try:
-        text = failure.getTraceback()
+        text = str(failure.getTraceback())
+        if not foreign and not str(failure.type.__module__).startswith(_OURS):
+            text = _without_text(text, str(failure.value))
     except Exception:
         return f"(no traceback for {type(failure).__name__})"
-    return str(text) if full else mask_numbers(str(text))
+    return text if full else mask_numbers(text)
+
+
+def _without_text(trace: str, text: str) -> str:
+    """Return a traceback without the text of its exception, which stands at its end."""
+    if not text:
+        return trace
+    before, found, after = trace.rpartition(f": {text}\n")
+    if not found or after:
+        return "(no traceback: it may quote a message)"
+    return f"{before}: {LEFT_OUT}\n"
 
 
 def fields_of(event: LogEvent, full: bool) -> dict[str, Any]:
@@ -51,10 +87,11 @@ def fields_of(event: LogEvent, full: bool) -> dict[str, Any]:
     return fields if full else _masked(fields)
 
 
-def text_line(event: LogEvent, full: bool) -> str:
+def text_line(event: LogEvent, full: bool, foreign: bool = False) -> str:
     """Write ``2026-11-21T09:19:52.868Z [junebug_turn.delivery.deliverer#info] text (message_id=...)`` and a newline.
 
-    The fields of the context stand in brackets where the text doesn't have them.  A traceback follows, indented.
+    The fields of the context stand in brackets where the text doesn't have them.  A traceback follows, indented; see
+    ``traceback_of`` for ``foreign``.
     """
     line = text_of(event, full)
     missing = ""
@@ -66,7 +103,7 @@ def text_line(event: LogEvent, full: bool) -> str:
     if missing:
         line += _CONTROL.sub(_escape, f" ({missing[1:]})")
     head = f"{_time(event)} [{event.get('log_namespace') or '-'}#{_level(event)}] "
-    trace = traceback_of(event, full)
+    trace = traceback_of(event, full, foreign)
     if trace:
         inner = [_CONTROL.sub(_escape, part) for part in trace.rstrip("\n").splitlines()]
         line = "\n\t".join([line, *inner])
@@ -74,7 +111,7 @@ def text_line(event: LogEvent, full: bool) -> str:
     return line if line.isascii() else line.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def json_line(event: LogEvent, full: bool) -> str:
+def json_line(event: LogEvent, full: bool, foreign: bool = False) -> str:
     """Write one JSON object and a newline: the named fields, ``time``, ``level``, ``namespace`` and ``text``.
 
     A failure adds ``error``, the name of the exception's class, and ``traceback``.
@@ -89,11 +126,11 @@ def json_line(event: LogEvent, full: bool) -> str:
         if isinstance(value, _JSON_VALUES) and value == value and value not in _INFINITE:
             line.setdefault(name, mask_numbers(value) if isinstance(value, str) and not full else value)
         else:
-            line.setdefault(name, str(value) if full else mask_numbers(_text(value)))
+            line.setdefault(name, _text(value) if full else mask_numbers(_text(value)))
     failure = event.get("log_failure")
     if failure is not None:
         line["error"] = getattr(failure.type, "__name__", "?")
-        line["traceback"] = traceback_of(event, full)
+        line["traceback"] = traceback_of(event, full, foreign)
     return _encode(line) + "\n"
 
 
@@ -117,7 +154,7 @@ def _masked(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _text(value: object) -> str:
     try:
-        return str(value)
+        return str(value)[:MAX_TEXT]
     except Exception:
         return f"(a broken {type(value).__name__})"
 

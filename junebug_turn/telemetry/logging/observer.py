@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, TextIO, cast
+from functools import partial
+from typing import Any, cast
 
-from twisted.logger import FileLogObserver, ILogObserver, LegacyLogObserverWrapper, LogEvent, LogLevel
-from twisted.python.logfile import LogFile
+from twisted.logger import (
+    FileLogObserver,
+    ILogObserver,
+    LegacyLogObserverWrapper,
+    LogEvent,
+    Logger,
+    LogLevel,
+)
 from zope.interface import implementer
 
 from junebug_turn.telemetry.context import with_context
-from junebug_turn.telemetry.logging.formats import json_line, text_line
+from junebug_turn.telemetry.logging.file import LogFile
+from junebug_turn.telemetry.logging.formats import json_line, short_ids, text_line
 from junebug_turn.telemetry.logging.repeats import Limiter
 
 
@@ -26,6 +34,8 @@ class Lines:
     :param reporter: is given the critical events, which are mostly bugs
     """
 
+    log = Logger()
+
     def __init__(
         self,
         log_level: str,
@@ -38,7 +48,8 @@ class Lines:
         self._lowest = LogLevel.lookupByName(log_level.lower())
         self._reporter = reporter
         self._file: LogFile | None = None
-        self._write = self._target(twistd, json_line if log_format == "json" else text_line, full_addresses)
+        form = json_line if log_format == "json" else text_line
+        self._write = self._target(twistd, partial(form, full=full_addresses, foreign=self.debugging))
         self._limiter = Limiter(self._show)
 
     @property
@@ -53,7 +64,7 @@ class Lines:
             level = LogLevel.debug
         if level is not None and level < self._lowest:
             return
-        self._limiter(with_context(event))
+        self._limiter(short_ids(with_context(event)))
 
     def flush(self) -> None:
         """Write the counts of repeated lines that are due; call this now and then."""
@@ -65,8 +76,16 @@ class Lines:
 
     def reopen(self) -> None:
         """Write to a new file of the same name: the old one was moved away."""
-        if self._file is not None:
+        if self._file is None:
+            return
+        try:
             self._file.reopen()
+        except OSError as fault:
+            self.log.error(
+                "The log file can't be opened anew, and lines go on into the one before: {reason}; set the rights of "
+                "its folder, and send SIGUSR1 again",
+                reason=fault.strerror,
+            )
 
     def _show(self, event: LogEvent) -> None:
         level = event.get("log_level")
@@ -75,9 +94,7 @@ class Lines:
         if level is None or level >= self._lowest:
             self._write(event)
 
-    def _target(
-        self, twistd: dict[str, Any], form: Callable[[LogEvent, bool], str], full: bool
-    ) -> Callable[[LogEvent], None]:
+    def _target(self, twistd: dict[str, Any], form: Callable[[LogEvent], str]) -> Callable[[LogEvent], None]:
         if twistd.get("syslog"):
             from twisted.python.syslog import SyslogObserver  # not on every platform
 
@@ -86,7 +103,7 @@ class Lines:
             return lambda event: wrapped(
                 {
                     "log_format": "{line}",
-                    "line": form(event, full).rstrip("\n"),
+                    "line": form(event).rstrip("\n"),
                     "log_level": event.get("log_level") or LogLevel.info,
                     "log_time": event.get("log_time", 0.0),
                     "log_system": event.get("log_namespace", "-"),
@@ -94,12 +111,10 @@ class Lines:
             )
         name = twistd.get("logfile")
         if name == "-" or (twistd.get("nodaemon") and not name):
-            stream: TextIO = sys.stdout
-        else:
-            self._file = LogFile.fromFullPath(name or "twistd.log", rotateLength=None)
-            stream = cast(TextIO, self._file)
-        observer = FileLogObserver(stream, lambda event: form(event, full))
-        return cast(Callable[[LogEvent], None], cast(ILogObserver, observer))
+            observer = FileLogObserver(sys.stdout, form)
+            return cast(Callable[[LogEvent], None], cast(ILogObserver, observer))
+        file = self._file = LogFile(name or "twistd.log")
+        return lambda event: file.write(form(event))
 
 
 def _is_twisteds(event: LogEvent) -> bool:

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -17,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.configurations import JUNEBUG, TURN, written
+from tools.demo.secrets import with_secrets
 from tools.servers.process import ROOT, free_port, is_free
 from tools.servers.rabbitmq import RabbitNode, is_broker
 
@@ -111,6 +114,28 @@ def _curl(line: str) -> dict[str, object]:
     return answer
 
 
+def test_secrets(tmp_path: Path) -> None:
+    """What the configuration leaves out is made once, for all programs of the demo, in a file of its owner's; what the
+    file or the environment gives is left as it is."""
+    made = tmp_path / "var" / "secrets.env"
+    config = str(ROOT / "etc" / "junebug-turn.yaml")
+    first, again = (with_secrets(config, {"HOME": "/"}, made) for _ in range(2))
+    assert first == again
+    assert set(first) == {"HOME", "AUTH_TOKEN", "TURN_HMAC_SECRET"}
+    assert min(len(first[name]) for name in ("AUTH_TOKEN", "TURN_HMAC_SECRET")) >= 32
+    assert stat.S_IMODE(made.stat().st_mode) == 0o600
+    assert [file.name for file in made.parent.iterdir()] == ["secrets.env"]
+    given = with_secrets(config, {"TURN_HMAC_SECRET": "mine"}, made)
+    assert given == {"TURN_HMAC_SECRET": "mine", "AUTH_TOKEN": first["AUTH_TOKEN"]}
+    own = written(tmp_path / "own.yaml", {"applications": [JUNEBUG, TURN]})["config"]
+    assert with_secrets(own, {}, made) == {}
+    assert set(with_secrets(config, {"VUMI_CONFIG_PREFIX": "x"}, made)) == {
+        "VUMI_CONFIG_PREFIX",
+        "X_AUTH_TOKEN",
+        "X_TURN_HMAC_SECRET",
+    }
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the lines to copy are for curl")
 def test_the_lines_to_copy(start: Callable[..., Run]) -> None:
     """With no broker there, one is started; each of the three lines works as it stands; Ctrl-C ends everything."""
@@ -165,7 +190,8 @@ def test_the_lines_to_copy_for_turn(start: Callable[..., Run], tmp_path: Path) -
             page = (ROOT / "docs" / "turn.md").read_text("utf-8")
             by_hand = re.search(r"```sh\n(body=.*?)```", page, re.DOTALL)
             assert by_hand
-            answer = _curl(by_hand[1].replace("127.0.0.1:8080", f"127.0.0.1:{run.http}"))
+            line = by_hand[1].replace("127.0.0.1:8080", f"127.0.0.1:{run.http}")
+            answer = json.loads(_shell(line.replace(". var/", f". {ROOT}/var/")))
             assert list(answer) == ["messages"]
             assert "Signed by hand" in terminal.readline()
     assert run.end(signal.SIGINT) == 0, run.output

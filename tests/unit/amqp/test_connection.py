@@ -16,6 +16,7 @@ from twisted.internet.testing import StringTransport
 from txamqp.client import Closed, ConnectionClosed
 from zope.interface import implementer
 
+from junebug_turn.amqp import frames
 from junebug_turn.amqp.channel import describe
 from junebug_turn.amqp.connection import AmqpProtocol
 from tests.support.broker_peer import HEADER, Ear, Peer, connected
@@ -62,12 +63,17 @@ def test_the_handshake() -> None:
     assert peer.opening.result is None
 
 
-@pytest.mark.parametrize("frame_max", [4096, 8192, 2**20])
-def test_the_broker_s_frame_max(frame_max: int) -> None:
-    """The broker's frame_max is agreed as it is: newer brokers refuse a client that wants less than 8192."""
+@pytest.mark.parametrize(
+    ("offered", "agreed"), [(4096, 4096), (8192, 8192), (131072, 131072), (2**20, 131072), (2**31, 131072)]
+)
+def test_frames_have_a_bound_of_ours(offered: int, agreed: int) -> None:
+    """The broker's frame_max is agreed as it is up to 128 kB, since newer brokers refuse a client that wants less than
+    8192; a broker that offers larger frames gets 128 kB, and one that sends a larger one is left."""
     peer = Peer()
-    peer.connect(frame_max=frame_max)
-    assert peer.methods()[1].frame_max == frame_max
+    peer.connect(frame_max=offered)
+    assert (peer.methods()[1].frame_max, peer.protocol.frame_max) == (agreed, agreed)
+    peer.protocol.dataReceived(frames._start(frames.BODY, 1, agreed) + b"x")
+    assert peer.protocol.ended == f"protocol error: a frame of {agreed} bytes is larger than agreed"
 
 
 def test_a_limit_of_zero_is_no_limit() -> None:

@@ -9,8 +9,9 @@ from pika import frame, spec
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionLost
 
+from junebug_turn.amqp.backlog import OVERHEAD, Backlog
 from junebug_turn.amqp.publication import Publication
-from junebug_turn.amqp.publisher import MAX_ABANDONED, MAX_WAITING, Publisher
+from junebug_turn.amqp.publisher import MAX_ABANDONED, MAX_ABANDONED_BYTES, MAX_WAITING, Publisher
 from junebug_turn.amqp.topology import Topology
 from junebug_turn.errors import AmqpConnectionError, MessageTooLarge, Unroutable
 from tests.support.broker_peer import Peer
@@ -252,6 +253,67 @@ def test_a_broker_that_confirms_nothing_is_left(bench: Bench, cancelled: bool) -
         publication.confirmed.cancel() if cancelled else publication.withdraw()
     assert bench.peer.protocol.closed
     assert not bench.publisher._unconfirmed
+
+
+def test_large_messages_that_nobody_waits_for(bench: Bench) -> None:
+    """32 MB of messages that were given up without confirm end the connection, however few they are."""
+    large = "x" * (2 * 1024 * 1024)
+    for number in range(MAX_ABANDONED_BYTES // (2 * 1024 * 1024)):
+        assert not bench.peer.protocol.closed
+        bench.publish(f"{number:02}{large}")
+        bench.publications[f"{number:02}{large}"].confirmed.cancel()
+    assert bench.peer.protocol.closed
+    assert bench.publisher._backlog == Backlog()
+
+
+@pytest.mark.parametrize("ready", [False, True])
+def test_the_backlog_is_bounded(ready: bool) -> None:
+    """What waits for the broker, and for its confirm, is bounded in number and bytes; one more fails at once, and each
+    message whose outcome is known, or that was withdrawn, makes room for another."""
+    bench = Bench()
+    if ready:
+        bench.connect()
+    bench.publisher._backlog = backlog = Backlog(max_messages=5, max_bytes=5 * OVERHEAD + 10_000)
+    bench.publish("a", "b", "c", "d", "e", "late")
+    assert bench.fates == {"late": AmqpConnectionError}
+    bench.publications["a"].confirmed.cancel()
+    if not ready:
+        bench.connect()
+    else:
+        bench.ack(1)
+    bench.publish("f" * 9000)
+    assert bench.fates.pop("f" * 9000, None) is None
+    bench.publish("later")
+    assert bench.fates["later"] is AmqpConnectionError
+    bench.ack(6, multiple=True)
+    assert backlog == Backlog(max_messages=5, max_bytes=5 * OVERHEAD + 10_000)
+    bench.publish("g" * 14_000, "h" * 14_000)
+    assert "h" * 14_000 in bench.fates
+    assert "g" * 14_000 not in bench.fates
+
+
+@pytest.mark.parametrize("how", ["refused", "returned", "channel", "connection", "stop", "header"])
+def test_nothing_stays_in_the_backlog(bench: Bench, how: str) -> None:
+    """Whatever becomes of a message, it counts for the backlog no longer."""
+    if how == "stop":
+        bench.peer.lose(ConnectionLost())
+    headers = {"too": "x" * 200_000} if how == "header" else None
+    publication = bench.publisher.publish("q", b"a", headers=headers)
+    publication.confirmed.addErrback(lambda failure: failure.trap(Exception))
+    match how:
+        case "refused":
+            bench.peer.send(spec.Basic.Nack(1, False), bench.channel)
+        case "returned":
+            bench.come_back("a")
+            bench.ack(1)
+        case "channel":
+            bench.peer.send(spec.Channel.Close(404, "NOT_FOUND - no exchange", 60, 40), bench.channel)
+        case "connection":
+            bench.peer.lose(ConnectionLost())
+        case "stop":
+            bench.publisher.stop()
+    assert publication.confirmed.called
+    assert bench.publisher._backlog == Backlog()
 
 
 def test_a_lost_connection_fails_what_is_unconfirmed(bench: Bench) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Mapping
 from functools import partial
 from hashlib import sha256
@@ -57,8 +59,7 @@ class LetterApi(HttpApi[LetterOptions, MessageRequest]):
 
     async def _send(self, body: bytes, on_publish: OnPublish) -> bytes:
         request = MessageRequest(**read_json(body))
-        message = await self._application.send(request, on_publish)
-        return message.message_id.encode()
+        return await self._application.send(request, lambda message: message.message_id.encode(), on_publish)
 
 
 class LetterApplication(HttpApplication[LetterOptions, MessageRequest]):
@@ -110,6 +111,29 @@ def test_order() -> None:
     assert not client.received
     face.broker.published[0].publication.confirmed.callback(None)
     assert client.response().body == message.message_id
+
+
+def test_nothing_is_kept_while_it_waits() -> None:
+    """A request that waits for the broker keeps neither its message nor the JSON that it was made of: a reference to
+    any of it would keep thirty times the memory of its text."""
+
+    class Kept(dict[str, Any]):
+        """A dictionary that can be referred to weakly."""
+
+    face = letters()
+    face.broker.confirming = False
+    data = Kept()
+    gone = weakref.ref(data)
+    request = MessageRequest(content="c", to="1", from_addr="2", channel_data=data)
+    sending = Deferred.fromCoroutine(
+        face.application.send(request, lambda message: message.message_id.encode(), lambda _: None)
+    )
+    del data, request
+    gc.collect()
+    assert not sending.called
+    assert gone() is None
+    face.broker.published[0].publication.confirmed.callback(None)
+    assert sending.called
 
 
 def test_store_fails() -> None:

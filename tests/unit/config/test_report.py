@@ -24,16 +24,45 @@ from junebug_turn.http.listening import BIND, ListenAddress
         (True, True),
         (["s3cret", None], ["***", None]),
         ({"class_path": "a.B", "key": "s3cret"}, {"class_path": "a.B", "key": "***"}),
-        ("http://user:s3cret@host:81/s3cret?s3cret", "http://host:81/***"),
-        ("redis://:s3cret@[::1]/1", "redis://[::1]/***"),
-        ("http://user:s3cret@host:x/", "***"),
-        ("unix://", "***"),
+        ("s3c://ret", "***"),
+        ({"password": "s3c://ret", "list": ["s3c://ret"]}, {"password": "***", "list": ["***"]}),
+        (
+            {"url": "redis://:s3cret@[::1]/1", "other_url": "http://h/s3cret"},
+            {"url": "redis://[::1]/***", "other_url": "http://h/***"},
+        ),
+        ({"url": "s3cret"}, {"url": "***"}),
         (Credentials(("s3cret",), {"rapidpro": "s3cret"}), {"tokens": ["***"], "users": {"rapidpro": "***"}}),
     ],
 )
 def test_masked(value: Any, shown: Any) -> None:
-    """Of a secret nothing is shown but its form, and of a URL the host."""
+    """Of a secret nothing is shown but its form, whatever it looks like."""
     assert masked(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("http://user:s3cret@host:81/s3cret?s3cret", "http://host:81/***"),
+        ("redis://:s3cret@[::1]/1", "redis://[::1]/***"),
+        ("http://user:s3cret@host:x/", "***"),
+        ("unix://", "***"),
+        ("s3cret", "***"),
+        ("", ""),
+        (None, None),
+    ],
+)
+def test_masked_url(value: Any, shown: Any) -> None:
+    """Of a secret that is a URL by its option's type the host is shown."""
+    assert masked(value, is_url=True) == shown
+
+
+def test_masked_by_the_options_type() -> None:
+    """A URL is an option's by its type, also where it may be null; another secret that looks like one is hidden."""
+    value = "http://u:s3cret@host/s3cret"
+    for url in (types.URL, types.BASE_URL, types.optional(types.URL), types.nullable(types.URL)):
+        assert Reported(Option("Where.", url, secret=True), value, "file").shown == "http://host/***"
+    for text in (types.TEXT, types.FILLED, types.ANY, types.optional(types.TEXT)):
+        assert Reported(Option("Which.", text, secret=True), value, "file").shown == "***"
 
 
 def test_reported() -> None:

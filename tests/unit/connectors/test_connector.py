@@ -239,6 +239,23 @@ def test_a_failed_handler() -> None:
     assert [each.content for each in bench.messages] == ["next"]
 
 
+@pytest.mark.parametrize("kind", ["inbound", "event"])
+def test_a_message_over_the_limit(kind: str) -> None:
+    """A body over max_message_size is parked as it is, and not read: reading its JSON would take long.  One of that
+    size is read."""
+    bench = Bench()
+    fitting = (
+        message().to_json() if kind == "inbound" else Event(user_message_id="m1", event_type="ack").to_json()
+    )
+    bench.broker.max_message_size = len(fitting)
+    bench.broker.deliver(f"c.{kind}", fitting + b" ")
+    (parked,) = bench.broker.published
+    assert (parked.queue, parked.body) == (f"c.{kind}.parked", fitting + b" ")
+    assert (parked.headers or {})["reason"] == "unreadable"
+    bench.broker.deliver(f"c.{kind}", fitting)
+    assert len(bench.messages) + len(bench.events) == 1
+
+
 def test_unreadable() -> None:
     """A body that is no message, or no event, is parked."""
     bench = Bench()

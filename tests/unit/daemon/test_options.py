@@ -33,7 +33,8 @@ def _row(entry: Entry) -> str:
 class TestDocuments:
     def test_example_file(self) -> None:
         """The example file loads: both applications on one address, each with a path and a connector of its own."""
-        junebug, turn = load({"config": str(EXAMPLE)}, {}).applications
+        secrets = {"AUTH_TOKEN": "t0ken", "TURN_HMAC_SECRET": "hm4c"}
+        junebug, turn = load({"config": str(EXAMPLE)}, secrets).applications
         assert isinstance(junebug, JunebugOptions)
         assert isinstance(turn, TurnOptions)
         assert (junebug.connector_name, junebug.base_url_path) == ("demo", "/channels/demo")

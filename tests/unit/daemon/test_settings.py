@@ -218,3 +218,77 @@ def test_auth_token_null(file: Path) -> None:
     for wrong in (TURN | {"auth_token": ""}, {k: v for k, v in TURN.items() if k != "auth_token"}):
         (line,) = faults(written(file, wrong))
         assert line.startswith("auth_token: ")
+
+
+class TestSecrets:
+    @pytest.mark.parametrize("as_flag", [False, True])
+    def test_shadowed(self, file: Path, as_flag: bool) -> None:
+        """A secret of an entry of applications that the environment or a flag gives too is an error that names both:
+        who sets a variable to replace a secret must not be left with the old one."""
+        flags = written(file, {"applications": [JUNEBUG, TURN]})
+        environ = {} if as_flag else {"TURN_HMAC_SECRET": "s3cret"}
+        flags |= {"turn_hmac_secret": "s3cret"} if as_flag else {}
+        given = "flag --turn-hmac-secret" if as_flag else "environment variable TURN_HMAC_SECRET"
+        assert faults(flags, environ) == [
+            f"turn_hmac_secret: given twice, and it can't be both ({file}, applications[1] ussd; {given}): take one "
+            "of them away"
+        ]
+
+    def test_shadowed_by_files(self, file: Path, tmp_path: Path) -> None:
+        """It is so whether the secret or the file that has it is given, on either side."""
+        secret = tmp_path / "secret"
+        secret.write_text("s3cret")
+        turn = {k: v for k, v in TURN.items() if k != "turn_hmac_secret"}
+        for entry, environ in (
+            (turn | {"turn_hmac_secret_file": str(secret)}, {"TURN_HMAC_SECRET": "x"}),
+            (TURN, {"TURN_HMAC_SECRET_FILE": str(secret)}),
+        ):
+            (line,) = faults(written(file, {"applications": [entry]}), environ)
+            assert line.startswith("turn_hmac_secret: given twice")
+            assert "s3cret" not in line
+
+    def test_shadowed_in_a_mapping(self, file: Path) -> None:
+        """The URL of a cache may have a password, and is a secret like the others; the rest of the mapping isn't."""
+        entry = JUNEBUG | {"state_cache_config": {"url": "redis://:s3cret@a/", "timeout": 1}}
+        flags = written(file, {"applications": [entry]})
+        assert only(load(flags, {"STATE_CACHE_CONFIG_TIMEOUT": "2"})).state_cache_config["timeout"] == "1"
+        (line,) = faults(flags, {"STATE_CACHE_CONFIG_URL": "redis://b/"})
+        assert line.startswith("state_cache_config.url: given twice")
+        assert "s3cret" not in line
+
+    def test_not_shadowed(self, file: Path) -> None:
+        """The environment is stronger than the top level of the file, and a default for entries without the secret;
+        what is no secret may differ for one application."""
+        turn = {k: v for k, v in TURN.items() if k != "turn_hmac_secret"}
+        flags = written(file, {"turn_hmac_secret": "file", "applications": [turn]})
+        environ = {"TURN_HMAC_SECRET": "env", "CONNECTOR_NAME": "other", "HTTP_BIND": "h:1"}
+        options = only(load(flags, environ))
+        assert (options.turn_hmac_secret, options.connector_name) == ("env", "ussd")
+        assert only(load(written(file, TURN), environ)).turn_hmac_secret == "env"
+
+    @pytest.mark.parametrize("key", ["turn_hmac_secret", "auth_token"])
+    @pytest.mark.parametrize(
+        ("http_bind", "refused"),
+        [
+            ("127.0.0.1:8080", False),
+            ("localhost:8080", False),
+            ("[::1]:8080", False),
+            ("unix:/run/x", False),
+            ("0.0.0.0:8080", True),
+            (":8080", True),
+            ("10.0.0.1:8080", True),
+            ("systemd:domain=INET:index=0", True),
+        ],
+    )
+    def test_published(self, file: Path, key: str, http_bind: str, refused: bool) -> None:
+        """A secret that stood in the example file is refused where other machines can reach the address."""
+        published = {"turn_hmac_secret": "demo-turn-hmac-secret", "auth_token": "demo-turn-token"}[key]
+        flags = written(file, TURN | {key: published, "http_bind": http_bind})
+        if not refused:
+            load(flags, {})
+            return
+        (line,) = faults(flags)
+        assert line.startswith(
+            f"{key}: this one is published in an example, and other machines can reach {http_bind}"
+        )
+        assert published not in line

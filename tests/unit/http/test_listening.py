@@ -97,3 +97,29 @@ async def test_a_burst_of_connections(more: str, fits: bool) -> None:
         connected = len(selector.select(timeout=0.2))
         assert (connected == 300) is fits
     await port.stopListening()
+
+
+@pytest.mark.parametrize(
+    ("http_bind", "local"),
+    [
+        ("127.0.0.1:80", True),
+        ("127.3.2.1:80", True),
+        ("[::1]:80", True),
+        (r"tcp6:80:interface=\:\:1:backlog=5", True),
+        ("tcp:80:interface=127.0.0.1:backlog=5", True),
+        ("haproxy:tcp:80:interface=127.0.0.1", True),
+        ("unix:/run/x", True),
+        ("haproxy:unix:/run/x", True),
+        ("localhost:80", True),
+        ("[::]:80", False),
+        ("0.0.0.0:80", False),
+        ("host.example:80", False),
+        ("tcp:80", False),
+        ("tcp:80:backlog=5", False),
+        ("systemd:domain=INET:index=0", False),
+        ("haproxy:tcp:80", False),
+    ],
+)
+def test_local(http_bind: str, local: bool) -> None:
+    """An address is this machine's alone where it is a loopback address or a socket file; in doubt it isn't."""
+    assert ListenAddress.of(http_bind).is_local is local

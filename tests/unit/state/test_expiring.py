@@ -27,7 +27,12 @@ def dropped() -> list[tuple[Key, bytes]]:
 def entries(clock: Clock, dropped: list[tuple[Key, bytes]]) -> ExpiringMap:
     """Two entries at most, for ten seconds each."""
     return ExpiringMap(
-        clock, ttl=10, max_entries=2, hint="", on_drop=lambda key, value: dropped.append((key, value))
+        clock,
+        ttl=10,
+        max_entries=2,
+        max_bytes=10_000,
+        hint="",
+        on_drop=lambda key, value: dropped.append((key, value)),
     )
 
 
@@ -54,6 +59,54 @@ def test_bound(entries: ExpiringMap, dropped: list[tuple[Key, bytes]]) -> None:
     assert (len(entries), entries.evictions) == (2, 1)
 
 
+def test_bound_in_bytes(clock: Clock, dropped: list[tuple[Key, bytes]]) -> None:
+    """However large the entries are, together they take no more bytes than the bound; the oldest are dropped first."""
+    store = ExpiringMap(
+        clock,
+        ttl=10,
+        max_entries=1000,
+        max_bytes=20_000,
+        hint="",
+        on_drop=lambda key, value: dropped.append((key, value)),
+    )
+    for n in range(30):
+        store.put(f"m{n}", bytes(3000))
+        assert store.size <= 20_000
+    assert [store.get(f"m{n}") is not None for n in range(23, 30)] == [False] + [True] * 6
+    assert (len(dropped), store.evictions) == (24, 24)
+    # A larger value of a key that it has drops others too, and never itself.
+    store.put("m29", bytes(15_000))
+    assert (len(store), len(store.get("m29") or b"")) == (2, 15_000)
+    store.clear()
+    assert store.size == 0
+
+
+def test_an_entry_over_the_bound(clock: Clock, dropped: list[tuple[Key, bytes]]) -> None:
+    """An entry that alone is over the bound is not stored, takes the place of its former value, and drops no other."""
+    store = ExpiringMap(
+        clock, ttl=10, max_entries=10, max_bytes=10_000, hint="", on_drop=lambda *each: dropped.append(each)
+    )
+    store.put("a", b"1")
+    store.put("b", b"2")
+    assert store.put("a", bytes(10_000)) is None
+    assert (store.get("a"), store.get("b"), dropped, store.evictions) == (None, b"2", [("a", b"1")], 1)
+    assert "a" not in store
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcé"), st.integers(0, 3000), st.booleans())))
+def test_size_is_that_of_the_entries(steps: list[tuple[str, int, bool]]) -> None:
+    """The size that is counted is always that of the entries that are there, whatever was put, removed and dropped."""
+    clock = Clock()
+    store = ExpiringMap(clock, ttl=3, max_entries=3, max_bytes=5000, hint="")
+    for key, length, removes in steps:
+        if removes:
+            store.remove(key)
+        else:
+            store.put(key, bytes(length))
+        clock.advance(1)
+        assert store.size == sum(store._size(*entry) for entry in store._entries.items()) <= 5000
+
+
 def test_removal(entries: ExpiringMap, dropped: list[tuple[Key, bytes]]) -> None:
     """A removed entry is gone and reported; clearing reports nothing."""
     entries.put("a", b"1")
@@ -67,7 +120,7 @@ def test_removal(entries: ExpiringMap, dropped: list[tuple[Key, bytes]]) -> None
 
 def test_use_drops_the_expired(clock: Clock) -> None:
     """Each operation drops a few expired entries, and only a few: none has to wait for many."""
-    store = ExpiringMap(clock, ttl=10, max_entries=1000, hint="")
+    store = ExpiringMap(clock, ttl=10, max_entries=1000, max_bytes=10**6, hint="")
     for n in range(100):
         store.put(str(n), b"")
     clock.advance(10)

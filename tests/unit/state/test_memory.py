@@ -63,10 +63,44 @@ def test_full_is_logged_once_a_minute(clock: Clock, warnings: list[str]) -> None
     assert len(warnings) == 1
     clock.advance(1)
     result(store.store_inbound(message("n2")))
-    advice = "raise state_cache_config.max_entries, or shorten state_cache_config.timeout"
+    advice = "raise max_entries or max_bytes of state_cache_config, or shorten its timeout"
     assert warnings == [
-        f"Cache full at 1 entries: {n} of the oldest dropped before their time; {advice}" for n in (1, 100)
+        f"Cache full at 1 entries, {size} bytes: {n} of the oldest dropped before their time; {advice}"
+        for n, size in ((1, 378), (100, 378))
     ]
+
+
+@pytest.mark.parametrize("length", [10, 1000, 30_000])
+@pytest.mark.parametrize("remember_last", [False, True])
+def test_bound_in_bytes(clock: Clock, length: int, remember_last: bool, warnings: list[str]) -> None:
+    """What clients and peers send takes no more memory than max_bytes for each kind, however large it is; what is
+    counted, and shown in /metrics, is what it takes, and one warning says so."""
+    bound = 2_000_000
+    store = MemoryStore(clock, max_bytes=bound, remember_last=remember_last)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for n in range(4 * bound // (length + 500)):
+            text = f"{n:07}".ljust(length, "x")
+            result(store.store_outbound(outbound(new_id(), f"http://h/{text}", text)))
+            result(store.store_inbound(message(new_id(), from_addr=text)))
+            result(store.store_note(text, [text]))
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    parts = store.stats().parts
+    sizes = [parts[name].bytes or 0 for name in ("inbound", "outbound", "menus")]
+    assert all(0.9 * bound - 2 * length < size <= bound for size in sizes)
+    assert taken < 1.25 * sum(sizes)
+    assert len(warnings) == 3
+    assert len(store._last) <= len(store.inbound)
+
+
+def test_a_message_over_the_bound_is_no_last_one(clock: Clock) -> None:
+    """A message that is too large for the store leaves nothing of it in the index of last messages."""
+    store = MemoryStore(clock, max_bytes=10_000, remember_last=True)
+    result(store.store_inbound(message("m1", "a" * 20_000)))
+    assert (len(store.inbound), len(store._last)) == (0, 0)
 
 
 def test_idle_cache_shrinks(clock: Clock) -> None:

@@ -46,6 +46,15 @@ def test_broker(connected: bool) -> None:
     assert "junebug_turn_queue_messages" not in found
 
 
+def test_unconfirmed() -> None:
+    """The messages whose outcome at the broker is not known are shown, with their bytes."""
+    metrics = Metrics()
+    metrics.registry.register(BrokerGauges(dict, dict, lambda: (3, 5000)))
+    found = samples(metrics)
+    assert found["junebug_turn_unconfirmed_messages"] == [({}, 3)]
+    assert found["junebug_turn_unconfirmed_bytes"] == [({}, 5000)]
+
+
 def test_what_a_cache_cannot_tell() -> None:
     """What a cache can't tell is not there, rather than 0."""
     stats = {"c": StoreStats({"inbound": PartStats(hits=1)})}
@@ -53,7 +62,7 @@ def test_what_a_cache_cannot_tell() -> None:
     metrics.registry.register(StoreGauges({}, lambda: stats))
     found = samples(metrics)
     assert found["junebug_turn_cache_hits_total"][0][1] == 1
-    for name in ("entries", "evictions_total", "failures_total"):
+    for name in ("entries", "bytes", "evictions_total", "failures_total"):
         assert f"junebug_turn_cache_{name}" not in found
 
 

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.task import Clock
 
 from junebug_turn.errors import DeliveryRefused
+from junebug_turn.http.deduplication import Deduplication
 from junebug_turn.telemetry.context import about
 from junebug_turn.telemetry.gauges import BrokerGauges, CircuitGauges, PartStats, StoreGauges, StoreStats
 from junebug_turn.telemetry.metrics import Metrics
@@ -26,7 +28,7 @@ THEIRS = {"up"}
 def full() -> Metrics:
     """Metrics of which each has a sample."""
     status = {"connected": True, "publishing": True, "blocked": False, "consumers": {"c.inbound": True}}
-    stats = {"c": StoreStats({"inbound": PartStats(entries=1, evictions=2)}, failures=3)}
+    stats = {"c": StoreStats({"inbound": PartStats(entries=1, bytes=500, evictions=2)}, failures=3)}
     metrics = Metrics(version="1.0", applications={"c": "junebug"})
     metrics.registry.register(BrokerGauges(lambda: status, lambda: {"c.inbound": (3, 1)}))
     metrics.registry.register(StoreGauges({"c": "junebug"}, lambda: stats))
@@ -35,6 +37,7 @@ def full() -> Metrics:
     )
     metrics.request("c", "200", 0.1)
     metrics.repeated("c")
+    metrics.show_deduplication("c", Deduplication(Clock(), 60, 60))
     metrics.published("c", 0.1, confirmed=True)
     of = ("c", "inbound")
     with metrics.delivery(*of), metrics.attempt(*of) as attempt:
@@ -81,6 +84,24 @@ def test_labels_are_arguments() -> None:
         pass
     ((labels, _),) = samples(metrics)["junebug_turn_deliveries_total"]
     assert (labels["application"], labels["connector"], labels["kind"]) == ("junebug", "c", "inbound")
+
+
+def test_stored_results() -> None:
+    """What is stored for repeats is shown as it is at the time of the scrape."""
+    deduplication = Deduplication(Clock(), 60, 60)
+
+    async def work(_: Any) -> bytes:
+        return b"x" * 1000
+
+    metrics = Metrics(applications={"c": "junebug"})
+    metrics.show_deduplication("c", deduplication)
+    found = []
+    for key in (b"1", b"2"):
+        found.append(
+            [samples(metrics)[f"junebug_turn_known_requests{name}"][0][1] for name in ("", "_bytes")]
+        )
+        deduplication.run(key, work)
+    assert found == [[0, 0], [1, 1500]]
 
 
 def test_unknown_connector() -> None:

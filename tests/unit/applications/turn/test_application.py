@@ -35,8 +35,14 @@ def inbound(content: str | None = "hi", **fields: Any) -> Message:
 
 def send(face: Face, **fields: Any) -> Message:
     request = OutboundRequest(to=PHONE, **{"content": "c", **fields})
-    sent: Message = done(face.application.send(request, lambda _: None))
-    return sent
+    sent: list[Message] = []
+
+    def answer(message: Message) -> bytes:
+        sent.append(message)
+        return b""
+
+    done(face.application.send(request, answer, lambda _: None))
+    return sent[0]
 
 
 def delivered(face: Face) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pytest
 import pytest_twisted
 from twisted.enterprise.adbapi import ConnectionPool
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import capturedLogs, formatEvent
 
 from junebug_turn.errors import CacheError, ConfigError
 from junebug_turn.state.factory import make_store
@@ -58,6 +59,43 @@ async def test_private(make: Any, path: Path) -> None:
     assert {file.name for file in files} >= {"cache.db", "cache.db-wal"}
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+@pytest_twisted.ensureDeferred
+async def test_rights_of_others_are_taken(make: Any, path: Path) -> None:
+    """A file that is there and that others may read or write is its owner's alone from the start on, with what SQLite
+    has beside it, and one warning each says so."""
+    path.parent.mkdir(parents=True)
+    for name in ("cache.db", "cache.db-wal"):
+        (path.parent / name).touch()
+        (path.parent / name).chmod(0o666)
+    with capturedLogs() as events:
+        store = await make()
+        await store.store_inbound(message("m1"))
+    assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
+    lines = [formatEvent(event) for event in events]
+    assert f"Others could read or write {path} (mode 666): it is its owner's alone now" in lines
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_link_to_no_file(path: Path, make: Any) -> None:
+    """A symbolic link to a file that isn't there is not followed: the start is refused, and so is each operation where
+    it came later.  One to a file that is there is."""
+    os.makedirs(path.parent)
+    target = path.with_name("elsewhere.db")
+    os.symlink(target, path)
+    with pytest.raises(ConfigError, match=r"^state_cache_config\.path: .* is a symbolic link to no file"):
+        make_store("sqlite", {"path": str(path)}, option="state_cache", connector="c", clock=reactor)
+    os.unlink(path)
+    store = await make()
+    os.symlink(target, path)
+    with pytest.raises(CacheError):
+        await store.store_inbound(message("m1"))
+    assert "elsewhere.db" not in os.listdir(path.parent)
+    assert "is a symbolic link to no file" in store.status()["fault"]
+    os.close(os.open(target, os.O_CREAT, 0o600))
+    await store.store_inbound(message("m1"))
+    assert os.stat(target).st_size
 
 
 @pytest.mark.parametrize("content", [b"no database at all " * 100, b"SQLite format 3\0" + b"x" * 4080])

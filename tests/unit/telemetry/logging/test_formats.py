@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from twisted.logger import LogLevel, formatEvent
 from twisted.python.failure import Failure
 
+from junebug_turn.errors import UnreadableMessage
 from junebug_turn.telemetry.context import about
-from junebug_turn.telemetry.logging.formats import json_line, text_line, text_of
+from junebug_turn.telemetry.logging.formats import MAX_ID, MAX_TEXT, json_line, text_line, text_of
 from tests.support.log import Log, fault
 
 
@@ -50,8 +51,8 @@ def test_json_names(made: Callable[..., Log]) -> None:
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_failure(made: Callable[..., Log], log_format: str) -> None:
-    """A bug's line has its traceback, in which telephone numbers are masked."""
-    log = made(log_format=log_format)
+    """A bug's line has its traceback, in which telephone numbers are masked; at DEBUG with any exception's text."""
+    log = made("DEBUG", log_format=log_format)
     log.logger.failure("broken", failure=fault())
     text = log.path.read_text()
     assert "support/log.py" in text
@@ -62,6 +63,58 @@ def test_failure(made: Callable[..., Log], log_format: str) -> None:
         (line,) = log.objects
         assert (line["text"], line["error"]) == ("broken", "LookupError")
         assert "LookupError: no ***0001 here" in line["traceback"]
+
+
+class Quoting(Exception):
+    """A foreign exception."""
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize(
+    "text", ["it's Alice, HIV positive", "two\nlines: of Alice", ": Alice\n", "Alice: Alice"]
+)
+def test_foreign_text(made: Callable[..., Log], log_format: str, text: str) -> None:
+    """Above DEBUG a traceback has no text of a foreign exception, such as a middleware's, which may quote a message;
+    its class and its places are there, and so is the text of an exception of ours."""
+    log = made(log_format=log_format)
+    for each in (Quoting(text), UnreadableMessage("not JSON")):
+        try:
+            raise each
+        except Exception:
+            log.logger.failure("broken")
+    shown = log.path.read_text()
+    assert "Alice" not in shown
+    assert shown.count("test_formats.py") == 2
+    assert "Quoting: (left out: it may quote a message; log_level DEBUG shows it)" in shown
+    assert "UnreadableMessage: not JSON" in shown
+
+
+def test_no_text(made: Callable[..., Log]) -> None:
+    """An exception without a text keeps its traceback, and one whose text can't be made has none."""
+
+    class Broken(Exception):
+        def __str__(self) -> str:
+            raise LookupError
+
+    log = made()
+    log.logger.failure("empty", failure=Failure(LookupError()))
+    log.logger.failure("broken", failure=Failure(Broken()))
+    text = log.path.read_text()
+    assert "builtins.LookupError: \n" in text
+    assert "(no traceback" in text
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_long_ids_and_texts(made: Callable[..., Log], log_format: str) -> None:
+    """Of an id a line has 100 characters, wherever it stands, and of any text 8,000: a peer's may have megabytes."""
+    log = made(log_format=log_format)
+    with about(message_id="m" * 10**6):
+        log.logger.info("of {event_id}", event_id="e" * 10**6)
+    log.logger.info("{error!s}", error=ValueError("x" * 10**6))
+    first, second = log.lines
+    assert "of " + "e" * MAX_ID + "..." in first
+    assert len(first) < 1000
+    assert MAX_TEXT < len(second) < 2 * MAX_TEXT + 1000
 
 
 @given(text=st.text(st.characters(exclude_categories=())), value=st.text(st.characters()))
