@@ -154,7 +154,7 @@ async def test_a_deleted_outbound_queue_is_declared_again(side: Side, pika_chann
             return False
         return True
 
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not await routed():
         assert time.monotonic() < end
         await deferLater(reactor, 0.1)

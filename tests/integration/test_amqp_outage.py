@@ -175,7 +175,7 @@ async def test_stopping_while_blocked(
         second = side.connector.publish(message("second")).confirmed
         await side.broker.stop_consuming(1)
         stopping = side.broker.stopService()
-        await until(lambda: stopping.called, 3)
+        await until(lambda: stopping.called)
         for published in (second, first):
             with pytest.raises(AmqpConnectionError):
                 await published

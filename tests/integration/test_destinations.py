@@ -158,15 +158,16 @@ async def test_dead_host_slows_no_other(start: Callable[..., Any], dead: Receive
             side.publish("event", await event_for(side, dead_url))
         await until(lambda: side.daemon.health()["destinations"]["others"], "the circuit")
         ratios = []
+        begun = time.monotonic()
         # A machine that is busy with something else makes one measurement say little.
-        for _ in range(3):
+        for _ in range(6):
             alone = await seconds_for(side, 150, None)
             together = await seconds_for(side, 150, dead_url)
             ratios.append(alone / together)
             if ratios[-1] >= 0.8:
                 break
         assert ratios[-1] >= 0.8, f"throughput beside a dead host, in parts of that alone: {ratios}"
-        assert len(dead.requests) < FAILURES + PROOF + 7
+        assert len(dead.requests) < FAILURES + PROOF + 7 + (time.monotonic() - begun) / 2
 
 
 @pytest_twisted.ensureDeferred
@@ -191,7 +192,7 @@ async def test_stop_while_messages_wait(start: Callable[..., Any]) -> None:
         await until(lambda: side.daemon.health()["destinations"]["origins"], "the circuit")
         stopping = time.monotonic()
         await side.daemon.stopService()
-        assert time.monotonic() - stopping < 10
+        assert time.monotonic() - stopping < 40
         await until(lambda: side.count("inbound") == 5, "the messages")
         assert side.count("inbound.parked") == 0
 

@@ -41,7 +41,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environmen
 def test_nothing_is_lost(environment: Environment, fault: str) -> None:
     """Each 201 is in the outbound queue once; every inbound message and event has reached the destination at least
     once, or is parked, or delayed."""
-    rows, wrong = play(environment, fault, LOAD)
+    # Other tests run beside this one; test_refused_messages.py has the promise of promptness.
+    rows, wrong = play(environment, fault, LOAD, prompt_limit=10)
     assert not wrong
     assert all(row.accepted for row in rows), rows
     assert not any(row.lost for row in rows), rows

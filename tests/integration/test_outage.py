@@ -120,7 +120,7 @@ async def test_waiting_for_the_broker(
             gone.cancel()
             await until(lambda: site.under_way == 1, "the withdrawal")
             answer = await waiting
-            assert 0.9 < time.monotonic() - start < 10
+            assert 0.9 < time.monotonic() - start < 60
             assert answer.status == 503
             assert answer.body["description"] == "amqp connection error"
             assert answer.body["result"]["errors"][0]["type"] == "AmqpConnectionError"
@@ -246,7 +246,7 @@ async def healthy(url: str) -> None:
             reactor.callLater(0.05, waiting.callback, None)  # type: ignore[attr-defined]
             await waiting
 
-    await Deferred.fromCoroutine(ask()).addTimeout(20, reactor)  # type: ignore[arg-type]
+    await Deferred.fromCoroutine(ask()).addTimeout(60, reactor)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])

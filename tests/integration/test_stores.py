@@ -446,7 +446,7 @@ async def up(port: int) -> None:
             return False
         return bool(response.code == 200)
 
-    for _ in range(200):
+    for _ in range(600):
         if await well():
             return
         await deferLater(reactor, 0.1)

@@ -29,7 +29,7 @@ sys.exit(run())
 """
 
 
-def until(condition: Callable[[], Any], what: str, limit: float = 15) -> Any:
+def until(condition: Callable[[], Any], what: str, limit: float = 60) -> Any:
     end = time.monotonic() + limit
     while not (value := condition()):
         assert time.monotonic() < end, f"waited in vain for {what}"

@@ -20,7 +20,7 @@ from junebug_turn.messages.vumi import Event, Message
 from tools.servers.rabbitmq import RabbitNode
 
 
-async def until(condition: Callable[[], Any], limit: float = 15.0) -> None:
+async def until(condition: Callable[[], Any], limit: float = 60.0) -> None:
     """Wait until ``condition`` holds."""
     end = time.monotonic() + limit
     while not condition():

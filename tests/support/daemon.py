@@ -30,7 +30,7 @@ reactor: Any = _reactor
 T = TypeVar("T")
 
 
-async def until(condition: Callable[[], Any], what: str = "it", limit: float = 15) -> None:
+async def until(condition: Callable[[], Any], what: str = "it", limit: float = 60) -> None:
     """Wait until ``condition()`` is true."""
     end = time.monotonic() + limit
     while not condition():
@@ -74,7 +74,7 @@ class Running:
 
     async def request(self, method: str, path: str, data: bytes | None = None, **options: Any) -> Answered:
         response = await treq.request(
-            method, self.url + path, data=data, persistent=False, timeout=30, **options
+            method, self.url + path, data=data, persistent=False, timeout=60, **options
         )
         text = await response.text()
         headers = {

@@ -162,9 +162,14 @@ async def taken(channel: BlockingChannel, queue: str) -> dict[str, Any]:
     return {
         "exchange": method.exchange,
         "routing_key": method.routing_key,
-        "properties": {name: value for name, value in vars(properties).items() if value is not None},
+        "properties": {name: _sorted(value) for name, value in vars(properties).items() if value is not None},
         "body": body,
     }
+
+
+def _sorted(value: Any) -> Any:
+    """A table by the order of its names, as RabbitMQ 4 delivers headers; older ones keep the publisher's."""
+    return dict(sorted(value.items())) if isinstance(value, dict) else value
 
 
 def put(channel: BlockingChannel, queue: str, body: bytes, **properties: Any) -> None:
@@ -187,8 +192,16 @@ async def topology(node: RabbitNode, connector: str) -> dict[str, Any]:
         "list_consumers", "queue_name", "ack_required", "prefetch_count", "active", "arguments"
     )
 
+    for queue in queues:
+        # RabbitMQ 4 sorts the arguments, and has the queue's type among them, its virtual host's if nobody named one.
+        # Of a quorum queue it doesn't say whether it is exclusive.
+        queue["arguments"] = sorted(each for each in queue["arguments"] if each[0] != "x-queue-type")
+        queue["exclusive"] = bool(queue["exclusive"])
+
     def ours(rows: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
-        return sorted((row for row in rows if row[key].startswith(f"{connector}.")), key=lambda row: str(row))
+        return sorted(
+            (row for row in rows if row[key].startswith(f"{connector}.")), key=lambda row: str(row[key])
+        )
 
     return {
         "exchange": [row for row in exchanges if row["name"] == "vumi"],

@@ -16,7 +16,7 @@ import attrs
 
 from tools.faults.counts import Row
 from tools.faults.environment import BROKER_SETTINGS, Environment, FaultsError
-from tools.faults.faults import FAULTS, play
+from tools.faults.faults import FAULTS, PROMPT_LIMIT, play
 from tools.servers.installed import ensure_installed
 from tools.servers.process import ROOT, ProcessError
 from tools.servers.rabbitmq import PROGRAM, RabbitNode
@@ -37,6 +37,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="faults", description=__doc__)
     parser.add_argument("--seconds", type=float, default=15, help="how long the load of each fault runs")
     parser.add_argument("--fault", choices=FAULTS, action="append", help="only this one; may be repeated")
+    parser.add_argument(
+        "--prompt", type=float, default=PROMPT_LIMIT, help="the p99 in seconds beside one refused message"
+    )
     options = parser.parse_args()
     rows: list[Row] = []
     wrong: list[str] = []
@@ -51,7 +54,7 @@ def main() -> None:
         ):
             for name in options.fault or FAULTS:
                 print(f"{name} ...", file=sys.stderr, flush=True)
-                found, faults = play(environment, name, options.seconds)
+                found, faults = play(environment, name, options.seconds, options.prompt)
                 rows += found
                 wrong += [f"{name}: {fault}" for fault in faults]
     except (FaultsError, ProcessError) as error:

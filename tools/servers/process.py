@@ -27,7 +27,7 @@ from typing import IO, Self
 
 HOST = "127.0.0.1"
 ROOT = Path(__file__).resolve().parents[2]
-START_LIMIT = 30.0  # seconds
+START_LIMIT = 60.0  # seconds
 _GUARD = Path(__file__).with_name("process_guard.py")
 
 

@@ -20,7 +20,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, HTTPFactory, Request
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds that ``Receiver.until`` waits before it fails."""
 
 

@@ -56,7 +56,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
 
 
 async def until(condition: Any) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end
         await deferLater(reactor, 0.01)
@@ -83,7 +83,7 @@ async def test_operators_hosts_do_not_wait(slow: Slow, receiver: Receiver) -> No
     start = time.monotonic()
     await deliver(deliverer, f"http://configured.example.org:{receiver.port}/", None)
     await deliver(deliverer, f"http://another.example.org:{receiver.port}/", RULES)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
     assert len(receiver.requests) == 2
     slow.gate.set()
     for delivery in slow_ones[:10]:

@@ -77,7 +77,7 @@ async def test_cluster_without_slots(private: Private, make: Any) -> None:
 
 
 def out_of_memory(server: RedisServer, wrong: bool) -> None:
-    server.cli("CONFIG", "SET", "maxmemory", "1mb" if wrong else "0")
+    server.cli("CONFIG", "SET", "maxmemory", "1" if wrong else "0")
 
 
 def unable_to_save(server: RedisServer, wrong: bool) -> None:

@@ -233,7 +233,7 @@ async def test_full(private: Callable[..., RedisServer], make: Any) -> None:
     server = private()
     store = await make(server.url)
     await store.store_outbound(outbound("m1", "http://h/"))
-    server.cli("CONFIG", "SET", "maxmemory", "1mb")
+    server.cli("CONFIG", "SET", "maxmemory", "1")
     with pytest.raises(CacheError):
         await store.store_outbound(outbound("m2", "http://h/"))
     assert "OOM" in str(store.status()["fault"])
