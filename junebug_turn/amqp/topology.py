@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from operator import methodcaller
 from typing import Any, TypeAlias
 
@@ -54,11 +54,11 @@ async def declare(protocol: AmqpProtocol, queues: Iterable[Queue]) -> None:
 class Topology:
     """The exchange and the queues that the daemon needs: declared once on each connection, and again now and then.
 
-    :param queues: they may grow until the first connection
+    :param queues: all that are needed; they can change
     :ivar faults: what is not there and can't be declared, with the broker's reason, as of the last declaration
     """
 
-    def __init__(self, queues: Sequence[Queue] = ()) -> None:
+    def __init__(self, queues: Collection[Queue] = ()) -> None:
         self.queues = queues
         self.faults: Mapping[str, str] = {}
         self._known: Mapping[str, str] = {}
@@ -91,6 +91,20 @@ class Topology:
         declaring = _Declaring(protocol, self._known)
         await declaring.all(list(self.queues))
         self.faults, self._known = declaring.faults, declaring.refusals
+
+    async def extend(self, protocol: AmqpProtocol, queues: Iterable[Queue]) -> None:
+        """Declare some of them; a refusal is logged unless it was the same the last time.
+
+        :raises Closed: the connection is lost
+        """
+        await self._lock.acquire()
+        try:
+            declaring = _Declaring(protocol, self._known)
+            await declaring.all(list(queues))
+        finally:
+            self._lock.release()
+        self.faults = {**self.faults, **declaring.faults}
+        self._known = {**self._known, **declaring.refusals}
 
     def returned(self, protocol: AmqpProtocol, routing_key: str | bytes) -> None:
         """Declare them again where a message for one of them came back: it, or its binding, was deleted under us."""

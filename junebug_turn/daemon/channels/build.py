@@ -1,0 +1,137 @@
+"""The channels that are made at run time, with their store and their HTTP API, made from the settings.
+
+Tested by tests/integration/test_channels.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from twisted.web.resource import IResource
+
+from junebug_turn.amqp.broker import Broker
+from junebug_turn.applications.base import ApplicationOptions
+from junebug_turn.applications.junebug.messages import OutboundRequest
+from junebug_turn.applications.junebug.options import JunebugOptions
+from junebug_turn.applications.registry import type_of
+from junebug_turn.daemon.channels.options import REDIS, ChannelsOptions
+from junebug_turn.daemon.channels.routers import Routers
+from junebug_turn.daemon.channels.runner import ChannelRunner
+from junebug_turn.daemon.channels.running import MakeServices, Parts
+from junebug_turn.daemon.channels.service import Channels, ChannelsService
+from junebug_turn.daemon.channels.settings import ChannelsSettings
+from junebug_turn.daemon.channels.status import ChannelStatus
+from junebug_turn.daemon.settings import Settings
+from junebug_turn.http.admin.channels.api import Below, ChannelPaths, ChannelsApi, guarded
+from junebug_turn.http.admin.channels.routers_api import RoutersApi
+from junebug_turn.http.mounts import Mount, Mounts
+from junebug_turn.state.channel_store import ChannelStore
+from junebug_turn.state.factory import make_store
+from junebug_turn.state.message_store import MessageStore
+from junebug_turn.state.redis.address import RedisAddress
+from junebug_turn.telemetry.logging.channel_logs import ChannelLogs
+from junebug_turn.telemetry.metrics import Metrics
+
+
+def make_channels(
+    reactor: Any,
+    settings: Settings,
+    channels: ChannelsSettings,
+    *,
+    broker: Broker,
+    services: MakeServices,
+    mounts: Mounts,
+    configured: Mapping[str, Mount],
+    metrics: Metrics,
+    applications: dict[str, str],
+) -> ChannelsService:
+    """Make the service of channels, and mount its API.
+
+    :param mounts: those of the server of the API
+    :param configured: connector -> the mount of its configured application
+    :param applications: connector -> word of its application; the channels are added
+    :raises ConfigError: the options of the messages' store can't be used
+    """
+    options = channels.options
+    logs = ChannelLogs(options.max_logs, full=settings.daemon.log_addresses == "full")
+    messages = _message_store(channels, reactor)
+    messages.sibling("")  # raises where it can have none
+    api: dict[str, IResource] = {}
+    runner = ChannelRunner(
+        settings=channels,
+        parts=Parts(broker, services, messages),
+        mounts=mounts,
+        api=api,
+        logs=logs,
+        metrics=metrics,
+        applications=applications,
+        configured=frozenset(configured),
+    )
+    service = ChannelsService(reactor, _channel_store(options, reactor), messages, runner)
+    names = {each.connector_name: each for each in settings.applications}
+    for name in names:
+        logs.add(name)
+    resources = {
+        name: configured[name].resource for name, each in names.items() if isinstance(each, JunebugOptions)
+    }
+    backend = Channels(
+        service,
+        runner,
+        channels,
+        ChannelStatus(broker),
+        logs,
+        {name: _shown(each) for name, each in names.items()},
+        resources,
+    )
+    depth = settings.daemon.limits.max_json_depth
+    check = OutboundRequest.from_json
+    api["channels"] = guarded(ChannelsApi(backend, check, depth), options.api_auth)
+    routers = Routers(service, runner, channels, logs)
+    api["routers"] = guarded(RoutersApi(routers, check, depth), options.api_auth)
+    for first, resource in api.items():
+        mounts.add(channels.path(first), Mount(Below(resource, first)))
+    for name, resource in resources.items():
+        paths = ChannelPaths(Below(api["channels"], "channels", name), resource)
+        mounts.add(channels.path("channels", name), Mount(paths, name, configured[name].answer))
+    return service
+
+
+def _channel_store(options: ChannelsOptions, reactor: Any) -> ChannelStore:
+    # Imported here, since each needs libraries that the other doesn't.
+    if options.store == REDIS:
+        from junebug_turn.state.redis.channels import RedisChannelStore
+
+        return RedisChannelStore(
+            reactor,
+            url=RedisAddress.from_url(options.url),
+            key_prefix=options.key_prefix,
+            cache_timeout=options.cache_timeout,
+        )
+    from junebug_turn.state.sqlite.channels import SqliteChannelStore
+
+    return SqliteChannelStore(reactor, path=str(options.path), cache_timeout=options.cache_timeout)
+
+
+def _message_store(channels: ChannelsSettings, reactor: Any) -> MessageStore:
+    template = channels.template
+    return make_store(
+        template.store_class,
+        template.store_config,
+        option="channels.defaults.state_cache",
+        connector="channels",
+        clock=reactor,
+        remember_last=template.remember_last,
+    )
+
+
+def _shown(options: ApplicationOptions) -> dict[str, Any]:
+    """Return what the API shows of a configured application: no secrets."""
+    shown: dict[str, Any] = {"type": type_of(options).name, "config": {}}
+    if isinstance(options, JunebugOptions) and options.mo_message_url:
+        parts = urlsplit(options.mo_message_url)
+        shown["mo_url"] = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    if options.character_limit is not None:
+        shown["character_limit"] = options.character_limit
+    return shown
