@@ -1,4 +1,7 @@
-"""Options of the channels that are made at run time."""
+"""Options of the channels that are made at run time.
+
+Tested by tests/unit/daemon/channels/test_settings.py.
+"""
 
 from __future__ import annotations
 
@@ -63,10 +66,8 @@ class ChannelsOptions:
         None,
         secret=True,
     )
-    extra_types: tuple[str, ...] = option(
-        types.TEXTS,
-        "Types that a channel can have beside telnet, xmpp, smpp and dmark.",
-        (),
+    extra_types: list[str] | None = option(
+        optional(types.TEXTS), "Types that a channel can have beside telnet, xmpp, smpp and dmark.", None
     )
     defaults: Mapping[str, Any] = option(
         _MAPPING,

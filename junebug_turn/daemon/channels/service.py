@@ -249,7 +249,7 @@ class Channels:
         return {**properties, "id": id, "status": await self._status.of(id)}
 
     def _check(self, properties: Properties) -> None:
-        known = (*TYPES, *self._settings.options.extra_types)
+        known = (*TYPES, *(self._settings.options.extra_types or ()))
         if properties["type"] not in known:
             raise InvalidChannelType(
                 f"Invalid channel type u'{properties['type'][:100]}', must be one of: {', '.join(known)}"

@@ -1,4 +1,7 @@
-"""Routes of Junebug's HTTP API for channels: ``/channels/`` and all below it."""
+"""Routes of Junebug's HTTP API for channels: ``/channels/`` and all below it.
+
+Tested by tests/integration/test_channels.py.
+"""
 
 from __future__ import annotations
 

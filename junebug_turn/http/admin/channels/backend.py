@@ -1,4 +1,7 @@
-"""Interface between the HTTP API of channels and routers and the daemon behind it."""
+"""Interface between the HTTP API of channels and routers and the daemon behind it.
+
+Tested by tests/integration/test_channels.py.
+"""
 
 from __future__ import annotations
 

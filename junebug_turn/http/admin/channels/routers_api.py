@@ -1,4 +1,7 @@
-"""Routes of Junebug's HTTP API for routers and their destinations: ``/routers/`` and all below it."""
+"""Routes of Junebug's HTTP API for routers and their destinations: ``/routers/`` and all below it.
+
+Tested by tests/integration/test_routers.py.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 They are those of Junebug (``junebug/api.py``), and so are the messages: a text of the body is shown with the ``u``
 that its clients saw before it.
+
+Tested by tests/integration/test_channels.py.
 """
 
 from __future__ import annotations
