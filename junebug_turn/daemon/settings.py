@@ -249,18 +249,23 @@ class _Reading:
         daemon_only = self._daemon_keys - keys
         resolver.refuse(own, own.keys() & daemon_only, "belongs at the top level")
         resolver.refuse(own, own.keys() - daemon_only - keys, f"{UNKNOWN} of application {found.name}")
-        yield _Found(found, resolver.values(found.options, layer), resolver.report, place)
+        values = resolver.values(found.options, layer)
+        for key, other in found.options.required_unless.items():
+            # One that is given, but can't be used, is a fault already.
+            if not any(name in layer and values.get(name, NOTHING) is not None for name in (key, other)):
+                resolver.missing(key, unless=other)
+        yield _Found(found, values, resolver.report, place)
 
     def _refuse_clashes(self, applications: Iterable[_Found]) -> None:
-        """Add a fault where two applications have the same connector, or the same path at the same address."""
-        connectors: dict[str, str] = {}
+        """Add a fault where two applications have the same queues, or the same path at the same address."""
+        queues: dict[str, str] = {}
         paths: dict[tuple[Any, str], str] = {}
         for each in applications:
-            name, address = each.values.get("connector_name"), each.values.get("http_bind")
-            if name is not None and connectors.setdefault(name, each.place) != each.place:
-                self._faults.append(
-                    f"connector_name: {show_name(name)} is taken twice ({connectors[name]}; {each.place})"
-                )
+            for key in ("connector_name", "amqp_queue"):
+                name, place = each.values.get(key), f"{key}, {each.place}"
+                if name is not None and (first := queues.setdefault(name, place)) != place:
+                    self._faults.append(f"{key}: {show_name(name)} is taken twice ({first}; {place})")
+            address = each.values.get("http_bind")
             if address is None:
                 continue
             key = each.type.options.path_option

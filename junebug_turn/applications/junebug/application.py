@@ -27,7 +27,14 @@ class JunebugApplication(HttpApplication[JunebugOptions, OutboundRequest]):
         self.resource = JunebugApi(self).resource
         self._require_from = options.require_from
         self._event_rules = options.event_url_allowed_hosts or ALL_HOSTS
-        self._inbound_destination = Destination.of(options.mo_message_url, options.mo_message_url_auth_token)
+        self._inbound_destination = (
+            Destination.of(options.mo_message_url, options.mo_message_url_auth_token)
+            if options.mo_message_url
+            else None
+        )
+        self._bridged = options.amqp_queue is not None
+        if options.amqp_queue is not None:
+            services.connector.bridge(options.amqp_queue, self._remember)
         self._default_event_destination = (
             Destination.of(options.default_event_url, options.default_event_auth_token)
             if options.default_event_url
@@ -57,27 +64,42 @@ class JunebugApplication(HttpApplication[JunebugOptions, OutboundRequest]):
         )
 
     async def handle_inbound(self, message: Message) -> None:
-        """Store an inbound message for replies, and POST it to ``mo_message_url``.
+        """Store an inbound message for replies, and POST it to ``mo_message_url``, where there is one.
 
-        The end of a session is left out without ``forward_session_close``.  A message that can't be stored is delivered
-        all the same: a reply to it will fail, but it has come.
+        The end of a session is left out without ``forward_session_close``.
 
-        :raises DeliveryFailed: it could not be delivered
+        :raises DeliveryFailed: it could not be delivered, or has nowhere to go
         """
-        if message.session_event == CLOSE and not self.options.forward_session_close:
+        # With an amqp_queue it was stored before it was forwarded to that.
+        if not (self._wanted(message) if self._bridged else await self._remember(message)):
+            return
+        if self._inbound_destination is not None or not self._bridged:
+            destination = self._inbound_destination or Destination.of("", None)
+            body = message_to_json(message, message.transport_name)
+            await self._forwarder.inbound(destination, message, body)
+
+    async def _remember(self, message: Message) -> bool:
+        """Store an inbound message for replies, if it is to be forwarded; returns whether it is.
+
+        One that can't be stored is forwarded all the same: a reply to it will fail, but it has come.
+        """
+        if not self._wanted(message):
             self.log.debug(
                 "The end of a session is not forwarded: {message_id}", message_id=message.message_id
             )
-            return
+            return False
         with self._storing(
             message, "Inbound message {message_id} on {connector} is not stored for replies: {error!s}"
         ):
             await self._store.store_inbound(message)
-        body = message_to_json(message, message.transport_name)
-        await self._forwarder.inbound(self._inbound_destination, message, body)
+        return True
+
+    def _wanted(self, message: Message) -> bool:
+        return message.session_event != CLOSE or self.options.forward_session_close
 
     async def handle_event(self, event: Event) -> None:
-        """POST an event to its message's ``event_url``, or to the default; without either it is logged.
+        """POST an event to its message's ``event_url``, or to the default; without either, and without an
+        ``amqp_queue``, which has it then, it is logged.
 
         Only those in ``forward_events`` are POSTed; the status of the message has all.
 
@@ -99,6 +121,8 @@ class JunebugApplication(HttpApplication[JunebugOptions, OutboundRequest]):
             destination = Destination.of(
                 outbound.event_url, outbound.event_auth_token, rules=self._event_rules
             )
+        if destination is None and self._bridged:
+            return
         if destination is None:
             self._warn(
                 event,
