@@ -104,7 +104,7 @@ class RunningChannel:
         """
         if options == self.options:
             return
-        bridged = {getattr(each, "amqp_queue", None) for each in (self.options, options)} != {None}
+        bridged = self.options.amqp_queue is not None or options.amqp_queue is not None
         self.options = options
         if bridged:
             await self.restart()
