@@ -93,6 +93,7 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
     if faults:
         raise ConfigError(*faults)
     sites = parts.sites(mounts, Health(lambda: report_health()))
+    queue_counts = QueueCounts(reactor, broker)
     channels = None
     if settings.channels is not None:
         channels = make_channels(
@@ -105,8 +106,9 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
             configured=mounts,
             metrics=metrics,
             applications=names,
+            components=lambda: report_health(),
+            queue_counts=queue_counts,
         )
-    queue_counts = QueueCounts(reactor, broker)
     register = metrics.registry.register
     register(BrokerGauges(broker.status, queue_counts.latest))
     register(StoreGauges(names, lambda: {name: store.stats() for name, store in stores.items()}))
@@ -189,13 +191,11 @@ class _Parts:
         most = connections_within(self.settings, self.descriptors)
         connections = ConnectionLimits(self.reactor, most, limits.max_connections_per_client)
         pages: dict[ListenAddress, dict[str, Mount]] = {}
-        channels = self.settings.channels
-        if channels is not None:
-            # Without authentication, as that of Junebug behind its proxy.
-            there = pages.setdefault(channels.http_bind, {Health.path: Mount(health_page)})
-            there[channels.path("health")] = Mount(health_page)
+        if self.settings.channels is not None:
+            pages[self.settings.channels.http_bind] = {}
         for options in self.settings.applications:
-            there = pages.setdefault(options.http_bind, {Health.path: Mount(health_page)})
+            there = pages.setdefault(options.http_bind, {})
+            there[Health.path] = Mount(health_page)
             there[options.path] = mounts[options.connector_name]
         metrics_page = Mount(MetricsPage(self.metrics, self.reactor))
         for there in (pages.setdefault(metrics_bind, {}),) if metrics_bind else pages.values():

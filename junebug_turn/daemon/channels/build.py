@@ -5,7 +5,7 @@ Tested by tests/integration/test_channels.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -17,15 +17,19 @@ from junebug_turn.applications.junebug.messages import OutboundRequest
 from junebug_turn.applications.junebug.options import JunebugOptions
 from junebug_turn.applications.registry import type_of
 from junebug_turn.daemon.channels.options import REDIS, ChannelsOptions
+from junebug_turn.daemon.channels.queues import CountedQueues, ManagedQueues, queue_names
 from junebug_turn.daemon.channels.routers import Routers
 from junebug_turn.daemon.channels.runner import ChannelRunner
 from junebug_turn.daemon.channels.running import MakeServices, Parts
 from junebug_turn.daemon.channels.service import Channels, ChannelsService
 from junebug_turn.daemon.channels.settings import ChannelsSettings
 from junebug_turn.daemon.channels.status import ChannelStatus
+from junebug_turn.daemon.queue_counts import QueueCounts
 from junebug_turn.daemon.settings import Settings
 from junebug_turn.http.admin.channels.api import Below, ChannelPaths, ChannelsApi, guarded
+from junebug_turn.http.admin.channels.health import ChannelsHealth
 from junebug_turn.http.admin.channels.routers_api import RoutersApi
+from junebug_turn.http.admin.health import Health
 from junebug_turn.http.mounts import Mount, Mounts
 from junebug_turn.state.channel_store import ChannelStore
 from junebug_turn.state.factory import make_store
@@ -46,12 +50,15 @@ def make_channels(
     configured: Mapping[str, Mount],
     metrics: Metrics,
     applications: dict[str, str],
+    components: Callable[[], Mapping[str, Mapping[str, Any]]],
+    queue_counts: QueueCounts,
 ) -> ChannelsService:
     """Make the service of channels, and mount its API.
 
     :param mounts: those of the server of the API
     :param configured: connector -> the mount of its configured application
     :param applications: connector -> word of its application; the channels are added
+    :param components: returns the state of each component of the daemon
     :raises ConfigError: the options of the messages' store can't be used
     """
     options = channels.options
@@ -92,10 +99,35 @@ def make_channels(
     api["routers"] = guarded(RoutersApi(routers, check, depth), options.api_auth)
     for first, resource in api.items():
         mounts.add(channels.path(first), Mount(Below(resource, first)))
+    _mount_health(reactor, settings, channels, service, mounts, components, queue_counts)
     for name, resource in resources.items():
         paths = ChannelPaths(Below(api["channels"], "channels", name), resource)
         mounts.add(channels.path("channels", name), Mount(paths, name, configured[name].answer))
     return service
+
+
+def _mount_health(
+    reactor: Any,
+    settings: Settings,
+    channels: ChannelsSettings,
+    service: ChannelsService,
+    mounts: Mounts,
+    components: Callable[[], Mapping[str, Mapping[str, Any]]],
+    queue_counts: QueueCounts,
+) -> None:
+    """Mount the health page with the queues; as behind the proxy of Junebug, without authentication."""
+    configured = [each.connector_name for each in settings.applications]
+
+    def names() -> list[str]:
+        return queue_names(service.definitions, configured)
+
+    interface = channels.options.rabbitmq_management_interface
+    queues: ManagedQueues | CountedQueues = CountedQueues(names, queue_counts.latest)
+    if interface is not None:
+        queues = ManagedQueues(reactor, interface, settings.daemon.amqp, names)
+    page = Mount(ChannelsHealth(components, queues.report).router.resource())
+    for path in {Health.path, channels.path("health")}:
+        mounts.add(path, page)
 
 
 def _channel_store(options: ChannelsOptions, reactor: Any) -> ChannelStore:
