@@ -56,7 +56,7 @@ class _Resource(KleinResource):
         body: Any = None
         try:
             endpoint, variables = self._match(request)
-            body: Any = self._app.execute_endpoint(endpoint, request, **variables)
+            body = self._app.execute_endpoint(endpoint, request, **variables)
             if isinstance(body, Deferred):
                 body = await body
             # Not done yet: the endpoint has handed the request on to another resource.

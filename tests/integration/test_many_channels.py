@@ -15,7 +15,7 @@ from tests.support.channels import Junebug, RunJunebug, inbound, reactor, redis_
 from tests.support.daemon import until
 from tests.support.store_harness import redis_server
 
-# The whole proof has 500 channels, and bounds in seconds for a machine with nothing else to do: LARGE=1, or `make large`.
+# The whole proof has 500 channels, and bounds for a machine with nothing else to do: LARGE=1, or `make large`.
 LARGE = bool(os.environ.get("LARGE"))
 CHANNELS = 500 if LARGE else 40
 ROUNDS = 20 if LARGE else 5

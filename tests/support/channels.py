@@ -94,7 +94,7 @@ async def running(
     daemon.startService()
     side = Junebug(daemon, receiver, channel, str(options.get("channels_base_path", "")))
     try:
-        await until(lambda: daemon.ready and daemon.broker.connected and side.live(), "the daemon")
+        await until(lambda: daemon.ready and daemon.broker.connected and side.live(), "the daemon", 120)
         yield side
     finally:
         if daemon.running:

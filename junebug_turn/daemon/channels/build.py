@@ -26,10 +26,11 @@ from junebug_turn.daemon.channels.settings import ChannelsSettings
 from junebug_turn.daemon.channels.status import ChannelStatus
 from junebug_turn.daemon.queue_counts import QueueCounts
 from junebug_turn.daemon.settings import Settings
-from junebug_turn.http.admin.channels.api import Below, ChannelPaths, ChannelsApi, guarded
+from junebug_turn.http.admin.channels.api import Below, ChannelsApi
 from junebug_turn.http.admin.channels.health import ChannelsHealth
 from junebug_turn.http.admin.channels.routers_api import RoutersApi
 from junebug_turn.http.admin.health import Health
+from junebug_turn.http.authentication import Authenticator
 from junebug_turn.http.mounts import Mount, Mounts
 from junebug_turn.state.channel_store import ChannelStore
 from junebug_turn.state.factory import make_store
@@ -65,12 +66,12 @@ def make_channels(
     logs = ChannelLogs(options.max_logs, full=settings.daemon.log_addresses == "full")
     messages = _message_store(channels, reactor)
     messages.sibling("")  # raises where it can have none
-    api: dict[str, IResource] = {}
+    authenticator = Authenticator(options.api_auth)
     runner = ChannelRunner(
         settings=channels,
         parts=Parts(broker, services, messages),
         mounts=mounts,
-        api=api,
+        authenticator=authenticator,
         logs=logs,
         metrics=metrics,
         applications=applications,
@@ -94,16 +95,39 @@ def make_channels(
     )
     depth = settings.daemon.limits.max_json_depth
     check = OutboundRequest.from_json
-    api["channels"] = guarded(ChannelsApi(backend, check, depth), options.api_auth)
     routers = Routers(service, runner, channels, logs)
-    api["routers"] = guarded(RoutersApi(routers, check, depth), options.api_auth)
-    for first, resource in api.items():
-        mounts.add(channels.path(first), Mount(Below(resource, first)))
-    _mount_health(reactor, settings, channels, service, mounts, components, queue_counts)
+    apis = {
+        "channels": ChannelsApi(backend, check, depth).router.resource(),
+        "routers": RoutersApi(routers, check, depth).router.resource(),
+    }
+    for first, api in apis.items():
+        mounts.add(channels.path(first), Mount(Below(api, first), authenticator=authenticator))
     for name, resource in resources.items():
-        paths = ChannelPaths(Below(api["channels"], "channels", name), resource)
-        mounts.add(channels.path("channels", name), Mount(paths, name, configured[name].answer))
+        _mount_configured(mounts, channels, names[name], resource, apis["channels"], authenticator)
+    _mount_health(reactor, settings, channels, service, mounts, components, queue_counts)
     return service
+
+
+def _mount_configured(
+    mounts: Mounts,
+    channels: ChannelsSettings,
+    options: ApplicationOptions,
+    resource: IResource,
+    api: IResource,
+    authenticator: Authenticator,
+) -> None:
+    """Mount the messages of a configured application where those of channels are."""
+    path = channels.path("channels", options.connector_name)
+    own = options.http_bind == channels.http_bind and options.path == path
+    if own:
+        # There its own authentication counts; the rest of the path is the API's.
+        mounts.add(path, Mount(Below(api, "channels", options.connector_name), authenticator=authenticator))
+    mount = Mount(
+        Below(resource, "messages"),
+        options.connector_name,
+        authenticator=Authenticator(options.api_auth) if own else authenticator,
+    )
+    mounts.add(f"{path}/messages", mount)
 
 
 def _mount_health(

@@ -17,7 +17,9 @@ from twisted.web.resource import IResource
 from junebug_turn.daemon.channels.running import Parts, RunningChannel, RunningRouter, read_pattern
 from junebug_turn.daemon.channels.settings import ChannelsSettings
 from junebug_turn.errors import ApiUsageError, ConfigError, DeliveryRefused, InvalidBody
-from junebug_turn.http.admin.channels.api import Below, ChannelPaths
+from junebug_turn.http.admin.channels.api import Below
+from junebug_turn.http.authentication import Authenticator
+from junebug_turn.http.errors import envelope
 from junebug_turn.http.mounts import Mount, Mounts
 from junebug_turn.state.channel_store import CHANNELS, DESTINATIONS, ROUTERS, Definition, Definitions, Key
 from junebug_turn.telemetry.logging.channel_logs import ChannelLogs
@@ -28,10 +30,9 @@ NO_DESTINATION = 'This channel has no "mo_url" or "amqp_queue"'
 
 @define(eq=False)
 class _Channel:
-    """A channel or destination of the store: its paths, and its application where it has one that can run."""
+    """A channel or destination of the store, with its application where it has one that can run."""
 
     definition: Definition
-    paths: ChannelPaths
     running: RunningChannel | None = None
     fault: str = NO_DESTINATION
 
@@ -41,7 +42,7 @@ class ChannelRunner:
     """Starts, changes and stops channels, routers and destinations as their definitions change.
 
     :ivar mounts: the paths of the server of the API
-    :ivar api: the resources of the APIs, by their first segment: ``channels`` and ``routers``
+    :ivar authenticator: checks the requests to the channels
     :ivar applications: connector -> word of its application, for the metrics
     :ivar configured: the connectors of configured applications, whose names no channel can have
     """
@@ -49,7 +50,7 @@ class ChannelRunner:
     settings: ChannelsSettings
     parts: Parts
     mounts: Mounts
-    api: Mapping[str, IResource]
+    authenticator: Authenticator
     logs: ChannelLogs
     metrics: Metrics
     applications: dict[str, str]
@@ -92,15 +93,12 @@ class ChannelRunner:
     def _start(
         self, key: Key, definition: Definition, definitions: Definitions
     ) -> Iterable[Callable[[], Any]]:
-        channel = _Channel(definition, ChannelPaths(self._api_of(key), None))
-        self._channels[key] = channel
+        channel = self._channels[key] = _Channel(definition)
         if key.kind == CHANNELS:
             self.applications[key.id] = "junebug"
             self.logs.add(key.id)
-        work = self._run(key, channel, definitions)
-        self.mounts.add(self._path(key), Mount(channel.paths, self._connector(key, definitions)))
         self.log.info("{what} runs", what=_what(key), channel=key.id)
-        return work
+        return self._run(key, channel, definitions)
 
     def _change(
         self, key: Key, channel: _Channel, definition: Definition, definitions: Definitions
@@ -115,7 +113,8 @@ class ChannelRunner:
             options = None
             self._fail(key, channel, str(error))
         if options is None:
-            channel.paths.application = channel.running = None
+            channel.running = None
+            self.mounts.remove(self._path(key))
             self._end(running.stop())
             return []
         if options == running.options:
@@ -124,7 +123,7 @@ class ChannelRunner:
 
         async def change() -> None:
             await running.change(changed)
-            channel.paths.application = running.resource
+            self._mount(key, channel)
 
         return [change]
 
@@ -140,8 +139,15 @@ class ChannelRunner:
             self._fail(key, channel, str(error))
             return []
         channel.running = running
-        channel.paths.application = running.resource
+        self._mount(key, channel)
         return [running.prepare]
+
+    def _mount(self, key: Key, channel: _Channel) -> None:
+        """Have requests with messages find the application; it may have been stopped meanwhile."""
+        if channel.running is not None and self._channels.get(key) is channel:
+            messages = Below(channel.running.resource, "messages")
+            mount = Mount(messages, channel.running.options.connector_name, envelope, self.authenticator)
+            self.mounts.add(self._path(key), mount)
 
     def _fail(self, key: Key, channel: _Channel, fault: str) -> None:
         channel.fault = f"This channel can't run: {fault}"
@@ -149,7 +155,8 @@ class ChannelRunner:
 
     def _stop(self, key: Key) -> None:
         channel = self._channels.pop(key)
-        self.mounts.remove(self._path(key))
+        if channel.running is not None:
+            self.mounts.remove(self._path(key))
         self.log.info("{what} is stopped", what=_what(key), channel=key.id)
 
         async def stop() -> None:
@@ -188,13 +195,8 @@ class ChannelRunner:
 
     def _path(self, key: Key) -> str:
         if key.kind == CHANNELS:
-            return self.settings.path("channels", key.id)
-        return self.settings.path("routers", key.router, "destinations", key.id)
-
-    def _api_of(self, key: Key) -> IResource:
-        if key.kind == CHANNELS:
-            return Below(self.api["channels"], "channels", key.id)
-        return Below(self.api["routers"], "routers", key.router, "destinations", key.id)
+            return self.settings.path("channels", key.id, "messages")
+        return self.settings.path("routers", key.router, "destinations", key.id, "messages")
 
     # Routers
 
@@ -242,16 +244,16 @@ class ChannelRunner:
         :raises ApiUsageError: there is none
         """
         channel = self._channels[key]
-        if channel.paths.application is None:
+        if channel.running is None:
             raise ApiUsageError(channel.fault)
-        return channel.paths.application
+        return channel.running.resource
 
     async def restart(self, key: Key) -> None:
         """Restart the consumers of a channel, where it has some."""
         channel = self._channels.get(key)
         if channel is not None and channel.running is not None:
             await channel.running.restart()
-            channel.paths.application = channel.running.resource
+            self._mount(key, channel)
 
 
 def channel_of(router: Mapping[str, Any]) -> str:

@@ -5,16 +5,15 @@ Tested by tests/integration/test_channels.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 from twisted.web.resource import IResource, Resource
 
 from junebug_turn.errors import ApiUsageError
 from junebug_turn.http.admin.channels import schemas
 from junebug_turn.http.admin.channels.backend import Channels
-from junebug_turn.http.authentication import Authenticated, Authenticator, Credentials
 from junebug_turn.http.content_encoding import decode
 from junebug_turn.http.json import read_json, write_json
 from junebug_turn.http.request import ApiRequest
@@ -60,6 +59,12 @@ def limit_of(request: ApiRequest) -> int | None:
         return int(found[0][:20])
     except ValueError:
         raise ApiUsageError("n must be a whole number") from None
+
+
+def hand_on(request: ApiRequest, application: IResource, *path: str) -> Any:
+    """Have an application answer a request to its messages, or to one below."""
+    request.postpath = []
+    return Below(application, "messages", *path).render(request)
 
 
 class ChannelsApi(Api):
@@ -128,18 +133,16 @@ class ChannelsApi(Api):
         """Have the channel's application send a message: this daemon may just have learned of the channel."""
         self._check_message(self._json(request))
         request.content.seek(0)
-        return await self._handed_on(request, id, [b"messages"])
+        return await self._hand_on(request, id)
 
     @router.route("/channels/<id>/messages/<message_id>", methods=["GET"])
     @router.route("/channels/<id>/messages/<message_id>/", methods=["GET"])
     async def message_status(self, request: ApiRequest, id: str, message_id: str) -> Any:
         """Have the channel's application answer with a message's status."""
-        return await self._handed_on(request, id, [b"messages", message_id.encode()])
+        return await self._hand_on(request, id, message_id)
 
-    async def _handed_on(self, request: ApiRequest, id: str, path: Sequence[bytes]) -> Any:
-        resource = await self._channels.application(id)
-        request.postpath = [*path]
-        return resource.render(request)
+    async def _hand_on(self, request: ApiRequest, id: str, *path: str) -> Any:
+        return hand_on(request, await self._channels.application(id), *path)
 
 
 class Below(Resource):
@@ -150,35 +153,9 @@ class Below(Resource):
     def __init__(self, inner: IResource, *start: str) -> None:
         super().__init__()
         self._inner = inner
-        self._start = [segment.encode() for segment in start]
+        self._start = [quote(segment, safe="").encode("ascii") for segment in start]
 
     def render(self, request: Any) -> Any:
         """Have the API answer."""
         request.postpath = [*self._start, *request.postpath]
         return self._inner.render(request)
-
-
-class ChannelPaths(Resource):
-    """All paths of one channel: its messages, which its application takes, and the rest, which the API takes.
-
-    :ivar application: the resource of the application; None for a channel without one
-    """
-
-    isLeaf = True
-
-    def __init__(self, api: IResource, application: IResource | None) -> None:
-        super().__init__()
-        self._api = api
-        self.application = application
-
-    def render(self, request: Any) -> Any:
-        """Have the application or the API answer."""
-        if self.application is not None and request.postpath[:1] == [b"messages"]:
-            return self.application.render(request)
-        return self._api.render(request)
-
-
-def guarded(api: Any, credentials: Credentials | None) -> IResource:
-    """Return the resource of an API's routes, behind authentication."""
-    resource: IResource = Authenticated(api.router.resource(), Authenticator(credentials))
-    return resource

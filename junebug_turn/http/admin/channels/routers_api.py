@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from junebug_turn.http.admin.channels import schemas
-from junebug_turn.http.admin.channels.api import Api, CheckMessage, answer, limit_of
+from junebug_turn.http.admin.channels.api import Api, CheckMessage, answer, hand_on, limit_of
 from junebug_turn.http.admin.channels.backend import Routers
 from junebug_turn.http.request import ApiRequest
 from junebug_turn.http.routing import Router
@@ -125,15 +125,13 @@ class RoutersApi(Api):
         """Have the destination's application send a message."""
         self._check_message(self._json(request))
         request.content.seek(0)
-        return await self._handed_on(request, id, destination, b"messages")
+        return await self._hand_on(request, id, destination)
 
     @router.route("/routers/<id>/destinations/<destination>/messages/<message_id>", methods=["GET"])
     @router.route("/routers/<id>/destinations/<destination>/messages/<message_id>/", methods=["GET"])
     async def message_status(self, request: ApiRequest, id: str, destination: str, message_id: str) -> Any:
         """Have the destination's application answer with a message's status."""
-        return await self._handed_on(request, id, destination, b"messages", message_id.encode())
+        return await self._hand_on(request, id, destination, message_id)
 
-    async def _handed_on(self, request: ApiRequest, id: str, destination: str, *path: bytes) -> Any:
-        resource = await self._routers.application(id, destination)
-        request.postpath = [*path]
-        return resource.render(request)
+    async def _hand_on(self, request: ApiRequest, id: str, destination: str, *path: str) -> Any:
+        return hand_on(request, await self._routers.application(id, destination), *path)
