@@ -7,6 +7,11 @@ to each of them stands in ``http/errors.py``.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 class JunebugTurnError(Exception):
     """The base class of all exceptions of this project."""
@@ -29,7 +34,14 @@ class JsonDecodeError(JunebugTurnError):
 
 
 class InvalidBody(JunebugTurnError):
-    """A field of a request's JSON that is missing, unknown or of a wrong type; the message names it."""
+    """A field of a request's JSON that is missing, unknown or of a wrong type; the message names it.
+
+    :ivar faults: each fault's message, with its path in the JSON Schema; empty where there is no schema
+    """
+
+    def __init__(self, message: str, faults: Sequence[tuple[str, Sequence[str | int]]] = ()) -> None:
+        super().__init__(message)
+        self.faults = tuple(faults)
 
 
 class ApiUsageError(JunebugTurnError):
@@ -62,6 +74,34 @@ class NotFound(JunebugTurnError):
 
 class ChannelNotFound(NotFound):
     """A path of a channel that is not configured."""
+
+
+class RouterNotFound(NotFound):
+    """A router that is not there."""
+
+
+class DestinationNotFound(NotFound):
+    """A destination that its router doesn't have."""
+
+
+class ChannelConfigured(JunebugTurnError):
+    """A change by the API of a channel that a file configures; the message names the file."""
+
+
+class InvalidChannelType(JunebugTurnError):
+    """A type of channel that is not known."""
+
+
+class InvalidRouterType(JunebugTurnError):
+    """A type of router that is not known."""
+
+
+class InvalidRouterConfig(JunebugTurnError):
+    """A ``config`` that a router of its type can't have."""
+
+
+class InvalidRouterDestinationConfig(JunebugTurnError):
+    """A ``config`` that a destination of its router can't have."""
 
 
 class MethodNotAllowed(JunebugTurnError):
@@ -130,6 +170,10 @@ class RateLimited(Passing):
 
 class Unroutable(Passing):
     """A message that the broker returned, since it has no queue for it."""
+
+
+class ChangedMeanwhile(Passing):
+    """A change of a definition that another one came before."""
 
 
 class CacheError(Passing):

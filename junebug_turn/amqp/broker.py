@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -56,7 +57,8 @@ class Broker(Service):
         self.max_message_size = options.max_message_size
         self._prefetch = prefetch
         self._rng = rng
-        self._queues: list[Queue] = []
+        self._queues: dict[str, Queue] = {}
+        self._declarers: Counter[str] = Counter()
         self._consumers: list[Consumer] = []
         self._stopping = False
         self._resting: set[Deferred[None]] = set()
@@ -69,7 +71,7 @@ class Broker(Service):
         self._sizes = MessageSizes()
         # Clients can't take the room of the copies, which deliveries need to go on.
         self.backlog, self._backlog_of_copies = Backlog(), Backlog()
-        topology = self._topology = Topology(self._queues)
+        topology = self._topology = Topology(self._queues.values())
         self._publisher = Publisher(reactor, rng, topology, sizes=self._sizes)
         self._copies = Publisher(reactor, rng, topology, sizes=self._sizes, name="publishing copies")
         self._large = Publisher(
@@ -169,7 +171,7 @@ class Broker(Service):
 
     async def examine(self, protocol: AmqpProtocol) -> Examination:
         """Look at what the service needs, on a connection of the caller's, while it need not run: see ``examine``."""
-        return await examine(protocol, self._queues)
+        return await examine(protocol, self._queues.values())
 
     async def count_queues(self) -> dict[str, tuple[int, int]]:
         """Count, for each declared queue, its messages and its consumers; empty while there is no connection.
@@ -178,17 +180,52 @@ class Broker(Service):
         """
         # On the connection that consumes: a broker that blocks publishers doesn't read the other one.
         protocol = self._consuming.protocol
-        return {} if protocol is None else await count(protocol, self._queues)
+        return {} if protocol is None else await count(protocol, list(self._queues.values()))
 
     def declare(self, *queues: Queue) -> None:
-        """Declare these queues at each connection; to be called before the service starts."""
-        self._queues += queues
+        """Declare these queues at each connection from now on; see ``declare_now`` for the present one."""
+        for queue in queues:
+            self._queues[queue.name] = queue
+            self._declarers[queue.name] += 1
 
-    def consume(self, queue: Queue, handler: Handler) -> None:
+    async def declare_now(self, queues: Iterable[Queue]) -> None:
+        """Declare queues on the present connection, where there is one."""
+        protocol = self._consuming.protocol
+        if protocol is not None:
+            with suppress(Closed):
+                await self._topology.extend(protocol, queues)
+
+    def forget(self, *queues: Queue) -> None:
+        """Declare these queues no more, once for each time that ``declare`` was called for one; they stay there."""
+        for queue in queues:
+            self._declarers[queue.name] -= 1
+            if self._declarers[queue.name] == 0:
+                del self._declarers[queue.name], self._queues[queue.name]
+
+    def consume(self, queue: Queue, handler: Handler) -> Consumer:
         """Have ``handler`` called for each message of ``queue``: see ``Consumer`` for the promises of a handler."""
         consumer = Consumer(self.reactor, self._rng, queue, handler, self._prefetch)
         self._consumers.append(consumer)
         self._consuming.add(consumer)
+        return consumer
+
+    async def stop_consumer(self, consumer: Consumer, timeout: float) -> None:
+        """End one consumer; handlers under way have ``timeout`` seconds, then their messages go back to the queue."""
+        if consumer in self._consumers:
+            self._consumers.remove(consumer)
+            self._consuming.remove(consumer)
+            await consumer.stop(timeout)
+
+    async def count_consumers(self, queue: str) -> int | None:
+        """Count the consumers of a queue, of whatever process; None where that can't be known now."""
+        protocol = self._consuming.protocol
+        if protocol is None:
+            return None
+        try:
+            found = await count(protocol, [Queue(queue)])
+        except Closed:
+            return None
+        return found[queue][1] if queue in found else 0
 
     async def stop_consuming(self, timeout: float) -> None:
         """End all consumers; handlers under way have ``timeout`` seconds, then their messages go back to the queue."""

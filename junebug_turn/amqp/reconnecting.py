@@ -145,6 +145,10 @@ class ReconnectingConnection:
         if self.protocol is not None:
             self._serve(user, self.protocol)
 
+    def remove(self, user: User) -> None:
+        """Have ``user`` work on no connection that follows; it ends its work on this one itself."""
+        self._users.remove(user)
+
     def start(self) -> None:
         """Connect, and stay connected."""
         self._running = Deferred.fromCoroutine(self._run())

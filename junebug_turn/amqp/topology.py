@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from operator import methodcaller
 from typing import Any, TypeAlias
 
 from attrs import Factory, frozen
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock
 from twisted.logger import Logger
 from txamqp.client import ChannelClosed, Closed
 
@@ -19,6 +19,7 @@ EXCHANGE = "vumi"
 ACCESS_REFUSED = 403
 PRECONDITION_FAILED = 406
 _QUEUE_LIMIT = "queue limit"  # in the reply text for a virtual host, or a cluster, that is full
+AT_ONCE = 100  # calls that are made without waiting for each, where there are more than so many
 AFTER_RETURN = 1.0  # seconds at least between declarations because a message came back
 
 _NO_QUEUE = "junebug-turn.no-such-queue"
@@ -54,11 +55,11 @@ async def declare(protocol: AmqpProtocol, queues: Iterable[Queue]) -> None:
 class Topology:
     """The exchange and the queues that the daemon needs: declared once on each connection, and again now and then.
 
-    :param queues: they may grow until the first connection
+    :param queues: all that are needed; they can change
     :ivar faults: what is not there and can't be declared, with the broker's reason, as of the last declaration
     """
 
-    def __init__(self, queues: Sequence[Queue] = ()) -> None:
+    def __init__(self, queues: Collection[Queue] = ()) -> None:
         self.queues = queues
         self.faults: Mapping[str, str] = {}
         self._known: Mapping[str, str] = {}
@@ -92,6 +93,20 @@ class Topology:
         await declaring.all(list(self.queues))
         self.faults, self._known = declaring.faults, declaring.refusals
 
+    async def extend(self, protocol: AmqpProtocol, queues: Iterable[Queue]) -> None:
+        """Declare some of them; a refusal is logged unless it was the same the last time.
+
+        :raises Closed: the connection is lost
+        """
+        await self._lock.acquire()
+        try:
+            declaring = _Declaring(protocol, self._known)
+            await declaring.all(list(queues))
+        finally:
+            self._lock.release()
+        self.faults = {**self.faults, **declaring.faults}
+        self._known = {**self._known, **declaring.refusals}
+
     def returned(self, protocol: AmqpProtocol, routing_key: str | bytes) -> None:
         """Declare them again where a message for one of them came back: it, or its binding, was deleted under us."""
         now = protocol.clock.seconds()
@@ -110,10 +125,11 @@ async def count(protocol: AmqpProtocol, queues: Iterable[Queue]) -> dict[str, tu
     """
     counts = {}
     counting = _Declaring(protocol)
-    for queue in queues:
-        found = await counting.count(queue)
-        if found is not None:
-            counts[queue.name] = found
+    queues = list(queues)
+    for some in (queues[at : at + AT_ONCE] for at in range(0, len(queues), AT_ONCE)):
+        for queue, found in zip(some, await counting.count(some), strict=True):
+            if found is not None:
+                counts[queue.name] = found
     await counting.done()
     return counts
 
@@ -178,6 +194,14 @@ def _queue(queue: Queue) -> tuple[str, _Call, _Call]:
     return f"queue {queue.name}", declare, look
 
 
+def _parts(queue: Queue) -> list[tuple[str, _Call, _Call | None]]:
+    """Name a queue and its binding, with their calls."""
+    if not queue.bound:
+        return [_queue(queue)]
+    bind = methodcaller("queue_bind", queue=queue.name, exchange=EXCHANGE, routing_key=queue.name)
+    return [_queue(queue), (f"binding of the queue {queue.name} to the exchange {EXCHANGE}", bind, None)]
+
+
 class _Declaring:
     """Declarations on a channel of their own, as each refusal closes it."""
 
@@ -190,12 +214,21 @@ class _Declaring:
 
     async def all(self, queues: Iterable[Queue]) -> None:
         await self._declared(*_exchange())
-        for queue in queues:
-            await self._declared(*_queue(queue))
-            if queue.bound:
-                bind = methodcaller("queue_bind", queue=queue.name, exchange=EXCHANGE, routing_key=queue.name)
-                await self._declared(f"binding of the queue {queue.name} to the exchange {EXCHANGE}", bind)
+        parts = [part for queue in queues for part in _parts(queue)]
+        for some in (parts[at : at + AT_ONCE] for at in range(0, len(parts), AT_ONCE)):
+            if len(parts) <= AT_ONCE or not await self._at_once([declare for _, declare, _ in some]):
+                for part in some:
+                    await self._declared(*part)
         await self.done()
+
+    async def _at_once(self, calls: Iterable[_Call]) -> list[Any]:
+        """Make many calls without waiting for each; returns their answers, or none where one was refused."""
+        channel = await self._open()
+        made = [Deferred.fromCoroutine(self._protocol.call(call(channel))) for call in calls]
+        answers = await DeferredList(made, consumeErrors=True)
+        if self._protocol.closed:
+            raise Closed(self._protocol.ended)
+        return [answer for _, answer in answers] if all(done for done, _ in answers) else []
 
     async def examine(self, what: str, declare: _Call, look: _Call) -> bool | None:
         """Tell whether ``what`` is there and may be declared; None: it is not there, and nothing is made."""
@@ -239,13 +272,12 @@ class _Declaring:
             return False
         return True
 
-    async def count(self, queue: Queue) -> tuple[int, int] | None:
-        channel = await self._open()
-        try:
-            ok = await self._protocol.call(channel.queue_declare(queue=queue.name, passive=True))
-        except ChannelClosed:
-            return None
-        return ok.message_count, ok.consumer_count
+    async def count(self, queues: Sequence[Queue]) -> list[tuple[int, int] | None]:
+        """Count messages and consumers; None for a queue that is not there, which costs a round trip for each."""
+        found = await self._at_once([_queue(queue)[2] for queue in queues])
+        if not found and len(queues) > 1:
+            return [(await self.count([queue]))[0] for queue in queues]
+        return [(ok.message_count, ok.consumer_count) for ok in found] or [None]
 
     async def done(self) -> None:
         if self._channel is not None:

@@ -33,6 +33,7 @@ class ApplicationOptions:
 
     :cvar path_option: the option that is its URL path
     :cvar url_options: the options that are URLs to deliver to
+    :cvar required_unless: an option that is required -> the option that can stand in for it
     :cvar store_option: the name that the options of its store begin with: ``<store_option>_class`` and
         ``<store_option>_config``
     :cvar remember_last: whether it asks its store for the last inbound message of an address
@@ -40,6 +41,7 @@ class ApplicationOptions:
 
     path_option: ClassVar[str]
     url_options: ClassVar[tuple[str, ...]]
+    required_unless: ClassVar[Mapping[str, str]] = {}
     store_option: ClassVar[str]
     remember_last: ClassVar[bool] = False
 

@@ -96,11 +96,15 @@ class Resolver:
             self.faults.append(f"{key}: {error}{got} ({found.source})")
             return NOTHING
 
-    def missing(self, key: str) -> None:
-        """Tell of a required option that is given nowhere."""
+    def missing(self, key: str, unless: str = "") -> None:
+        """Tell of a required option that is given nowhere.
+
+        :param unless: the option that could stand in for it
+        """
+        without = f" without {unless}" if unless else ""
         variable, flag = self.prefix + key.upper(), "--" + key.replace("_", "-")
         self.faults.append(
-            f"{key}: required by {self.owner} (give it in {self.place}, as {variable} or as {flag})"
+            f"{key}: required by {self.owner}{without} (give it in {self.place}, as {variable} or as {flag})"
         )
 
     def refuse(

@@ -8,18 +8,21 @@ from typing import TypeAlias, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from junebug_turn.amqp.broker import Broker
+from junebug_turn.amqp.consumer import REQUEUE_PAUSE
 from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.publication import Publication
 from junebug_turn.amqp.topology import Queue
+from junebug_turn.connectors.bridge import Bridge
 from junebug_turn.connectors.content_encoding import decode
 from junebug_turn.connectors.failures import Failures, Task
 from junebug_turn.connectors.ordering import Ordering
-from junebug_turn.connectors.retry_queues import RetryWindows
-from junebug_turn.errors import UnreadableMessage
+from junebug_turn.connectors.retry_queues import RetryWindows, forwarded_to
+from junebug_turn.errors import Passing, UnreadableMessage
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.middlewares.chain import Chain
 from junebug_turn.telemetry.context import debugging, note
@@ -74,6 +77,8 @@ class Connector:
         self._chain = chain or Chain((), name)
         self._metrics = metrics or Metrics()
         self._name = name
+        self._bridge: Bridge | None = None
+        self._prepare: Callable[[Message], Awaitable[bool]]
         self._outbound = Queue(f"{name}.outbound")
         broker.declare(self._outbound)
 
@@ -132,6 +137,16 @@ class Connector:
         publication.confirmed.addCallbacks(published, not_confirmed)
         return publication
 
+    def bridge(self, queue: str, prepare: Callable[[Message], Awaitable[bool]]) -> None:
+        """Forward to an application over AMQP, too, and forward its outbound messages: see ``Bridge``.
+
+        An inbound message or an event is forwarded once, before its handler is called, however often that is.
+
+        :param queue: the name of the application's queues
+        :param prepare: is called with an inbound message before that; returns whether it is forwarded
+        """
+        self._bridge, self._prepare = Bridge(self._broker, self._name, queue), prepare
+
     def consume(
         self,
         on_inbound: Callable[[Message], Awaitable[None]],
@@ -156,8 +171,12 @@ class Connector:
         failures = Failures(self._broker, self._name, kind, self._windows, self._metrics)
         ordering = Ordering(self._broker.rest)
 
-        async def attempt(item: _Item) -> None:
-            await handler(await middlewares(item))
+        async def attempt(task: Task, item: _Item) -> None:
+            item = await middlewares(item)
+            if self._bridge is None:
+                await handler(item)
+            else:
+                await self._handle_bridged(self._bridge, task, item, partial(handler, item))
 
         async def handle(delivery: Delivery) -> None:
             now = self._broker.reactor.seconds()
@@ -168,9 +187,31 @@ class Connector:
                 await failures.park_unreadable(Task(delivery, now), fault)
                 return
             task, key = Task(delivery, now, *self._received(item)), _key(item)
-            await ordering.run(key, partial(failures.run, task, partial(attempt, item)))
+            await ordering.run(key, partial(failures.run, task, partial(attempt, task, item)))
 
         self._broker.consume(failures.queue, handle)
+
+    async def _handle_bridged(
+        self, bridge: Bridge, task: Task, item: Message | Event, handle: Callable[[], Awaitable[None]]
+    ) -> None:
+        task.forwarded = task.forwarded or forwarded_to(task.delivery.headers)
+        if task.forwarded != bridge.queue and (isinstance(item, Event) or await self._prepare(item)):
+            await bridge.forward(item)
+            task.forwarded = bridge.queue
+            fields = {"message_id": task.message_id, "queue": bridge.queue}
+            self.log.info("Forwarded {message_id} to {queue}", log_every=True, **fields)
+        while True:
+            try:
+                return await handle()
+            except Passing as fault:
+                # Back in its queue it would not be known as forwarded, and be forwarded again.
+                self.log.warn(
+                    "{message_id} waits for {pause:.0f} s: {fault!s}",
+                    message_id=task.message_id,
+                    pause=REQUEUE_PAUSE,
+                    fault=fault,
+                )
+                await self._broker.rest(deferLater(self._broker.reactor, REQUEUE_PAUSE))
 
     def _received(self, item: Message | Event) -> tuple[str, bool]:
         """Have the log tell of ``item`` from now on; returns its message's id, and whether it is of a USSD session."""

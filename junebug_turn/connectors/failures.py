@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 import attrs
-from attrs import frozen
+from attrs import define
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
@@ -30,14 +30,18 @@ HOLD_LIMIT = 10 * 60.0
 a consumer that holds one for 30 minutes, and its own delivery may take half of that."""
 
 
-@frozen
+@define(eq=False)
 class Task:
-    """A message that was received at ``since``; ``in_session`` ones are of no use after a long delay."""
+    """A message that was received at ``since``; ``in_session`` ones are of no use after a long delay.
+
+    :ivar forwarded: the ``amqp_queue`` that has it already; empty: none
+    """
 
     delivery: Delivery
     since: float
     message_id: str = "?"
     in_session: bool = False
+    forwarded: str = ""
 
 
 class Failures:
@@ -56,6 +60,7 @@ class Failures:
     - ``attempts``: how many deliveries were tried, an integer
     - ``delays``: how often it was in a delay queue, an integer; not there when it never was
     - ``first_failure``, ``last_failure``: times, in ISO 8601, UTC, to the second
+    - ``amqp_queue``: the name of the ``amqp_queue`` to which it was forwarded; not there when it was to none
 
     :param kind: ``inbound`` or ``event``
     :param wall_clock: dates failures, since these times survive the process
@@ -219,4 +224,5 @@ class Failures:
 
 def _history(task: Task, failure: DeliveryFailed) -> History:
     """Read the history of earlier failures, which the message's headers carry."""
-    return History.read(task.delivery.headers, failure.first_failure)
+    history = History.read(task.delivery.headers, failure.first_failure)
+    return attrs.evolve(history, forwarded=task.forwarded) if task.forwarded else history

@@ -14,7 +14,13 @@ from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.queue_browser import QueueBrowser
 from junebug_turn.amqp.topology import Queue
 from junebug_turn.connectors.content_encoding import decode
-from junebug_turn.connectors.retry_queues import History, original_headers, parked_queue
+from junebug_turn.connectors.retry_queues import (
+    FORWARDED,
+    History,
+    forwarded_to,
+    original_headers,
+    parked_queue,
+)
 from junebug_turn.errors import UnreadableMessage, Unroutable
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.net.clocks import WALL_CLOCK, WallClock
@@ -174,6 +180,8 @@ class ParkedMessages:
         queue, delivery = parked.place.queue.name, parked.delivery
         try:
             headers = original_headers(delivery.headers, with_deaths=False)
+            if forwarded := forwarded_to(delivery.headers):
+                headers[FORWARDED] = forwarded
             await self._browser.publish(queue, delivery, headers)
         except Unroutable:
             raise Unroutable(f"there is no queue {queue} to put messages back into") from None

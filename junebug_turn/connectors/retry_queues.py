@@ -18,7 +18,10 @@ DELAYS = (30.0, 300.0, 1800.0, 7200.0)
 SESSION_DELAY = 5.0
 """Seconds in the delay queue for messages of a session, each time."""
 
-HISTORY_HEADERS = ("reason", "attempts", "delays", "last_status", "first_failure", "last_failure")
+FORWARDED = "amqp_queue"
+"""The header with the name of the ``amqp_queue`` to which a message was forwarded already."""
+
+HISTORY_HEADERS = ("reason", "attempts", "delays", "last_status", "first_failure", "last_failure", FORWARDED)
 _DEATH_HEADERS = ("x-death", "x-first-death-", "x-last-death-")
 # RabbitMQ sends a copy to each queue that these headers name.
 _ROUTING_HEADERS = ("CC", "BCC")
@@ -60,7 +63,10 @@ class RetryWindows:
 
 @frozen
 class History:
-    """The failed attempts at a message so far; times are in Unix seconds."""
+    """The failed attempts at a message so far; times are in Unix seconds.
+
+    :ivar forwarded: the ``amqp_queue`` that has it already; empty: none
+    """
 
     first_failure: float
     last_failure: float
@@ -68,6 +74,7 @@ class History:
     attempts: int = 0
     delays: int = 0
     last_status: int | None = None
+    forwarded: str = ""
 
     @classmethod
     def read(cls, headers: Mapping[Any, Any], now: float) -> History:
@@ -81,6 +88,7 @@ class History:
             attempts=_count(headers.get("attempts")) or 0,
             delays=_count(headers.get("delays")) or 0,
             last_status=_count(headers.get("last_status")),
+            forwarded=forwarded_to(headers),
         )
 
     def after(self, failure: DeliveryFailed) -> History:
@@ -109,9 +117,22 @@ class History:
             ours["delays"] = self.delays
         if self.last_status is not None:
             ours["last_status"] = self.last_status
+        if self.forwarded:
+            ours[FORWARDED] = self.forwarded
         ours["first_failure"] = _iso(self.first_failure)
         ours["last_failure"] = _iso(self.last_failure)
         return ours
+
+
+def forwarded_to(headers: Mapping[Any, Any]) -> str:
+    """Read which ``amqp_queue`` has a message already; empty: none."""
+    queue = headers.get(FORWARDED)
+    return queue if isinstance(queue, str) else ""
+
+
+def routable_headers(headers: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return ``headers`` without those by which RabbitMQ would send a copy elsewhere."""
+    return {name: value for name, value in headers.items() if name not in _ROUTING_HEADERS}
 
 
 def original_headers(headers: Mapping[Any, Any], *, with_deaths: bool) -> dict[Any, Any]:

@@ -15,6 +15,7 @@ from junebug_turn.applications.base import ApplicationOptions, Services
 from junebug_turn.applications.registry import type_of
 from junebug_turn.connectors.connector import Connector
 from junebug_turn.connectors.retry_queues import RetryWindows
+from junebug_turn.daemon.channels.build import make_channels
 from junebug_turn.daemon.health import health
 from junebug_turn.daemon.process import MAX_DESCRIPTORS, connections_within
 from junebug_turn.daemon.queue_counts import QueueCounts
@@ -72,7 +73,7 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
         TlsFiles(amqp.ca_file, amqp.client_cert_file, amqp.client_key_file, "amqp.").load()
     middlewares: list[BaseMiddleware] = []
     with _collected(faults):
-        middlewares += make_middlewares(options.middlewares or (), names)
+        middlewares += make_middlewares(options.middlewares or (), names, more=settings.channels is not None)
     parts = _Parts(reactor, settings, metrics, broker, deliverer, middlewares, descriptors)
     stores: dict[str, MessageStore] = {}
     mounts: dict[str, Mount] = {}
@@ -93,13 +94,31 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
             mounts[each.connector_name] = parts.mount(each, store)
     if faults:
         raise ConfigError(*faults)
+    sites = parts.sites(mounts, Health(lambda: report_health()))
     queue_counts = QueueCounts(reactor, broker)
+    channels = None
+    if settings.channels is not None:
+        channels = make_channels(
+            reactor,
+            settings,
+            settings.channels,
+            broker=broker,
+            services=parts.services,
+            mounts=sites[settings.channels.http_bind].mounts,
+            configured=mounts,
+            metrics=metrics,
+            applications=names,
+            components=lambda: report_health(),
+            queue_counts=queue_counts,
+        )
     register = metrics.registry.register
     register(BrokerGauges(broker.status, queue_counts.latest, broker.unconfirmed))
     register(StoreGauges(names, lambda: {name: store.stats() for name, store in stores.items()}))
     configured = _origins(settings.applications)
     register(CircuitGauges(configured, deliverer.degraded))
-    report_health = partial(health, broker, deliverer, stores, configured)
+    report_health = partial(
+        health, broker, deliverer, stores, configured, channels.status if channels else None
+    )
     return Daemon(
         reactor=reactor,
         broker=broker,
@@ -107,11 +126,12 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
         deliverer=deliverer,
         middlewares=middlewares,
         stores=stores,
-        sites=parts.sites(mounts, Health(report_health)),
+        sites=sites,
         shared=frozenset(shared),
         certificates={"outgoing HTTPS": renew_tls},
         health=report_health,
         shutdown_timeout=options.shutdown_timeout,
+        channels=channels,
     )
 
 
@@ -138,23 +158,31 @@ class _Parts:
 
     def mount(self, options: ApplicationOptions, store: MessageStore) -> Mount:
         """Make an application, connect its queues, and return its mount."""
+        name = options.connector_name
+        services = self.services(options, store, self.broker, name)
+        application = type_of(options).create(options, services)
+        services.connector.consume(application.handle_inbound, application.handle_event)
+        return Mount(application.resource, name, application.answer, Authenticator(options.api_auth))
+
+    def services(
+        self, options: ApplicationOptions, store: MessageStore, broker: Broker, queues: str
+    ) -> Services:
+        """Make the services of an application.
+
+        :param queues: the name of its queues
+        """
         windows = RetryWindows(
             retry=options.retry_window, session=options.session_retry_window, parked_ttl=options.parked_ttl
         )
-        name = options.connector_name
-        chain = Chain(self.middlewares, name)
-        connector = Connector(self.broker, name, windows, chain=chain, metrics=self.metrics)
-        services = Services(
-            connector=connector,
+        chain = Chain(self.middlewares, queues)
+        return Services(
+            connector=Connector(broker, queues, windows, chain=chain, metrics=self.metrics),
             store=store,
             deliverer=self.deliverer,
             metrics=self.metrics,
             clock=self.reactor,
             max_json_depth=self.settings.daemon.limits.max_json_depth,
         )
-        application = type_of(options).create(options, services)
-        connector.consume(application.handle_inbound, application.handle_event)
-        return Mount(application.resource, name, application.answer, Authenticator(options.api_auth))
 
     def sites(self, mounts: Mapping[str, Mount], health_page: Health) -> dict[ListenAddress, ApiSite]:
         """Make a site for each address.
@@ -165,8 +193,11 @@ class _Parts:
         most = connections_within(self.settings, self.descriptors)
         connections = ConnectionLimits(self.reactor, most, limits.max_connections_per_client)
         pages: dict[ListenAddress, dict[str, Mount]] = {}
+        if self.settings.channels is not None:
+            pages[self.settings.channels.http_bind] = {}
         for options in self.settings.applications:
-            there = pages.setdefault(options.http_bind, {Health.path: Mount(health_page)})
+            there = pages.setdefault(options.http_bind, {})
+            there[Health.path] = Mount(health_page)
             there[options.path] = mounts[options.connector_name]
         metrics_page = Mount(MetricsPage(self.metrics, self.reactor))
         for there in (pages.setdefault(metrics_bind, {}),) if metrics_bind else pages.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from junebug_turn.amqp.broker import Broker
@@ -11,7 +11,11 @@ from junebug_turn.state.message_store import MessageStore
 
 
 def health(
-    broker: Broker, deliverer: Deliverer, stores: Mapping[str, MessageStore], configured: Container[str]
+    broker: Broker,
+    deliverer: Deliverer,
+    stores: Mapping[str, MessageStore],
+    configured: Container[str],
+    channels: Callable[[], Mapping[str, Any]] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return the state of each component, as ``/health`` shows it.
 
@@ -24,6 +28,7 @@ def health(
 
     :param stores: connector -> its store
     :param configured: the origins of the URLs that the configuration has
+    :param channels: returns the state of the channels that are made at run time, where there can be some
     """
     amqp = broker.status()
     well = amqp["connected"] and amqp["publishing"] and all(amqp["consumers"].values())
@@ -31,7 +36,7 @@ def health(
     degraded = deliverer.degraded()
     shown = {origin: state for origin, state in degraded.items() if origin in configured}
     stored = {connector: store.status() for connector, store in stores.items()}
-    return {
+    found = {
         "amqp": {"ok": well, "health": "ok" if well else "down", "state": _connection(broker), **amqp},
         "destinations": {
             "ok": True,
@@ -45,6 +50,7 @@ def health(
             "connectors": stored,
         },
     }
+    return found if channels is None else found | {"channels": dict(channels())}
 
 
 def _connection(broker: Broker) -> str:

@@ -11,6 +11,7 @@ from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.config import types
 from junebug_turn.config.option import group_option, option
 from junebug_turn.config.types import optional
+from junebug_turn.daemon.channels.options import ChannelsOptions
 from junebug_turn.http.listening import BIND, ListenAddress
 from junebug_turn.http.options import LimitOptions
 from junebug_turn.middlewares.base import MIDDLEWARES
@@ -22,6 +23,9 @@ class DaemonOptions:
 
     amqp: AmqpOptions = group_option(AmqpOptions, "Where the broker is.")
     limits: LimitOptions = group_option(LimitOptions, "What the HTTP servers take.")
+    channels: ChannelsOptions = group_option(
+        ChannelsOptions, "Channels that are made at run time, by Junebug's HTTP API."
+    )
     middlewares: tuple[Mapping[str, Any], ...] | None = option(
         optional(MIDDLEWARES),
         "What messages and events pass through, in this order; each has a class_path, enable_for_connectors and "

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from junebug_turn.amqp.broker import Broker
+from junebug_turn.daemon.channels.service import ChannelsService
 from junebug_turn.daemon.queue_counts import QueueCounts
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.http.listening import ListenAddress, listen_together, server_endpoint
@@ -36,6 +37,7 @@ class Daemon(Service):
     :ivar shared: the addresses at which other processes listen, too
     :ivar certificates: their use -> reads their files again, and raises where they can't be used
     :ivar health: returns the state of each component, as ``/health`` shows it
+    :ivar channels: follows the store of the channels that are made at run time
     :ivar shutdown_timeout: seconds that what is under way has when the daemon stops
     :ivar ready: whether it listens and all its parts are started
     """
@@ -51,6 +53,7 @@ class Daemon(Service):
     certificates: dict[str, Callable[[], None]]
     health: Callable[[], Mapping[str, Mapping[str, Any]]]
     shutdown_timeout: float
+    channels: ChannelsService | None = None
     ready: bool = field(default=False, init=False)
     _ports: list[IListeningPort] = field(factory=list, init=False)
     _starting: Deferred[None] = field(factory=lambda: succeed(None), init=False)
@@ -115,6 +118,8 @@ class Daemon(Service):
             await middleware.setup()
         for store in self.stores.values():
             await store.start()
+        if self.channels is not None:
+            await self.channels.start()
         self.broker.startService()
         self.queue_counts.startService()
         self.ready = True
@@ -132,6 +137,8 @@ class Daemon(Service):
         self.log.info("stopping: {timeout:g} s at most for what is under way", timeout=timeout)
         if self.queue_counts.running:
             self.queue_counts.stopService()
+        if self.channels is not None:
+            self.channels.stop_following()
         consuming = self._all("stop consuming", [lambda: self.broker.stop_consuming(timeout)])
         # A delivery that only waits is safer in its queue.
         self.deliverer.stop_waiting()
@@ -141,7 +148,8 @@ class Daemon(Service):
         await consuming
         await requests
         await self._all("close the deliverer", [self.deliverer.close])
-        await self._all("close the stores", [store.stop for store in self.stores.values()])
+        stores: list[Any] = [*self.stores.values(), *([] if self.channels is None else [self.channels])]
+        await self._all("close the stores", [store.stop for store in stores])
         await self._all("end the middlewares", [each.teardown_middleware for each in self.middlewares])
         await self._all("close the broker's connection", [self.broker.stopService])
         self.log.info("stopped")

@@ -17,6 +17,8 @@ from junebug_turn.config.report import Report, Reported, show_name
 from junebug_turn.config.resolver import UNKNOWN, Resolver
 from junebug_turn.config.sources import Layer, Sources, layer_of, overlay
 from junebug_turn.config.types import ValueType, optional
+from junebug_turn.daemon.channels.options import ChannelsOptions
+from junebug_turn.daemon.channels.settings import ChannelsSettings, channels_settings
 from junebug_turn.daemon.options import DaemonOptions
 from junebug_turn.daemon.secret_faults import published_secrets, shadowed_secrets
 from junebug_turn.errors import ConfigError
@@ -30,11 +32,13 @@ class Settings:
     """The daemon's options and those of each application.
 
     :ivar warnings: a line for each option that is unknown here and may be another worker's
+    :ivar channels: those of the channels that are made at run time; None where there are none
     """
 
     daemon: DaemonOptions
     applications: tuple[ApplicationOptions, ...]
     warnings: tuple[str, ...] = ()
+    channels: ChannelsSettings | None = None
 
 
 @frozen
@@ -149,15 +153,17 @@ class _Reading:
     def explained(self) -> Explained:
         resolver = self._resolver("the daemon", self._sources.place)
         daemon = self._daemon(resolver)
+        self._stored = daemon["channels"].store is not None
         found = list(self._applications())
         self._refuse_clashes(found)
         for each in found:
             self._faults += published_secrets(each.report, each.values.get("http_bind"))
+        channels = self._channels(daemon["channels"], resolver) if self._stored else None
         settings = None
         if not self._faults:
             applications = tuple(each.type.options(**each.values) for each in found)
             warnings = tuple(dict.fromkeys(self._warnings))
-            settings = Settings(DaemonOptions(**daemon), applications, warnings)
+            settings = Settings(DaemonOptions(**daemon), applications, warnings, channels)
         faults = tuple(dict.fromkeys(self._faults))
         return Explained(settings, faults, resolver.report, tuple(each.report for each in found))
 
@@ -186,11 +192,33 @@ class _Reading:
                     )
         return values
 
+    def _channels(self, options: ChannelsOptions, resolver: Resolver) -> ChannelsSettings | None:
+        """Return the settings of the channels that are made at run time."""
+        bind: Any = options.http_bind
+        if bind is None and "http_bind" in self._layer:
+            http_bind = next(entry for entry in self._schema.entries if entry.key == "http_bind")
+            bind = resolver.accept("http_bind", http_bind.option, self._layer["http_bind"])
+        if bind is None:
+            resolver.missing("http_bind")
+        if bind is None or bind is NOTHING:
+            return None
+        try:
+            return channels_settings(options, bind, self._sources.place)
+        except ConfigError as error:
+            self._faults += error.lines
+            return None
+
     def _applications(self) -> Iterator[_Found]:
         """Yield each application whose type is known."""
         place = self._sources.place
         daemon_only = self._daemon_keys - {"application"}
         common = {key: value for key, value in self._layer.items() if key not in daemon_only}
+        if self._stored and not {"application", "applications"} & self._layer.keys():
+            # What stands at the top level would be for an application that there isn't.
+            own = {key: each for key, each in common.items() if not each.ambient and key in self._schema.keys}
+            resolver = self._resolver("the daemon", place)
+            resolver.refuse(own, own.keys() - {"http_bind"}, "needs an application")
+            return
         if "applications" not in self._layer:
             own = {key: each for key, each in common.items() if key in self._schema.keys and not each.ambient}
             yield from self._application(common, own, place)
@@ -225,18 +253,23 @@ class _Reading:
         daemon_only = self._daemon_keys - keys
         resolver.refuse(own, own.keys() & daemon_only, "belongs at the top level")
         resolver.refuse(own, own.keys() - daemon_only - keys, f"{UNKNOWN} of application {found.name}")
-        yield _Found(found, resolver.values(found.options, layer), resolver.report, place)
+        values = resolver.values(found.options, layer)
+        for key, other in found.options.required_unless.items():
+            # One that is given, but can't be used, is a fault already.
+            if not any(name in layer and values.get(name, NOTHING) is not None for name in (key, other)):
+                resolver.missing(key, unless=other)
+        yield _Found(found, values, resolver.report, place)
 
     def _refuse_clashes(self, applications: Iterable[_Found]) -> None:
-        """Add a fault where two applications have the same connector, or the same path at the same address."""
-        connectors: dict[str, str] = {}
+        """Add a fault where two applications have the same queues, or the same path at the same address."""
+        queues: dict[str, str] = {}
         paths: dict[tuple[Any, str], str] = {}
         for each in applications:
-            name, address = each.values.get("connector_name"), each.values.get("http_bind")
-            if name is not None and connectors.setdefault(name, each.place) != each.place:
-                self._faults.append(
-                    f"connector_name: {show_name(name)} is taken twice ({connectors[name]}; {each.place})"
-                )
+            for key in ("connector_name", "amqp_queue"):
+                name, place = each.values.get(key), f"{key}, {each.place}"
+                if name is not None and (first := queues.setdefault(name, place)) != place:
+                    self._faults.append(f"{key}: {show_name(name)} is taken twice ({first}; {place})")
+            address = each.values.get("http_bind")
             if address is None:
                 continue
             key = each.type.options.path_option

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -19,13 +20,15 @@ class Answer:
     :ivar type: the kind of fault, as one word for programs
     :ivar message: the fault itself, for a person
     :ivar headers: further headers, as names with values
+    :ivar faults: as ``InvalidBody`` has them
     """
 
     status: int
     description: str
-    type: str
+    type: str | list[str]
     message: str
     headers: tuple[tuple[str, str], ...] = ()
+    faults: tuple[tuple[str, Sequence[str | int]], ...] = ()
 
     @property
     def phrase(self) -> str:
@@ -36,18 +39,30 @@ class Answer:
 INTERNAL = Answer(500, "internal server error", "InternalServerError", "internal server error")
 
 # exception -> status, description, type
-_ANSWERS: dict[type[errors.JunebugTurnError], tuple[int, str, str]] = {
+_ANSWERS: dict[type[errors.JunebugTurnError], tuple[int, str, str | list[str]]] = {
     errors.BadRequest: (400, "bad request", "BadRequest"),
     errors.JsonDecodeError: (400, "json decode error", "JsonDecodeError"),
     errors.InvalidBody: (400, "api usage error", "invalid_body"),
     errors.ApiUsageError: (400, "api usage error", "ApiUsageError"),
     errors.MessageTooLong: (400, "message too long", "MessageTooLong"),
     errors.MessageNotFound: (400, "message not found", "MessageNotFound"),
+    # Clients of Junebug got these two types as lists.
+    errors.InvalidChannelType: (400, "invalid channel type", ["InvalidChannelType"]),
+    errors.InvalidRouterType: (400, "invalid router type", ["InvalidRouterType"]),
+    errors.InvalidRouterConfig: (400, "invalid router config", "InvalidRouterConfig"),
+    errors.InvalidRouterDestinationConfig: (
+        400,
+        "invalid router destination config",
+        "InvalidRouterDestinationConfig",
+    ),
     errors.Unauthorized: (401, "unauthorized", "Unauthorized"),
     errors.NotFound: (404, "not found", "NotFound"),
     errors.ChannelNotFound: (404, "channel not found", "ChannelNotFound"),
+    errors.RouterNotFound: (404, "router not found", "RouterNotFound"),
+    errors.DestinationNotFound: (404, "destination not found", "DestinationNotFound"),
     errors.MethodNotAllowed: (405, "method not allowed", "MethodNotAllowed"),
     errors.RequestTimeout: (408, "request timeout", "RequestTimeout"),
+    errors.ChannelConfigured: (409, "channel configured in a file", "ChannelConfigured"),
     errors.BodyTooLarge: (413, "request body too large", "BodyTooLarge"),
     errors.MessageTooLarge: (413, "message too large", "MessageTooLarge"),
     errors.UnsupportedEncoding: (415, "unsupported content encoding", "UnsupportedEncoding"),
@@ -59,6 +74,7 @@ _ANSWERS: dict[type[errors.JunebugTurnError], tuple[int, str, str]] = {
     errors.NotAnsweredInTime: (503, "not answered in time", "NotAnsweredInTime"),
     errors.ShuttingDown: (503, "shutting down", "ShuttingDown"),
     errors.Unroutable: (503, "message not routed", "Unroutable"),
+    errors.ChangedMeanwhile: (503, "changed meanwhile", "ChangedMeanwhile"),
     errors.CacheError: (503, "cache error", "CacheError"),
 }
 
@@ -77,14 +93,19 @@ def answer_for(error: BaseException | None) -> Answer:
         headers = (("Accept-Encoding", "gzip, deflate"),)
     elif isinstance(error, errors.Unauthorized) and error.challenge:
         headers = (("WWW-Authenticate", error.challenge),)
-    return Answer(*row, str(error), headers)
+    faults = error.faults if isinstance(error, errors.InvalidBody) else ()
+    return Answer(*row, str(error), headers, faults)
 
 
 def envelope(answer: Answer) -> tuple[int, Any]:
     """Return the status and the JSON of Junebug's form, which is also that of paths without an application."""
+    found: list[dict[str, Any]] = [
+        {"type": answer.type, "message": message, "schema_path": list(path)}
+        for message, path in answer.faults
+    ]
     return answer.status, {
         "status": answer.status,
         "code": answer.phrase,
         "description": answer.description,
-        "result": {"errors": [{"type": answer.type, "message": answer.message}]},
+        "result": {"errors": found or [{"type": answer.type, "message": answer.message}]},
     }

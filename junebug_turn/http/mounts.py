@@ -45,11 +45,22 @@ class Mounts:
     """
 
     def __init__(self, mounts: Mapping[str, Mount]) -> None:
-        self._mounts = {
-            tuple(quote(path, _UNESCAPED).encode("ascii").split(b"/")[1:]): mounts[path] for path in mounts
-        }
-        self._lengths = sorted({len(segments) for segments in self._mounts}, reverse=True)
+        self._mounts: dict[tuple[bytes, ...], Mount] = {}
+        self._lengths: list[int] = []
         self._unknown = Mount(_UnknownPath())
+        for path, mount in mounts.items():
+            self.add(path, mount)
+
+    def add(self, path: str, mount: Mount) -> None:
+        """Mount a resource at a path from now on, in place of one that is there."""
+        segments = _segments(path)
+        self._mounts[segments] = mount
+        if len(segments) not in self._lengths:
+            self._lengths = sorted((*self._lengths, len(segments)), reverse=True)
+
+    def remove(self, path: str) -> None:
+        """Take the resource of a path away."""
+        del self._mounts[_segments(path)]
 
     def find(self, path: bytes) -> tuple[Mount, list[bytes]]:
         """Return the mount with the longest prefix of a path, and the segments of the path below it, still escaped.
@@ -64,6 +75,10 @@ class Mounts:
             if mount is not None:
                 return mount, segments[length:]
         return self._unknown, segments
+
+
+def _segments(path: str) -> tuple[bytes, ...]:
+    return tuple(quote(path, _UNESCAPED).encode("ascii").split(b"/")[1:])
 
 
 class _UnknownPath(Resource):

@@ -59,7 +59,8 @@ class _Resource(KleinResource):
             body = self._app.execute_endpoint(endpoint, request, **variables)
             if isinstance(body, Deferred):
                 body = await body
-            if not leaving.called:
+            # Not done yet: the endpoint has handed the request on to another resource.
+            if body is not NOT_DONE_YET and not leaving.called:
                 request.write(body)
                 request.finish()
         except Exception as fault:

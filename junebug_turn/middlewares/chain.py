@@ -19,10 +19,13 @@ _ALIASES = {
 }
 
 
-def make_middlewares(entries: Iterable[Mapping[str, Any]], connectors: Iterable[str]) -> list[BaseMiddleware]:
+def make_middlewares(
+    entries: Iterable[Mapping[str, Any]], connectors: Iterable[str], *, more: bool = False
+) -> list[BaseMiddleware]:
     """Make the middlewares of the configuration, in its order.
 
     :param connectors: the connectors that there are
+    :param more: whether there can be more of them later
     :raises ConfigError: a line for each fault in them: no such class, options that it can't use, or a connector
         that isn't there
     """
@@ -39,7 +42,7 @@ def make_middlewares(entries: Iterable[Mapping[str, Any]], connectors: Iterable[
             )
             config = read_mapping(found.CONFIG_CLASS, entry, owner=found.CONFIG_CLASS.__name__)
             unknown = [name for name in config.enable_for_connectors if name not in known]
-            if unknown:
+            if unknown and not more:
                 raise ConfigError(f"enable_for_connectors: no application has the connector {unknown[0]!r}")
             made.append(found(config))
         except ConfigError as error:

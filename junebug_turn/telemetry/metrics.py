@@ -60,6 +60,13 @@ class _Series(dict[tuple[str, ...], _M]):
         self[key] = series
         return cast(_M, series)
 
+    def forget(self, connector: str) -> None:
+        """Drop the series of a connector."""
+        application = self._applications.get(connector, "")
+        for key in [key for key in self if key[0] == connector]:
+            del self[key]
+            self._metric.remove(application, *key)
+
 
 class Deduplication(Protocol):
     """The stored results of requests, as the metrics show them."""
@@ -83,7 +90,7 @@ class Metrics:
     """The metrics of one daemon, in a registry of their own, where gauges are registered, too.
 
     :param version: of the daemon
-    :param applications: connector -> word of its application
+    :param applications: connector -> word of its application; it can change
     """
 
     def __init__(
@@ -94,7 +101,8 @@ class Metrics:
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         self.registry = CollectorRegistry()
-        self._applications = applications or {}
+        self._applications = {} if applications is None else applications
+        self._every: list[_Series[Any]] = []
         self._seconds = seconds
         self._requests = self._counter("http_requests", "HTTP requests that ended.", "status")
         self._request_seconds = self._histogram("http_request_duration", "How long HTTP requests took.")
@@ -135,7 +143,14 @@ class Metrics:
     def _series(self, kind: Any, name: str, help: str, labels: tuple[str, ...], **more: Any) -> _Series[Any]:
         names = ("application", "connector", *labels)
         metric = kind(f"{PREFIX}_{name}", help, names, registry=self.registry, **more)
-        return _Series(metric, self._applications)
+        series: _Series[Any] = _Series(metric, self._applications)
+        self._every.append(series)
+        return series
+
+    def forget(self, connector: str) -> None:
+        """Drop the series of a connector that is no more; it must be in ``applications`` still."""
+        for series in self._every:
+            series.forget(connector)
 
     def text(self) -> bytes:
         """Return all metrics, in the text format of Prometheus."""

@@ -39,6 +39,7 @@ KNOWN_TO = {
     "prometheus_client": ("telemetry",),
     "text_unidecode": ("middlewares.unidecoder",),
     "txredisapi": ("state.redis",),
+    "jsonschema": ("http.admin.channels.schemas",),
 }
 
 # Packages whose names users import: the others define nothing in their __init__.py that another module defines.

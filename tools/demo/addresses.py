@@ -63,7 +63,7 @@ class Addresses:
         turn = next((each for each in applications if isinstance(each, TurnOptions)), None)
         if junebug is None:
             raise RunError(f"{path} has no junebug application to show")
-        receiver = _address(urlsplit(junebug.mo_message_url).netloc, "mo_message_url")
+        receiver = _address(urlsplit(junebug.mo_message_url or "").netloc, "mo_message_url")
         turn_url = urlsplit(turn.turn_api_url if turn else "")
         if turn:
             if turn.http_bind != junebug.http_bind:

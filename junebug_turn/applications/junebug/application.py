@@ -30,7 +30,14 @@ class JunebugApplication(HttpApplication[JunebugOptions, OutboundRequest]):
         secret = options.event_webhook_secret
         self._event_key = signing_key(secret) if secret else None
         self._event_rules = options.event_url_allowed_hosts or ALL_HOSTS
-        self._inbound_destination = Destination.of(options.mo_message_url, options.mo_message_url_auth_token)
+        self._inbound_destination = (
+            Destination.of(options.mo_message_url, options.mo_message_url_auth_token)
+            if options.mo_message_url
+            else None
+        )
+        self._bridged = options.amqp_queue is not None
+        if options.amqp_queue is not None:
+            services.connector.bridge(options.amqp_queue, self._remember)
         self._default_event_destination = (
             Destination.of(options.default_event_url, options.default_event_auth_token)
             if options.default_event_url
@@ -60,27 +67,42 @@ class JunebugApplication(HttpApplication[JunebugOptions, OutboundRequest]):
         )
 
     async def handle_inbound(self, message: Message) -> None:
-        """Store an inbound message for replies, and POST it to ``mo_message_url``.
+        """Store an inbound message for replies, and POST it to ``mo_message_url``, where there is one.
 
-        The end of a session is left out without ``forward_session_close``.  A message that can't be stored is delivered
-        all the same: a reply to it will fail, but it has come.
+        The end of a session is left out without ``forward_session_close``.
 
-        :raises DeliveryFailed: it could not be delivered
+        :raises DeliveryFailed: it could not be delivered, or has nowhere to go
         """
-        if message.session_event == CLOSE and not self.options.forward_session_close:
+        # With an amqp_queue it was stored before it was forwarded to that.
+        if not (self._wanted(message) if self._bridged else await self._remember(message)):
+            return
+        if self._inbound_destination is not None or not self._bridged:
+            destination = self._inbound_destination or Destination.of("", None)
+            body = message_to_json(message, message.transport_name)
+            await self._forwarder.inbound(destination, message, body)
+
+    async def _remember(self, message: Message) -> bool:
+        """Store an inbound message for replies, if it is to be forwarded; returns whether it is.
+
+        One that can't be stored is forwarded all the same: a reply to it will fail, but it has come.
+        """
+        if not self._wanted(message):
             self.log.debug(
                 "The end of a session is not forwarded: {message_id}", message_id=message.message_id
             )
-            return
+            return False
         with self._storing(
             message, "Inbound message {message_id} on {connector} is not stored for replies: {error!s}"
         ):
             await self._store_inbound(message)
-        body = message_to_json(message, message.transport_name)
-        await self._forwarder.inbound(self._inbound_destination, message, body)
+        return True
+
+    def _wanted(self, message: Message) -> bool:
+        return message.session_event != CLOSE or self.options.forward_session_close
 
     async def handle_event(self, event: Event) -> None:
-        """POST an event to its message's ``event_url``, or to the default; without either it is logged.
+        """POST an event to its message's ``event_url``, or to the default; without either, and without an
+        ``amqp_queue``, which has it then, it is logged.
 
         Only those in ``forward_events`` are POSTed; the status of the message has all.
 
@@ -103,7 +125,7 @@ class JunebugApplication(HttpApplication[JunebugOptions, OutboundRequest]):
             await self._forwarder.client_event(destination, event, body, self._event_key)
         elif self._default_event_destination is not None:
             await self._forwarder.event(self._default_event_destination, event, body)
-        else:
+        elif not self._bridged:
             self._warn(
                 event,
                 "{event_type} {event_id} of message {message_id} on {connector} can't be delivered: "

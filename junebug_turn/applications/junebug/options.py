@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from attrs import frozen
 
+from junebug_turn.amqp.options import QUEUE_NAME
 from junebug_turn.applications.base import ApplicationOptions, events_option
 from junebug_turn.applications.junebug.messages import EVENT_TYPES
 from junebug_turn.config import types
@@ -23,11 +24,14 @@ class JunebugOptions(ApplicationOptions):
 
     path_option: ClassVar[str] = "base_url_path"
     url_options: ClassVar[tuple[str, ...]] = ("mo_message_url", "default_event_url")
+    required_unless: ClassVar[Mapping[str, str]] = {"mo_message_url": "amqp_queue"}
     store_option: ClassVar[str] = "state_cache"
 
-    mo_message_url: str = option(
-        types.URL,
-        "The URL to POST inbound messages to; user and password in it are used for Basic authentication.",
+    mo_message_url: str | None = option(
+        optional(types.URL),
+        "The URL to POST inbound messages to, required unless there is an amqp_queue; user and password in it are "
+        "used for Basic authentication.",
+        None,
         secret=True,
     )
     mo_message_url_auth_token: str | None = option(
@@ -35,6 +39,12 @@ class JunebugOptions(ApplicationOptions):
         "The token for inbound message requests; without one there is no Token authentication.",
         None,
         secret=True,
+    )
+    amqp_queue: str | None = option(
+        optional(QUEUE_NAME),
+        "The name of the AMQP queues of an application without HTTP: inbound messages and events go to its .inbound "
+        "and .event, and what is in its .outbound is sent.",
+        None,
     )
     default_event_url: str | None = option(
         optional(types.URL),

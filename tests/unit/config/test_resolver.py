@@ -61,7 +61,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("mo_message_url", "ftp://host/", "http:// or https://"),
     ("mo_message_url", "http:///path", "host"),
     ("mo_message_url", "http://h:x/", "host"),
-    ("mo_message_url", None, "text"),
+    ("connector_name", None, "text"),
     ("default_event_url", "rapidpro/", "http:// or https://"),
     ("base_url_path", "/a b", "URL path"),
     ("base_url_path", "/a?b", "URL path"),

@@ -151,6 +151,19 @@ class TestApplications:
         assert "applications[0] sms" in line
         assert "applications[1] sms" in line
 
+    @pytest.mark.parametrize("queue", ["sms", "ussd", "q"])
+    def test_same_queue(self, file: Path, queue: str) -> None:
+        """An amqp_queue with the name of a connector, which would be its own sender, or of another amqp_queue is an
+        error that names both."""
+        first, second = (
+            JUNEBUG | {"amqp_queue": "q"},
+            JUNEBUG | {"connector_name": "ussd", "amqp_queue": queue},
+        )
+        other = second | {"base_url_path": "/ussd"}
+        (line,) = faults(written(file, {"applications": [first, other]}))
+        assert line.startswith(f"amqp_queue: {queue} is taken twice (")
+        assert line.endswith(f"; amqp_queue, {file}, applications[1] ussd)")
+
     @pytest.mark.parametrize(
         ("key", "says"),
         [

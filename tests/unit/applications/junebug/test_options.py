@@ -26,9 +26,14 @@ def test_places() -> None:
 
 
 def test_required() -> None:
-    """Inbound messages need a URL."""
-    (line,) = faults({name: FLAGS[name] for name in FLAGS if name != "mo_message_url"})
-    assert line.startswith("mo_message_url: ")
+    """Inbound messages need a URL, which may be null with an amqp_queue."""
+    without = {name: FLAGS[name] for name in FLAGS if name != "mo_message_url"}
+    (line,) = faults(without)
+    assert line.startswith("mo_message_url: required by application junebug without amqp_queue ")
+    for flags in (without, without | {"mo_message_url": ""}):
+        assert only(load(flags | {"amqp_queue": "q"}, {})).mo_message_url is None
+    (line,) = faults(without | {"amqp_queue": ""})
+    assert line.startswith("mo_message_url: required ")
 
 
 @pytest.mark.parametrize("hosts", ["*.example.org", "10.0.0.0/8"])

@@ -1,0 +1,271 @@
+"""The runner of channels: it makes what runs the same as what the store has.
+
+Tested by tests/integration/test_channels.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import IResource
+
+from junebug_turn.daemon.channels.running import Parts, RunningChannel, RunningRouter, read_pattern
+from junebug_turn.daemon.channels.settings import ChannelsSettings
+from junebug_turn.errors import ApiUsageError, ConfigError, DeliveryRefused, InvalidBody
+from junebug_turn.http.admin.channels.api import Below
+from junebug_turn.http.authentication import Authenticator
+from junebug_turn.http.errors import envelope
+from junebug_turn.http.mounts import Mount, Mounts
+from junebug_turn.state.channel_store import CHANNELS, DESTINATIONS, ROUTERS, Definition, Definitions, Key
+from junebug_turn.telemetry.logging.channel_logs import ChannelLogs
+from junebug_turn.telemetry.metrics import Metrics
+
+NO_DESTINATION = 'This channel has no "mo_url" or "amqp_queue"'
+
+
+@define(eq=False)
+class _Channel:
+    """A channel or destination of the store, with its application where it has one that can run."""
+
+    definition: Definition
+    running: RunningChannel | None = None
+    fault: str = NO_DESTINATION
+
+
+@define(eq=False)
+class ChannelRunner:
+    """Starts, changes and stops channels, routers and destinations as their definitions change.
+
+    :ivar mounts: the paths of the server of the API
+    :ivar authenticator: checks the requests to the channels
+    :ivar applications: connector -> word of its application, for the metrics
+    :ivar configured: the connectors of configured applications, whose names no channel can have
+    """
+
+    settings: ChannelsSettings
+    parts: Parts
+    mounts: Mounts
+    authenticator: Authenticator
+    logs: ChannelLogs
+    metrics: Metrics
+    applications: dict[str, str]
+    configured: frozenset[str]
+    _channels: dict[Key, _Channel] = field(factory=dict, init=False)
+    _routers: dict[str, tuple[Any, RunningRouter]] = field(factory=dict, init=False)
+    _applied: Definitions | None = field(default=None, init=False)
+    _stopping: set[Deferred[None]] = field(factory=set, init=False)
+
+    log = Logger()
+
+    async def apply(self, definitions: Definitions) -> None:
+        """Make what runs the same as ``definitions``; on return the queues are declared, where there is a broker.
+
+        What is stopped takes no more messages from now on, and ends those under way behind our back.
+        """
+        if definitions is self._applied:
+            return
+        self._applied = definitions
+        wanted = {
+            key: found
+            for key, found in definitions.items()
+            if key.kind != ROUTERS and not (key.kind == CHANNELS and key.id in self.configured)
+        }
+        work: list[Callable[[], Any]] = []
+        for key in [key for key in self._channels if key not in wanted]:
+            self._stop(key)
+        for key, definition in wanted.items():
+            known = self._channels.get(key)
+            if known is None:
+                work += self._start(key, definition, definitions)
+            elif known.definition is not definition or key.kind == DESTINATIONS:
+                # The channel of a destination is its router's.
+                work += self._change(key, known, definition, definitions)
+        work += self._apply_routers(definitions)
+        await gatherResults([Deferred.fromCoroutine(each()) for each in work])
+
+    # Channels and destinations
+
+    def _start(
+        self, key: Key, definition: Definition, definitions: Definitions
+    ) -> Iterable[Callable[[], Any]]:
+        channel = self._channels[key] = _Channel(definition)
+        if key.kind == CHANNELS:
+            self.applications[key.id] = "junebug"
+            self.logs.add(key.id)
+        self.log.info("{what} runs", what=_what(key), channel=key.id)
+        return self._run(key, channel, definitions)
+
+    def _change(
+        self, key: Key, channel: _Channel, definition: Definition, definitions: Definitions
+    ) -> Iterable[Callable[[], Any]]:
+        channel.definition = definition
+        running = channel.running
+        if running is None:
+            return self._run(key, channel, definitions)
+        try:
+            options = self._options(key, definition, definitions)
+        except (InvalidBody, ConfigError, DeliveryRefused) as error:
+            options = None
+            self._fail(key, channel, str(error))
+        if options is None:
+            channel.running = None
+            self.mounts.remove(self._path(key))
+            self._end(running.stop())
+            return []
+        if options == running.options:
+            return []
+        changed = options
+
+        async def change() -> None:
+            await running.change(changed)
+            self._mount(key, channel)
+
+        return [change]
+
+    def _run(self, key: Key, channel: _Channel, definitions: Definitions) -> Iterable[Callable[[], Any]]:
+        """Start the application of a channel that has none running."""
+        channel.fault = NO_DESTINATION
+        try:
+            options = self._options(key, channel.definition, definitions)
+            if options is None:
+                return []
+            running = RunningChannel(self.parts, key.id, options)
+        except (InvalidBody, ConfigError, DeliveryRefused) as error:
+            self._fail(key, channel, str(error))
+            return []
+        channel.running = running
+        self._mount(key, channel)
+        return [running.prepare]
+
+    def _mount(self, key: Key, channel: _Channel) -> None:
+        """Have requests with messages find the application; it may have been stopped meanwhile."""
+        if channel.running is not None and self._channels.get(key) is channel:
+            messages = Below(channel.running.resource, "messages")
+            mount = Mount(messages, channel.running.options.connector_name, envelope, self.authenticator)
+            self.mounts.add(self._path(key), mount)
+
+    def _fail(self, key: Key, channel: _Channel, fault: str) -> None:
+        channel.fault = f"This channel can't run: {fault}"
+        self.log.error("{what} can't run: {fault}", what=_what(key), fault=fault, channel=key.id)
+
+    def _stop(self, key: Key) -> None:
+        channel = self._channels.pop(key)
+        if channel.running is not None:
+            self.mounts.remove(self._path(key))
+        self.log.info("{what} is stopped", what=_what(key), channel=key.id)
+
+        async def stop() -> None:
+            if channel.running is not None:
+                await channel.running.stop()
+            if key.kind == CHANNELS and key not in self._channels:
+                self.metrics.forget(key.id)
+                self.applications.pop(key.id, None)
+                self.logs.remove(key.id)
+
+        self._end(stop())
+
+    def _end(self, stop: Coroutine[Any, Any, None]) -> None:
+        stopping = Deferred.fromCoroutine(stop)
+        self._stopping.add(stopping)
+
+        def stopped(result: Any) -> None:
+            self._stopping.discard(stopping)
+            if isinstance(result, Failure):
+                self.log.failure("a channel could not be stopped", failure=result)
+
+        stopping.addBoth(stopped)
+
+    def _options(self, key: Key, definition: Definition, definitions: Definitions) -> Any:
+        if key.kind == CHANNELS:
+            return self.settings.channel(key.id, definition.properties)
+        channel = self._connector(key, definitions)
+        return self.settings.destination(key.router, key.id, channel, definition.properties)
+
+    def _connector(self, key: Key, definitions: Definitions) -> str:
+        """Return the connector of a channel, or that of the channel of a destination's router."""
+        if key.kind == CHANNELS:
+            return key.id
+        router = definitions.get(Key.of_router(key.router))
+        return "" if router is None else channel_of(router.properties)
+
+    def _path(self, key: Key) -> str:
+        if key.kind == CHANNELS:
+            return self.settings.path("channels", key.id, "messages")
+        return self.settings.path("routers", key.router, "destinations", key.id, "messages")
+
+    # Routers
+
+    def _apply_routers(self, definitions: Definitions) -> Iterable[Callable[[], Any]]:
+        routers = {key.id: found for key, found in definitions.items() if key.kind == ROUTERS}
+        wanted = {id: (found, *_destinations(id, definitions)) for id, found in routers.items()}
+        work: list[Callable[[], Any]] = []
+        for id in [id for id, (made_of, _) in self._routers.items() if wanted.get(id) != made_of]:
+            _, running = self._routers.pop(id)
+            self._end(running.stop())
+            if id not in wanted:
+                self.logs.remove(id)
+        for id in [id for id in wanted if id not in self._routers]:
+            self.logs.add(id)
+            made = self._run_router(id, routers[id], definitions)
+            if made is not None:
+                self._routers[id] = (wanted[id], made)
+                work.append(made.prepare)
+        return work
+
+    def _run_router(self, id: str, definition: Definition, definitions: Definitions) -> RunningRouter | None:
+        channel = channel_of(definition.properties)
+        options = self.settings.channel(channel, {"mo_url": None})
+        patterns = {}
+        for key, found in definitions.items():
+            if key.kind == DESTINATIONS and key.router == id:
+                try:
+                    patterns[key.id] = read_pattern(found.properties)
+                except ValueError as error:
+                    self.log.error(
+                        "destination {id} has no messages: {error}", id=key.id, error=error, channel=id
+                    )
+        if options is None or Key.channel(channel) not in definitions:
+            self.log.error(
+                "router {id} can't run: there is no channel {name}", id=id, name=channel, channel=id
+            )
+            return None
+        return RunningRouter(self.parts, id, options, patterns)
+
+    # What the API asks for
+
+    def application(self, key: Key) -> IResource:
+        """Return the resource that takes the messages of a channel or destination that is there.
+
+        :raises ApiUsageError: there is none
+        """
+        channel = self._channels[key]
+        if channel.running is None:
+            raise ApiUsageError(channel.fault)
+        return channel.running.resource
+
+    async def restart(self, key: Key) -> None:
+        """Restart the consumers of a channel, where it has some."""
+        channel = self._channels.get(key)
+        if channel is not None and channel.running is not None:
+            await channel.running.restart()
+            self._mount(key, channel)
+
+
+def channel_of(router: Mapping[str, Any]) -> str:
+    """Return the id of the channel that a router's properties name; empty where they name none."""
+    config = router.get("config")
+    channel = config.get("channel") if isinstance(config, Mapping) else None
+    return channel if isinstance(channel, str) else ""
+
+
+def _destinations(router: str, definitions: Definitions) -> Iterable[Definition]:
+    return [found for key, found in definitions.items() if key.kind == DESTINATIONS and key.router == router]
+
+
+def _what(key: Key) -> str:
+    return f"{'channel' if key.kind == CHANNELS else 'destination'} {key.id}"

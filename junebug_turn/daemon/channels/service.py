@@ -1,0 +1,262 @@
+"""The service of channels: it follows the store, and is what the HTTP API asks.
+
+Tested by tests/integration/test_channels.py.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger, globalLogPublisher
+from twisted.web.resource import IResource
+
+from junebug_turn.daemon.channels.runner import ChannelRunner
+from junebug_turn.daemon.channels.settings import ChannelsSettings
+from junebug_turn.daemon.channels.status import ChannelStatus
+from junebug_turn.errors import (
+    CacheError,
+    ChangedMeanwhile,
+    ChannelConfigured,
+    ChannelNotFound,
+    InvalidChannelType,
+)
+from junebug_turn.http.admin.channels.backend import Properties
+from junebug_turn.state.channel_store import CHANNELS, ChannelStore, Definition, Definitions, Key
+from junebug_turn.state.message_store import MessageStore
+from junebug_turn.telemetry.logging.channel_logs import ChannelLogs
+
+POLL_INTERVAL = 2.0
+"""Seconds between two looks at the store, for what other daemons have changed."""
+
+TYPES = ("telnet", "xmpp", "smpp", "dmark")
+
+_ATTEMPTS = 5
+
+
+class ChannelsService:
+    """Follower of the store of channels.
+
+    :param messages: the store of the channels' messages, which has siblings for them
+    :ivar loaded: whether the store could be read since the start
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, reactor: Any, store: ChannelStore, messages: MessageStore, runner: ChannelRunner
+    ) -> None:
+        self._store = store
+        self._messages = messages
+        self._runner = runner
+        self._definitions: Definitions = {}
+        self._polling = LoopingCall(lambda: Deferred.fromCoroutine(self._poll()))
+        self._polling.clock = reactor
+        self.loaded = False
+
+    @property
+    def definitions(self) -> Definitions:
+        """The definitions as they were read last."""
+        return self._definitions
+
+    async def start(self) -> None:
+        """Open the stores, and run the channels, where the store can be read now; else they run as soon as it can."""
+        globalLogPublisher.addObserver(self._runner.logs)
+        await self._messages.start()
+        await self._store.start()
+        await self._poll()
+        self._polling.start(POLL_INTERVAL, now=False)
+
+    def stop_following(self) -> None:
+        """Start and stop no more channels."""
+        if self._polling.running:
+            self._polling.stop()
+
+    async def stop(self) -> None:
+        """Close the stores."""
+        self.stop_following()
+        globalLogPublisher.removeObserver(self._runner.logs)
+        await self._store.stop()
+        await self._messages.stop()
+
+    def status(self) -> Mapping[str, Any]:
+        """Return the state for ``/health``; it is down until the store was read for the first time."""
+        store = dict(self._store.status())
+        channels = sum(key.kind == CHANNELS for key in self._definitions)
+        state = "ok" if store["ok"] else "degraded"
+        return {
+            "ok": self.loaded,
+            "state": state if self.loaded else "waiting for the store",
+            "channels": channels,
+            "store": store,
+        }
+
+    async def _poll(self) -> None:
+        try:
+            await self.refresh()
+        except CacheError:
+            pass  # the store's monitor has logged it
+        except Exception:
+            self.log.failure("the channels could not be made as the store has them")
+
+    async def refresh(self) -> Definitions:
+        """Read the store, run what it has, and return it.
+
+        :raises CacheError: the store can't be read now
+        """
+        self._definitions = await self._store.fetch()
+        self.loaded = True
+        await self._runner.apply(self._definitions)
+        return self._definitions
+
+    async def known(self) -> Definitions:
+        """Return the definitions as they are now, or where the store is away, as they were.
+
+        :raises CacheError: the store has not been read yet
+        """
+        try:
+            return await self.refresh()
+        except CacheError:
+            if not self.loaded:
+                raise
+            return self._definitions
+
+    async def find(self, key: Key) -> Definition | None:
+        """Return a definition, as ``known`` has it."""
+        return (await self.known()).get(key)
+
+    async def create(self, key: Key, properties: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Store a definition that is new, and run it."""
+        if not await self._store.replace(key, None, properties):
+            raise ChangedMeanwhile("the id is taken")
+        await self.refresh()
+        return properties
+
+    async def change(
+        self, key: Key, changed: Callable[[Definition], Mapping[str, Any]], missing: Exception
+    ) -> Mapping[str, Any]:
+        """Store a definition made from the present one, and run it; returns it.
+
+        :param changed: may be called again, where another change comes first
+        :param missing: is raised where the definition isn't there
+        """
+        for _ in range(_ATTEMPTS):
+            before = (await self.refresh()).get(key)
+            if before is None:
+                raise missing
+            properties = changed(before)
+            if await self._store.replace(key, before, properties):
+                await self.refresh()
+                return properties
+        raise ChangedMeanwhile("others change it all the time")
+
+    async def remove(self, key: Key, missing: Exception) -> None:
+        """Remove a definition, and stop what it runs.
+
+        :param missing: is raised where it isn't there
+        """
+        if key not in await self.refresh():
+            raise missing
+        await self._store.remove(key)
+        await self.refresh()
+
+
+class Channels:
+    """The channels, as the HTTP API asks for them: see ``backend.Channels``.
+
+    :param configured: connector -> what the API shows of a configured application
+    :param applications: connector -> the resource of a configured application that takes Junebug's messages
+    """
+
+    def __init__(
+        self,
+        service: ChannelsService,
+        runner: ChannelRunner,
+        settings: ChannelsSettings,
+        status: ChannelStatus,
+        logs: ChannelLogs,
+        configured: Mapping[str, Properties],
+        applications: Mapping[str, IResource],
+    ) -> None:
+        self._service = service
+        self._runner = runner
+        self._settings = settings
+        self._status = status
+        self._logs = logs
+        self._configured = configured
+        self._applications = applications
+
+    async def ids(self) -> list[str]:
+        stored = {key.id for key in await self._service.known() if key.kind == CHANNELS}
+        return sorted(stored | self._configured.keys())
+
+    async def show(self, id: str) -> Properties:
+        if id in self._configured:
+            return await self._shown(id, self._configured[id])
+        return await self._shown(id, (await self._found(id)).properties)
+
+    async def create(self, properties: Properties) -> Properties:
+        self._check(properties)
+        id = str(uuid.uuid4())
+        self._settings.channel(id, properties)
+        await self._service.create(Key.channel(id), properties)
+        return await self._shown(id, properties)
+
+    async def update(self, id: str, changes: Properties) -> Properties:
+        self._refuse_configured(id)
+        if "type" in changes:
+            self._check(changes)
+
+        def changed(before: Definition) -> Properties:
+            properties = {**before.properties, **changes}
+            self._settings.channel(id, properties)
+            return properties
+
+        return await self._shown(
+            id, await self._service.change(Key.channel(id), changed, ChannelNotFound(""))
+        )
+
+    async def delete(self, id: str) -> None:
+        self._refuse_configured(id)
+        await self._service.remove(Key.channel(id), ChannelNotFound(""))
+
+    async def restart(self, id: str) -> None:
+        self._refuse_configured(id)
+        await self._found(id)
+        await self._runner.restart(Key.channel(id))
+
+    async def logs(self, id: str, limit: int | None) -> list[Properties]:
+        if id not in self._configured:
+            await self._found(id)
+        return list(self._logs.latest(id, limit))
+
+    async def application(self, id: str) -> IResource:
+        if id in self._applications:
+            return self._applications[id]
+        await self._found(id)
+        return self._runner.application(Key.channel(id))
+
+    async def _found(self, id: str) -> Definition:
+        found = await self._service.find(Key.channel(id))
+        if found is None or id in self._configured:
+            raise ChannelNotFound("")
+        return found
+
+    async def _shown(self, id: str, properties: Properties) -> Properties:
+        return {**properties, "id": id, "status": await self._status.of(id)}
+
+    def _check(self, properties: Properties) -> None:
+        known = (*TYPES, *(self._settings.options.extra_types or ()))
+        if properties["type"] not in known:
+            raise InvalidChannelType(
+                f"Invalid channel type u'{properties['type'][:100]}', must be one of: {', '.join(known)}"
+            )
+
+    def _refuse_configured(self, id: str) -> None:
+        if id in self._configured:
+            raise ChannelConfigured(
+                f"channel {id} is configured in {self._settings.place}: change it there and start the daemon again"
+            )

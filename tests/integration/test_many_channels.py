@@ -1,0 +1,85 @@
+"""A store of many channels: the start, and a change of one of them beside the traffic of the others."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+
+import pytest_twisted
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from tests.support.channels import Junebug, RunJunebug, inbound, reactor, redis_options
+from tests.support.daemon import until
+from tests.support.store_harness import redis_server
+
+# The whole proof has 500 channels, and bounds for a machine with nothing else to do: LARGE=1, or `make large`.
+LARGE = bool(os.environ.get("LARGE"))
+CHANNELS = 500 if LARGE else 40
+ROUNDS = 20 if LARGE else 5
+
+
+def fill(prefix: str, url: str) -> list[str]:
+    """Put channels into Redis, as Junebug has them; returns their ids."""
+    ids = [str(uuid.uuid4()) for _ in range(CHANNELS)]
+    properties = json.dumps(
+        {
+            "type": "smpp",
+            "label": "a channel",
+            "config": {"system_id": "s", "password": "p", "twisted_endpoint": "tcp:host=smsc:port=2775"},
+            "mo_url": url,
+        }
+    )
+    commands = [f"SADD {prefix}:channels {id}\nSET {prefix}:{id}:properties '{properties}'\n" for id in ids]
+    redis_server().cli(stdin="".join(commands))
+    return ids
+
+
+@pytest_twisted.ensureDeferred
+async def test_many_channels(run_junebug: RunJunebug) -> None:
+    """All channels of a store run soon after the start, are listed at once, and a change to one of them takes effect
+    at once, while no message of another one is late."""
+    prefix = uuid.uuid4().hex
+    receiver_url = "http://127.0.0.1:1/"
+    ids = fill(prefix, receiver_url)
+    began, cpu = time.monotonic(), time.process_time()
+    async with run_junebug(**redis_options(prefix)) as side:
+        await until(lambda: len(side.daemon.broker.status()["consumers"]) == 2 * CHANNELS, "all", limit=120)
+        start, start_cpu = time.monotonic() - began, time.process_time() - cpu
+        began = time.monotonic()
+        listed = (await side.call("GET", "/channels/")).body["result"]
+        listing = time.monotonic() - began
+        assert listed == sorted(ids)
+        flowing, changed = ids[:10], ids[-1]
+        for id in flowing:
+            answer = await side.call("POST", f"/channels/{id}", {"mo_url": side.receiver.url(f"/{id}")})
+            assert answer.status == 200
+        changes, delays = [], []
+        for number in range(ROUNDS):
+            sent = time.monotonic()
+            for id in flowing:
+                side.of(id).publish("inbound", inbound(id, number))
+            arriving = Deferred.fromCoroutine(_arrived(side, (number + 1) * len(flowing), sent))
+            began = time.monotonic()
+            answer = await side.call("POST", f"/channels/{changed}", {"label": str(number)})
+            assert answer.status == 200
+            changes.append(time.monotonic() - began)
+            delays.append(await arriving)
+            await deferLater(reactor, 0.05)
+        figures = (
+            f"{CHANNELS} channels: started in {start:.1f} s ({start_cpu:.1f} s of CPU), listed in {listing:.3f} s, "
+            f"a change in {max(changes):.3f} s at most, messages of others in {max(delays):.3f} s at most"
+        )
+        print(figures)
+        if LARGE:
+            assert start < 10, figures
+            assert listing < 0.5, figures
+            assert max(changes) < 0.5, figures
+            assert max(delays) < 0.5, figures
+
+
+async def _arrived(side: Junebug, count: int, sent: float) -> float:
+    await side.receiver.received(count)
+    return time.monotonic() - sent
