@@ -62,7 +62,11 @@ class HttpApplication(ABC, Generic[_Options, _Request]):
             publishing = self.services.connector.publish(message)
             on_publish(publishing)
             await publishing.confirmed
+        self._sent(message)
         return message
+
+    def _sent(self, message: Message) -> None:
+        """Note that the broker has confirmed an outbound message."""
 
     def _check(self, request: _Request) -> None:
         """Check a request before the store is asked."""
