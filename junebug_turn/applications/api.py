@@ -68,7 +68,11 @@ class HttpApplication(ABC, Generic[_Options, _Request]):
             del request, message
             on_publish(publishing)
             await publishing.confirmed
+        self._sent()
         return body
+
+    def _sent(self) -> None:
+        """Note that the broker has confirmed an outbound message."""
 
     def _check(self, request: _Request) -> None:
         """Check a request before the store is asked."""

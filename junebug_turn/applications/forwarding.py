@@ -1,4 +1,4 @@
-"""Forwarding of inbound messages and events to HTTP destinations, with the options of an application."""
+"""Forwarding of inbound messages, events and statuses to HTTP destinations, with the options of an application."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from junebug_turn.applications.base import ApplicationOptions
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
-from junebug_turn.delivery.retry import RetryPolicy, inbound_patience
+from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy, inbound_patience
 from junebug_turn.delivery.signature import Webhook, signing_key
 from junebug_turn.messages import strictjson
-from junebug_turn.messages.vumi import Event, Message
+from junebug_turn.messages.vumi import Event, Message, new_id
 
 
 class Forwarder:
-    """Forwarder of the inbound messages and the events of one application."""
+    """Forwarder of the inbound messages, the events and the statuses of one application."""
 
     def __init__(self, options: ApplicationOptions, deliverer: Deliverer) -> None:
         self._options = options
@@ -68,4 +68,21 @@ class Forwarder:
             timeout=self._options.event_url_timeout,
             webhook=Webhook(event.event_id, key),
             configured=configured,
+        )
+
+    def status(self, destination: Destination, body: Any) -> Awaitable[None]:
+        """POST a status of the transport, which is ``body`` as JSON, to a configured destination.
+
+        :raises DeliveryFailed: it could not be delivered
+        """
+        status_id = new_id()
+        return self._deliver(
+            destination,
+            strictjson.dumps(body),
+            message_id=status_id,
+            kind="status",
+            timeout=self._options.event_url_timeout,
+            webhook=Webhook(status_id, self._key),
+            patience=CHAIN_LIMIT,
+            configured=True,
         )

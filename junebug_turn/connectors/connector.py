@@ -22,8 +22,9 @@ from junebug_turn.connectors.content_encoding import decode
 from junebug_turn.connectors.failures import Failures, Task
 from junebug_turn.connectors.ordering import Ordering
 from junebug_turn.connectors.retry_queues import RetryWindows, forwarded_to
+from junebug_turn.connectors.statuses import consume_statuses
 from junebug_turn.errors import Passing, UnreadableMessage
-from junebug_turn.messages.vumi import Event, Message
+from junebug_turn.messages.vumi import Event, Message, TransportStatus
 from junebug_turn.middlewares.chain import Chain
 from junebug_turn.telemetry.context import debugging, note
 from junebug_turn.telemetry.metrics import Metrics
@@ -146,6 +147,10 @@ class Connector:
         :param prepare: is called with an inbound message before that; returns whether it is forwarded
         """
         self._bridge, self._prepare = Bridge(self._broker, self._name, queue), prepare
+
+    def consume_statuses(self, on_status: Callable[[TransportStatus], Awaitable[None]]) -> None:
+        """Have each status of the transport handled: see ``statuses.consume_statuses``."""
+        consume_statuses(self._broker, self._name, on_status)
 
     def consume(
         self,

@@ -106,6 +106,7 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
             services=parts.services,
             mounts=sites[settings.channels.http_bind].mounts,
             configured=mounts,
+            stores=stores,
             metrics=metrics,
             applications=names,
             components=lambda: report_health(),

@@ -1,4 +1,4 @@
-"""Counts of the broker's queues, for the metrics."""
+"""Counts of the broker's queues, for the metrics; and the transports that are seen in them."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class QueueCounts(TimerService):
         self.clock = reactor
         self._broker = broker
         self._latest: Mapping[str, tuple[int, int]] = {}
+        self._consumed: dict[str, bool] = {}
 
     def latest(self) -> Mapping[str, tuple[int, int]]:
         """Return the latest counts: queue -> messages that wait in it, consumers that it has."""
@@ -37,3 +38,16 @@ class QueueCounts(TimerService):
             # Old numbers would look like good news.
             self._latest = {}
             self.log.debug("The queues can't be counted: {reason}", reason=type(fault).__name__)
+        for queue, (_, consumers) in self._latest.items():
+            if queue.endswith(".outbound"):
+                self._watch(queue, consumers > 0)
+
+    def _watch(self, queue: str, consumed: bool) -> None:
+        """Log where the transport that consumes ``queue`` has gone, or come back."""
+        before, self._consumed[queue] = self._consumed.get(queue, True), consumed
+        if before and not consumed:
+            self.log.warn(
+                "Nobody consumes {queue}: outbound messages wait there until the transport runs", queue=queue
+            )
+        elif consumed and not before:
+            self.log.info("{queue} is consumed again", queue=queue)

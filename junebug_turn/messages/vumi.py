@@ -1,7 +1,8 @@
-"""Messages and events of vumi, which transports and applications put into each other's queues.
+"""Messages, events and statuses of vumi, which transports and applications put into each other's queues.
 
-The wire format is that of vumi and vumi2 (``TransportUserMessage`` and ``TransportEvent``, message version
-20110921): a JSON object with a fixed set of keys.  We write exactly those keys and read leniently.
+The wire format is that of vumi and vumi2 (``TransportUserMessage``, ``TransportEvent`` and
+``TransportStatus``, message version 20110921): a JSON object with a fixed set of keys.  We write exactly those keys
+and read leniently.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ TRANSPORT_TYPES = frozenset({"http_api", "irc", "telnet", "twitter", "sms", "uss
 SESSION_EVENTS = NEW, RESUME, CLOSE = "new", "resume", "close"
 EVENT_TYPES = ACK, NACK, DELIVERY_REPORT = "ack", "nack", "delivery_report"
 DELIVERY_STATUSES = PENDING, FAILED, DELIVERED = "pending", "failed", "delivered"
+
+
+STATUSES = OK, DEGRADED, DOWN = ("ok", "degraded", "down")
+"""The statuses of a transport's component, from good to bad."""
 
 
 def utcnow() -> datetime:
@@ -93,7 +98,7 @@ def _read_common(fields: dict[str, Any]) -> dict[str, Any]:
     return read
 
 
-def _write(item: Message | Event, names: tuple[str, ...], message_type: str) -> bytes:
+def _write(item: Message | Event | TransportStatus, names: tuple[str, ...], message_type: str) -> bytes:
     fields: dict[str, Any] = {name: getattr(item, name) for name in names}
     fields["timestamp"] = format_timestamp(item.timestamp)
     fields["message_version"] = MESSAGE_VERSION
@@ -192,7 +197,51 @@ class Event:
         )
 
 
+@frozen(kw_only=True)
+class TransportStatus:
+    """The status of a component of a transport, such as its connection, as the transport itself tells it."""
+
+    component: str
+    status: str
+    type: str | None = None
+    message: str | None = None
+    reasons: list[Any] = Factory(list)
+    details: dict[str, Any] = Factory(dict)
+    timestamp: datetime = Factory(utcnow)
+    routing_metadata: dict[str, Any] = Factory(dict)
+    helper_metadata: dict[str, Any] = Factory(dict)
+
+    def to_json(self) -> bytes:
+        """Write the body of the AMQP message, which is also what Junebug has stored."""
+        return _write(self, _STATUS_FIELDS, "status_event")
+
+    @classmethod
+    def from_json(cls, body: bytes, loads: Callable[[bytes], Any] = strictjson.loads) -> Self:
+        """Read an AMQP message's body, leniently.
+
+        :param loads: reads the JSON; ``strictjson.loads_stored`` for a body that a store has kept
+        :raises UnreadableMessage: not JSON, not an object, without component, or with a status that isn't known
+        """
+        fields = _read(body, "status", "component", loads)
+        get = fields.get
+        if get("status") not in STATUSES:
+            raise UnreadableMessage("status is none of ok, degraded and down")
+        common = _read_common(fields)
+        del common["transport_metadata"]
+        reasons, details = get("reasons"), get("details")
+        return cls(
+            component=fields["component"],
+            status=fields["status"],
+            type=_text(get("type")),
+            message=_text(get("message")),
+            reasons=reasons if isinstance(reasons, list) else [],
+            details=details if isinstance(details, dict) else {},
+            **common,
+        )
+
+
 _MESSAGE_FIELDS = tuple(field.name for field in attrs.fields(Message))
 _EVENT_FIELDS = tuple(field.name for field in attrs.fields(Event))
+_STATUS_FIELDS = tuple(field.name for field in attrs.fields(TransportStatus))
 _OWN_READING = {"message_id", "timestamp", "routing_metadata", "helper_metadata", "transport_metadata"}
 _MESSAGE_TEXTS = tuple(name for name in _MESSAGE_FIELDS if name not in _OWN_READING)

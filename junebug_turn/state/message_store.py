@@ -11,6 +11,7 @@ from attrs import evolve, field, frozen
 from junebug_turn.config.types import DAY
 from junebug_turn.errors import ConfigError
 from junebug_turn.messages.vumi import Event, Message
+from junebug_turn.state.channel_records import ChannelRecords, MemoryRecords
 from junebug_turn.telemetry.gauges import StoreStats
 
 
@@ -42,9 +43,9 @@ class MessageStore(ABC):
     A message that is stored again, since the broker delivered it again, is as if it were stored for the first
     time, with one exception: it does not become the last one of its address.
 
-    Every method but ``start``, ``stop``, ``stats`` and ``status`` raises ``CacheError`` where the store can't write or
-    read now, within ``cache_timeout``.  ``fetch_outbound`` and ``fetch_events`` raise ``UnreadableEntry`` where the
-    entry has a foreign value; the other methods log that, and return None.
+    Every ``async`` method but ``start`` and ``stop`` raises ``CacheError`` where the store can't write or read now,
+    within ``cache_timeout``.  ``fetch_outbound`` and ``fetch_events`` raise ``UnreadableEntry`` where the entry has a
+    foreign value; the other methods log that, and return None.
 
     :param timeout: seconds for which an entry is kept
     :param store_event_info: whether event URLs and tokens are stored
@@ -62,6 +63,8 @@ class MessageStore(ABC):
         self._timeout = timeout
         self._store_event_info = store_event_info
         self._remember_last = remember_last
+        # By connector: siblings share them.
+        self._records: dict[str, Any] = {}
 
     @classmethod
     @abstractmethod
@@ -85,6 +88,16 @@ class MessageStore(ABC):
         :raises ConfigError: each connector needs a store of its own
         """
         raise ConfigError(f"{type(self).__name__} can't be shared by channels")
+
+    def channel_records(self, window: float) -> ChannelRecords:
+        """Return the records of the connector's channel, which are kept where the messages are, if they can be.
+
+        They are ready as long as the store is, and the same object each time.
+
+        :param window: seconds of a counter of messages
+        """
+        records: ChannelRecords = self._records.setdefault("", MemoryRecords(window))
+        return records
 
     @abstractmethod
     async def start(self) -> None:

@@ -9,6 +9,7 @@ from junebug_turn.applications.base import Services
 from junebug_turn.applications.junebug.api import JunebugApi
 from junebug_turn.applications.junebug.messages import OutboundRequest, event_to_json, message_to_json
 from junebug_turn.applications.junebug.options import JunebugOptions
+from junebug_turn.applications.junebug.status import TransportStatuses
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.signature import signing_key
 from junebug_turn.errors import DeliveryRefused, InvalidBody
@@ -35,6 +36,9 @@ class JunebugApplication(HttpApplication[JunebugOptions, OutboundRequest]):
             if options.mo_message_url
             else None
         )
+        self._records = services.store.channel_records(options.metric_window)
+        if options.status_url or options.transport_status:
+            TransportStatuses(options, services)
         self._bridged = options.amqp_queue is not None
         if options.amqp_queue is not None:
             services.connector.bridge(options.amqp_queue, self._remember)
@@ -66,6 +70,9 @@ class JunebugApplication(HttpApplication[JunebugOptions, OutboundRequest]):
             )
         )
 
+    def _sent(self) -> None:
+        self._records.count("outbound")
+
     async def handle_inbound(self, message: Message) -> None:
         """Store an inbound message for replies, and POST it to ``mo_message_url``, where there is one.
 
@@ -76,6 +83,7 @@ class JunebugApplication(HttpApplication[JunebugOptions, OutboundRequest]):
         # With an amqp_queue it was stored before it was forwarded to that.
         if not (self._wanted(message) if self._bridged else await self._remember(message)):
             return
+        self._records.count("inbound")
         if self._inbound_destination is not None or not self._bridged:
             destination = self._inbound_destination or Destination.of("", None)
             body = message_to_json(message, message.transport_name)
@@ -116,6 +124,7 @@ class JunebugApplication(HttpApplication[JunebugOptions, OutboundRequest]):
         ):
             await self._store.store_event(event)
         body = event_to_json(event, self.options.connector_name)
+        self._records.count(body["event_type"])
         if not self._forwards(event, body["event_type"]):
             return
         if outbound is not None and outbound.event_url is not None:

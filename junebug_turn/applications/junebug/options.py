@@ -23,7 +23,7 @@ class JunebugOptions(ApplicationOptions):
     """One Junebug Message API."""
 
     path_option: ClassVar[str] = "base_url_path"
-    url_options: ClassVar[tuple[str, ...]] = ("mo_message_url", "default_event_url")
+    url_options: ClassVar[tuple[str, ...]] = ("mo_message_url", "default_event_url", "status_url")
     required_unless: ClassVar[Mapping[str, str]] = {"mo_message_url": "amqp_queue"}
     store_option: ClassVar[str] = "state_cache"
 
@@ -78,6 +78,22 @@ class JunebugOptions(ApplicationOptions):
         optional(types.FILLED),
         "The from address of outbound messages that aren't replies and give none.",
         None,
+    )
+    status_url: str | None = option(
+        optional(types.URL),
+        "The URL to POST the statuses to that the transport publishes; without one they are not POSTed.",
+        None,
+        secret=True,
+    )
+    transport_status: bool = option(
+        types.BOOLEAN,
+        "Whether the statuses that the transport publishes are kept; with a status_url they are in any case.",
+        False,
+    )
+    metric_window: float = option(
+        types.seconds(3600),
+        "How many seconds a counter of messages covers; the rates in the channel's status are of the last one.",
+        10.0,
     )
     require_from: bool = option(
         types.BOOLEAN,

@@ -32,6 +32,7 @@ from junebug_turn.http.admin.channels.routers_api import RoutersApi
 from junebug_turn.http.admin.health import Health
 from junebug_turn.http.authentication import Authenticator
 from junebug_turn.http.mounts import Mount, Mounts
+from junebug_turn.state.channel_records import ChannelRecords
 from junebug_turn.state.channel_store import ChannelStore
 from junebug_turn.state.factory import make_store
 from junebug_turn.state.message_store import MessageStore
@@ -49,6 +50,7 @@ def make_channels(
     services: MakeServices,
     mounts: Mounts,
     configured: Mapping[str, Mount],
+    stores: Mapping[str, MessageStore],
     metrics: Metrics,
     applications: dict[str, str],
     components: Callable[[], Mapping[str, Mapping[str, Any]]],
@@ -58,6 +60,7 @@ def make_channels(
 
     :param mounts: those of the server of the API
     :param configured: connector -> the mount of its configured application
+    :param stores: connector -> the store of its configured application
     :param applications: connector -> word of its application; the channels are added
     :param components: returns the state of each component of the daemon
     :raises ConfigError: the options of the messages' store can't be used
@@ -84,11 +87,17 @@ def make_channels(
     resources = {
         name: configured[name].resource for name, each in names.items() if isinstance(each, JunebugOptions)
     }
+
+    def records(channel: str) -> ChannelRecords:
+        store = stores.get(channel) or messages.sibling(channel)
+        # Where there is an application its own window counts.
+        return store.channel_records(channels.template.metric_window)
+
     backend = Channels(
         service,
         runner,
         channels,
-        ChannelStatus(broker),
+        ChannelStatus(broker, records),
         logs,
         {name: _shown(each) for name, each in names.items()},
         resources,

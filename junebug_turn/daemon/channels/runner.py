@@ -16,6 +16,7 @@ from twisted.web.resource import IResource
 
 from junebug_turn.daemon.channels.running import Parts, RunningChannel, RunningRouter, read_pattern
 from junebug_turn.daemon.channels.settings import ChannelsSettings
+from junebug_turn.daemon.channels.statuses import StatusConsumers
 from junebug_turn.errors import ApiUsageError, ConfigError, DeliveryRefused, InvalidBody
 from junebug_turn.http.admin.channels.api import Below
 from junebug_turn.http.authentication import Authenticator
@@ -56,11 +57,16 @@ class ChannelRunner:
     applications: dict[str, str]
     configured: frozenset[str]
     _channels: dict[Key, _Channel] = field(factory=dict, init=False)
+    _statuses: StatusConsumers = field(init=False)
     _routers: dict[str, tuple[Any, RunningRouter]] = field(factory=dict, init=False)
     _applied: Definitions | None = field(default=None, init=False)
     _stopping: set[Deferred[None]] = field(factory=set, init=False)
 
     log = Logger()
+
+    @_statuses.default
+    def _status_consumers(self) -> StatusConsumers:
+        return StatusConsumers(self.parts, self.settings)
 
     async def apply(self, definitions: Definitions) -> None:
         """Make what runs the same as ``definitions``; on return the queues are declared, where there is a broker.
@@ -86,6 +92,8 @@ class ChannelRunner:
                 # The channel of a destination is its router's.
                 work += self._change(key, known, definition, definitions)
         work += self._apply_routers(definitions)
+        channels = {key.id: found for key, found in wanted.items() if key.kind == CHANNELS}
+        work += self._statuses.apply(channels, self._end)
         await gatherResults([Deferred.fromCoroutine(each()) for each in work])
 
     # Channels and destinations

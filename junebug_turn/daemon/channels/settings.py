@@ -31,6 +31,7 @@ _OWN = frozenset(
         "mo_message_url_auth_token",
         "amqp_queue",
         "status_url",
+        "transport_status",
     )
 )
 
@@ -42,7 +43,6 @@ _PROPERTIES = {
     "mo_url": "mo_message_url",
     "mo_url_auth_token": "mo_message_url_auth_token",
     "amqp_queue": "amqp_queue",
-    "status_url": "status_url",
     "character_limit": "character_limit",
 }
 
@@ -69,9 +69,22 @@ class ChannelsSettings:
 
         :raises InvalidBody: a property can't be used
         """
+        self.statuses(id, properties)
         if "mo_url" not in properties and "amqp_queue" not in properties:
             return None
         return self._application(id, self.path("channels", id), properties)
+
+    def statuses(self, id: str, properties: Mapping[str, Any]) -> JunebugOptions:
+        """Return the options for the statuses of a channel's transport, which need no application.
+
+        :raises InvalidBody: a property can't be used
+        """
+        url = properties.get("status_url") or None
+        return attrs.evolve(
+            self.template,
+            connector_name=id,
+            status_url=None if url is None else _value("status_url", "status_url", url),
+        )
 
     def destination(
         self, router: str, id: str, channel: str, properties: Mapping[str, Any]

@@ -1,4 +1,5 @@
-"""Lua scripts that Redis runs in one step each, so that no key ever exists without an expiry.
+"""Lua scripts that Redis runs in one step each, so that no key of a message or a counter ever exists without
+an expiry.
 
 A key's time to live is in milliseconds.  The hash of an inbound message has ``from_addr`` only in a store that
 remembers the last message of an address: ``=`` and the address, or empty for a message without one.
@@ -103,4 +104,27 @@ if found[2] ~= ARGV[3] then
     return false
 end
 return found[1]
+"""
+
+# KEYS: a counter.  ARGV: the number to add, the time to live in seconds.
+ADD_COUNT = """
+redis.call('INCRBY', KEYS[1], ARGV[1])
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+"""
+
+# KEYS: a counter.  ARGV: further counters.  Reading renews nothing.
+FETCH_COUNTS = """
+return redis.call('MGET', KEYS[1], unpack(ARGV))
+"""
+
+# KEYS: a hash, which does not expire.  ARGV: a field, its value, the most fields that it can have.
+STORE_STATUS = """
+if redis.call('HLEN', KEYS[1]) < tonumber(ARGV[3]) or redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then
+    redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+end
+"""
+
+# KEYS: a hash.
+FETCH_STATUSES = """
+return redis.call('HGETALL', KEYS[1])
 """

@@ -33,6 +33,7 @@ from junebug_turn.state.redis.address import RedisAddress
 from junebug_turn.state.redis.errors import remedy
 from junebug_turn.state.redis.options import RedisConfig
 from junebug_turn.state.redis.pool import RedisPool
+from junebug_turn.state.redis.records import RedisRecords
 from junebug_turn.telemetry.gauges import PartStats, StoreStats
 
 _MESSAGE = "message"
@@ -73,11 +74,12 @@ class RedisStore(MessageStore):
         self._inbound_ttl = _milliseconds(inbound_ttl or self._timeout)
         self._outbound_ttl = _milliseconds(outbound_ttl or self._timeout)
         self._parts = {part: PartStats() for part in ("inbound", "outbound", "menus")}
+        self._reactor = reactor
         self._pool = RedisPool(reactor, url, cache_timeout, trust_root)
         self._monitor = FailureMonitor(reactor, url.name, cache_timeout, (RedisError,), remedy)
 
     def _name_keys(self, connector: str) -> None:
-        start = f"{self._prefix}{connector}"
+        start = self._channel = f"{self._prefix}{connector}"
         self._inbound = f"{start}:inbound_messages:"
         self._outbound = f"{start}:outbound_messages:"
         self._last = f"{start}:last_inbound:"
@@ -101,7 +103,15 @@ class RedisStore(MessageStore):
         self._pool.start()
 
     async def stop(self) -> None:
+        for records in self._records.values():
+            records.stop()
         await self._pool.stop()
+
+    def channel_records(self, window: float) -> RedisRecords:
+        if self._channel not in self._records:
+            self._records[self._channel] = RedisRecords(self._reactor, self._eval, self._channel, window)
+        records: RedisRecords = self._records[self._channel]
+        return records
 
     def stats(self) -> StoreStats:
         # Without the numbers of entries: counting them would take a walk through all of the server's keys.

@@ -39,6 +39,7 @@ from junebug_turn.state.sqlite.entries import (
     unpack_key,
 )
 from junebug_turn.state.sqlite.file import MAX_BYTES, SqliteFile, Write, check_file
+from junebug_turn.state.sqlite.records import SqliteRecords
 from junebug_turn.state.sqlite.sweep import Sweep
 from junebug_turn.telemetry.gauges import PartStats, StoreStats
 
@@ -122,6 +123,14 @@ class SqliteStore(MessageStore):
         self._file = SqliteFile(self._reactor, self._path, self._cache_timeout, self._max_bytes)
         self._sweeping.start(SWEEP_INTERVAL)
         self._counting.start(COUNT_INTERVAL)
+
+    def channel_records(self, window: float) -> SqliteRecords:
+        if self._connector not in self._records:
+            self._records[self._connector] = SqliteRecords(
+                self._connector, lambda work: self._monitor.result(self._file.read(work)), self._write, window
+            )
+        records: SqliteRecords = self._records[self._connector]
+        return records
 
     async def stop(self) -> None:
         if self._counting.running:

@@ -99,3 +99,25 @@ async def test_a_client_s_destination_gets_no_signature_of_ours(key: bytes | Non
     await forwarding.event(DESTINATION, event, {})
     await forwarding.client_event(DESTINATION, event, {}, key)
     assert [options["webhook"].key for _, _, options in recorder.delivered] == [b"s3cret", key]
+
+
+@pytest_twisted.ensureDeferred
+async def test_status() -> None:
+    """A status goes to a configured destination, under an id of its own, and waits for one that is down."""
+    recorder = Recorder()
+    for _ in range(2):
+        await forwarder(recorder, event_url_timeout=8).status(DESTINATION, {"c": 1})
+    (_, body, first), (_, _, second) = recorder.delivered
+    assert body == {"c": 1}
+    assert first["message_id"] != second.pop("message_id")
+    assert first.pop("webhook") == Webhook(first.pop("message_id"), None)
+    del second["webhook"]
+    assert first == second
+    assert first == {
+        "connector": "c",
+        "kind": "status",
+        "timeout": 8,
+        "policy": POLICY,
+        "patience": CHAIN_LIMIT,
+        "configured": True,
+    }

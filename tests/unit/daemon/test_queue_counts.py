@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from junebug_turn.daemon.queue_counts import INTERVAL, QueueCounts
 
@@ -40,3 +41,21 @@ def test_latest() -> None:
     assert counts.latest() == {"a.inbound": (3, 1)}
     counts.stopService()
     assert not clock.getDelayedCalls()
+
+
+def test_transports() -> None:
+    """A transport that is gone, or was never there, is one line in the log, and so is its return."""
+    broker, clock = Broker(), Clock()
+    counts = QueueCounts(clock, broker)  # type: ignore[arg-type]
+    with capturedLogs() as logs:
+        broker.queues = {"a.outbound": (0, 0), "b.outbound": (0, 1), "b.inbound": (0, 0)}
+        counts.startService()
+        for consumers in (0, 1, 1, 0, 0):
+            broker.queues = {"a.outbound": (0, consumers), "b.outbound": (0, 1)}
+            clock.advance(INTERVAL)
+            broker.queues = ConnectionError("lost")
+            clock.advance(INTERVAL)
+    counts.stopService()
+    gone = "Nobody consumes a.outbound: outbound messages wait there until the transport runs"
+    lines = [formatEvent(event) for event in logs if event["log_level"] >= LogLevel.info]
+    assert lines == [gone, "a.outbound is consumed again", gone]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 
 from junebug_turn.errors import UnreadableMessage
-from junebug_turn.messages.vumi import Event, Message, format_timestamp, parse_timestamp
+from junebug_turn.messages.vumi import Event, Message, TransportStatus, format_timestamp, parse_timestamp
 from tests.support.strategies import events, json_objects, json_values, messages, timestamps
 
 MESSAGE_KEYS = {
@@ -197,3 +197,38 @@ def test_any_value_in_any_field(value: object) -> None:
     Message.from_json(json.dumps(body).encode()).to_json()
     body = dict.fromkeys(EVENT_KEYS, value) | {"user_message_id": "m", "event_type": "ack"}
     Event.from_json(json.dumps(body).encode()).to_json()
+
+
+def test_status() -> None:
+    """A status is read as vumi's transports write it, and written with exactly vumi's keys."""
+    theirs = {
+        "message_version": "20110921",
+        "message_type": "status_event",
+        "timestamp": "2021-01-14 10:00:00.000001",
+        "routing_metadata": {},
+        "helper_metadata": {"h": 1},
+        "reasons": ["r"],
+        "details": {"d": 1},
+        "component": "smpp",
+        "status": "degraded",
+        "type": "throttled",
+        "message": "Throttled",
+    }
+    assert json.loads(TransportStatus.from_json(json.dumps(theirs).encode()).to_json()) == theirs
+
+
+@given(json_objects)
+def test_lenient_status(fields: dict[str, Any]) -> None:
+    """Whatever else a status has doesn't stop it, as long as it has a component and a known status."""
+    body = json.dumps({**fields, "component": "c", "status": "down"}).encode()
+    read = TransportStatus.from_json(body)
+    assert (read.component, read.status) == ("c", "down")
+
+
+@pytest.mark.parametrize(
+    "body", [b"{", b"[]", b"{}", b'{"component": "", "status": "ok"}', b'{"component": "c", "status": []}']
+)
+def test_unreadable_status(body: bytes) -> None:
+    """One that says nothing is refused."""
+    with pytest.raises(UnreadableMessage):
+        TransportStatus.from_json(body)
