@@ -24,7 +24,7 @@ test: lint broker redis ## set up, check the code and run every test
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 	@$(MAKE) --no-print-directory bench-quick
 
-hostile: broker ## the hostile suite with 100,000 generated bodies
+hostile: broker ## the hostile suite with 100,000 generated bodies and attacks of real size
 	HOSTILE_BODIES=100000 $(BIN)/python -m pytest tests/integration/test_hostile*.py
 
 large: broker redis ## the tests of several processes with 5,000 messages, a minute
