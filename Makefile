@@ -27,7 +27,7 @@ test: lint broker redis ## set up, check the code and run every test
 compat: $(READY) ## the integration and fault tests on RabbitMQ 4 and Redis 8 of Debian 13, which root can install into var
 	@$(BIN)/python -m tools.compat
 
-hostile: broker ## the hostile suite with 100,000 generated bodies
+hostile: broker ## the hostile suite with 100,000 generated bodies and attacks of real size
 	HOSTILE_BODIES=100000 $(BIN)/python -m pytest tests/integration/test_hostile*.py tests/integration/test_broker_costs.py
 
 large: broker redis ## the tests of several processes with 5,000 messages, a minute

@@ -28,7 +28,10 @@ class LimitOptions:
         types.seconds(3600), "How long a connection is kept open after an answer for the next request.", 60.0
     )
     max_connections: int = option(
-        types.whole(1, 10**6), "How many connections there can be at once, over all addresses.", 1000
+        types.whole(1, 10**6),
+        "How many connections there can be at once, over all addresses; fewer where the system allows too few open "
+        "files.",
+        1000,
     )
     max_connections_per_client: int = option(
         types.whole(1, 10**6),
