@@ -23,7 +23,8 @@ REQUESTS = 400 if os.environ.get("HOSTILE_BODIES") else 40
 
 # Each of its arrays takes twenty times the memory of its text.
 NESTED = json.dumps(
-    {"to": "+27123", "from": "8110", "content": "", "channel_data": {"x": [[] for _ in range(60_000)]}}
+    {"to": "+27123", "from": "8110", "content": "", "channel_data": {"x": [[] for _ in range(80_000)]}},
+    separators=(",", ":"),
 ).encode()
 
 
@@ -64,7 +65,7 @@ def test_requests_that_wait_for_the_broker(
 ) -> None:
     """While the broker takes no messages, requests of nested arrays cost the bytes of their messages, not the memory
     of their JSON: less than 150 MB for all that wait, whether their clients stay or leave.  Others are answered."""
-    begun = daemon.peak
+    begun, before = daemon.peak, daemon.log.count("Publishing outbound message")
     with blocked(rabbitmq), ExitStack() as stack:
         with daemon.client() as first:
             # It shows the broker that we publish, and so it says that it is blocked.
@@ -74,12 +75,15 @@ def test_requests_that_wait_for_the_broker(
         for number in range(REQUESTS):
             client = daemon.client()
             begin(client, NESTED, f"{uuid.uuid4()}-{number}" if leaving else None)
-            if leaving:
-                # The daemon has read it when it answers the next one.
-                client.socket.shutdown(1)
-                stack.callback(client.socket.close)
-            else:
-                clients.append(stack.enter_context(client))
+            clients.append(stack.enter_context(client))
+        end = time.monotonic() + 100
+        while daemon.log.count("Publishing outbound message") < before + 1 + REQUESTS:
+            assert daemon.health()
+            assert time.monotonic() < end, daemon.log[-3000:]
+            time.sleep(0.1)
+        if leaving:
+            for client in clients:
+                client.socket.close()
         assert daemon.health()
         assert daemon.peak - begun < 150 * MEGABYTE
     assert daemon.health()
