@@ -1,20 +1,23 @@
 # syntax=docker/dockerfile:1
 # The daemon in a container: docs/operations.md says how it is configured and run.
+# Give the images by their digests where they must never change: --build-arg PYTHON_IMAGE=python@sha256:...
 ARG PYTHON=3.13
+ARG PYTHON_IMAGE=python:${PYTHON}-slim
 
 # The first stage has what building needs, and leaves a virtual environment.
-FROM python:${PYTHON}-slim AS build
+FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
-COPY requirements.lock pyproject.toml setup.cfg MANIFEST.in README.md CHANGELOG.md LICENSE ./
+COPY requirements-run.lock pyproject.toml setup.cfg MANIFEST.in README.md CHANGELOG.md LICENSE ./
 COPY junebug_turn junebug_turn
 COPY twisted twisted
-RUN python -m pip wheel --constraint requirements.lock --wheel-dir /wheels .
+# Nothing is installed whose hash is not in the lock file, setuptools neither, which builds our own wheel.
 RUN python -m venv /opt/junebug-turn \
-    && /opt/junebug-turn/bin/python -m pip install --no-index --find-links /wheels junebug-turn \
+    && /opt/junebug-turn/bin/python -m pip install --require-hashes -r requirements-run.lock \
+    && /opt/junebug-turn/bin/python -m pip install --no-deps --no-build-isolation . \
     && /opt/junebug-turn/bin/twistd --help >/dev/null
 
-FROM python:${PYTHON}-slim
+FROM ${PYTHON_IMAGE}
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin junebug-turn
 COPY --from=build /opt/junebug-turn /opt/junebug-turn
 COPY etc/docker/junebug-turn.yaml /etc/junebug-turn/junebug-turn.yaml

@@ -65,6 +65,25 @@ def test_what_is_declared_is_imported() -> None:
     assert _declared() - used == set(), "setup.cfg declares what nothing imports: take it away"
 
 
+def _locked(name: str) -> dict[str, str]:
+    """The version of each distribution in a lock file; each has the hashes of its files, and nothing else is there."""
+    text = (ROOT / name).read_text("utf-8")
+    entry = r"([\w.-]+)==(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n"
+    assert re.fullmatch(rf"(?:#.*\n)+(?:{entry})+", text), (
+        f"{name} has more than versions and hashes: run `make lock`"
+    )
+    return {_canonical(found[1]): found[2] for found in re.finditer(entry, text)}
+
+
+def test_locks() -> None:
+    """Both lock files have hashes for every file that may be installed, and no address that they are from; that of the
+    daemon alone has the same versions as the other."""
+    everything, running = _locked("requirements.lock"), _locked("requirements-run.lock")
+    assert running.items() < everything.items()
+    assert "setuptools" in running  # it builds our own wheel
+    assert "pytest" not in running
+
+
 def test_the_lock_has_what_is_declared() -> None:
     """requirements.lock names a version of each."""
     lines = (ROOT / "requirements.lock").read_text("utf-8").splitlines()

@@ -74,6 +74,7 @@ def test_the_sdist_is_complete(built: Path) -> None:
         "CHANGELOG.md",
         "Makefile",
         "requirements.lock",
+        "requirements-run.lock",
         "etc/junebug-turn.yaml",
     }
     assert names >= NEEDED | others | {"tests/conftest.py", "tools/servers/install-system.sh"}
@@ -86,7 +87,19 @@ def test_an_installed_wheel_is_a_plugin_of_twistd(built: Path, tmp_path: Path) -
     python = str(tmp_path / "venv" / "bin" / "python")
     # This environment's pip installs into the empty one: making another pip takes longer than all the rest.
     pip = (sys.executable, "-m", "pip", "--python", python)
-    _run(*pip, "install", "-q", "--constraint", str(ROOT / "requirements.lock"), str(wheel))
+    # The commands of README.md: nothing is installed whose hash is not in the file.
+    _run(
+        *pip,
+        "install",
+        "-q",
+        "--no-compile",
+        "--no-deps",
+        "--require-hashes",
+        "-r",
+        str(ROOT / "requirements-run.lock"),
+    )
+    _run(*pip, "install", "-q", "--no-deps", str(wheel))
+    _run(*pip, "check")
     twistd = str(tmp_path / "venv" / "bin" / "twistd")
     assert "junebug-turn" in _run(twistd, "--help", cwd=tmp_path)
     assert "--amqp-hostname" in _run(twistd, "junebug-turn", "--help", cwd=tmp_path)

@@ -164,6 +164,21 @@ class TestUnits:
         assert int(service["TimeoutStopSec"]) > DaemonOptions().shutdown_timeout
         assert int(service["WatchdogSec"]) > 240  # no request that waits for the broker is cut by it
 
+    def test_template(self) -> None:
+        """A process of the template unit is locked up, watched and ended like the one of the single unit; only folders
+        that each process would need for itself are missing."""
+
+        def settings(path: Path) -> set[str]:
+            service = path.read_text("utf-8").partition("[Service]\n")[2].partition("[Install]")[0]
+            return {line for line in service.splitlines() if line and not line.startswith("#")}
+
+        missing = settings(UNIT) - settings(ROOT / "etc" / "junebug-turn@.service")
+        assert {line.partition("=")[0] for line in missing} == {
+            "RuntimeDirectory",
+            "StateDirectory",
+            "StateDirectoryMode",
+        }
+
     def test_socket(self) -> None:
         """The socket unit belongs to the service, whose restart it outlives."""
         found = unit(ROOT / "etc" / "junebug-turn.socket")
