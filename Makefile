@@ -28,7 +28,7 @@ compat: $(READY) ## the integration and fault tests on RabbitMQ 4 and Redis 8 of
 	@$(BIN)/python -m tools.compat
 
 hostile: broker ## the hostile suite with 100,000 generated bodies
-	HOSTILE_BODIES=100000 $(BIN)/python -m pytest tests/integration/test_hostile.py
+	HOSTILE_BODIES=100000 $(BIN)/python -m pytest tests/integration/test_hostile*.py
 
 large: broker redis ## the tests of several processes with 5,000 messages, a minute
 	LARGE=1 $(BIN)/python -m pytest tests/integration/test_stores.py
