@@ -86,7 +86,8 @@ class Circuits:
         """
         self._forget_old(self._clock.seconds())
         found: dict[str, dict[str, Any]] = {}
-        for (origin, _, channel), circuit in self._circuits.items():
+        # So many clients' as are down must not hide a configured one.
+        for (origin, _, channel), circuit in sorted(self._circuits.items(), key=lambda item: item[0][2]):
             if circuit.open_since is None:
                 continue
             since = datetime.fromtimestamp(int(circuit.open_since), UTC).isoformat()

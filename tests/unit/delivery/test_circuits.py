@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from junebug_turn.delivery.circuit import DOUBT, FAILURES, PROOF
-from junebug_turn.delivery.circuits import FORGET_AFTER, OF_CLIENTS, Circuits
+from junebug_turn.delivery.circuits import FORGET_AFTER, MAX_SHOWN, OF_CLIENTS, Circuits
 from tests.support.clocks import wall_clock
 from tests.unit.delivery.test_circuit import NO_PATIENCE, ORIGIN, SUSPECT_LIMIT, results
 
@@ -77,6 +77,15 @@ def test_clients_are_apart() -> None:
     assert side.attempt(ORIGIN, "answered", channel="b")
     assert side.attempt(ORIGIN, "answered", url="http://host/")
     assert list(side.circuits.degraded()) == [f"{ORIGIN}{OF_CLIENTS}"]
+
+
+def test_clients_hide_no_configured_origin() -> None:
+    """However many destinations of clients are down, a configured one that is down is among those that are shown."""
+    side = Side()
+    for origin in [*(f"http://host{number}:80" for number in range(MAX_SHOWN)), ORIGIN]:
+        side.fail(origin, "failed", channel="" if origin == ORIGIN else "a")
+    assert len(side.circuits.degraded()) == MAX_SHOWN
+    assert ORIGIN in side.circuits.degraded()
 
 
 def test_one_message() -> None:

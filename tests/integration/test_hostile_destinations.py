@@ -1,0 +1,179 @@
+"""What the servers behind clients' event_urls send, against a daemon in its own process: others don't notice."""
+
+from __future__ import annotations
+
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from threading import Event as Flag
+from urllib.request import urlopen
+
+import pytest
+from pika.adapters.blocking_connection import BlockingChannel
+
+from tests.conftest import pika_connection
+from tests.integration.test_hostile import BODIES, MEGABYTE
+from tests.support.destinations import OK, Bystander, Destination, send_events
+from tests.support.hostile import HostileDaemon
+from tools.servers.rabbitmq import RabbitNode
+
+SCALE = 10 if BODIES >= 100_000 else 1
+
+WAIT = 5.0
+"""Seconds that others wait at most.  It was a minute, or for ever; on a quiet machine it is less than 1."""
+
+
+class Side:
+    """A daemon, a bystander at its configured URLs, and a witness of its queues."""
+
+    def __init__(
+        self, daemon: HostileDaemon, channel: BlockingChannel, bystander: Bystander, url: str
+    ) -> None:
+        self.daemon = daemon
+        self.channel = channel
+        self.bystander = bystander
+        self.url = url
+
+    def attack(self, *urls: str) -> float:
+        """Have events go to these URLs; the longest time that something for others takes meanwhile."""
+        send_events(self.daemon, self.channel, list(urls))
+        longest = self.bystander.longest(self.channel, self.daemon.name)
+        assert self.daemon.health()
+        return longest
+
+    def ready(self) -> int:
+        """Events that wait in the queue."""
+        found = self.channel.queue_declare(f"{self.daemon.name}.event", passive=True)
+        return int(found.method.message_count)
+
+
+@pytest.fixture(scope="module")
+def side(rabbitmq: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Side]:
+    name = f"hostile-{uuid.uuid4().hex[:12]}"
+    bystander = Bystander()
+    connection = pika_connection(rabbitmq)
+    channel = connection.channel()
+    folder = tmp_path_factory.mktemp("hostile")
+    with Destination(bystander.answer) as configured:
+        with HostileDaemon(rabbitmq, folder, name, configured.url) as daemon:
+            yield Side(daemon, channel, bystander, configured.url)
+        assert "goes back to it" not in daemon.log
+    for connector in (name, f"{name}-turn"):
+        for queue in ("inbound", "event", "outbound", "inbound.parked", "event.parked"):
+            channel.queue_delete(f"{connector}.{queue}")
+    connection.close()
+
+
+def many(stack: ExitStack, count: int, answer: Callable[[socket.socket, str, str], None]) -> list[str]:
+    """The URLs of so many destinations, each an origin of its own."""
+    return [stack.enter_context(Destination(answer)).url for _ in range(count)]
+
+
+def test_headers_without_end(side: Side) -> None:
+    """Headers without end are cut off after 64 KiB: the daemon's memory grows by less than 48 MB (it was 1.4 GB), and
+    others wait for nothing."""
+    most, line = SCALE * 40 * MEGABYTE, b"X-Header: " + b"x" * 8000 + b"\r\n"
+    sent: list[int] = []
+
+    def flood(connection: socket.socket, path: str, id: str) -> None:
+        size = 0
+        try:
+            connection.sendall(b"HTTP/1.1 200 OK\r\n")
+            while size < most:
+                connection.sendall(line)
+                size += len(line)
+        finally:
+            sent.append(size)
+
+    before = side.daemon.peak
+    with ExitStack() as stack:
+        assert side.attack(*many(stack, 5, flood)) < WAIT
+        end = time.monotonic() + 60
+        while len(sent) < 5:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    # What the sockets' buffers took is among it.
+    assert max(sent) < most / 2
+    assert side.daemon.peak - before < 48 * MEGABYTE
+
+
+@pytest.mark.parametrize("status", ["99999999999999999999", "-1", "600"])
+def test_a_status_that_is_none(side: Side, status: str) -> None:
+    """Events whose destinations answer with a status that is none are put off: none comes back again and again, and
+    those of others wait less than 5 s (it was for ever)."""
+    answer = f"HTTP/1.1 {status} OK\r\nContent-Length: 0\r\n\r\n".encode()
+    with ExitStack() as stack:
+        longest = side.attack(*many(stack, 25, lambda connection, path, id: connection.sendall(answer)))
+    assert longest < WAIT
+    assert side.ready() == 0
+
+
+def test_thousands_of_statuses(side: Side) -> None:
+    """All statuses that there can be make fewer than 70 series of each metric (it was one each)."""
+    statuses = iter(range(300, 500))
+
+    def answer(connection: socket.socket, path: str, id: str) -> None:
+        connection.sendall(b"HTTP/1.1 %d x\r\nContent-Length: 0\r\n\r\n" % next(statuses, 400))
+
+    with Destination(answer) as destination:
+        side.attack(*[destination.url] * 200)
+    parked = f"{side.daemon.name}.event.parked"
+    end = time.monotonic() + 30
+    while side.channel.queue_declare(parked, passive=True).method.message_count < 190:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    with urlopen(f"http://127.0.0.1:{side.daemon.port}/metrics", timeout=20) as page:
+        text = page.read().decode()
+    series = [line for line in text.splitlines() if line.startswith("junebug_turn_delivery_attempts_total{")]
+    assert 30 < len(series) < 70, series
+
+
+def test_a_client_s_url_that_answers(side: Side) -> None:
+    """Beside URLs that hang, an event_url that answers gets its events at once, not from a delay queue."""
+    over, seen = Flag(), set()
+
+    def answer(connection: socket.socket, path: str, id: str) -> None:
+        seen.add(id)
+        connection.sendall(OK)
+
+    def hang(connection: socket.socket, path: str, id: str) -> None:
+        over.wait(30)
+        connection.close()
+
+    with Destination(answer) as good, ExitStack() as stack:
+        for urls, count in (([good.url], 1), ([*many(stack, 20, hang), *[good.url] * 20], 21)):
+            send_events(side.daemon, side.channel, urls)
+            end = time.monotonic() + 20
+            while len(seen) < count:
+                assert time.monotonic() < end
+                time.sleep(0.05)
+        over.set()
+
+
+@pytest.mark.parametrize("how", ["429", "hang"])
+def test_many_urls_that_keep_their_places(side: Side, how: str) -> None:
+    """Event_urls of many origins that ask for a pause of 5 minutes, or don't answer, hold at most half of the places:
+    what is for others waits less than 5 s (it was 70 s and more)."""
+    over = Flag()
+
+    def answer(connection: socket.socket, path: str, id: str) -> None:
+        if how == "429":
+            connection.sendall(
+                b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 300\r\nContent-Length: 0\r\n\r\n"
+            )
+        else:
+            over.wait(30)
+            connection.close()
+
+    with ExitStack() as stack:
+        longest = side.attack(*many(stack, 40 * min(SCALE, 3), answer))
+        over.set()
+    assert longest < WAIT
+
+
+def test_a_path_of_somebody_else_s_host(side: Side) -> None:
+    """Events for a path that answers 503, at the origin of another channel's configured URL, delay that channel's
+    messages by less than 5 s (it was 57 s)."""
+    assert side.attack(*[f"{side.url}theirs"] * 12) < WAIT
