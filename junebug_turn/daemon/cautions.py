@@ -7,9 +7,14 @@ from typing import Any
 
 from junebug_turn.daemon.process import connections_within
 from junebug_turn.daemon.settings import Settings
+from junebug_turn.http.authentication import Credentials
 
 SHORT = 16
 """Characters that a token or a password has at least where nobody can guess it."""
+
+_GUESSED = (
+    "{option} of {connector} has a token or password of fewer than {least} characters: it can be guessed"
+)
 
 
 def cautions(settings: Settings, descriptors: int) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -25,12 +30,19 @@ def cautions(settings: Settings, descriptors: int) -> Iterator[tuple[str, dict[s
                 "(docs/security.md)",
                 {"address": str(options.http_bind), "connector": name},
             )
-        auth = options.api_auth
-        if auth is not None and any(len(text) < SHORT for text in (*auth.tokens, *auth.users.values())):
+        if _can_be_guessed(options.api_auth):
+            yield _GUESSED, {"option": "api_auth", "connector": name, "least": SHORT}
+    channels = settings.channels
+    if channels is not None:
+        auth = channels.options.api_auth
+        if auth is None and channels.http_bind.reached_from_elsewhere:
             yield (
-                "api_auth of {connector} has a token or password of fewer than {least} characters: it can be guessed",
-                {"connector": name, "least": SHORT},
+                "Everybody who reaches {address} can make and change channels: set channels.api_auth, or use 127.0.0.1 "
+                "(docs/security.md)",
+                {"address": str(channels.http_bind)},
             )
+        if _can_be_guessed(auth):
+            yield _GUESSED, {"option": "channels.api_auth", "connector": "the channels", "least": SHORT}
     most, wanted = connections_within(settings, descriptors), settings.daemon.limits.max_connections
     if most < wanted:
         yield (
@@ -38,3 +50,7 @@ def cautions(settings: Settings, descriptors: int) -> Iterator[tuple[str, dict[s
             "connections; raise the limit (ulimit -Hn, LimitNOFILE of systemd)",
             {"wanted": wanted, "descriptors": descriptors, "most": most},
         )
+
+
+def _can_be_guessed(auth: Credentials | None) -> bool:
+    return auth is not None and any(len(text) < SHORT for text in (*auth.tokens, *auth.users.values()))

@@ -47,6 +47,9 @@ def connections_within(settings: Settings, descriptors: int) -> int:
     # Each delivery that can be under way has two, its own connection and an idle one.
     deliveries = 2 * settings.daemon.worker_concurrency * len(settings.applications)
     left = max(descriptors - RESERVE - 2 * deliveries, descriptors // 4, 1)
+    if settings.channels is not None:
+        # How many channels there will be isn't known.
+        left = max(min(left, descriptors // 2), 1)
     return min(settings.daemon.limits.max_connections, left)
 
 

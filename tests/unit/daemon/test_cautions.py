@@ -87,3 +87,31 @@ def test_descriptors(descriptors: int, most: int) -> None:
     lines = warned(JUNEBUG, bind="127.0.0.1:8080", descriptors=descriptors)
     assert len(lines) == (most < 1000)
     assert all(f"there can be {most} connections" in line for line in lines)
+
+
+CHANNELS = {"channels_store": "sqlite", "channels_path": "/nowhere/channels.sqlite"}
+
+
+def test_open_channels() -> None:
+    """The API that makes channels at run time is warned of where everybody may use it."""
+    (line,) = warned({**JUNEBUG, "http_bind": "127.0.0.1:1"}, channels_http_bind="0.0.0.0:8090", **CHANNELS)
+    assert line == (
+        "Everybody who reaches 0.0.0.0:8090 can make and change channels: set channels.api_auth, or use 127.0.0.1 "
+        "(docs/security.md)"
+    )
+    short = warned(
+        {**JUNEBUG, "http_bind": "127.0.0.1:1"},
+        channels_http_bind="0.0.0.0:8090",
+        channels_api_auth="{tokens: [short]}",
+        **CHANNELS,
+    )
+    assert short == [
+        "channels.api_auth of the channels has a token or password of fewer than 16 characters: it can be guessed"
+    ]
+
+
+def test_descriptors_of_channels() -> None:
+    """Where channels are made at run time, half of the descriptors is for their deliveries."""
+    given = json.dumps([{**JUNEBUG, "http_bind": "127.0.0.1:1"}])
+    settings = load({"applications": given, "channels_http_bind": "127.0.0.1:2", **CHANNELS}, {})
+    assert connections_within(settings, 1024) == 512
