@@ -78,7 +78,8 @@ async def test_the_broker_stopped_and_started(
     await side.broker.stopService()
     assert lines(logged, "Lost the AMQP broker")
     assert lines(logged, "Connecting again")
-    assert len(lines(logged, "Connected to the AMQP broker")) == 4
+    # A broker that is about to be there may take connections and end them again.
+    assert len(lines(logged, "Connected to the AMQP broker")) >= 4
 
 
 @pytest_twisted.ensureDeferred

@@ -94,7 +94,8 @@ async def test_slow(run_daemon: RunDaemon, rabbitmq: RabbitNode, receiver: Recei
     """A message whose POST is under way when the channel closes comes again, and is not POSTed again beside it: the
     answer that comes at last holds."""
     receiver.default = Answer(how="hold")
-    async with run_daemon("junebug", mo_message_url=receiver.url(), **OPTIONS) as side:
+    options = OPTIONS | {"mo_message_url_timeout": 120}
+    async with run_daemon("junebug", mo_message_url=receiver.url(), **options) as side:
         published = publish(side)
         await receiver.received(len(SENDERS))
         await closed_four_times(rabbitmq, side)
@@ -153,7 +154,7 @@ async def test_consumer_timeout(
     await deferToThread(node.ctl, "eval", f"{', '.join(settings)}.")
     receiver.default = Answer(how="hold")
     channel = pika_connection(node).channel()
-    options = OPTIONS | {"mo_message_url": receiver.url()}
+    options = OPTIONS | {"mo_message_url": receiver.url(), "mo_message_url_timeout": 120}
     with capturedLogs() as logged:
         async with running(node, "c", channel, receiver, "junebug", **options) as side:
             published = publish(side)
