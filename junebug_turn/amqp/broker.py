@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -25,6 +25,9 @@ from junebug_turn.amqp.topology import EXCHANGE, Examination, Queue, Topology, c
 
 CHECK_INTERVAL = 15.0
 """Seconds between declarations of all queues on a connection that lives."""
+
+CHECKED_AT_ONCE = 1000
+"""Queues that are declared then at most: each takes a part of a millisecond."""
 
 
 class Broker(Service):
@@ -59,6 +62,7 @@ class Broker(Service):
         self._rng = rng
         self._queues: dict[str, Queue] = {}
         self._declarers: Counter[str] = Counter()
+        self._checked = 0
         self._consumers: list[Consumer] = []
         self._stopping = False
         self._resting: set[Deferred[None]] = set()
@@ -124,12 +128,18 @@ class Broker(Service):
         )
 
     async def _check(self) -> None:
-        """Declare all again, since an exchange, a queue or a binding may have been deleted."""
+        """Declare all again, or some of very many, since an exchange, a queue or a binding may have been deleted."""
         # On the connection that consumes: a broker that blocks publishers doesn't read the other one.
         protocol = self._consuming.protocol
         if protocol is not None and self._publisher.channel is not None:
+            queues = list(self._queues.values())
+            some = queues[self._checked : self._checked + CHECKED_AT_ONCE]
+            self._checked = self._checked + len(some) if self._checked + len(some) < len(queues) else 0
             with suppress(Closed):
-                await self._topology.declare(protocol)
+                if len(some) == len(queues):
+                    await self._topology.declare(protocol)
+                else:
+                    await self._topology.extend(protocol, some)
 
     def unconfirmed(self) -> tuple[int, int]:
         """Count the messages whose outcome is not known, and their bytes."""
@@ -188,7 +198,7 @@ class Broker(Service):
             self._queues[queue.name] = queue
             self._declarers[queue.name] += 1
 
-    async def declare_now(self, queues: Iterable[Queue]) -> None:
+    async def declare_now(self, queues: Collection[Queue]) -> None:
         """Declare queues on the present connection, where there is one."""
         protocol = self._consuming.protocol
         if protocol is not None:

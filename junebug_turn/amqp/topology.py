@@ -93,7 +93,7 @@ class Topology:
         await declaring.all(list(self.queues))
         self.faults, self._known = declaring.faults, declaring.refusals
 
-    async def extend(self, protocol: AmqpProtocol, queues: Iterable[Queue]) -> None:
+    async def extend(self, protocol: AmqpProtocol, queues: Collection[Queue]) -> None:
         """Declare some of them; a refusal is logged unless it was the same the last time.
 
         :raises Closed: the connection is lost
@@ -101,11 +101,12 @@ class Topology:
         await self._lock.acquire()
         try:
             declaring = _Declaring(protocol, self._known)
-            await declaring.all(list(queues))
+            await declaring.all(queues)
         finally:
             self._lock.release()
-        self.faults = {**self.faults, **declaring.faults}
-        self._known = {**self._known, **declaring.refusals}
+        done = {what for queue in queues for what, *_ in _parts(queue)} | {_exchange()[0]}
+        self.faults = _without(self.faults, done) | declaring.faults
+        self._known = _without(self._known, done) | declaring.refusals
 
     def returned(self, protocol: AmqpProtocol, routing_key: str | bytes) -> None:
         """Declare them again where a message for one of them came back: it, or its binding, was deleted under us."""
@@ -116,6 +117,10 @@ class Topology:
             self._declared_at = now
             declaring = Deferred.fromCoroutine(self.declare(protocol))
             declaring.addErrback(lambda failure: failure.trap(Closed) and None)
+
+
+def _without(found: Mapping[str, str], keys: set[str]) -> dict[str, str]:
+    return {what: why for what, why in found.items() if what not in keys}
 
 
 async def count(protocol: AmqpProtocol, queues: Iterable[Queue]) -> dict[str, tuple[int, int]]:

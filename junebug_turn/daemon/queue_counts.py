@@ -14,6 +14,10 @@ INTERVAL = 15.0
 """Seconds between counts."""
 
 
+COUNTED_EACH_TIME = 1000
+"""Queues that are counted in each interval; twice as many are counted in every second one."""
+
+
 class QueueCounts(TimerService):
     """The messages and consumers of each queue, as the broker counts them now and then."""
 
@@ -25,15 +29,20 @@ class QueueCounts(TimerService):
         self._broker = broker
         self._latest: Mapping[str, tuple[int, int]] = {}
         self._consumed: dict[str, bool] = {}
+        self._rest = 0
 
     def latest(self) -> Mapping[str, tuple[int, int]]:
         """Return the latest counts: queue -> messages that wait in it, consumers that it has."""
         return self._latest
 
     async def count(self) -> None:
-        """Ask the broker."""
+        """Ask the broker; the more queues there are, the more rarely."""
+        if self._rest > 0:
+            self._rest -= 1
+            return
         try:
             self._latest = await self._broker.count_queues()
+            self._rest = len(self._latest) // COUNTED_EACH_TIME
         except Exception as fault:
             # Old numbers would look like good news.
             self._latest = {}

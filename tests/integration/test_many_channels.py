@@ -45,7 +45,7 @@ async def test_many_channels(run_junebug: RunJunebug) -> None:
     receiver_url = "http://127.0.0.1:1/"
     ids = fill(prefix, receiver_url)
     began, cpu = time.monotonic(), time.process_time()
-    async with run_junebug(**redis_options(prefix)) as side:
+    async with run_junebug(**redis_options(prefix), channels_cache_timeout=30) as side:
         await until(lambda: len(side.daemon.broker.status()["consumers"]) == 2 * CHANNELS, "all", limit=120)
         start, start_cpu = time.monotonic() - began, time.process_time() - cpu
         began = time.monotonic()

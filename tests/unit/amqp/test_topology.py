@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from pika import spec
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
@@ -11,7 +12,7 @@ from twisted.logger import capturedLogs
 from txamqp.client import Closed
 
 from junebug_turn.amqp.topology import Examination, Queue, Topology, count, declare, examine
-from tests.support.broker_peer import Peer, connected
+from tests.support.broker_peer import ANSWERS, Peer, connected
 
 
 def result(working: Deferred[Any]) -> list[Any]:
@@ -156,3 +157,45 @@ def test_an_examination_without_permissions() -> None:
     refused = spec.Channel.Close(403, "ACCESS_REFUSED", 60, 40)
     _, found = examining(connected(), Queue("a"), Basic_Qos=refused)
     assert found == [Examination((), (), False)]
+
+
+@pytest.mark.parametrize("refused", [None, spec.Channel.Close(403, "ACCESS_REFUSED", 0, 0)])
+def test_many_queues(refused: Any) -> None:
+    """Very many queues are declared without waiting for each; a binding that is refused stops no other queue."""
+    queues = [Queue(f"q{number}") for number in range(300)]
+    peer = connected()
+    found = result(Deferred.fromCoroutine(declare(peer.protocol, queues)))
+    declared: set[str] = set()
+    closed: set[int] = set()
+    turns = 0
+    while not found:
+        turns += 1
+        for call in peer.sent():
+            name, channel = call.method.NAME, call.channel_number
+            if channel in closed:
+                continue  # as a broker does
+            if name == "Queue.Declare":
+                declared.add(call.method.queue)
+            if name == "Queue.Bind" and call.method.queue == "q150" and refused is not None:
+                closed.add(channel)
+                peer.send(refused, channel)
+            else:
+                peer.send(ANSWERS[name], channel)
+    assert found == [None]
+    assert declared == {queue.name for queue in queues}
+    assert turns < (15 if refused is None else 300)
+
+
+def test_some_queues() -> None:
+    """A fault of a queue that is declared again, alone, is a fault until it is mended; others stay as they were."""
+    peer = connected()
+    topology = Topology([Queue("a", bound=False), Queue("b", bound=False)])
+    refused = spec.Channel.Close(403, "ACCESS_REFUSED", 0, 0)
+    for work, refusals, faults in (
+        (topology.declare(peer.protocol), {"Queue_Declare": refused}, {"queue a", "queue b"}),
+        (topology.extend(peer.protocol, [Queue("a", bound=False)]), {}, {"queue b"}),
+    ):
+        found = result(Deferred.fromCoroutine(work))
+        peer.answer(**refusals)
+        assert found == [None]
+        assert set(topology.faults) == faults
