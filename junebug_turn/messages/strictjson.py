@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import accumulate
 from math import isinf
 from typing import Any, NoReturn
 
@@ -69,17 +70,30 @@ def dumps(value: Any) -> bytes:
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
-# A whole string, or one that never ends, or one bracket.  Possessive, so that no input makes it go back.
-_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+# A whole string, or one that never ends.  Possessive, so that no input makes it go back.
+_A_STRING = r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)'
+_STRING = re.compile(_A_STRING, re.DOTALL)
+_STRING_OR_BRACKET = re.compile(_A_STRING + r"|[\[\]{}]", re.DOTALL)
+
+# The bytes 1 and -1, as a signed byte, for an opening and a closing bracket.
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+_OTHERS = bytes(set(range(256)) - set(b"[{]}"))
 
 
 def _check_depth(text: str, max_depth: int) -> None:
-    """Raise ValueError where brackets outside of strings nest deeper than ``max_depth``."""
+    """Raise ValueError where brackets outside of strings nest deeper than ``max_depth``.
+
+    A loop over the brackets took a tenth of a second for the 250,000 of a large body, in which nobody else was served.
+    """
+    steps = memoryview(_STRING.sub("", text).encode("utf-8").translate(_STEPS, _OTHERS)).cast("b")
+    if max(accumulate(steps), default=0) > max_depth:
+        raise ValueError(f"nested deeper than {max_depth} levels: char {_too_deep_at(text, max_depth)}")
+
+
+def _too_deep_at(text: str, max_depth: int) -> int:
     depth = 0
     for match in _STRING_OR_BRACKET.finditer(text):
-        if match[0] in "[{":
-            depth += 1
-            if depth > max_depth:
-                raise ValueError(f"nested deeper than {max_depth} levels: char {match.start()}")
-        elif match[0] in "]}":
-            depth -= 1
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(match[0], 0)
+        if depth > max_depth:
+            return match.start()
+    return len(text)

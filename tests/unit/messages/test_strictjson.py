@@ -90,3 +90,26 @@ def test_bytes_never_raise_anything_else(body: bytes) -> None:
         strictjson.loads(body)
     except ValueError:
         pass
+
+
+@given(
+    st.lists(st.sampled_from(["[", "]", "{", "}", '"', "\\", "a", "é", '"[{"', '"\\""'])).map("".join),
+    st.integers(1, 5),
+)
+def test_depth(text: str, most: int) -> None:
+    """The depth is that of brackets outside of strings, and the first bracket that is too deep is named."""
+    depth, at, inside, escaped = 0, None, False, False
+    for index, letter in enumerate(text):
+        if inside:
+            inside = escaped or letter != '"'
+            escaped = letter == "\\" and not escaped
+            continue
+        inside = letter == '"'
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(letter, 0)
+        if depth > most and at is None:
+            at = index
+    if at is None:
+        strictjson._check_depth(text, most)
+    else:
+        with pytest.raises(ValueError, match=f"^nested deeper than {most} levels: char {at}$"):
+            strictjson._check_depth(text, most)
