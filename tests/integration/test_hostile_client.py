@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 
 import pytest
@@ -10,13 +11,15 @@ import pytest
 from junebug_turn.messages.vumi import Event
 from tests.conftest import pika_connection
 from tests.integration.test_hostile import BODIES, MEGABYTE, Make, daemon, error_of, make
-from tests.support.hostile import JUNEBUG, TURN, HostileDaemon
+from tests.support.hostile import JUNEBUG, TURN, Client, HostileDaemon, bystander
 from tools.servers.process import free_port
 from tools.servers.rabbitmq import RabbitNode
 
 __all__ = ["daemon", "make"]  # the fixtures
 
 LARGE = BODIES > 3000
+OTHERS_WAIT = 1.0 if LARGE else 5.0
+"""Seconds, as in test_hostile_stranger."""
 
 
 @pytest.mark.parametrize(
@@ -47,6 +50,27 @@ def test_fields_that_are_remembered(daemon: HostileDaemon, path: str, field: str
             assert error_of(answer) == (400, "invalid_body")
             assert f"'{field}'" in json.dumps(answer[1])
     assert daemon.peak - before < 16 * MEGABYTE
+
+
+def test_nested_json_of_many(daemon: HostileDaemon) -> None:
+    """JSON that takes long to read, on many connections at once, leaves turns for others."""
+    before = daemon.peak
+    body = b'{"to":"+27123","content":"c","channel_data":{"x":[' + b"[]," * 80_000 + b"[]]}, 1}"
+    clients = [daemon.client() for _ in range(50)]
+    with bystander(daemon) as waited:
+        senders = [threading.Thread(target=_post_often, args=(client, body)) for client in clients]
+        for sender in senders:
+            sender.start()
+        for sender in senders:
+            sender.join()
+    assert daemon.peak - before < 150 * MEGABYTE
+    assert waited.p99 < OTHERS_WAIT
+
+
+def _post_often(client: Client, body: bytes) -> None:
+    with client:
+        for _ in range(20 if LARGE else 2):
+            assert error_of(client.post(JUNEBUG, body)) == (400, "JsonDecodeError")
 
 
 def test_destinations_of_others(make: Make, rabbitmq: RabbitNode) -> None:
