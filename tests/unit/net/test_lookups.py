@@ -38,7 +38,7 @@ class Slow:
     def getaddrinfo(self, host: str, port: int, *args: Any, **options: Any) -> Any:
         self.asked.append(host)
         if host.endswith(".slow"):
-            self.gate.wait(20)
+            self.gate.wait(60)
         if host.startswith("none"):
             raise socket.gaierror("no such name")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
