@@ -49,6 +49,39 @@ async def test_send_message_no_destination(run_junebug: RunJunebug) -> None:
         assert (await send(side, id, to="+1234")).status == 201
 
 
+@pytest.mark.parametrize("expired", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_forms_of_requests(run_junebug: RunJunebug, expired: bool) -> None:
+    """To a number or a group, with and without a from, a reply that isn't known with and without a to: as Junebug
+    answers each, with and without ``allow_expired_replies``."""
+    async with run_junebug(channels_defaults={"allow_expired_replies": expired}) as side:
+        id = await side.create(mo_url="http://127.0.0.1:1/")
+        unknown = "MessageNotFound"
+        for body, type in (
+            ({"to": "+1234"}, None),
+            ({"to": "+1234", "from": "8110", "group": "the-group"}, None),
+            ({"to": "+1234", "event_url": "http://h/", "event_auth_token": "the-token-of-it"}, None),
+            ({"to": "+1234", "channel_data": {"voice": {"speech_url": "http://h/"}}, "priority": "5"}, None),
+            ({"from": "8110"}, "ApiUsageError"),
+            ({"to": "+1234", "foo": "bar"}, "invalid_body"),
+            ({"reply_to": "none"}, unknown),
+            ({"reply_to": "none", "from": "8110"}, unknown),
+            ({"to": "+1234", "reply_to": "none"}, None if expired else unknown),
+        ):
+            answer = await send(side, id, **body)
+            if type is None:
+                assert answer.status == 201, body
+                wire = await side.of(id).outbound()
+                assert (wire["to_addr"], wire["from_addr"], wire["group"], wire["in_reply_to"]) == (
+                    "+1234",
+                    body.get("from"),
+                    body.get("group"),
+                    None,
+                )
+            else:
+                assert (answer.status, answer.body["result"]["errors"][0]["type"]) == (400, type), body
+
+
 @pytest_twisted.ensureDeferred
 async def test_character_limit(run_junebug: RunJunebug) -> None:
     """``character_limit`` counts the characters of the content: under and at the limit are sent, over is a 400."""

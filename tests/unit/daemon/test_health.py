@@ -79,3 +79,11 @@ def test_destinations_of_clients() -> None:
     assert found["destinations"]["others"] == 2
     assert found["destinations"]["state"] == "degraded"
     assert "secret" not in str(found)
+
+
+@pytest.mark.parametrize("ok", [True, False])
+def test_channels(ok: bool) -> None:
+    """The channels that are made at run time are a component where there can be some."""
+    parts: Any = (Component({"connected": True, "publishing": True, "consumers": {}}), Component({}), {}, ())
+    assert "channels" not in health(*parts)
+    assert health(*parts, lambda: {"ok": ok})["channels"] == {"ok": ok}

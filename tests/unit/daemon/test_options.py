@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,20 @@ class TestDocuments:
     def test_example_file_has_every_key(self, place: int, owner: str) -> None:
         """The example file has every key of the daemon and of each application, and tells the real defaults."""
         top, *sections = re.split(r"^  - application: .*$", EXAMPLE.read_text(), flags=re.MULTILINE)
-        text = top + sections[place]
+        blocks = {
+            group: "".join(re.findall(rf"^{group}:\n(?:  .*\n)*", top, re.MULTILINE))
+            for group in schema().groups
+        }
+        # Keys of a group may be those of the top level as well.
+        alone = reduce(lambda text, block: text.replace(block, ""), filter(None, blocks.values()), top)
         common = yaml.safe_load(EXAMPLE.read_text())
         live = {**common, **common["applications"][place]}
         for entry in schema().entries:
             if not {"daemon", owner} & set(entry.owners) or entry.key == "application":
                 continue
             *groups, name = entry.path
-            # The broker has a ca_file and so has HTTPS: the indent tells them apart.
+            text = blocks[groups[0]] if groups else alone + sections[place]
+            # The daemon has a ca_file and so may an application: the indent tells them apart.
             indent = "  " * len(groups) if entry.owners == ("daemon",) else " *"
             shown = re.findall(rf"^{indent}(?:# )?{name}: *(.*)$", text, re.MULTILINE)
             commented = re.findall(rf"^{indent}# {name}: (.*)$", text, re.MULTILINE)

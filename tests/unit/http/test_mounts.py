@@ -112,3 +112,14 @@ def test_connector_of_unknown_paths() -> None:
     mounts = Mounts({"/top": Mount(Named("top"), "sms")})
     assert mounts.find(b"/top/x")[0].connector == "sms"
     assert mounts.find(b"/x")[0].connector == ""
+
+
+def test_mounts_that_come_and_go() -> None:
+    """A resource that is mounted later is found from then on, also below another one, and no more once it is removed."""
+    mounts = Mounts({"/channels": Mount(Named("api"))})
+    assert mounts.find(b"/channels/c1/messages")[1] == [b"c1", b"messages"]
+    mounts.add("/channels/c1/messages", Mount(Named("c1"), "c1"))
+    assert mounts.find(b"/channels/c1/messages/m1") == (mounts.find(b"/channels/c1/messages")[0], [b"m1"])
+    assert mounts.find(b"/channels/c1/messages")[0].connector == "c1"
+    mounts.remove("/channels/c1/messages")
+    assert mounts.find(b"/channels/c1/messages")[1] == [b"c1", b"messages"]

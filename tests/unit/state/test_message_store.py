@@ -10,7 +10,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from twisted.internet.task import Clock
 
+from junebug_turn.errors import ConfigError
 from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state.memory import MemoryStore
@@ -237,6 +239,29 @@ def test_timeout(make: Make, advance: Callable[[float], None]) -> None:
     assert fetched.content == "again"
     advance(400)
     assert result(store.fetch_inbound("m2")) is None
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+@in_thread
+def test_siblings(kind: str) -> None:
+    """A sibling is the store of another connector, ready as long as the first one is; it reads what that one's own
+    store reads."""
+    stores = STORES[kind]()
+    try:
+        store = stores.make(connector="a")
+        sibling = store.sibling("b")
+        result(sibling.store_inbound(message("m1")))
+        assert result(store.fetch_inbound("m1")) is None
+        assert result(sibling.fetch_inbound("m1")) == result(stores.make(connector="b").fetch_inbound("m1"))
+        assert result(sibling.fetch_inbound("m1")) == message("m1")
+    finally:
+        stores.stop()
+
+
+def test_no_siblings() -> None:
+    """A store in memory has none."""
+    with pytest.raises(ConfigError, match="MemoryStore"):
+        MemoryStore(Clock()).sibling("b")
 
 
 @in_thread

@@ -192,3 +192,18 @@ def test_alerts_tell_what_to_do() -> None:
             document, _, anchor = notes["runbook"].partition("#")
             assert document == "docs/troubleshooting.md"
             assert anchor in anchors, rule["alert"]
+
+
+def test_a_connector_that_is_no_more() -> None:
+    """The series of a connector that is no more are gone, and those of others stay: channels come and go for ever."""
+    applications = {"a": "junebug", "b": "junebug"}
+    metrics = Metrics(applications=applications)
+    for name in ("a", "b"):
+        metrics.request(name, "201", 0.1)
+        metrics.published(name, 0.1, confirmed=True)
+    metrics.forget("a")
+    text = metrics.text().decode()
+    assert 'connector="a"' not in text
+    assert 'connector="b"' in text
+    metrics.request("a", "201", 0.1)
+    assert Metrics(applications=applications).text()
