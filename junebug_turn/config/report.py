@@ -19,7 +19,7 @@ HIDDEN = "***"
 DEFAULT = "default"
 
 # The options of a middleware under these keys are no secrets.
-OPEN = ("class_path", "enable_for_connectors")
+OPEN = ("class_path", "enable_for_connectors", "forward_events")
 
 
 @frozen

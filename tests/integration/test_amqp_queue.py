@@ -16,6 +16,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from junebug_turn.messages.vumi import Event, Message
 from tests.integration.conftest import RunDaemon
 from tests.integration.test_outage import Process, free_port, healthy
+from tests.support.channels import RunJunebug
 from tests.support.connector_harness import count
 from tests.support.daemon import Running, until
 from tools.servers.rabbitmq import RabbitNode
@@ -229,3 +230,28 @@ async def test_killed(
         return at_application == at_transport == sent
 
     await until(all_there, "all messages", 60)
+
+
+@pytest_twisted.ensureDeferred
+async def test_channel_of_the_store(run_junebug: RunJunebug, receiver: Receiver, queue: str) -> None:
+    """A channel of the store has an amqp_queue, too; it can be given, changed and taken away while it runs, and each
+    queue has what came in its time."""
+    async with run_junebug() as side:
+        id = await side.create(amqp_queue=queue)
+        channel = side.of(id)
+        await bridged(channel, queue, 1)
+        other = f"{queue}-other"
+        assert (await side.call("POST", f"/channels/{id}", {"amqp_queue": other})).status == 200
+        await bridged(channel, other, 2)
+        # The end of a session goes nowhere, as in Junebug; with a mo_url beside it both get the rest.
+        assert (await side.call("POST", f"/channels/{id}", {"mo_url": receiver.url("/mo")})).status == 200
+        channel.publish("inbound", inbound(3, session_event="close"))
+        await bridged(channel, other, 4)
+        (request,) = await receiver.received(1)
+        assert request.json["content"] == "4"
+        assert count(side.channel, f"{queue}.inbound") == count(side.channel, f"{other}.inbound") == 0
+        assert (await side.call("DELETE", f"/channels/{id}")).status == 200
+        source = f"{other}.outbound"
+        await until(
+            lambda: not side.channel.queue_declare(source, passive=True).method.consumer_count, "no consumer"
+        )

@@ -11,6 +11,7 @@ import pytest_twisted
 
 from tests.integration.conftest import RunDaemon
 from tests.support.channels import RunJunebug
+from tests.support.connector_harness import count
 from tests.support.daemon import Running, until
 from tests.support.store_harness import redis_server
 from tools.servers.receiver import Receiver
@@ -78,8 +79,9 @@ async def test_channel_of_the_store(run_junebug: RunJunebug, receiver: Receiver)
         async def shown() -> Any:
             return (await side.call("GET", f"/channels/{id}")).body["result"]["status"]
 
+        end = time.monotonic() + 30
         while "smpp" not in (found := await shown())["components"]:
-            pass
+            assert time.monotonic() < end, found
         assert found["components"]["smpp"] == {
             "channel_id": id,
             **{key: BOUND[key] for key in ("component", "type", "message", "details")},
@@ -100,7 +102,7 @@ async def test_channel_of_the_store(run_junebug: RunJunebug, receiver: Receiver)
             lambda: not side.channel.queue_declare(queue, passive=True).method.consumer_count, "no consumer"
         )
         tell(channel, BOUND)
-        assert side.channel.queue_declare(queue, passive=True).method.message_count == 1
+        await until(lambda: count(side.channel, queue) == 1, "the status in its queue")
 
 
 @pytest_twisted.ensureDeferred
