@@ -178,7 +178,7 @@ class Application(Protocol):
         """The resource that the server mounts at the options' path."""
 
     def answer(self, answer: Answer, /) -> tuple[int, Any]:
-        """Return the HTTP status and the JSON of an error, in this application's own form."""
+        """Return the HTTP status and the JSON of an error, in this application's own form; bytes are a line of text."""
 
     async def handle_inbound(self, message: Message, /) -> None:
         """Deliver an inbound message.
