@@ -15,7 +15,14 @@ import time
 from pathlib import Path
 
 from junebug_turn.errors import ConfigError
-from tools.demo.addresses import PHONE_NUMBER, TURN_PHONE_NUMBER, Address, Addresses, RunError
+from tools.demo.addresses import (
+    PHONE_NUMBER,
+    RAPIDPRO_PHONE_NUMBER,
+    TURN_PHONE_NUMBER,
+    Address,
+    Addresses,
+    RunError,
+)
 from tools.demo.secrets import with_secrets
 from tools.servers import rabbitmq
 from tools.servers.installed import ensure_installed
@@ -62,6 +69,9 @@ class Demo:
         if addresses.turn:
             connector = addresses.turn.connector_name
             self._start_phone("turn phone", connector, addresses.turn_phone, TURN_PHONE_NUMBER)
+        if addresses.rapidpro:
+            connector = addresses.rapidpro.connector_name
+            self._start_phone("flow phone", connector, addresses.rapidpro_phone, RAPIDPRO_PHONE_NUMBER)
         self._start("daemon", *daemon_command(addresses.config), prefix="daemon | ")
         self._wait_until_healthy()
 
@@ -168,6 +178,12 @@ def arguments(argv: list[str]) -> argparse.Namespace:
         default=8024,
         help="where they connect to the phone of the Turn channel (%(default)s)",
     )
+    add(
+        "--rapidpro-phone-port",
+        type=int,
+        default=8025,
+        help="where they connect to the phone of the RapidPro channel (%(default)s)",
+    )
     return parser.parse_args(argv)
 
 
@@ -187,7 +203,8 @@ def main(argv: list[str]) -> int:
     status = 0
     try:
         os.environ.update(with_secrets(options.config, os.environ))
-        addresses = Addresses.of(options.config, options.phone_port, options.turn_phone_port)
+        ports = (options.phone_port, options.turn_phone_port, options.rapidpro_phone_port)
+        addresses = Addresses.of(options.config, *ports)
         demo = Demo(addresses, Path(options.var))
         demo.start()
         print(demo.instructions(), flush=True)
