@@ -94,7 +94,7 @@ class Face:
             self.application.resource,
             options.connector_name,
             self.application.answer,
-            Authenticator(options.api_auth),
+            Authenticator(options.header_credentials),
         )
         self.site = make_site({options.path: mount}, self.clock, metrics=self.metrics)
         self._path = options.path

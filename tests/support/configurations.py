@@ -34,6 +34,13 @@ RAPIDPRO: dict[str, Any] = {
     "rapidpro_url": "http://rapidpro/c/ex/8eb23e93/",
     "default_from_addr": "8110",
 }
+KANNEL: dict[str, Any] = {
+    "application": "kannel",
+    "connector_name": "kannel",
+    "http_bind": "127.0.0.1:8080",
+    "base_url_path": "/kannel",
+    "receive_url": "http://rapidpro/c/kn/8eb23e93/receive",
+}
 FLAGS: dict[str, str] = dict(JUNEBUG)
 
 

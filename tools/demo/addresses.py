@@ -16,6 +16,7 @@ from attrs import frozen
 
 from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.applications.junebug.options import JunebugOptions
+from junebug_turn.applications.kannel.options import KannelOptions
 from junebug_turn.applications.rapidpro.options import RapidProOptions
 from junebug_turn.applications.turn.options import TurnOptions
 from junebug_turn.daemon.settings import load
@@ -25,6 +26,7 @@ from tools.servers.process import ROOT
 PHONE_NUMBER = "+27820000001"
 TURN_PHONE_NUMBER = webhook.PHONE_NUMBER
 RAPIDPRO_PHONE_NUMBER = rapidpro.PHONE_NUMBER
+KANNEL_PHONE_NUMBER = rapidpro.KANNEL_PHONE_NUMBER
 
 Address = tuple[str, int]
 
@@ -41,6 +43,7 @@ class Addresses:
     :ivar turn: the Turn application, None where the file has none; then ``turn_phone`` is not needed
     :ivar turn_path: below which the receiver is Turn
     :ivar rapidpro: the External channel of RapidPro, in the same way
+    :ivar kannel: the Kannel channel, in the same way
     """
 
     config: str
@@ -54,9 +57,18 @@ class Addresses:
     turn_phone: Address
     rapidpro: RapidProOptions | None
     rapidpro_phone: Address
+    kannel: KannelOptions | None
+    kannel_phone: Address
 
     @classmethod
-    def of(cls, path: str, phone_port: int, turn_phone_port: int, rapidpro_phone_port: int) -> Addresses:
+    def of(
+        cls,
+        path: str,
+        phone_port: int,
+        turn_phone_port: int,
+        rapidpro_phone_port: int,
+        kannel_phone_port: int,
+    ) -> Addresses:
         """Read the addresses from the configuration file at ``path``.
 
         :raises ConfigError: the file has a fault
@@ -67,11 +79,12 @@ class Addresses:
         junebug = next((each for each in applications if isinstance(each, JunebugOptions)), None)
         turn = next((each for each in applications if isinstance(each, TurnOptions)), None)
         rapidpro = next((each for each in applications if isinstance(each, RapidProOptions)), None)
+        kannel = next((each for each in applications if isinstance(each, KannelOptions)), None)
         if junebug is None:
             raise RunError(f"{path} has no junebug application to show")
         receiver = _address(urlsplit(junebug.mo_message_url or "").netloc, "mo_message_url")
         turn_url = urlsplit(turn.turn_api_url if turn else "")
-        others = ((turn, "turn_api_url"), (rapidpro, "rapidpro_url"))
+        others = ((turn, "turn_api_url"), (rapidpro, "rapidpro_url"), (kannel, "receive_url"))
         for application, option in others:
             if application is None:
                 continue
@@ -91,6 +104,8 @@ class Addresses:
             turn_phone=("127.0.0.1", turn_phone_port),
             rapidpro=rapidpro,
             rapidpro_phone=("127.0.0.1", rapidpro_phone_port),
+            kannel=kannel,
+            kannel_phone=("127.0.0.1", kannel_phone_port),
         )
 
     @property
@@ -105,6 +120,8 @@ class Addresses:
             found.append(("the phone of the Turn channel", self.turn_phone))
         if self.rapidpro:
             found.append(("the phone of the RapidPro channel", self.rapidpro_phone))
+        if self.kannel:
+            found.append(("the phone of the Kannel channel", self.kannel_phone))
         return found
 
     @property
@@ -136,6 +153,9 @@ class Addresses:
         if self.rapidpro:
             turn_addresses += self._rapidpro_addresses(self.rapidpro)
             turn_lines += self._rapidpro_lines()
+        if self.kannel:
+            turn_addresses += self._kannel_addresses(self.kannel)
+            turn_lines += self._kannel_lines()
         return f"""
   Junebug Message API   {api}
   its phone             {_netloc(self.phone)}  (a line typed is a message; what is sent to it appears)
@@ -191,6 +211,23 @@ The same through RapidPro:
      {self._command("rapidpro", "How are you?", "--waiting", "--quick-replies", "Well", "Not well")}
   9. end the session:
      {self._command("rapidpro", "Goodbye!", "--completed")}
+"""
+
+    def _kannel_addresses(self, kannel: KannelOptions) -> str:
+        return f"""\
+  RapidPro, Kannel      http://{_netloc(self.http)}{kannel.path}/cgi-bin/sendsms
+  its phone             {_netloc(self.kannel_phone)}  (SMS)
+"""
+
+    def _kannel_lines(self) -> str:
+        phone = f"{self.kannel_phone[0]} {self.kannel_phone[1]}"
+        return f"""
+The same through Kannel's interface:
+
+ 10. be the phone of the Kannel channel:
+     telnet {phone}        # or: nc {phone}
+ 11. send it an SMS as RapidPro's Kannel channel does, and see the receiver get the reports:
+     {self._command("rapidpro", "Hello through Kannel!", "--kannel")}
 """
 
     def _webhook_line(self, *words: str) -> str:

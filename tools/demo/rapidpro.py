@@ -12,7 +12,10 @@ import os
 import sys
 import urllib.error
 import urllib.request
+from typing import TypeVar
 
+from junebug_turn.applications.base import ApplicationOptions
+from junebug_turn.applications.kannel.options import KannelOptions
 from junebug_turn.applications.rapidpro.options import RapidProOptions
 from junebug_turn.daemon.settings import load
 from junebug_turn.errors import ConfigError
@@ -21,8 +24,11 @@ from tools.demo.courier import Outgoing, SendRequest
 from tools.servers.process import ROOT
 
 PHONE_NUMBER = "+27820000003"
+KANNEL_PHONE_NUMBER = "+27820000004"
 QUERY = "?id={{id}}&session_status={{session_status}}"
 TIMEOUT = 30.0  # seconds
+
+_Options = TypeVar("_Options", bound=ApplicationOptions)
 
 
 def send(request: SendRequest) -> tuple[int, str]:
@@ -43,17 +49,27 @@ def requests_of(options: argparse.Namespace) -> list[SendRequest]:
     """Make the requests that the command line asks for.
 
     :raises ConfigError: the configuration file has a fault
-    :raises ValueError: it has no RapidPro application
+    :raises ValueError: it has no RapidPro application, or no Kannel application
     """
     message = Outgoing(
         text=options.text,
-        to=options.to or PHONE_NUMBER,
+        to=options.to or (KANNEL_PHONE_NUMBER if options.kannel else PHONE_NUMBER),
         sender=options.from_addr,
         id=options.id or courier.new_id(options.family, int.from_bytes(os.urandom(4))),
         session_status="W" if options.waiting else "C" if options.completed else "",
         quick_replies=options.quick_replies,
     )
-    url = options.url or f"{_send_url(options.config)}{QUERY}"
+    if options.kannel:
+        kannel = _application(options.config, KannelOptions)
+        users = kannel.api_auth.users if kannel.api_auth else {}
+        user, password = next(iter(users.items()), ("", ""))
+        url = options.url or f"http://{kannel.http_bind}{kannel.path}/cgi-bin/sendsms"
+        callback = kannel.receive_url.removesuffix("/receive")
+        return [courier.kannel(options.family, url, message, callback, user, password)]
+    url = options.url
+    if url is None:
+        external = _application(options.config, RapidProOptions)
+        url = f"http://{external.http_bind}{external.path}/send{QUERY}"
     return courier.external(
         options.family,
         url,
@@ -64,11 +80,12 @@ def requests_of(options: argparse.Namespace) -> list[SendRequest]:
     )
 
 
-def _send_url(config: str) -> str:
+def _application(config: str, kind: type[_Options]) -> _Options:
     for application in load({"config": config}, os.environ).applications:
-        if isinstance(application, RapidProOptions):
-            return f"http://{application.http_bind}{application.path}/send"
-    raise ValueError(f"{config} has no rapidpro application; give --url")
+        if isinstance(application, kind):
+            return application
+    name = "kannel" if kind is KannelOptions else "rapidpro"
+    raise ValueError(f"{config} has no {name} application")
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
@@ -89,6 +106,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     add("--quick-replies", nargs="+", default=[], metavar="TEXT", help="a menu of these under the text")
     add("--max-length", type=int, default=160, help="where a long text is split, in bytes (%(default)s)")
     add("--authorization", help="the whole value of the Authorization header")
+    add("--kannel", action="store_true", help="as RapidPro's Kannel channel, in place of the External one")
     add("--config", default=str(ROOT / "etc" / "junebug-turn.yaml"), help="the daemon's file (%(default)s)")
     add("--url", help="the send URL, a template; without it what the file says")
     return parser.parse_args(argv)

@@ -141,8 +141,9 @@ class RapidProApplication(HttpApplication[RapidProOptions, OutboundRequest]):
             return Conversation()
 
     async def handle_event(self, event: Event) -> None:
-        """POST an event to RapidPro, if it is in ``forward_events``; one whose message has no id of RapidPro's is logged
-        and counted.
+        """POST an event to RapidPro, if it is in ``forward_events``.
+
+        One whose message has no id of RapidPro's is logged and counted.
 
         :raises DeliveryFailed: it could not be delivered
         :raises CacheError: the id of its message can't be read now

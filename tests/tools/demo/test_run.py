@@ -29,7 +29,8 @@ class Run:
 
     def __init__(self, var: Path, amqp_port: int) -> None:
         self.http, self.receiver, self.amqp = free_port(), free_port(), amqp_port
-        self.phone, self.turn_phone, self.rapidpro_phone = free_port(), free_port(), free_port()
+        self.phone, self.turn_phone = free_port(), free_port()
+        self.rapidpro_phone, self.kannel_phone = free_port(), free_port()
         self.process = self._start(var)
         self.output = ""
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -56,6 +57,7 @@ class Run:
                 *command,
                 *("--phone-port", str(self.phone), "--turn-phone-port", str(self.turn_phone)),
                 *("--rapidpro-phone-port", str(self.rapidpro_phone)),
+                *("--kannel-phone-port", str(self.kannel_phone)),
             ],
             cwd=ROOT,
             env={**os.environ, "AMQP_PORT": str(self.amqp)},
@@ -90,7 +92,7 @@ class Run:
 
     def all_free(self) -> bool:
         """Whether nothing of it listens any more."""
-        phones = (self.phone, self.turn_phone, self.rapidpro_phone)
+        phones = (self.phone, self.turn_phone, self.rapidpro_phone, self.kannel_phone)
         return all(is_free(port) for port in (self.http, self.receiver, *phones))
 
 
@@ -205,7 +207,8 @@ def test_the_lines_to_copy_for_turn(start: Callable[..., Run], tmp_path: Path) -
 
 
 def test_the_lines_to_copy_for_rapidpro(start: Callable[..., Run], tmp_path: Path) -> None:
-    """A session of USSD through RapidPro: its start, a menu, the number that comes back, the end, and the events."""
+    """A session of USSD through RapidPro: its start, a menu, the number that comes back, the end, and the events; and
+    an SMS both ways through its Kannel channel."""
     run = start()
     phone = run.until(r"be the phone of the RapidPro channel.*\n.*nc (\S+) (\d+)$")
     menu = run.until(r"answer it as a flow does.*\n +(cd .*)$")[1]
@@ -228,6 +231,19 @@ def test_the_lines_to_copy_for_rapidpro(start: Callable[..., Run], tmp_path: Pat
         run.until('"text": "Not well"')
         assert "200: wired" in _shell(end, tmp_path)
         run.until(r'Goodbye!" \(session close\)')
+    phone = run.until(r"be the phone of the Kannel channel.*\n.*nc (\S+) (\d+)$")
+    sms = run.until(r"as RapidPro's Kannel channel does.*\n +(cd .*)$")[1]
+    with socket.create_connection((phone[1], int(phone[2])), 10) as connection:
+        terminal = connection.makefile("rw", newline="\n")
+        terminal.readline()
+        assert "202: wired" in _shell(sms, tmp_path)
+        assert "Hello through Kannel!" in terminal.readline()
+        run.until(r'GET /c/kn/\S+/status -> 200, .*\n\{\n.*\n  "status": "8"')
+        run.until(r'GET /c/kn/\S+/status -> 200, .*\n\{\n.*\n  "status": "1"')
+        terminal.write("Hi Kannel\n")
+        terminal.flush()
+        run.until(r"POST /c/kn/\S+/receive -> 200")
+        run.until('"message": "Hi Kannel"')
     assert run.end(signal.SIGINT) == 0, run.output
     assert "Traceback" not in run.output
     assert run.all_free()
