@@ -16,7 +16,7 @@ from junebug_turn.applications.base import ApplicationOptions, Services
 from junebug_turn.applications.forwarding import Forwarder
 from junebug_turn.applications.message_request import MessageRequest
 from junebug_turn.errors import CacheError, MessageNotFound
-from junebug_turn.http.deduplication import MAX_RESULTS, Deduplication, OnPublish
+from junebug_turn.http.deduplication import MAX_RESULTS, Deduplication, OnPublish, Start
 from junebug_turn.http.json import within
 from junebug_turn.http.rate_limit import LimitedResource, RateLimit
 from junebug_turn.http.routing import Router
@@ -136,7 +136,7 @@ def _fields(event: Event) -> dict[str, Any]:
     return {"event_type": event.event_type, "event_id": event.event_id}
 
 
-class HttpApi(ABC, Generic[_Options, _Request]):
+class HttpApi(Generic[_Options, _Request]):
     """Base of the HTTP APIs of applications; a subclass has the routes.
 
     :param window: the seconds in which a request is known as a repeat
@@ -171,11 +171,6 @@ class HttpApi(ABC, Generic[_Options, _Request]):
         routes = self.router.resource()
         self.resource: IResource = routes if signed else LimitedResource(routes, self._rate_limit)
 
-    def _start(self, body: bytes) -> Deferred[bytes]:
+    def _start(self, start: Start) -> Deferred[bytes]:
         """Send the message of a request, within ``request_timeout``; the result is the answer's body."""
-        work = self._send(body, lambda _: None)
-        return within(self._options.request_timeout, self._services.clock, work)
-
-    @abstractmethod
-    async def _send(self, body: bytes, on_publish: OnPublish) -> bytes:
-        """Send the message of a request; returns the answer's body."""
+        return within(self._options.request_timeout, self._services.clock, start(lambda _: None))

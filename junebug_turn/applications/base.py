@@ -139,6 +139,11 @@ class ApplicationOptions:
         return str(getattr(self, self.path_option))
 
     @property
+    def header_credentials(self) -> Credentials | None:
+        """The credentials for the Authorization header, which each request must have then; None: it needs none."""
+        return self.api_auth
+
+    @property
     def open_to_all(self) -> bool:
         """Whether everybody who reaches its address may use it, without any restriction."""
         return self.api_auth is None
@@ -178,7 +183,7 @@ class Application(Protocol):
         """The resource that the server mounts at the options' path."""
 
     def answer(self, answer: Answer, /) -> tuple[int, Any]:
-        """Return the HTTP status and the JSON of an error, in this application's own form."""
+        """Return the HTTP status and the JSON of an error, in this application's own form; bytes are a line of text."""
 
     async def handle_inbound(self, message: Message, /) -> None:
         """Deliver an inbound message.

@@ -25,13 +25,13 @@ class Forwarder:
         self._key = signing_key(options.webhook_secret) if options.webhook_secret else None
 
     def inbound(self, destination: Destination, message: Message, body: Any) -> Awaitable[None]:
-        """POST an inbound message, which is ``body`` as JSON, to a configured destination.
+        """POST an inbound message, which is ``body`` as JSON or in bytes, to a configured destination.
 
         :raises DeliveryFailed: it could not be delivered
         """
         return self._deliver(
             destination,
-            strictjson.dumps(body),
+            _bytes(body),
             message_id=message.message_id,
             kind="inbound",
             timeout=self._options.mo_message_url_timeout,
@@ -41,7 +41,7 @@ class Forwarder:
         )
 
     def event(self, destination: Destination, event: Event, body: Any) -> Awaitable[None]:
-        """POST an event, which is ``body`` as JSON, to a configured destination.
+        """POST an event, which is ``body`` as JSON or in bytes, to a configured destination.
 
         :raises DeliveryFailed: it could not be delivered
         """
@@ -62,7 +62,7 @@ class Forwarder:
     ) -> Awaitable[None]:
         return self._deliver(
             destination,
-            strictjson.dumps(body),
+            _bytes(body),
             message_id=event.event_id,
             kind="event",
             timeout=self._options.event_url_timeout,
@@ -86,3 +86,7 @@ class Forwarder:
             patience=CHAIN_LIMIT,
             configured=True,
         )
+
+
+def _bytes(body: Any) -> bytes:
+    return body if isinstance(body, bytes) else strictjson.dumps(body)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from junebug_turn.applications import junebug, turn
+from junebug_turn.applications import junebug, kannel, rapidpro, turn
 from junebug_turn.applications.base import ApplicationOptions, ApplicationType
 
-APPLICATION_TYPES: tuple[ApplicationType, ...] = (junebug.TYPE, turn.TYPE)
+APPLICATION_TYPES: tuple[ApplicationType, ...] = (junebug.TYPE, turn.TYPE, rapidpro.TYPE, kannel.TYPE)
 
 
 def type_of(options: ApplicationOptions) -> ApplicationType:

@@ -163,7 +163,9 @@ class _Parts:
         services = self.services(options, store, self.broker, name)
         application = type_of(options).create(options, services)
         services.connector.consume(application.handle_inbound, application.handle_event)
-        return Mount(application.resource, name, application.answer, Authenticator(options.api_auth))
+        return Mount(
+            application.resource, name, application.answer, Authenticator(options.header_credentials)
+        )
 
     def services(
         self, options: ApplicationOptions, store: MessageStore, broker: Broker, queues: str

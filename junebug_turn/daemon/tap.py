@@ -58,8 +58,8 @@ class _Parameters:
             # Several applications may have a variant of the option.
             entries = list(group)
             defaults = "; ".join(f"{' and '.join(entry.owners)}: {_default(entry)}" for entry in entries)
-            first = entries[0].option
-            yield [flag, None, None, f"{first.help} ({first.type.name}; {defaults})"]
+            meaning = " Or: ".join(dict.fromkeys(entry.option.help for entry in entries))
+            yield [flag, None, None, f"{meaning} ({entries[0].option.type.name}; {defaults})"]
             if any(entry.option.secret for entry in entries):
                 yield [f"{flag}-file", None, None, f"The file that has the value of --{flag}."]
 
@@ -74,10 +74,10 @@ class Options(usage.Options):
 
     synopsis = "[worker CLASS] [options]"
     longdesc = (
-        "Carries messages between vumi's AMQP queues and the HTTP APIs of Junebug and Turn. A flag is stronger "
-        "than an environment variable (AMQP_HOSTNAME, with the prefix in VUMI_CONFIG_PREFIX where it is set), "
-        "which is stronger than the configuration file. Secrets are better kept out of flags, which every user "
-        "of the machine can see."
+        "Carries messages between vumi's AMQP queues and the HTTP APIs of Junebug, Turn, RapidPro and Kannel. A "
+        "flag is stronger than an environment variable (AMQP_HOSTNAME, with the prefix in VUMI_CONFIG_PREFIX where "
+        "it is set), which is stronger than the configuration file. Secrets are better kept out of flags, which "
+        "every user of the machine can see."
     )
     optParameters = _Parameters()
 

@@ -1,4 +1,4 @@
-"""One attempt of a delivery: one POST, and how it failed."""
+"""One attempt of a delivery: one POST (or GET), and how it failed."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Post:
 async def attempt(
     post: Post, client: HttpClient, clock: Any, wall_clock: WallClock = WALL_CLOCK
 ) -> Fault | None:
-    """POST once; return how it failed, None after a 2xx.  Can be cancelled.
+    """Make the request once; return how it failed, None after a 2xx.  Can be cancelled.
 
     :param clock: counts the time limit
     :param wall_clock: dates the request
@@ -112,7 +112,9 @@ async def attempt(
     done: Deferred[IResponse] = Deferred(cancel)
     limit = clock.callLater(post.timeout, expire)
     try:
-        request = client.post(post.destination.wire_url, post.headers(wall_clock.now()), post.body)
+        request = client.request(
+            post.destination.method, post.destination.wire_url, post.headers(wall_clock.now()), post.body
+        )
         request.chainDeferred(done)
         response = await done
     except Exception as error:

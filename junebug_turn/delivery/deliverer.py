@@ -88,7 +88,7 @@ class Deliverer:
         patience: float = 0,
         configured: bool = False,
     ) -> None:
-        """POST ``body``, which is JSON, until the answer is a 2xx.
+        """POST ``body`` (or GET, as the destination says) until the answer is a 2xx.
 
         While the destination's circuit is open, a delivery waits in place as long as there is ``patience``, and
         the attempts that it makes as a probe don't count for its chain.  Can be cancelled at any time: the
@@ -167,7 +167,7 @@ class Deliverer:
         start = self._clock.seconds()
         limit = CHAIN_LIMIT if post.configured else CLIENT_PATIENCE
         destination = post.destination
-        url, channel = (destination.url, "") if post.configured else (None, post.connector)
+        url, channel = (destination.configured_url, "") if post.configured else (None, post.connector)
         deadline = start + patience
         with (
             self._circuits.of_delivery(destination.origin, url, message_id, deadline, channel) as circuits,

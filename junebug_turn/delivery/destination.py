@@ -26,7 +26,10 @@ def _user_agent() -> bytes:
     return b"junebug-turn" if number is None else b"junebug-turn/" + number.encode("ascii")
 
 
-_HEADERS = {b"User-Agent": [_user_agent()], b"Content-Type": [b"application/json"]}
+_USER_AGENT = _user_agent()
+
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
 
 
 class WireUrl(EncodedURL):
@@ -60,12 +63,19 @@ class Destination:
     :ivar authorization: the value of the ``Authorization`` header
     :ivar origin: ``scheme://host:port``, safe to log
     :ivar rules: which hosts a client's URL may lead to; None for an operator's, which may lead anywhere
+    :ivar content_type: of the body of a POST; None makes a GET, which has no body
+    :ivar configured_url: the URL of the configuration; another one than ``url`` where each message has a URL of its
+        own, made from it
     """
 
     url: str = field(repr=False)
     authorization: bytes | None = field(repr=False)
     origin: str
     rules: HostRules | None = field(default=None, repr=False)
+    content_type: str | None = field(default=JSON, repr=False)
+    configured_url: str = field(
+        kw_only=True, repr=False, default=Factory(lambda self: self.url, takes_self=True)
+    )
     wire_url: EncodedURL = field(
         init=False, repr=False, eq=False, default=Factory(lambda self: WireUrl.of(self.url), takes_self=True)
     )
@@ -73,7 +83,9 @@ class Destination:
 
     @headers.default
     def _headers(self) -> Headers:
-        headers = Headers(_HEADERS)
+        headers = Headers({b"User-Agent": [_USER_AGENT]})
+        if self.content_type is not None:
+            headers.setRawHeaders(b"Content-Type", [self.content_type.encode("ascii")])
         # An agent that finds it missing copies the headers for each request.
         headers.setRawHeaders(b"Host", [self._host_header()])
         if self.authorization is not None:
@@ -84,12 +96,39 @@ class Destination:
         scheme, _, netloc = self.origin.partition("://")
         return netloc.removesuffix(":443" if scheme == "https" else ":80").encode("ascii")
 
+    @property
+    def method(self) -> str:
+        return "GET" if self.content_type is None else "POST"
+
     @classmethod
     @lru_cache(MAX_KEPT)
     def of(
-        cls, url: str, token: str | None, scheme: str = "Token", *, rules: HostRules | None = None
+        cls,
+        url: str,
+        token: str | None,
+        scheme: str = "Token",
+        *,
+        rules: HostRules | None = None,
+        content_type: str | None = JSON,
     ) -> Self:
-        """Return the destination that ``url`` names.
+        """Return the destination that ``url`` names; it is kept, since the URL of one message is that of many others.
+
+        :raises DeliveryRefused: see ``parse``
+        """
+        return cls.parse(url, token, scheme, rules=rules, content_type=content_type)
+
+    @classmethod
+    def parse(
+        cls,
+        url: str,
+        token: str | None = None,
+        scheme: str = "Token",
+        *,
+        rules: HostRules | None = None,
+        content_type: str | None = JSON,
+        configured_url: str | None = None,
+    ) -> Self:
+        """Make the destination that ``url`` names; this alone is for a URL that only one message has.
 
         User and password in the URL are for Basic authentication and win over ``token``, which is sent as
         ``<scheme> <token>``.
@@ -122,7 +161,7 @@ class Destination:
         origin = f"{parts.scheme}://{host}:{port or (443 if parts.scheme == 'https' else 80)}"
         netloc = host if port is None else f"{host}:{port}"
         wire = f"{parts.scheme}://{netloc}{path}" + (f"?{query}" if query else "")
-        return cls(wire, authorization, origin, rules)
+        return cls(wire, authorization, origin, rules, content_type, configured_url=configured_url or wire)
 
 
 def _wire_host(host: str | None) -> str:

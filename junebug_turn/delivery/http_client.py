@@ -41,7 +41,7 @@ MAX_UNREADABLE = 1000
 
 
 class HttpClient:
-    """Client that POSTs over the connections of one pool.
+    """Client that makes requests over the connections of one pool.
 
     :param unreadable: called with the origin and the cause where an answer can't be read after its status line
     """
@@ -57,17 +57,17 @@ class HttpClient:
         agent = _AnswerDroppingAgent(Agent.usingEndpointFactory(reactor, endpoints, pool), unreadable)
         self._treq = HTTPClient(agent, _NO_COOKIES, data_to_body_producer=_BytesBody)
 
-    def post(self, url: EncodedURL, headers: Headers, body: bytes) -> Deferred[IResponse]:
-        """POST; fires with the answer once its body is read away, and follows no redirect.
+    def request(self, method: str, url: EncodedURL, headers: Headers, body: bytes) -> Deferred[IResponse]:
+        """Make a request; fires with the answer once its body is read away, and follows no redirect.
 
         An answer that can't be read after its status line counts as one with that status.
         Cancelling closes the connection.
         """
         answer: Deferred[Any] = self._treq.request(
-            "POST",
+            method,
             url,
             headers=headers,
-            data=body,
+            data=None if method == "GET" else body,
             cookies=_NO_COOKIES,  # in place of a new jar for each request
             allow_redirects=False,
             unbuffered=True,

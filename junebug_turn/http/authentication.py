@@ -99,6 +99,14 @@ class Authenticator:
         if not _among(_digest(given), known):
             raise Unauthorized("the credentials in the Authorization header are not known", self._challenge)
 
+    def check_user(self, name: bytes, password: bytes) -> None:
+        """Check a user's name and password, of an API whose requests have them elsewhere than in a header.
+
+        :raises Unauthorized: they are not known
+        """
+        if self._credentials is not None and not _among(_digest(name, password), self._users):
+            raise Unauthorized("the user and the password of the request are not known", self._challenge)
+
 
 def _among(digest: bytes, known: list[bytes]) -> bool:
     """Return whether ``digest`` is one of ``known``, in a time that depends on their number only."""

@@ -26,7 +26,8 @@ class Mount:
 
     :ivar connector: the connector of its application, for the metrics; empty for a resource of the daemon
     :ivar authenticator: checks the headers of each request to it
-    :ivar answer: returns the HTTP status and the JSON of an error, in the form of the resource's API
+    :ivar answer: returns the HTTP status and the JSON of an error, in the form of the resource's API; bytes are a line
+        of plain text in place of JSON
     """
 
     resource: IResource

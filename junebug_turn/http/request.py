@@ -25,6 +25,7 @@ from junebug_turn.http.connection_limits import client_of
 from junebug_turn.http.errors import INTERNAL, answer_for
 from junebug_turn.http.json import write_json
 from junebug_turn.http.mounts import Mount
+from junebug_turn.http.text import write_text
 
 SERVER = "junebug-turn"
 
@@ -175,7 +176,8 @@ class ApiRequest(server.Request):
             )
         status, value = self.mount.answer(answer)
         closing = (("Connection", "close"), ("Server", SERVER)) if refused else ()
-        body = write_json(self, status, value, (*closing, *answer.headers))
+        write = write_text if isinstance(value, bytes) else write_json
+        body = write(self, status, value, (*closing, *answer.headers))
         if refused:
             # Twisted has no phrase for some of the refusals.
             self.code_message = answer.phrase.encode("ascii")

@@ -20,6 +20,7 @@ class OutboundRecord:
     """The part of an outbound message that its events need.
 
     :ivar details: the whole message as Junebug's API shows it, as JSON; only stored, by a store that ``keeps_details``
+    :ivar note: an application's own note about the message, for its events: a JSON value, opaque to the store
     """
 
     message_id: str
@@ -27,6 +28,7 @@ class OutboundRecord:
     event_url: str | None = field(default=None, repr=False)
     event_auth_token: str | None = field(default=None, repr=False)
     details: Mapping[str, Any] | None = field(default=None, repr=False)
+    note: Any = field(default=None, repr=False)
 
 
 class StoreOptions(TypedDict, total=False):

@@ -46,13 +46,15 @@ def packed_from_addr(packed: bytes) -> str | None:
 
 def pack_outbound(record: OutboundRecord) -> bytes:
     """Pack a record without its id and details."""
-    return strictjson.dumps([record.to_addr, record.event_url, record.event_auth_token])
+    note = [] if record.note is None else [record.note]
+    return strictjson.dumps([record.to_addr, record.event_url, record.event_auth_token, *note])
 
 
 def unpack_outbound(message_id: str, packed: bytes) -> OutboundRecord:
     """Unpack the record that ``pack_outbound`` packed."""
-    to_addr, event_url, event_auth_token = strictjson.loads_stored(packed)
-    return OutboundRecord(message_id, to_addr, event_url, event_auth_token)
+    to_addr, event_url, event_auth_token, *rest = strictjson.loads_stored(packed)
+    (note,) = rest or (None,)
+    return OutboundRecord(message_id, to_addr, event_url, event_auth_token, note=note)
 
 
 def add_event(packed: bytes | None, event: Event) -> bytes:

@@ -142,7 +142,7 @@ def test_faults(tmp_path: Path) -> None:
         "postcard_stamps: must be a whole number from 1 to 9, got 10",
     ]
     (line,) = faults(POSTCARD | {"application": "letter"})
-    assert "junebug, turn, postcard" in line
+    assert "kannel, postcard" in line
 
 
 def test_flags() -> None:

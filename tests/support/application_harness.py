@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar, cast
+from urllib.parse import parse_qsl
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -15,7 +16,7 @@ from twisted.python.failure import Failure
 from junebug_turn.applications.base import ApplicationOptions, ApplicationType, Services
 from junebug_turn.connectors.connector import Connector
 from junebug_turn.daemon.settings import load
-from junebug_turn.delivery.destination import Destination
+from junebug_turn.delivery.destination import FORM, Destination
 from junebug_turn.errors import CacheError
 from junebug_turn.http.authentication import Authenticator
 from junebug_turn.http.mounts import Mount
@@ -31,12 +32,14 @@ T = TypeVar("T")
 
 @define
 class Recorder:
-    """A deliverer that takes deliveries and makes none."""
+    """A deliverer that takes deliveries and makes none; it reads their JSON or form."""
 
     delivered: list[tuple[Destination, Any, dict[str, Any]]] = field(factory=list)
 
     async def deliver(self, destination: Destination, body: bytes, **options: Any) -> None:
-        self.delivered.append((destination, json.loads(body), options))
+        form = destination.content_type == FORM
+        read = dict(parse_qsl(body.decode(), keep_blank_values=True)) if form else body and json.loads(body)
+        self.delivered.append((destination, read, options))
 
 
 def done(work: Coroutine[Deferred[Any], Any, T]) -> T:
@@ -91,7 +94,7 @@ class Face:
             self.application.resource,
             options.connector_name,
             self.application.answer,
-            Authenticator(options.api_auth),
+            Authenticator(options.header_credentials),
         )
         self.site = make_site({options.path: mount}, self.clock, metrics=self.metrics)
         self._path = options.path

@@ -26,6 +26,21 @@ TURN: dict[str, Any] = {
     "auth_token": "t0ken",
     "turn_hmac_secret": "hm4c",
 }
+RAPIDPRO: dict[str, Any] = {
+    "application": "rapidpro",
+    "connector_name": "flows",
+    "http_bind": "127.0.0.1:8080",
+    "base_url_path": "/rapidpro",
+    "rapidpro_url": "http://rapidpro/c/ex/8eb23e93/",
+    "default_from_addr": "8110",
+}
+KANNEL: dict[str, Any] = {
+    "application": "kannel",
+    "connector_name": "kannel",
+    "http_bind": "127.0.0.1:8080",
+    "base_url_path": "/kannel",
+    "receive_url": "http://rapidpro/c/kn/8eb23e93/receive",
+}
 FLAGS: dict[str, str] = dict(JUNEBUG)
 
 

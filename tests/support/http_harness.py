@@ -79,12 +79,16 @@ class Client:
         return bytes(self.transport.value())
 
     def response(self) -> Response:
-        """The only answer on the connection, which must be JSON."""
+        """The only answer on the connection, which must be JSON; or a line of text, which is the body then."""
         head, _, body = self.received.partition(b"\r\n\r\n")
         line, *lines = head.decode("ascii").split("\r\n")
         headers = {name.lower(): value for name, _, value in (text.partition(": ") for text in lines)}
-        assert headers["content-type"] == "application/json"
         assert int(headers["content-length"]) == len(body)
+        if headers["content-type"] == "text/plain; charset=utf-8":
+            assert body
+            assert b"\n" not in body
+            return Response(line, headers, body.decode("utf-8"))
+        assert headers["content-type"] == "application/json"
         return Response(line, headers, json.loads(body))
 
     def refusal(self) -> tuple[int, str]:

@@ -16,13 +16,17 @@ from attrs import frozen
 
 from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.applications.junebug.options import JunebugOptions
+from junebug_turn.applications.kannel.options import KannelOptions
+from junebug_turn.applications.rapidpro.options import RapidProOptions
 from junebug_turn.applications.turn.options import TurnOptions
 from junebug_turn.daemon.settings import load
-from tools.demo import webhook
+from tools.demo import rapidpro, webhook
 from tools.servers.process import ROOT
 
 PHONE_NUMBER = "+27820000001"
 TURN_PHONE_NUMBER = webhook.PHONE_NUMBER
+RAPIDPRO_PHONE_NUMBER = rapidpro.PHONE_NUMBER
+KANNEL_PHONE_NUMBER = rapidpro.KANNEL_PHONE_NUMBER
 
 Address = tuple[str, int]
 
@@ -38,6 +42,8 @@ class Addresses:
     :ivar config: the configuration file
     :ivar turn: the Turn application, None where the file has none; then ``turn_phone`` is not needed
     :ivar turn_path: below which the receiver is Turn
+    :ivar rapidpro: the External channel of RapidPro, in the same way
+    :ivar kannel: the Kannel channel, in the same way
     """
 
     config: str
@@ -49,9 +55,20 @@ class Addresses:
     turn_path: str
     phone: Address
     turn_phone: Address
+    rapidpro: RapidProOptions | None
+    rapidpro_phone: Address
+    kannel: KannelOptions | None
+    kannel_phone: Address
 
     @classmethod
-    def of(cls, path: str, phone_port: int, turn_phone_port: int) -> Addresses:
+    def of(
+        cls,
+        path: str,
+        phone_port: int,
+        turn_phone_port: int,
+        rapidpro_phone_port: int,
+        kannel_phone_port: int,
+    ) -> Addresses:
         """Read the addresses from the configuration file at ``path``.
 
         :raises ConfigError: the file has a fault
@@ -61,15 +78,20 @@ class Addresses:
         applications = settings.applications
         junebug = next((each for each in applications if isinstance(each, JunebugOptions)), None)
         turn = next((each for each in applications if isinstance(each, TurnOptions)), None)
+        rapidpro = next((each for each in applications if isinstance(each, RapidProOptions)), None)
+        kannel = next((each for each in applications if isinstance(each, KannelOptions)), None)
         if junebug is None:
             raise RunError(f"{path} has no junebug application to show")
         receiver = _address(urlsplit(junebug.mo_message_url or "").netloc, "mo_message_url")
         turn_url = urlsplit(turn.turn_api_url if turn else "")
-        if turn:
-            if turn.http_bind != junebug.http_bind:
-                raise RunError("both applications must have the same http_bind for this")
-            if _address(turn_url.netloc, "turn_api_url") != receiver:
-                raise RunError("turn_api_url must have the host and port of mo_message_url for this")
+        others = ((turn, "turn_api_url"), (rapidpro, "rapidpro_url"), (kannel, "receive_url"))
+        for application, option in others:
+            if application is None:
+                continue
+            if application.http_bind != junebug.http_bind:
+                raise RunError("all applications must have the same http_bind for this")
+            if _address(urlsplit(application.urls.get(option, "")).netloc, option) != receiver:
+                raise RunError(f"{option} must have the host and port of mo_message_url for this")
         return cls(
             config=path,
             amqp=settings.daemon.amqp,
@@ -80,6 +102,10 @@ class Addresses:
             turn_path=turn_url.path,
             phone=("127.0.0.1", phone_port),
             turn_phone=("127.0.0.1", turn_phone_port),
+            rapidpro=rapidpro,
+            rapidpro_phone=("127.0.0.1", rapidpro_phone_port),
+            kannel=kannel,
+            kannel_phone=("127.0.0.1", kannel_phone_port),
         )
 
     @property
@@ -90,7 +116,13 @@ class Addresses:
             ("the receiver (mo_message_url)", self.receiver),
             ("the phone", self.phone),
         ]
-        return [*found, ("the phone of the Turn channel", self.turn_phone)] if self.turn else found
+        if self.turn:
+            found.append(("the phone of the Turn channel", self.turn_phone))
+        if self.rapidpro:
+            found.append(("the phone of the RapidPro channel", self.rapidpro_phone))
+        if self.kannel:
+            found.append(("the phone of the Kannel channel", self.kannel_phone))
+        return found
 
     @property
     def health_url(self) -> str:
@@ -118,6 +150,12 @@ class Addresses:
         if self.turn:
             roles = f"RapidPro and, at {self.turn_path or '/'}, for Turn"
             turn_addresses, turn_lines = self._turn_addresses(self.turn), self._turn_lines()
+        if self.rapidpro:
+            turn_addresses += self._rapidpro_addresses(self.rapidpro)
+            turn_lines += self._rapidpro_lines()
+        if self.kannel:
+            turn_addresses += self._kannel_addresses(self.kannel)
+            turn_lines += self._kannel_lines()
         return f"""
   Junebug Message API   {api}
   its phone             {_netloc(self.phone)}  (a line typed is a message; what is sent to it appears)
@@ -156,14 +194,53 @@ The same through Turn:
      {self._webhook_line("How are you?", "--waiting", "--buttons", "Well", "Not well")}
 """
 
+    def _rapidpro_addresses(self, rapidpro: RapidProOptions) -> str:
+        return f"""\
+  RapidPro, External    http://{_netloc(self.http)}{rapidpro.path}/send
+  its phone             {_netloc(self.rapidpro_phone)}  (USSD: the first line opens a session)
+"""
+
+    def _rapidpro_lines(self) -> str:
+        phone = f"{self.rapidpro_phone[0]} {self.rapidpro_phone[1]}"
+        return f"""
+The same through RapidPro:
+
+  7. be the phone of the RapidPro channel, and type a line:
+     telnet {phone}        # or: nc {phone}
+  8. answer it as a flow does; then type 1 or 2, and see the receiver get the quick reply:
+     {self._command("rapidpro", "How are you?", "--waiting", "--quick-replies", "Well", "Not well")}
+  9. end the session:
+     {self._command("rapidpro", "Goodbye!", "--completed")}
+"""
+
+    def _kannel_addresses(self, kannel: KannelOptions) -> str:
+        return f"""\
+  RapidPro, Kannel      http://{_netloc(self.http)}{kannel.path}/cgi-bin/sendsms
+  its phone             {_netloc(self.kannel_phone)}  (SMS)
+"""
+
+    def _kannel_lines(self) -> str:
+        phone = f"{self.kannel_phone[0]} {self.kannel_phone[1]}"
+        return f"""
+The same through Kannel's interface:
+
+ 10. be the phone of the Kannel channel:
+     telnet {phone}        # or: nc {phone}
+ 11. send it an SMS as RapidPro's Kannel channel does, and see the receiver get the reports:
+     {self._command("rapidpro", "Hello through Kannel!", "--kannel")}
+"""
+
     def _webhook_line(self, *words: str) -> str:
+        return self._command("webhook", *words)
+
+    def _command(self, module: str, *words: str) -> str:
         """Write a command that works in any folder; it names the file where that isn't the command's default."""
         python = Path(sys.executable)
         shown = str(python.relative_to(ROOT) if python.is_relative_to(ROOT) else python)
         default = webhook.arguments([]).config
         named = () if self.config == default else ("--config", str(Path(self.config).resolve()))
         # The words come first: --buttons takes all that follow it.
-        command = shlex.join([shown, "-m", "tools.demo.webhook", *words[:1], *named, *words[1:]])
+        command = shlex.join([shown, "-m", f"tools.demo.{module}", *words[:1], *named, *words[1:]])
         return f"cd {shlex.quote(str(ROOT))} && {command}"
 
 

@@ -1,8 +1,9 @@
-"""Receiver of the demo: it stands in for RapidPro and for Turn, prints each POST and answers it with 200.
+"""Receiver of the demo: it stands in for RapidPro and for Turn, prints each request and answers it with 200.
 
 ``GET /last`` gives the last inbound message that came, ``GET /last/message_id`` one field of it as plain text.
 With ``--turn-token`` it is Turn's API below ``/turn``: ``/turn/messages`` and ``/turn/statuses`` want that Bearer
-token, and answer 401 to any other.
+token, and answer 401 to any other.  Below ``/c/ex`` and ``/c/kn`` it is RapidPro's courier (courier.py), with an
+External and a Kannel channel.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ import hmac
 import json
 import sys
 from typing import Any
+from urllib.parse import parse_qsl
 
 from twisted.internet.error import CannotListenError
 
+from tools.demo import courier
 from tools.servers.receiver import Answer, Received, Receiver
 
 MAX_BODY = 16 * 1024 * 1024  # bytes
 TURN_ENDPOINTS = ("messages", "statuses")
+COURIER_PATHS = ("/c/ex/", "/c/kn/")
 ERRORS = {
     400: "not JSON",
     401: "not the Bearer token of this channel",
@@ -61,6 +65,8 @@ class DemoReceiver(Receiver):
         """Print a POST and answer it; answer a GET with the last inbound message."""
         # It may run for days.
         self.requests.clear()
+        if request.path.startswith(COURIER_PATHS):
+            return self._answer_as_courier(request)
         if request.method != "POST":
             return self._answer_get(request.path)
         if len(request.body) > MAX_BODY:
@@ -91,6 +97,19 @@ class DemoReceiver(Receiver):
         if answer.status == 200 and isinstance(body, dict) and "event_type" not in body and not is_turn:
             self._last = body
         return answer
+
+    def _answer_as_courier(self, request: Received) -> Answer:
+        scripted = self._scripts[None]
+        if scripted:
+            return scripted.popleft()
+        content_type = request.headers.get("content-type", "")
+        status, answer = courier.answer_to(request.method, request.path, content_type, request.body)
+        path, _, query = request.path.partition("?")
+        fields = parse_qsl(f"{query}&{request.body.decode('utf-8', 'replace')}", keep_blank_values=True)
+        shown = json.dumps(dict(fields), indent=2, ensure_ascii=False)
+        said = answer["data"][0].get("error") or answer["message"]
+        say(f"{request.method} {path} -> {status}, {said}\n{shown}")
+        return _json(status, answer)
 
     def _answer_get(self, path: str) -> Answer:
         first, _, field = path.strip("/").partition("/")

@@ -15,7 +15,15 @@ import time
 from pathlib import Path
 
 from junebug_turn.errors import ConfigError
-from tools.demo.addresses import PHONE_NUMBER, TURN_PHONE_NUMBER, Address, Addresses, RunError
+from tools.demo.addresses import (
+    KANNEL_PHONE_NUMBER,
+    PHONE_NUMBER,
+    RAPIDPRO_PHONE_NUMBER,
+    TURN_PHONE_NUMBER,
+    Address,
+    Addresses,
+    RunError,
+)
 from tools.demo.secrets import with_secrets
 from tools.servers import rabbitmq
 from tools.servers.installed import ensure_installed
@@ -62,6 +70,12 @@ class Demo:
         if addresses.turn:
             connector = addresses.turn.connector_name
             self._start_phone("turn phone", connector, addresses.turn_phone, TURN_PHONE_NUMBER)
+        if addresses.rapidpro:
+            connector = addresses.rapidpro.connector_name
+            self._start_phone("flow phone", connector, addresses.rapidpro_phone, RAPIDPRO_PHONE_NUMBER)
+        if addresses.kannel:
+            connector = addresses.kannel.connector_name
+            self._start_phone("sms phone", connector, addresses.kannel_phone, KANNEL_PHONE_NUMBER, "sms")
         self._start("daemon", *daemon_command(addresses.config), prefix="daemon | ")
         self._wait_until_healthy()
 
@@ -117,11 +131,15 @@ class Demo:
             turn = ("--turn-path", addresses.turn_path, f"--turn-token={addresses.turn.auth_token}")
         self._start("receiver", *_module("tools.demo.receiver"), *_flags(addresses.receiver), *turn)
 
-    def _start_phone(self, name: str, connector: str, address: Address, number: str) -> None:
+    def _start_phone(
+        self, name: str, connector: str, address: Address, number: str, transport_type: str = "ussd"
+    ) -> None:
         self._start(
             name,
             *(*_module("tools.demo.phone"), "--name", name, *_flags(address)),
             *("--amqp-url", self._addresses.amqp_url, "--connector", connector, "--from-addr", number),
+            *("--transport-type", transport_type),
+            *(("--to-addr", "8864") if transport_type == "sms" else ()),
         )
 
     def _start(self, name: str, *command: str, prefix: str = "") -> None:
@@ -168,6 +186,18 @@ def arguments(argv: list[str]) -> argparse.Namespace:
         default=8024,
         help="where they connect to the phone of the Turn channel (%(default)s)",
     )
+    add(
+        "--rapidpro-phone-port",
+        type=int,
+        default=8025,
+        help="where they connect to the phone of the RapidPro channel (%(default)s)",
+    )
+    add(
+        "--kannel-phone-port",
+        type=int,
+        default=8026,
+        help="where they connect to the phone of the Kannel channel (%(default)s)",
+    )
     return parser.parse_args(argv)
 
 
@@ -187,7 +217,13 @@ def main(argv: list[str]) -> int:
     status = 0
     try:
         os.environ.update(with_secrets(options.config, os.environ))
-        addresses = Addresses.of(options.config, options.phone_port, options.turn_phone_port)
+        addresses = Addresses.of(
+            options.config,
+            options.phone_port,
+            options.turn_phone_port,
+            options.rapidpro_phone_port,
+            options.kannel_phone_port,
+        )
         demo = Demo(addresses, Path(options.var))
         demo.start()
         print(demo.instructions(), flush=True)

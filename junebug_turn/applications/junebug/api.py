@@ -44,7 +44,7 @@ class JunebugApi(HttpApi[JunebugOptions, OutboundRequest]):
         body = decode(request, request.take_body())
         key = read_idempotency_key(request.requestHeaders.getRawHeaders(IDEMPOTENCY_KEY.encode("ascii"), []))
         if key is None:
-            sent = self._start(body)
+            sent = self._start(partial(self._send, body))
         else:
             sent = self._deduplication.run(
                 key, partial(self._send, body), content=sha256(body).digest(), withdraw_unawaited=True

@@ -177,6 +177,7 @@ class RedisStore(MessageStore):
             **({"message_id": record.message_id, "to": record.to_addr} if details is None else details),
             "event_url": record.event_url,
             "event_auth_token": record.event_auth_token,
+            **({} if record.note is None else {"note": record.note}),
         }
         await self._eval(
             scripts.STORE_FIELD,
@@ -200,7 +201,7 @@ class RedisStore(MessageStore):
             value if isinstance(value, str) else None
             for value in (kept.get("to"), kept.get("event_url"), kept.get("event_auth_token"))
         )
-        return OutboundRecord(message_id, to_addr, event_url, event_auth_token)
+        return OutboundRecord(message_id, to_addr, event_url, event_auth_token, note=kept.get("note"))
 
     async def store_event(self, event: Event) -> None:
         # An event with this id would replace the message itself.

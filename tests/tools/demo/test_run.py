@@ -30,6 +30,7 @@ class Run:
     def __init__(self, var: Path, amqp_port: int) -> None:
         self.http, self.receiver, self.amqp = free_port(), free_port(), amqp_port
         self.phone, self.turn_phone = free_port(), free_port()
+        self.rapidpro_phone, self.kannel_phone = free_port(), free_port()
         self.process = self._start(var)
         self.output = ""
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -52,7 +53,12 @@ class Run:
             str(var),
         ]
         return subprocess.Popen(
-            [*command, "--phone-port", str(self.phone), "--turn-phone-port", str(self.turn_phone)],
+            [
+                *command,
+                *("--phone-port", str(self.phone), "--turn-phone-port", str(self.turn_phone)),
+                *("--rapidpro-phone-port", str(self.rapidpro_phone)),
+                *("--kannel-phone-port", str(self.kannel_phone)),
+            ],
             cwd=ROOT,
             env={**os.environ, "AMQP_PORT": str(self.amqp)},
             stdout=subprocess.PIPE,
@@ -86,7 +92,8 @@ class Run:
 
     def all_free(self) -> bool:
         """Whether nothing of it listens any more."""
-        return all(is_free(port) for port in (self.http, self.receiver, self.phone, self.turn_phone))
+        phones = (self.phone, self.turn_phone, self.rapidpro_phone, self.kannel_phone)
+        return all(is_free(port) for port in (self.http, self.receiver, *phones))
 
 
 @pytest.fixture
@@ -194,6 +201,49 @@ def test_the_lines_to_copy_for_turn(start: Callable[..., Run], tmp_path: Path) -
             answer = json.loads(_shell(line.replace(". var/", f". {ROOT}/var/")))
             assert list(answer) == ["messages"]
             assert "Signed by hand" in terminal.readline()
+    assert run.end(signal.SIGINT) == 0, run.output
+    assert "Traceback" not in run.output
+    assert run.all_free()
+
+
+def test_the_lines_to_copy_for_rapidpro(start: Callable[..., Run], tmp_path: Path) -> None:
+    """A session of USSD through RapidPro: its start, a menu, the number that comes back, the end, and the events; and
+    an SMS both ways through its Kannel channel."""
+    run = start()
+    phone = run.until(r"be the phone of the RapidPro channel.*\n.*nc (\S+) (\d+)$")
+    menu = run.until(r"answer it as a flow does.*\n +(cd .*)$")[1]
+    end = run.until(r"end the session.*\n +(cd .*)$")[1]
+    with socket.create_connection((phone[1], int(phone[2])), 10) as connection:
+        terminal = connection.makefile("rw", newline="\n")
+        terminal.readline()
+        terminal.write("Hi RapidPro\n")
+        terminal.flush()
+        run.until(r"POST /c/ex/\S+/receive -> 200")
+        run.until('"text": "Hi RapidPro"')
+        assert "200: wired" in _shell(menu, tmp_path)
+        assert "".join(terminal.readline() for _ in range(3)).endswith(
+            "How are you?\r\n1. Well\r\n2. Not well\r\n"
+        )
+        run.until(r"POST /c/ex/\S+/sent -> 200")
+        run.until(r"POST /c/ex/\S+/delivered -> 200")
+        terminal.write("2\n")
+        terminal.flush()
+        run.until('"text": "Not well"')
+        assert "200: wired" in _shell(end, tmp_path)
+        run.until(r'Goodbye!" \(session close\)')
+    phone = run.until(r"be the phone of the Kannel channel.*\n.*nc (\S+) (\d+)$")
+    sms = run.until(r"as RapidPro's Kannel channel does.*\n +(cd .*)$")[1]
+    with socket.create_connection((phone[1], int(phone[2])), 10) as connection:
+        terminal = connection.makefile("rw", newline="\n")
+        terminal.readline()
+        assert "202: wired" in _shell(sms, tmp_path)
+        assert "Hello through Kannel!" in terminal.readline()
+        run.until(r'GET /c/kn/\S+/status -> 200, .*\n\{\n.*\n  "status": "8"')
+        run.until(r'GET /c/kn/\S+/status -> 200, .*\n\{\n.*\n  "status": "1"')
+        terminal.write("Hi Kannel\n")
+        terminal.flush()
+        run.until(r"POST /c/kn/\S+/receive -> 200")
+        run.until('"message": "Hi Kannel"')
     assert run.end(signal.SIGINT) == 0, run.output
     assert "Traceback" not in run.output
     assert run.all_free()

@@ -11,7 +11,7 @@ from junebug_turn.applications.base import ApplicationOptions
 from junebug_turn.applications.registry import APPLICATION_TYPES, type_of
 from junebug_turn.http.listening import ListenAddress
 from tests.support.application_harness import Face
-from tests.support.configurations import JUNEBUG, TURN
+from tests.support.configurations import JUNEBUG, KANNEL, RAPIDPRO, TURN
 
 
 @frozen(kw_only=True)
@@ -51,7 +51,9 @@ def test_store() -> None:
 @pytest.mark.parametrize("kind", APPLICATION_TYPES, ids=lambda kind: kind.name)
 def test_registered(kind: Any) -> None:
     """Each registered type makes an application, which has all parts of the interface, from its options."""
-    face = Face.of(kind, {"junebug": JUNEBUG, "turn": TURN}[kind.name])
+    face = Face.of(
+        kind, {"junebug": JUNEBUG, "turn": TURN, "rapidpro": RAPIDPRO, "kannel": KANNEL}[kind.name]
+    )
     for part in ("resource", "answer", "handle_inbound", "handle_event"):
         assert hasattr(face.application, part)
     assert type_of(face.application.options) is kind

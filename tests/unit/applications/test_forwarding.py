@@ -61,6 +61,17 @@ async def test_inbound(transport_type: str, patience: float) -> None:
     ]
 
 
+@pytest_twisted.ensureDeferred
+async def test_bytes() -> None:
+    """A body that is no JSON is delivered as it is."""
+    recorder = Recorder()
+    made = forwarder(recorder, mo_message_url_timeout=7, event_url_timeout=8, session_retry_window=30)
+    message = Message(to_addr="1", from_addr="2", transport_name="c", transport_type="sms")
+    await made.inbound(DESTINATION, message, b"[1]")
+    await made.event(DESTINATION, Event(user_message_id="m", event_type="ack"), b"[2]")
+    assert [body for _, body, _ in recorder.delivered] == [[1], [2]]
+
+
 @pytest.mark.parametrize("configured", [True, False])
 @pytest_twisted.ensureDeferred
 async def test_event(configured: bool) -> None:

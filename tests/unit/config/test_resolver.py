@@ -76,7 +76,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("http_bind", "[nonsense]:80", "IPv6"),
     ("http_bind", "unix:", "unix:/path"),
     ("http_bind", "carrier:pigeon", "endpoint"),
-    ("application", "rapidpro", "junebug, turn"),
+    ("application", "textit", "junebug, turn"),
     ("application", ["junebug"], "junebug, turn"),
     ("applications", [], "list of mappings"),
     ("applications", ["junebug"], "list of mappings"),

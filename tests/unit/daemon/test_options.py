@@ -12,6 +12,8 @@ import yaml
 from attrs import NOTHING
 
 from junebug_turn.applications.junebug.options import JunebugOptions
+from junebug_turn.applications.kannel.options import KannelOptions
+from junebug_turn.applications.rapidpro.options import RapidProOptions
 from junebug_turn.applications.turn.options import TurnOptions
 from junebug_turn.config.option import Entry
 from junebug_turn.daemon.settings import load, schema
@@ -19,7 +21,8 @@ from tools.reference.page import default_shown
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "etc" / "junebug-turn.yaml"
-OWNERS = [("daemon",), ("junebug", "turn"), ("junebug",), ("turn",)]
+NAMES = ("junebug", "turn", "rapidpro", "kannel")
+OWNERS = [("daemon",), NAMES, *((name,) for name in NAMES)]
 
 
 def _as_yaml(default: Any) -> Any:
@@ -33,17 +36,21 @@ def _row(entry: Entry) -> str:
 
 class TestDocuments:
     def test_example_file(self) -> None:
-        """The example file loads: both applications on one address, each with a path and a connector of its own."""
+        """The example file loads: all applications on one address, each with a path and a connector of its own."""
         secrets = {"AUTH_TOKEN": "t0ken", "TURN_HMAC_SECRET": "hm4c"}
-        junebug, turn = load({"config": str(EXAMPLE)}, secrets).applications
+        junebug, turn, rapidpro, kannel = load({"config": str(EXAMPLE)}, secrets).applications
         assert isinstance(junebug, JunebugOptions)
         assert isinstance(turn, TurnOptions)
+        assert isinstance(rapidpro, RapidProOptions)
+        assert isinstance(kannel, KannelOptions)
         assert (junebug.connector_name, junebug.base_url_path) == ("demo", "/channels/demo")
         assert (turn.connector_name, turn.vumi_api_path) == ("demo-turn", "/turn")
-        assert junebug.http_bind == turn.http_bind
+        assert (rapidpro.connector_name, rapidpro.base_url_path) == ("demo-rapidpro", "/rapidpro")
+        assert (kannel.connector_name, kannel.base_url_path) == ("demo-kannel", "/kannel")
+        assert junebug.http_bind == turn.http_bind == rapidpro.http_bind == kannel.http_bind
         assert turn.status_format == "nested"
 
-    @pytest.mark.parametrize(("place", "owner"), [(0, "junebug"), (1, "turn")])
+    @pytest.mark.parametrize(("place", "owner"), list(enumerate(NAMES)))
     def test_example_file_has_every_key(self, place: int, owner: str) -> None:
         """The example file has every key of the daemon and of each application, and tells the real defaults."""
         top, *sections = re.split(r"^  - application: .*$", EXAMPLE.read_text(), flags=re.MULTILINE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -96,7 +97,9 @@ class TestFlags:
         assert parsed(f"--{entry.flag}", "text").given() == {entry.name: "text"}
         # Lines are wrapped at spaces and hyphens.
         text = "".join(str(Options()).split())
-        assert "".join(f"--{entry.flag}={entry.option.help}".split()) in text
+        # Several applications can each have a meaning of their own for it.
+        before = f"--{entry.flag}=" + r"((?!--[a-z-]+=).)*"
+        assert re.search(before + re.escape("".join(entry.option.help.split())), text)
 
     def test_given(self) -> None:
         """Only flags that stand on the command line are given."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from junebug_turn.delivery.destination import Destination
+from junebug_turn.delivery.destination import FORM, Destination
 from junebug_turn.errors import DeliveryRefused
 
 
@@ -154,3 +154,20 @@ def test_any_url(url: str, token: str | None) -> None:
 def test_the_host_of(url: str, host: bytes) -> None:
     """A scheme's own port is left out of the Host header, and an IPv6 address stands in brackets."""
     assert Destination.of(url, None).headers.getRawHeaders(b"host") == [host]
+
+
+def test_forms_and_gets() -> None:
+    """The body of a POST has the content type that is asked for, JSON by default; without one it is a GET."""
+    posted = Destination.of("http://h/", None)
+    form = Destination.of("http://h/", None, content_type=FORM)
+    got = Destination.of("http://h/", None, content_type=None)
+    assert [each.method for each in (posted, form, got)] == ["POST", "POST", "GET"]
+    types = [each.headers.getRawHeaders("Content-Type") for each in (posted, form, got)]
+    assert types == [["application/json"], ["application/x-www-form-urlencoded"], None]
+
+
+def test_configured_url() -> None:
+    """A URL made from one of the configuration names that one, for its circuit; any other one names itself."""
+    assert Destination.of("http://h/p", None).configured_url == "http://h/p"
+    made = Destination.parse("http://h/p?to=27", configured_url="http://h/p?to=%p")
+    assert (made.url, made.configured_url) == ("http://h/p?to=27", "http://h/p?to=%p")

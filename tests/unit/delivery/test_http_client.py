@@ -18,7 +18,7 @@ from twisted.web.client import GzipDecoder
 
 from junebug_turn import version
 from junebug_turn.delivery.deliverer import Deliverer
-from junebug_turn.delivery.destination import Destination
+from junebug_turn.delivery.destination import FORM, Destination
 from junebug_turn.delivery.http_client import MAX_ANSWER_BODY
 from junebug_turn.delivery.retry import RetryPolicy
 from junebug_turn.delivery.signature import Webhook
@@ -100,6 +100,31 @@ async def test_the_bytes_of_a_request(bench: Bench) -> None:
         "Webhook-Id: abc",
         "Webhook-Timestamp: 1000000",
         f"Webhook-Signature: {signed}",
+    ]
+
+
+@pytest_twisted.ensureDeferred
+async def test_get_and_form(bench: Bench) -> None:
+    """A GET has neither body nor content type; a form is POSTed as such.  Both are tried again like any delivery."""
+    bench.receiver.script(503, 200, 503, 200)
+    arguments: Any = {"timeout": TIMEOUT, "policy": RetryPolicy(), **SUBJECT}
+    url = bench.receiver.url("/path?status=1")
+    for content_type in (None, FORM):
+        destination = Destination.of(url, None, content_type=content_type)
+        await bench.run(Deferred.fromCoroutine(bench.deliverer.deliver(destination, b"a=b", **arguments)))
+    seen = [
+        (
+            each.method,
+            each.path,
+            each.headers.get("content-type"),
+            each.headers.get("content-length"),
+            each.body,
+        )
+        for each in bench.receiver.requests
+    ]
+    assert seen == [
+        *[("GET", "/path?status=1", None, None, b"")] * 2,
+        *[("POST", "/path?status=1", FORM, "3", b"a=b")] * 2,
     ]
 
 

@@ -123,6 +123,28 @@ def test_any_header(value: bytes) -> None:
 # The option
 
 
+@pytest.mark.parametrize(
+    ("name", "password", "known"),
+    [
+        (b"rapidpro", "pa:ss wörd".encode(), True),
+        (b"other", b"second", True),
+        (b"rapidpro", b"second", False),
+        (b"new-token", b"", False),
+        (b"", b"new-token", False),
+        (b"\xff", b"\0", False),
+        (b"", b"", False),
+    ],
+)
+def test_user(name: bytes, password: bytes, known: bool) -> None:
+    """A user and the password are known wherever a request has them; without credentials everybody is let in."""
+    Authenticator(None).check_user(name, password)
+    if known:
+        Authenticator(CREDENTIALS).check_user(name, password)
+    else:
+        with pytest.raises(Unauthorized):
+            Authenticator(CREDENTIALS).check_user(name, password)
+
+
 def test_option() -> None:
     """api_auth has tokens, users or both; a repr and an error line hold none of them."""
     options = only(load({**FLAGS, "api_auth": "{tokens: [s3cret], users: {name: passw0rd}}"}, {}))

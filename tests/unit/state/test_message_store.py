@@ -108,6 +108,15 @@ def test_deep_values(make: Make, depth: int) -> None:
     assert result(store.fetch_note("+27")) == _nested(depth)
 
 
+@pytest.mark.parametrize("note", ["", 0, ["x", None], {"a": "\u263a"}])
+@in_thread
+def test_note_of_an_outbound_message(make: Make, note: Any) -> None:
+    """An application's own note about an outbound message is found again with it, whatever JSON value it is."""
+    store = make()
+    result(store.store_outbound(outbound("m1", "http://h/e", "token", note=note)))
+    assert result(store.fetch_outbound("m1")) == outbound("m1", "http://h/e", "token", note=note)
+
+
 @in_thread
 def test_kinds_are_apart(make: Make) -> None:
     """An inbound and an outbound message with the same id are two entries."""
