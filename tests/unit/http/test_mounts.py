@@ -115,7 +115,7 @@ def test_connector_of_unknown_paths() -> None:
 
 
 def test_mounts_that_come_and_go() -> None:
-    """A resource that is mounted later is found from then on, also below another one, and no more once it is removed."""
+    """A resource that is mounted later is found from then on, also below another one, until it is removed."""
     mounts = Mounts({"/channels": Mount(Named("api"))})
     assert mounts.find(b"/channels/c1/messages")[1] == [b"c1", b"messages"]
     mounts.add("/channels/c1/messages", Mount(Named("c1"), "c1"))
