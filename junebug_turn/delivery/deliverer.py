@@ -148,7 +148,7 @@ class Deliverer:
         if bulkhead is None:
             bulkhead = self._bulkheads[key] = Bulkhead(self._clock, self._client_limit)
         try:
-            answers = await bulkhead.enter(origin)
+            standing = await bulkhead.enter(origin)
         except BulkheadFull:
             now = self._wall_clock.now()
             text = "deliveries to clients' URLs have all of their places"
@@ -161,7 +161,7 @@ class Deliverer:
             answered = True
             raise
         finally:
-            bulkhead.leave(origin, answers, answered=answered)
+            bulkhead.leave(origin, standing, answered=answered)
 
     async def _chain(self, post: Post, message_id: str, policy: RetryPolicy, patience: float) -> None:
         start = self._clock.seconds()

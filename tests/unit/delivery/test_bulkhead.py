@@ -7,10 +7,19 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from junebug_turn.delivery.bulkhead import CLIENT_PATIENCE, MAX_ANSWERING, STILL, TICK, Bulkhead, BulkheadFull
+from junebug_turn.delivery.bulkhead import (
+    CLIENT_PATIENCE,
+    MAX_KNOWN,
+    STILL,
+    TICK,
+    Bulkhead,
+    BulkheadFull,
+    Standing,
+)
 from tests.unit.delivery.test_circuit import results
 
 LIMIT = 4
+ANSWERS, UNKNOWN, FAILS = Standing
 
 
 class Side:
@@ -22,7 +31,7 @@ class Side:
         self.bulkhead = Bulkhead(self.clock, LIMIT)
 
     def enter(self, origin: str = "http://a:80") -> list[Any]:
-        """Its only item is whether the origin is known to answer, or the exception; empty while it waits."""
+        """Its only item is the origin's standing, or the exception; empty while it waits."""
         return results(Deferred.fromCoroutine(self.bulkhead.enter(origin)))
 
     def let_go(self, ticks: int) -> None:
@@ -32,8 +41,8 @@ class Side:
 
     def prove(self, origin: str = "http://a:80") -> None:
         """Have an origin answer."""
-        (answers,) = self.enter(origin)
-        self.bulkhead.leave(origin, answers, answered=True)
+        (standing,) = self.enter(origin)
+        self.bulkhead.leave(origin, standing, answered=True)
 
 
 def full(entered: list[Any]) -> bool:
@@ -44,11 +53,11 @@ def test_half_of_the_places() -> None:
     """No more deliveries are under way than the limit; one more waits until another one ends, in its order."""
     side = Side()
     side.prove()
-    assert [side.enter() for _ in range(LIMIT)] == [[True]] * LIMIT
+    assert [side.enter() for _ in range(LIMIT)] == [[ANSWERS]] * LIMIT
     first, second = side.enter(), side.enter()
     assert (first, second) == ([], [])
-    side.bulkhead.leave("http://a:80", True, answered=True)
-    assert (first, second) == ([True], [])
+    side.bulkhead.leave("http://a:80", ANSWERS, answered=True)
+    assert (first, second) == ([ANSWERS], [])
 
 
 def test_waits_outside() -> None:
@@ -79,8 +88,8 @@ def test_a_busy_reactor() -> None:
         side.enter()
     waiting = side.enter("http://b:80")
     side.clock.advance(60)
-    side.bulkhead.leave("http://a:80", True, answered=True)
-    assert waiting == [False]
+    side.bulkhead.leave("http://a:80", ANSWERS, answered=True)
+    assert waiting == [UNKNOWN]
 
 
 def test_origins_that_hang() -> None:
@@ -89,11 +98,11 @@ def test_origins_that_hang() -> None:
     side = Side()
     side.prove("http://good:80")
     hanging = [side.enter(f"http://{number}:80") for number in range(LIMIT)]
-    assert hanging == [[False]] * (LIMIT // 2) + [[]] * (LIMIT // 2)
+    assert hanging == [[UNKNOWN]] * (LIMIT // 2) + [[]] * (LIMIT // 2)
     for number in range(100):
-        assert side.enter("http://good:80") == [True]
+        assert side.enter("http://good:80") == [ANSWERS]
         side.let_go(1)
-        side.bulkhead.leave("http://good:80", True, answered=True)
+        side.bulkhead.leave("http://good:80", ANSWERS, answered=True)
         assert number < STILL or full(side.enter("http://more:80"))
     assert all(full(entered) for entered in hanging[LIMIT // 2 :])
 
@@ -102,18 +111,20 @@ def test_it_answers_after_all() -> None:
     """What waits for an origin that was not known goes on as soon as it answers."""
     side = Side()
     entered = [side.enter() for _ in range(LIMIT + 1)]
-    assert entered == [[False], [False], [], [], []]
-    side.bulkhead.leave("http://a:80", False, answered=True)
-    assert entered == [[False], [False], [True], [True], [True]]
+    assert entered == [[UNKNOWN], [UNKNOWN], [], [], []]
+    side.bulkhead.leave("http://a:80", UNKNOWN, answered=True)
+    assert entered == [[UNKNOWN], [UNKNOWN], [ANSWERS], [ANSWERS], [ANSWERS]]
 
 
-def test_one_that_fails_is_unproven() -> None:
-    """An origin that answered, and then fails, counts as one that doesn't answer."""
+def test_one_that_fails() -> None:
+    """An origin that answered, and then fails, has a quarter of the places, which it takes from no other."""
     side = Side()
     side.prove()
-    assert side.enter() == [True]
-    side.bulkhead.leave("http://a:80", True, answered=False)
-    assert side.enter() == [False]
+    assert side.enter() == [ANSWERS]
+    side.bulkhead.leave("http://a:80", ANSWERS, answered=False)
+    assert side.enter() == [FAILS]
+    assert side.enter() == []
+    assert [side.enter("http://b:80") for _ in range(2)] == [[UNKNOWN]] * 2
 
 
 def test_cancelled() -> None:
@@ -127,14 +138,14 @@ def test_cancelled() -> None:
     waiting.cancel()
     assert isinstance(ends[0], CancelledError)
     assert side.clock.getDelayedCalls() == []
-    side.bulkhead.leave("http://a:80", True, answered=True)
-    assert side.enter() == [True]
+    side.bulkhead.leave("http://a:80", ANSWERS, answered=True)
+    assert side.enter() == [ANSWERS]
 
 
 def test_bounded() -> None:
     """A bounded number of origins is remembered."""
     side = Side()
-    for number in range(MAX_ANSWERING + 10):
+    for number in range(MAX_KNOWN + 10):
         side.prove(f"http://{number}:80")
-    assert side.enter("http://0:80") == [False]
-    assert side.enter(f"http://{MAX_ANSWERING + 9}:80") == [True]
+    assert side.enter("http://0:80") == [UNKNOWN]
+    assert side.enter(f"http://{MAX_KNOWN + 9}:80") == [ANSWERS]
