@@ -21,6 +21,7 @@ from junebug_turn.daemon.settings import load
 from junebug_turn.errors import ConfigError
 from tools.demo import courier
 from tools.demo.courier import Outgoing, SendRequest
+from tools.demo.secrets import with_secrets
 from tools.servers.process import ROOT
 
 PHONE_NUMBER = "+27820000003"
@@ -81,7 +82,9 @@ def requests_of(options: argparse.Namespace) -> list[SendRequest]:
 
 
 def _application(config: str, kind: type[_Options]) -> _Options:
-    for application in load({"config": config}, os.environ).applications:
+    # Other applications of the file may lack their secrets, which the demo makes.
+    environ = with_secrets(config, os.environ)
+    for application in load({"config": config}, environ).applications:
         if isinstance(application, kind):
             return application
     name = "kannel" if kind is KannelOptions else "rapidpro"
