@@ -72,7 +72,8 @@ def rabbitmq() -> Iterator[RabbitNode]:
 
     A test may close its connections or stop and start its broker, and leaves it running.
     """
-    node = _started(RabbitNode())
+    # 128 MiB, which RabbitMQ took by default before its version 4.
+    node = _started(RabbitNode(settings=f"max_message_size = {128 * 2**20}\n"))
     yield node
     node.close()
 
