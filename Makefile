@@ -30,8 +30,9 @@ compat: $(READY) ## the integration and fault tests on RabbitMQ 4 and Redis 8 of
 hostile: broker ## the hostile suite with 100,000 generated bodies and attacks of real size
 	HOSTILE_BODIES=100000 $(BIN)/python -m pytest tests/integration/test_hostile*.py tests/integration/test_broker_costs.py
 
-large: broker redis ## the tests of several processes with 5,000 messages, a minute
-	LARGE=1 $(BIN)/python -m pytest tests/integration/test_stores.py
+large: broker redis ## the tests of several processes with 5,000 messages, and of 500 channels; some minutes
+	LARGE=1 $(BIN)/python -m pytest tests/integration/test_stores.py tests/integration/test_channel_stores.py \
+		tests/integration/test_many_channels.py
 
 faults: broker ## play every fault around the daemon under a load, and count what becomes of all messages
 	@$(BIN)/python -m tools.faults

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from txamqp.client import Closed
+from txamqp.client import ChannelClosed, Closed
 
 from junebug_turn.amqp.channel import Channel, Listener, describe, reply_code
 from junebug_turn.amqp.connection import AmqpProtocol
@@ -73,11 +73,25 @@ class Consumer(PersistentChannel):
         return not self._stopping
 
     async def open(self, protocol: AmqpProtocol) -> Channel:
+        # The other connection declares all queues; here each would take five round trips more, for nothing.
+        try:
+            return await self._consume(protocol)
+        except ChannelClosed as refusal:
+            if reply_code(refusal) != NOT_FOUND:
+                raise
         await declare(protocol, [self._queue])
+        return await self._consume(protocol)
+
+    async def _consume(self, protocol: AmqpProtocol) -> Channel:
         channel = await protocol.open_channel()
         channel.listener = self
         await protocol.call(channel.basic_qos(prefetch_count=self._prefetch))
-        await protocol.call(channel.basic_consume(queue=self._queue.name, consumer_tag=_TAG))
+        try:
+            await protocol.call(channel.basic_consume(queue=self._queue.name, consumer_tag=_TAG))
+        except ChannelClosed:
+            # The refusal is known here; told as the end of a channel it would end the next one.
+            channel.listener = Listener()
+            raise
         return channel
 
     def opened(self) -> None:

@@ -201,7 +201,11 @@ class Command:
 def _selection(settings: Settings, arguments: Any) -> Selection:
     known = [application.connector_name for application in settings.applications]
     unknown = [plain(name) for name in arguments.connector or () if name not in known]
-    if unknown:
+    if settings.channels is not None:
+        # The channels of the store are not looked for: any name can be one's id.
+        if not known and not arguments.connector:
+            raise ConfigError("--connector: give it the id of a channel, since no application is configured")
+    elif unknown:
         there = ", ".join(known)
         raise ConfigError(*(f"no connector is named {name}; there is {there}" for name in unknown))
     ids = [arguments.id] if arguments.verb == "show" else getattr(arguments, "ids", ())

@@ -202,6 +202,8 @@ async def test_two_daemons(run_junebug: RunJunebug) -> None:
             for id in listed:
                 assert (await each.call("GET", f"/channels/{id}")).status == 200
             consumers = each.daemon.broker.status()["consumers"]
-            assert set(consumers) == {f"{id}.{kind}" for id in listed for kind in ("inbound", "event")}
+            assert set(consumers) == {
+                f"{id}.{kind}" for id in listed for kind in ("inbound", "event", "status.status")
+            }
         got = Counter(each.json["content"] for each in one.receiver.requests)
         assert got == published

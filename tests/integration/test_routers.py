@@ -11,6 +11,7 @@ import pytest_twisted
 
 from junebug_turn.messages.vumi import Event
 from tests.support.channels import Junebug, RunJunebug, inbound, redis_options
+from tests.support.daemon import until
 
 CONFIG = {"test": "pass"}
 
@@ -193,6 +194,27 @@ async def test_inbound(run_junebug: RunJunebug) -> None:
         logs = (await side.call("GET", f"/routers/{id}/logs")).body
         assert logs["description"] == "logs retrieved"
         assert any("fits no destination" in line["message"] for line in logs["result"])
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_channel_that_changes(run_junebug: RunJunebug) -> None:
+    """A router whose channel gets a URL of its own routes its messages no more; its log says why."""
+    async with run_junebug() as side:
+        channel = await side.create()
+        id = await router(side, channel)
+        await destination(side, id, "^811", mo_url=side.receiver.url("/routed"))
+
+        async def path_of_next(number: int) -> str:
+            side.of(channel).publish("inbound", inbound(channel, number))
+            return (await side.receiver.received(number))[-1].path
+
+        assert await path_of_next(1) == "/routed"
+        changes = {"mo_url": side.receiver.url("/direct")}
+        assert (await side.call("POST", f"/channels/{channel}", changes)).status == 200
+        await until(lambda: list(side.daemon.broker.status()["consumers"]).count(f"{channel}.inbound") == 1)
+        assert await path_of_next(2) == "/direct"
+        logs = (await side.call("GET", f"/routers/{id}/logs")).body["result"]
+        assert any("already has a destination specified" in line["message"] for line in logs)
 
 
 @pytest_twisted.ensureDeferred

@@ -66,10 +66,10 @@ class OutboundRequest(MessageRequest):
         :raises ApiUsageError: neither ``to`` nor ``reply_to`` is given
         """
         if not isinstance(body, dict):
-            raise InvalidBody(f"the body must be an object, not {_JSON_TYPES[type(body)]}")
+            raise _invalid(f"the body must be an object, not {_JSON_TYPES[type(body)]}", "type")
         _refuse_unknown(body)
         if "content" not in body:
-            raise InvalidBody("u'content' is a required property")
+            raise _invalid("u'content' is a required property", "required")
         texts = {name: _typed(body.get(name), name, str) for name in _TEXT_FIELDS}
         for name, most in _TEXT_FIELDS.items():
             if most is not None:
@@ -140,17 +140,29 @@ def status_to_json(message_id: str, events: Iterable[Event], channel_id: str) ->
     }
 
 
+def _invalid(message: str, *path: str) -> InvalidBody:
+    """Return the error for a body; ``path`` leads to the part of Junebug's JSON Schema that refuses it."""
+    return InvalidBody(message, [(message, path)])
+
+
 def _refuse_unknown(body: dict[str, Any]) -> None:
     unknown = sorted(body.keys() - _FIELDS)
     if unknown:
         names = ", ".join(f"u'{name[:100]}'" for name in unknown[:10])
         verb = "was" if len(unknown) == 1 else "were"
-        raise InvalidBody(f"Additional properties are not allowed ({names} {verb} unexpected)")
+        raise _invalid(
+            f"Additional properties are not allowed ({names} {verb} unexpected)", "additionalProperties"
+        )
 
 
 def _typed(value: Any, name: str, kind: type) -> Any:
     if value is not None and not isinstance(value, kind):
-        raise InvalidBody(f"u'{name}' must be {_JSON_TYPES[kind]} or null, not {_JSON_TYPES[type(value)]}")
+        raise _invalid(
+            f"u'{name}' must be {_JSON_TYPES[kind]} or null, not {_JSON_TYPES[type(value)]}",
+            "properties",
+            *name.replace(".", ".properties.").split("."),
+            "type",
+        )
     return value
 
 
@@ -161,19 +173,28 @@ def _check_priority(value: Any) -> None:
     # JSON has one kind of number: 1.0 is the integer 1.
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not whole and not (isinstance(value, float) and value.is_integer()):
-        raise InvalidBody(f"u'priority' must be an integer, a string or null, not {_JSON_TYPES[type(value)]}")
+        raise _invalid(
+            f"u'priority' must be an integer, a string or null, not {_JSON_TYPES[type(value)]}",
+            "properties",
+            "priority",
+            "type",
+        )
 
 
 def _session_event(value: Any) -> str | None:
     if value is not None and (not isinstance(value, str) or value not in vumi.SESSION_EVENTS):
-        raise InvalidBody("u'channel_data.session_event' must be null, 'new', 'resume' or 'close'")
+        raise _invalid(
+            "u'channel_data.session_event' must be null, 'new', 'resume' or 'close'",
+            "properties",
+            "channel_data",
+        )
     return value
 
 
 def _header_text(text: str | None, name: str) -> str | None:
     """Check a text that becomes a part of a header, where a line's end would begin another header."""
     if text and not text.isprintable():
-        raise InvalidBody(f"u'{name}' must not have line ends or control characters")
+        raise _invalid(f"u'{name}' must not have line ends or control characters", "properties", name)
     return text
 
 
@@ -187,5 +208,5 @@ def _checked_url(url: str | None) -> str | None:
     except ValueError:
         usable = False
     if not usable:
-        raise InvalidBody("u'event_url' must be an absolute http or https URL")
+        raise _invalid("u'event_url' must be an absolute http or https URL", "properties", "event_url")
     return url

@@ -11,7 +11,8 @@ from typing import Any
 
 from twisted.web.resource import IResource
 
-from junebug_turn.daemon.channels.runner import ChannelRunner, channel_of
+from junebug_turn.daemon.channels.router_runner import FROM_ADDRESS, channel_of, why_not
+from junebug_turn.daemon.channels.runner import ChannelRunner
 from junebug_turn.daemon.channels.running import read_pattern
 from junebug_turn.daemon.channels.service import ChannelsService
 from junebug_turn.daemon.channels.settings import ChannelsSettings
@@ -25,9 +26,6 @@ from junebug_turn.errors import (
 from junebug_turn.http.admin.channels.backend import Properties
 from junebug_turn.state.channel_store import DESTINATIONS, ROUTERS, Definition, Definitions, Key
 from junebug_turn.telemetry.logging.channel_logs import ChannelLogs
-
-FROM_ADDRESS = "from_address"
-"""The one type of router that there is."""
 
 
 class Routers:
@@ -145,11 +143,9 @@ def _check(id: str, properties: Mapping[str, Any], definitions: Definitions) -> 
         raise InvalidRouterConfig(
             "Error parsing config field 'channel': 'channel' is not a valid UUID"
         ) from None
-    found = definitions.get(Key.channel(channel))
-    if found is None:
-        raise InvalidRouterConfig(f"Channel {channel} does not exist")
-    if found.properties.get("mo_url") or found.properties.get("amqp_queue"):
-        raise InvalidRouterConfig(f"Channel {channel} already has a destination specified")
+    reason = why_not(Definition(b"", properties), definitions)
+    if reason is not None:
+        raise InvalidRouterConfig(reason)
     for key, router in definitions.items():
         if key.kind == ROUTERS and key.id != id and channel_of(router.properties) == channel:
             raise InvalidRouterConfig(f"Router {key.id} is already routing channel {channel}")

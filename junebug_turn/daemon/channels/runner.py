@@ -5,7 +5,7 @@ Tested by tests/integration/test_channels.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from attrs import define, field
@@ -14,7 +14,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
-from junebug_turn.daemon.channels.running import Parts, RunningChannel, RunningRouter, read_pattern
+from junebug_turn.daemon.channels.router_runner import RouterRunner, channel_of
+from junebug_turn.daemon.channels.running import Parts, RunningChannel
 from junebug_turn.daemon.channels.settings import ChannelsSettings
 from junebug_turn.daemon.channels.statuses import StatusConsumers
 from junebug_turn.errors import ApiUsageError, ConfigError, DeliveryRefused, InvalidBody
@@ -58,7 +59,7 @@ class ChannelRunner:
     configured: frozenset[str]
     _channels: dict[Key, _Channel] = field(factory=dict, init=False)
     _statuses: StatusConsumers = field(init=False)
-    _routers: dict[str, tuple[Any, RunningRouter]] = field(factory=dict, init=False)
+    _routers: RouterRunner = field(init=False)
     _applied: Definitions | None = field(default=None, init=False)
     _stopping: set[Deferred[None]] = field(factory=set, init=False)
 
@@ -67,6 +68,10 @@ class ChannelRunner:
     @_statuses.default
     def _status_consumers(self) -> StatusConsumers:
         return StatusConsumers(self.parts, self.settings)
+
+    @_routers.default
+    def _router_runner(self) -> RouterRunner:
+        return RouterRunner(self.settings, self.parts, self.logs)
 
     async def apply(self, definitions: Definitions) -> None:
         """Make what runs the same as ``definitions``; on return the queues are declared, where there is a broker.
@@ -85,18 +90,25 @@ class ChannelRunner:
         for key in [key for key in self._channels if key not in wanted]:
             self._stop(key)
         for key, definition in wanted.items():
-            known = self._channels.get(key)
-            if known is None:
-                work += self._start(key, definition, definitions)
-            elif known.definition is not definition or key.kind == DESTINATIONS:
-                # The channel of a destination is its router's.
-                work += self._change(key, known, definition, definitions)
-        work += self._apply_routers(definitions)
+            try:
+                work += self._apply_one(key, definition, definitions)
+            except Exception:
+                self.log.failure("{what} can't be run or changed", what=_what(key), channel=key.id)
+        work += self._routers.apply(definitions, self._end)
         channels = {key.id: found for key, found in wanted.items() if key.kind == CHANNELS}
         work += self._statuses.apply(channels, self._end)
         await gatherResults([Deferred.fromCoroutine(each()) for each in work])
 
-    # Channels and destinations
+    def _apply_one(
+        self, key: Key, definition: Definition, definitions: Definitions
+    ) -> Iterable[Callable[[], Any]]:
+        known = self._channels.get(key)
+        if known is None:
+            return self._start(key, definition, definitions)
+        # The channel of a destination is its router's.
+        if known.definition is not definition or key.kind == DESTINATIONS:
+            return self._change(key, known, definition, definitions)
+        return []
 
     def _start(
         self, key: Key, definition: Definition, definitions: Definitions
@@ -206,44 +218,6 @@ class ChannelRunner:
             return self.settings.path("channels", key.id, "messages")
         return self.settings.path("routers", key.router, "destinations", key.id, "messages")
 
-    # Routers
-
-    def _apply_routers(self, definitions: Definitions) -> Iterable[Callable[[], Any]]:
-        routers = {key.id: found for key, found in definitions.items() if key.kind == ROUTERS}
-        wanted = {id: (found, *_destinations(id, definitions)) for id, found in routers.items()}
-        work: list[Callable[[], Any]] = []
-        for id in [id for id, (made_of, _) in self._routers.items() if wanted.get(id) != made_of]:
-            _, running = self._routers.pop(id)
-            self._end(running.stop())
-            if id not in wanted:
-                self.logs.remove(id)
-        for id in [id for id in wanted if id not in self._routers]:
-            self.logs.add(id)
-            made = self._run_router(id, routers[id], definitions)
-            if made is not None:
-                self._routers[id] = (wanted[id], made)
-                work.append(made.prepare)
-        return work
-
-    def _run_router(self, id: str, definition: Definition, definitions: Definitions) -> RunningRouter | None:
-        channel = channel_of(definition.properties)
-        options = self.settings.channel(channel, {"mo_url": None})
-        patterns = {}
-        for key, found in definitions.items():
-            if key.kind == DESTINATIONS and key.router == id:
-                try:
-                    patterns[key.id] = read_pattern(found.properties)
-                except ValueError as error:
-                    self.log.error(
-                        "destination {id} has no messages: {error}", id=key.id, error=error, channel=id
-                    )
-        if options is None or Key.channel(channel) not in definitions:
-            self.log.error(
-                "router {id} can't run: there is no channel {name}", id=id, name=channel, channel=id
-            )
-            return None
-        return RunningRouter(self.parts, id, options, patterns)
-
     # What the API asks for
 
     def application(self, key: Key) -> IResource:
@@ -262,17 +236,6 @@ class ChannelRunner:
         if channel is not None and channel.running is not None:
             await channel.running.restart()
             self._mount(key, channel)
-
-
-def channel_of(router: Mapping[str, Any]) -> str:
-    """Return the id of the channel that a router's properties name; empty where they name none."""
-    config = router.get("config")
-    channel = config.get("channel") if isinstance(config, Mapping) else None
-    return channel if isinstance(channel, str) else ""
-
-
-def _destinations(router: str, definitions: Definitions) -> Iterable[Definition]:
-    return [found for key, found in definitions.items() if key.kind == DESTINATIONS and key.router == router]
 
 
 def _what(key: Key) -> str:

@@ -13,7 +13,8 @@ from junebug_turn.config import types
 from junebug_turn.config.option import declared
 from junebug_turn.config.resolver import read_mapping
 from junebug_turn.daemon.channels.options import REDIS, ChannelsOptions
-from junebug_turn.errors import ConfigError, InvalidBody
+from junebug_turn.delivery.destination import Destination
+from junebug_turn.errors import ConfigError, DeliveryRefused, InvalidBody
 from junebug_turn.http.listening import ListenAddress
 
 INBOUND_TTL, OUTBOUND_TTL = 600, 172800
@@ -102,8 +103,12 @@ class ChannelsSettings:
         given: dict[str, Any] = {
             option: _value(name, option, properties[name])
             for name, option in _PROPERTIES.items()
-            if properties.get(name) not in (None, "") and option in _TYPES
+            if properties.get(name) not in (None, "")
         }
+        if given.get("amqp_queue") == connector:
+            raise _unusable(
+                "amqp_queue", "must not be the channel itself: its messages would go round for ever"
+            )
         return attrs.evolve(
             self.template,
             connector_name=connector,
@@ -122,10 +127,17 @@ def _value(name: str, option: str, value: Any) -> Any:
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
                 raise ValueError("must be a whole number from 0")
             return value
-        return _TYPES[option].read(types.text(value))
-    except ValueError as error:
-        message = f"u'{name}' {error}"
-        raise InvalidBody(message, [(message, ("properties", name))]) from None
+        read = _TYPES[option].read(types.text(value))
+        if option in JunebugOptions.url_options:
+            Destination.of(read, None)
+        return read
+    except (ValueError, DeliveryRefused) as error:
+        raise _unusable(name, str(error)) from None
+
+
+def _unusable(name: str, reason: str) -> InvalidBody:
+    message = f"u'{name}' {reason}"
+    return InvalidBody(message, [(message, ("properties", name))])
 
 
 def channels_settings(options: ChannelsOptions, http_bind: ListenAddress, place: str) -> ChannelsSettings:
@@ -134,8 +146,9 @@ def channels_settings(options: ChannelsOptions, http_bind: ListenAddress, place:
     :raises ConfigError: a line for each fault
     """
     faults = list(_faults(options))
-    given: dict[str, Any] = {name: value for name, value in _JUNEBUG.items() if name in _TYPES}
-    given |= {name: value for name, value in options.defaults.items() if name not in _OWN}
+    given: dict[str, Any] = _JUNEBUG | {
+        name: value for name, value in options.defaults.items() if name not in _OWN
+    }
     try:
         template = read_mapping(
             JunebugOptions,

@@ -12,7 +12,7 @@ from junebug_turn.amqp.consumer import REQUEUE_PAUSE, Consumer
 from junebug_turn.amqp.delivery import Delivery, DeliveryLost
 from junebug_turn.amqp.topology import Queue
 from junebug_turn.errors import AmqpConnectionError
-from tests.support.broker_peer import connected
+from tests.support.broker_peer import ANSWERS, connected
 
 
 class Bench:
@@ -60,10 +60,8 @@ def bench() -> Bench:
 
 
 def test_it_consumes(bench: Bench) -> None:
-    """It declares its queue, sets the prefetch, and consumes with acks; then it is live."""
-    names = [method.NAME for method in bench.opened]
-    assert names[-2:] == ["Basic.Qos", "Basic.Consume"]
-    assert "Queue.Declare" in names
+    """It sets the prefetch, and consumes with acks; then it is live."""
+    assert [method.NAME for method in bench.opened] == ["Channel.Open", "Basic.Qos", "Basic.Consume"]
     qos, consume = bench.opened[-2:]
     assert (qos.prefetch_count, qos.global_qos) == (20, False)
     assert (consume.queue, consume.no_ack) == ("q", False)
@@ -94,12 +92,26 @@ def test_a_handler_that_raises(bench: Bench, fault: Exception) -> None:
 
 
 def test_a_deleted_queue(bench: Bench) -> None:
-    """A consumer that the broker cancels is not live, until its queue is declared and consumed again."""
+    """A consumer that the broker cancels is not live, until its queue is consumed again; one that is not there is
+    declared and bound before."""
     bench.peer.send(spec.Basic.Cancel("t", True), bench.consumer.channel.id)
     assert not bench.consumer.live
     bench.peer.answer()
     bench.peer.clock.advance(0.1)
-    assert "Queue.Declare" in [method.NAME for method in bench.peer.answer()]
+    names: list[str] = []
+    missing = True
+    while calls := bench.peer.sent():
+        for call in calls:
+            names.append(call.method.NAME)
+            if names[-1] == "Basic.Consume" and missing:
+                missing = False
+                refusal = spec.Channel.Close(404, "NOT_FOUND - no queue 'q'", 60, 20)
+                bench.peer.send(refusal, call.channel_number)
+            elif names[-1] in ANSWERS:
+                bench.peer.send(ANSWERS[names[-1]], call.channel_number)
+    again = names.index("Queue.Declare")
+    assert names.index("Basic.Consume") < again < names.index("Queue.Bind")
+    assert names[-1] == "Basic.Consume"
     assert bench.consumer.live
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 from twisted.internet.task import Clock
@@ -15,9 +16,10 @@ from junebug_turn.errors import ConfigError
 from tests.support.configurations import JUNEBUG
 
 
-def command(*words: str) -> Command:
+def command(*words: str, configuration: dict[str, Any] | None = None) -> Command:
     arguments = main.parser().parse_args(["parked", *words])
-    return Command(Clock(), load(JUNEBUG, {}), arguments, Terminal(io.StringIO(), io.StringIO()))
+    settings = load(configuration or JUNEBUG, {})
+    return Command(Clock(), settings, arguments, Terminal(io.StringIO(), io.StringIO()))
 
 
 @pytest.mark.parametrize(
@@ -48,6 +50,15 @@ def test_flags_of_the_daemon() -> None:
     assert arguments.connector == ["a"]
     given = {name: text for name, text in vars(arguments).items() if name.startswith("given_") and text}
     assert given == {"given_config": "file", "given_connector_name": "b", "given_amqp_port": "1"}
+
+
+def test_channels_of_a_store() -> None:
+    """With a store of channels any connector can be named, and where nothing else is configured, one has to be."""
+    stored = {"http_bind": "127.0.0.1:1", "channels_store": "sqlite", "channels_path": "c.db"}
+    command("list", "--connector=some-id", configuration=stored)
+    command("list", configuration={**JUNEBUG, **stored})
+    with pytest.raises(ConfigError, match="--connector"):
+        command("list", configuration=stored)
 
 
 def test_unknown_connectors() -> None:

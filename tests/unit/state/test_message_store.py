@@ -259,7 +259,7 @@ def test_siblings(kind: str) -> None:
     try:
         store = stores.make(connector="a")
         sibling = store.sibling("b")
-        stored = message("m1").without_content() if kind == "sqlite" else message("m1")
+        stored = message("m1")
         result(sibling.store_inbound(stored))
         assert result(store.fetch_inbound("m1")) is None
         assert result(sibling.fetch_inbound("m1")) == result(stores.make(connector="b").fetch_inbound("m1"))

@@ -91,6 +91,28 @@ def test_content_is_required() -> None:
     assert str(caught.value) == "u'content' is a required property"
 
 
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ([], ("type",)),
+        ({}, ("required",)),
+        ({"content": "hi", "foo": 1}, ("additionalProperties",)),
+        ({"content": 5}, ("properties", "content", "type")),
+        ({"content": "hi", "priority": []}, ("properties", "priority", "type")),
+        (
+            {"content": "hi", "channel_data": {"continue_session": 5}},
+            ("properties", "channel_data", "properties", "continue_session", "type"),
+        ),
+        ({"content": "hi", "to": "+27", "event_url": "ftp://h/"}, ("properties", "event_url")),
+    ],
+)
+def test_schema_path(body: Any, path: tuple[str, ...]) -> None:
+    """An error of the body has the path to the part of Junebug's JSON Schema that refuses it."""
+    with pytest.raises(InvalidBody) as caught:
+        OutboundRequest.from_json(body)
+    assert caught.value.faults == ((str(caught.value), path),)
+
+
 def test_content_may_be_null() -> None:
     """A null content stays null on the wire."""
     message = new(content=None, **{"from": "8110"})

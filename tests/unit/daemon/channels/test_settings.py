@@ -101,7 +101,13 @@ def test_a_channel_without_a_destination() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("mo_url", "ftp://h/"), ("mo_url", 5), ("mo_url_auth_token", "a\nb"), ("character_limit", -1)],
+    [
+        ("mo_url", "ftp://h/"),
+        ("mo_url", 5),
+        ("mo_url_auth_token", "a\nb"),
+        ("character_limit", -1),
+        ("amqp_queue", "c1"),
+    ],
 )
 def test_properties_that_cannot_be_used(name: str, value: Any) -> None:
     """A property that can't be used is refused by its name."""
