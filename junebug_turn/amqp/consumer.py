@@ -16,7 +16,7 @@ from junebug_turn.amqp.channel import Channel, Listener, describe, reply_code
 from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.delivery import Delivery, DeliveryLost
 from junebug_turn.amqp.persistent_channel import PersistentChannel
-from junebug_turn.amqp.topology import Queue, declare
+from junebug_turn.amqp.topology import Queue, Topology, declare
 from junebug_turn.errors import Passing
 
 REQUEUE_PAUSE = 5.0  # seconds before a message that can't be handled now goes back to its queue
@@ -50,9 +50,17 @@ class Consumer(PersistentChannel):
     log = Logger()
 
     def __init__(
-        self, reactor: Any, rng: Callable[[], float], queue: Queue, handler: Handler, prefetch: int
+        self,
+        reactor: Any,
+        rng: Callable[[], float],
+        topology: Topology,
+        queue: Queue,
+        handler: Handler,
+        prefetch: int,
     ) -> None:
         super().__init__(reactor, rng)
+        self._topology = topology
+        self._ended = False
         self.name = queue.name
         self._queue = queue
         self._handler = handler
@@ -73,12 +81,20 @@ class Consumer(PersistentChannel):
         return not self._stopping
 
     async def open(self, protocol: AmqpProtocol) -> Channel:
-        await declare(protocol, [self._queue])
+        if self._ended:
+            # Perhaps because the queue was deleted.
+            await declare(protocol, [self._queue])
+        await self._topology.ensure(protocol)
+        self._ended = True
         channel = await protocol.open_channel()
         channel.listener = self
         await protocol.call(channel.basic_qos(prefetch_count=self._prefetch))
         await protocol.call(channel.basic_consume(queue=self._queue.name, consumer_tag=_TAG))
         return channel
+
+    async def serve(self, protocol: AmqpProtocol) -> None:
+        self._ended = False
+        await super().serve(protocol)
 
     def opened(self) -> None:
         self._opened = self._reactor.seconds()
