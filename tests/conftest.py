@@ -139,10 +139,8 @@ def connector_name(rabbitmq: RabbitNode) -> Iterator[str]:
     connection = pika_connection(rabbitmq)
     channel = connection.channel()
     channel.queue_delete(f"{name}.outbound")
-    # Those with a test's own, shorter delays too.
-    delays = [f".retry.{delay}" for delay in ("30s", "5m", "30m", "2h", "200ms", "400ms", "1s", "2s", "5s")]
     for kind in ("inbound", "event"):
-        for suffix in ("", ".parked", *delays):
+        for suffix in ("", ".parked"):
             channel.queue_delete(f"{name}.{kind}{suffix}")
     connection.close()
 

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
@@ -16,12 +17,14 @@ from txamqp.client import Closed
 from junebug_turn.amqp.backlog import Backlog
 from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.consumer import Consumer, Handler
+from junebug_turn.amqp.examination import Examination, examine
 from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.amqp.publication import Publication
 from junebug_turn.amqp.publisher import Publisher
-from junebug_turn.amqp.reconnecting import ReconnectingConnection
+from junebug_turn.amqp.reconnecting import ReconnectingConnection, connect
 from junebug_turn.amqp.refusals import MessageSizes
-from junebug_turn.amqp.topology import EXCHANGE, Examination, Queue, Topology, count, examine
+from junebug_turn.amqp.retired import RetiredQueues
+from junebug_turn.amqp.topology import EXCHANGE, Queue, Topology, count
 
 CHECK_INTERVAL = 15.0
 """Seconds between declarations of all queues on a connection that lives."""
@@ -36,8 +39,8 @@ class Broker(Service):
     There are two connections: a broker that is short of memory or disk stops reading from those that
     publish, and the acknowledgements of what we consume must not stand behind that.
 
-    Three channels publish: one the messages for the exchange, one copies for queues of our own, through the default
-    exchange, and one, one by one, messages of a size that the broker has not taken yet.  So a message that closes its
+    Three channels publish: one the messages for the exchange, one copies for queues of our own, through other
+    exchanges, and one, one by one, messages of a size that the broker has not taken yet.  So a message that closes its
     channel leaves the others alone.
 
     :param prefetch: how many messages of each queue are handled at once
@@ -68,6 +71,9 @@ class Broker(Service):
         self._resting: set[Deferred[None]] = set()
         self._checking = LoopingCall(lambda: Deferred.fromCoroutine(self._check()))
         self._checking.clock = reactor
+        self._retired = RetiredQueues(
+            reactor, partial(connect, reactor, options, "cleaning", trust_root=trust_root)
+        )
         self._publishing, self._consuming = (
             ReconnectingConnection(reactor, options, purpose, rng=rng, trust_root=trust_root)
             for purpose in ("publishing", "consuming")
@@ -114,7 +120,8 @@ class Broker(Service):
         original: bytes = b"",
     ) -> Publication:
         """Publish a message: see ``Publisher.publish``."""
-        publisher = self._publisher if exchange else self._copies
+        own = exchange != EXCHANGE
+        publisher = self._copies if own else self._publisher
         if len(body) > self._sizes.proven:
             publisher = self._large
         return publisher.publish(
@@ -124,7 +131,7 @@ class Broker(Service):
             headers=headers,
             expiration=expiration,
             original=original,
-            backlog=self.backlog if exchange else self._backlog_of_copies,
+            backlog=self._backlog_of_copies if own else self.backlog,
         )
 
     async def _check(self) -> None:
@@ -140,6 +147,7 @@ class Broker(Service):
                     await self._topology.declare(protocol)
                 else:
                     await self._topology.extend(protocol, some)
+            await self._retired.delete()
 
     def unconfirmed(self) -> tuple[int, int]:
         """Count the messages whose outcome is not known, and their bytes."""
@@ -212,9 +220,13 @@ class Broker(Service):
             if self._declarers[queue.name] == 0:
                 del self._declarers[queue.name], self._queues[queue.name]
 
+    def retire(self, *names: str) -> None:
+        """Delete the queues with these names, which a former version had, as soon as they are empty and not used."""
+        self._retired.names += names
+
     def consume(self, queue: Queue, handler: Handler) -> Consumer:
         """Have ``handler`` called for each message of ``queue``: see ``Consumer`` for the promises of a handler."""
-        consumer = Consumer(self.reactor, self._rng, queue, handler, self._prefetch)
+        consumer = Consumer(self.reactor, self._rng, self._topology, queue, handler, self._prefetch)
         self._consumers.append(consumer)
         self._consuming.add(consumer)
         return consumer

@@ -144,7 +144,9 @@ class Channel(AMQChannel):  # type: ignore[misc]
             self.listener.returned(*frames.routing_of(method, at), body, why)
         else:
             row, arguments = frames.decode_method(method)
-            self.responses.put(Message(row, arguments, Delivery(self, arguments[0], body, self._header)))
+            self.responses.put(
+                Message(row, arguments, Delivery(self, arguments[0], body, self._header, bool(arguments[1])))
+            )
 
     # what goes out
 

@@ -16,7 +16,7 @@ from junebug_turn.amqp.channel import Channel, Listener, describe, reply_code
 from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.delivery import Delivery, DeliveryLost
 from junebug_turn.amqp.persistent_channel import PersistentChannel
-from junebug_turn.amqp.topology import Queue, declare
+from junebug_turn.amqp.topology import Queue, Topology, declare
 from junebug_turn.errors import Passing
 
 REQUEUE_PAUSE = 5.0  # seconds before a message that can't be handled now goes back to its queue
@@ -50,9 +50,16 @@ class Consumer(PersistentChannel):
     log = Logger()
 
     def __init__(
-        self, reactor: Any, rng: Callable[[], float], queue: Queue, handler: Handler, prefetch: int
+        self,
+        reactor: Any,
+        rng: Callable[[], float],
+        topology: Topology,
+        queue: Queue,
+        handler: Handler,
+        prefetch: int,
     ) -> None:
         super().__init__(reactor, rng)
+        self._topology = topology
         self.name = queue.name
         self._queue = queue
         self._handler = handler
@@ -73,12 +80,13 @@ class Consumer(PersistentChannel):
         return not self._stopping
 
     async def open(self, protocol: AmqpProtocol) -> Channel:
-        # The other connection declares all queues; here each would take five round trips more, for nothing.
+        await self._topology.ensure(protocol)
         try:
             return await self._consume(protocol)
         except ChannelClosed as refusal:
             if reply_code(refusal) != NOT_FOUND:
                 raise
+        # It was deleted, or is new.
         await declare(protocol, [self._queue])
         return await self._consume(protocol)
 

@@ -21,6 +21,12 @@ class AcknowledgingChannel(Protocol):
         """Send basic.ack or basic.nack."""
 
 
+DELIVERY_LIMIT = 10
+"""Deliveries of a message after which a copy takes its place: RabbitMQ 4 drops one of a quorum queue after 20."""
+
+_COUNT_HEADER = "x-delivery-count"
+
+
 class DeliveryLost(Exception):
     """The end of work for a message whose channel is gone: the broker delivers it again."""
 
@@ -58,6 +64,17 @@ class Delivery:
             return dict(self.properties.get("headers") or {})
         except ValueError:
             return {}
+
+    @property
+    def worn_out(self) -> bool:
+        """Whether its quorum queue has delivered it so often that it should be replaced by a copy, which counts anew.
+
+        Each requeue counts, and each channel that ends before the ack.
+        """
+        if not self.redelivered:
+            return False
+        count = self.headers.get(_COUNT_HEADER)
+        return isinstance(count, int) and count >= DELIVERY_LIMIT
 
     @property
     def content_encoding(self) -> str:

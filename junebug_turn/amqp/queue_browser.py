@@ -66,9 +66,12 @@ class QueueBrowser:
             raise _lost(fault) from None
         return Walk(self._protocol, channel, queue, there.message_count)
 
-    async def publish(self, queue: str, original: Delivery, headers: Mapping[str, Any]) -> None:
+    async def publish(
+        self, queue: str, original: Delivery, headers: Mapping[str, Any], *, expiration: int | None = None
+    ) -> None:
         """Publish a copy of ``original`` to ``queue``, confirmed, with other headers.
 
+        :param expiration: milliseconds until the broker drops it
         :raises Unroutable: there is no such queue
         :raises AmqpConnectionError: the connection is lost, or the broker takes no messages
         :raises ValueError: the headers have no form in AMQP
@@ -79,7 +82,12 @@ class QueueBrowser:
             serving = Deferred.fromCoroutine(publisher.serve(self._protocol))
             serving.addBoth(lambda _: publisher.stop())
         publication = self._publisher.publish(
-            queue, original.body, exchange="", headers=headers, original=original.header
+            queue,
+            original.body,
+            exchange="",
+            headers=headers,
+            expiration=expiration,
+            original=original.header,
         )
         try:
             await publication.confirmed.addTimeout(PUBLISH_TIMEOUT, self._reactor)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from operator import methodcaller
 from typing import Any, TypeAlias
 
@@ -11,7 +12,6 @@ from twisted.internet.defer import Deferred, DeferredList, DeferredLock
 from twisted.logger import Logger
 from txamqp.client import ChannelClosed, Closed
 
-from junebug_turn.amqp import frames
 from junebug_turn.amqp.channel import Channel, describe, reply_code
 from junebug_turn.amqp.connection import AmqpProtocol
 
@@ -19,10 +19,9 @@ EXCHANGE = "vumi"
 ACCESS_REFUSED = 403
 PRECONDITION_FAILED = 406
 _QUEUE_LIMIT = "queue limit"  # in the reply text for a virtual host, or a cluster, that is full
-AT_ONCE = 100  # calls that are made without waiting for each, where there are more than so many
 AFTER_RETURN = 1.0  # seconds at least between declarations because a message came back
 
-_NO_QUEUE = "junebug-turn.no-such-queue"
+AT_ONCE = 100  # calls that are made without waiting for each
 
 _log = Logger()
 _Call: TypeAlias = Callable[[Channel], Any]
@@ -34,11 +33,14 @@ class Queue:
 
     :ivar bound: whether it is bound to the exchange, with its name as the routing key
     :ivar arguments: only for a queue of our own: they would be a 406 to the peers that declare it too
+    :ivar fanout: whether it has an exchange of its own and of its name, through which a message gets into it with
+        any routing key
     """
 
     name: str
     bound: bool = True
     arguments: Mapping[str, Any] = Factory(dict)
+    fanout: bool = False
 
 
 async def declare(protocol: AmqpProtocol, queues: Iterable[Queue]) -> None:
@@ -49,11 +51,11 @@ async def declare(protocol: AmqpProtocol, queues: Iterable[Queue]) -> None:
 
     :raises Closed: the connection is lost
     """
-    await _Declaring(protocol).all(queues)
+    await Declaring(protocol).all(queues)
 
 
 class Topology:
-    """The exchange and the queues that the daemon needs: declared once on each connection, and again now and then.
+    """The exchange and the queues that the daemon needs: declared when there is a connection, and again now and then.
 
     :param queues: all that are needed; they can change
     :ivar faults: what is not there and can't be declared, with the broker's reason, as of the last declaration
@@ -68,13 +70,13 @@ class Topology:
         self._declared_at = -AFTER_RETURN
 
     async def ensure(self, protocol: AmqpProtocol) -> None:
-        """Declare them, unless that was done on this connection.
+        """Declare them, unless that was done on a connection that lives: a broker that restarts ends all of them.
 
         :raises Closed: the connection is lost
         """
         await self._lock.acquire()
         try:
-            if self._declared_on is not protocol:
+            if self._declared_on is None or self._declared_on.closed:
                 await self.declare(protocol)
                 self._declared_on = protocol
         finally:
@@ -89,8 +91,8 @@ class Topology:
 
         :raises Closed: the connection is lost
         """
-        declaring = _Declaring(protocol, self._known)
-        await declaring.all(list(self.queues))
+        declaring = Declaring(protocol, self._known)
+        await declaring.all(tuple(self.queues))
         self.faults, self._known = declaring.faults, declaring.refusals
 
     async def extend(self, protocol: AmqpProtocol, queues: Collection[Queue]) -> None:
@@ -100,11 +102,11 @@ class Topology:
         """
         await self._lock.acquire()
         try:
-            declaring = _Declaring(protocol, self._known)
+            declaring = Declaring(protocol, self._known)
             await declaring.all(queues)
         finally:
             self._lock.release()
-        done = {what for queue in queues for what, *_ in _parts(queue)} | {_exchange()[0]}
+        done = {part.what for part in _parts(queues)}
         self.faults = _without(self.faults, done) | declaring.faults
         self._known = _without(self._known, done) | declaring.refusals
 
@@ -129,85 +131,87 @@ async def count(protocol: AmqpProtocol, queues: Iterable[Queue]) -> dict[str, tu
     :raises Closed: the connection was closed
     """
     counts = {}
-    counting = _Declaring(protocol)
-    queues = list(queues)
-    for some in (queues[at : at + AT_ONCE] for at in range(0, len(queues), AT_ONCE)):
-        for queue, found in zip(some, await counting.count(some), strict=True):
-            if found is not None:
-                counts[queue.name] = found
+
+    def note(queue: Queue, ok: Any) -> None:
+        counts[queue.name] = ok.message_count, ok.consumer_count
+
+    async def missing(refusal: ChannelClosed) -> None:
+        pass
+
+    counting = Declaring(protocol)
+    look = partial(methodcaller, "queue_declare", passive=True)
+    await counting.each([Step(look(queue=queue.name), partial(note, queue), missing) for queue in queues])
     await counting.done()
     return counts
 
 
-@frozen
-class Examination:
-    """What an examination of the broker has found, in words that name an exchange or a queue.
+async def delete_unused(protocol: AmqpProtocol, names: Iterable[str]) -> bool:
+    """Delete the queues with these names that are empty and have no consumer; returns whether none is left.
 
-    :ivar missing: those that are not there
-    :ivar refused: those that are there, and that the user may not configure
-    :ivar copies: whether the user may write to the default exchange, through which copies go
-    """
-
-    missing: tuple[str, ...]
-    refused: tuple[str, ...]
-    copies: bool
-
-
-async def examine(protocol: AmqpProtocol, queues: Iterable[Queue]) -> Examination:
-    """Look at the exchange and the queues, without making or changing one.
-
-    RabbitMQ has no question for permissions.  To declare again what is there asks for that to configure; a message for
-    a queue that does not exist, which comes back, asks for that to write to the default exchange.
+    RabbitMQ closes the connection where one is a quorum queue, of which it can't tell whether it is unused.
 
     :raises Closed: the connection was closed
     """
-    examining = _Declaring(protocol)
-    parts = [_exchange(), *map(_queue, queues)]
-    found = {part[0]: await examining.examine(*part) for part in parts}
-    await examining.done()
-    return Examination(
-        missing=tuple(what for what, allowed in found.items() if allowed is None),
-        refused=tuple(what for what, allowed in found.items() if allowed is False),
-        copies=await _may_copy(protocol),
-    )
+    left = False
+
+    async def refused(refusal: ChannelClosed) -> None:
+        nonlocal left
+        left = left or reply_code(refusal) == PRECONDITION_FAILED
+
+    deleting = Declaring(protocol)
+    delete = partial(methodcaller, "queue_delete", if_unused=True, if_empty=True)
+    await deleting.each([Step(delete(queue=name), lambda ok: None, refused) for name in names])
+    await deleting.done()
+    return not left
 
 
-async def _may_copy(protocol: AmqpProtocol) -> bool:
-    channel = await protocol.open_channel()
-    channel.publish(frames.publish_arguments("", _NO_QUEUE), frames.PLAIN_PROPERTIES, b"{}")
-    try:
-        await protocol.call(channel.basic_qos(prefetch_count=1))
-    except ChannelClosed as refusal:
-        if reply_code(refusal) == ACCESS_REFUSED:
-            return False
-        raise
-    await protocol.close_channel(channel)
-    return True
+@frozen
+class Part:
+    """An exchange, a queue or a binding: its name for the log, and the calls that declare it and look for it."""
+
+    what: str
+    declare: _Call
+    look: _Call | None = None
 
 
-def _exchange() -> tuple[str, _Call, _Call]:
-    """Name the exchange, with the calls that declare it and look for it."""
-    declare = methodcaller("exchange_declare", exchange=EXCHANGE, type="direct", durable=True)
-    look = methodcaller("exchange_declare", exchange=EXCHANGE, type="direct", passive=True)
-    return f"exchange {EXCHANGE}", declare, look
+@frozen
+class Step:
+    """A call, with what follows when the broker does it, and when it refuses it."""
+
+    call: _Call
+    done: Callable[[Any], None]
+    refused: Callable[[ChannelClosed], Awaitable[None]]
 
 
-def _queue(queue: Queue) -> tuple[str, _Call, _Call]:
-    """Name a queue, with the calls that declare it and look for it."""
+def exchange_part(name: str, kind: str) -> Part:
+    declare = methodcaller("exchange_declare", exchange=name, type=kind, durable=True)
+    look = methodcaller("exchange_declare", exchange=name, type=kind, passive=True)
+    return Part(f"exchange {name}", declare, look)
+
+
+def queue_part(queue: Queue) -> Part:
     declare = methodcaller("queue_declare", queue=queue.name, durable=True, arguments=queue.arguments)
     look = methodcaller("queue_declare", queue=queue.name, passive=True)
-    return f"queue {queue.name}", declare, look
+    return Part(f"queue {queue.name}", declare, look)
 
 
-def _parts(queue: Queue) -> list[tuple[str, _Call, _Call | None]]:
-    """Name a queue and its binding, with their calls."""
-    if not queue.bound:
-        return [_queue(queue)]
-    bind = methodcaller("queue_bind", queue=queue.name, exchange=EXCHANGE, routing_key=queue.name)
-    return [_queue(queue), (f"binding of the queue {queue.name} to the exchange {EXCHANGE}", bind, None)]
+def binding_part(queue: Queue) -> Part:
+    exchange, key = (queue.name, "") if queue.fanout else (EXCHANGE, queue.name)
+    bind = methodcaller("queue_bind", queue=queue.name, exchange=exchange, routing_key=key)
+    return Part(f"binding of the queue {queue.name} to the exchange {exchange}", bind)
 
 
-class _Declaring:
+def _parts(queues: Iterable[Queue]) -> Iterator[Part]:
+    yield exchange_part(EXCHANGE, "direct")
+    for queue in queues:
+        if queue.fanout:
+            yield exchange_part(queue.name, "fanout")
+        yield queue_part(queue)
+        if queue.bound or queue.fanout:
+            yield binding_part(queue)
+
+
+class Declaring:
     """Declarations on a channel of their own, as each refusal closes it."""
 
     def __init__(self, protocol: AmqpProtocol, known: Mapping[str, str] | None = None) -> None:
@@ -218,57 +222,60 @@ class _Declaring:
         self.faults: dict[str, str] = {}
 
     async def all(self, queues: Iterable[Queue]) -> None:
-        await self._declared(*_exchange())
-        parts = [part for queue in queues for part in _parts(queue)]
-        for some in (parts[at : at + AT_ONCE] for at in range(0, len(parts), AT_ONCE)):
-            if len(parts) <= AT_ONCE or not await self._at_once([declare for _, declare, _ in some]):
-                for part in some:
-                    await self._declared(*part)
+        await self.each(
+            [Step(part.declare, lambda ok: None, partial(self._refused, part)) for part in _parts(queues)]
+        )
         await self.done()
 
-    async def _at_once(self, calls: Iterable[_Call]) -> list[Any]:
-        """Make many calls without waiting for each; returns their answers, or none where one was refused."""
-        channel = await self._open()
-        made = [Deferred.fromCoroutine(self._protocol.call(call(channel))) for call in calls]
-        answers = await DeferredList(made, consumeErrors=True)
-        if self._protocol.closed:
-            raise Closed(self._protocol.ended)
-        return [answer for _, answer in answers] if all(done for done, _ in answers) else []
+    async def each(self, steps: Sequence[Step]) -> None:
+        """Make calls in their order, many at once: one after the other, each would take a round trip."""
+        done = 0
+        while done < len(steps):
+            channel = await self._open()
+            batch = steps[done : done + AT_ONCE]
+            asked = [Deferred.fromCoroutine(self._protocol.call(step.call(channel))) for step in batch]
+            answers: Any = await DeferredList(asked, consumeErrors=True)
+            for step, (answered, answer) in zip(batch, answers, strict=True):
+                done += 1
+                if answered:
+                    step.done(answer)
+                    continue
+                if not answer.check(ChannelClosed):
+                    answer.raiseException()
+                await step.refused(answer.value)
+                # The broker has ignored what came after it on this channel.
+                break
 
-    async def examine(self, what: str, declare: _Call, look: _Call) -> bool | None:
-        """Tell whether ``what`` is there and may be declared; None: it is not there, and nothing is made."""
-        if not await self._is_there(look):
+    async def examine(self, part: Part) -> bool | None:
+        """Tell whether a part is there and may be declared; None: it is not there, and nothing is made."""
+        if part.look is None or not await self._is_there(part.look):
             return None
         try:
-            await self._protocol.call(declare(await self._open()))
+            await self._protocol.call(part.declare(await self._open()))
         except ChannelClosed as refusal:
             return reply_code(refusal) != ACCESS_REFUSED
         return True
 
-    async def _declared(self, what: str, declare: _Call, look: _Call | None = None) -> None:
-        """Declare; a refusal is logged, and is a fault where ``look`` doesn't find the queue or exchange either."""
-        try:
-            await self._protocol.call(declare(await self._open()))
-        except ChannelClosed as refusal:
-            why = self.refusals[what] = describe(refusal)
-            other = reply_code(refusal) == PRECONDITION_FAILED and _QUEUE_LIMIT not in why
-            if not other and look is not None and not await self._is_there(look):
-                self.faults[what] = why
-            if self._known.get(what) == why:
-                return
-            if other:
-                _log.warn(
-                    "The {what} exists with other properties and is used as it is, until it is deleted and made "
-                    "anew: {why}",
-                    what=what,
-                    why=why,
-                )
-            elif what in self.faults or look is None:
-                _log.error("The {what} can't be declared: {why}", what=what, why=why)
-            else:
-                _log.warn(
-                    "The {what} can't be declared, but is there, and is used: {why}", what=what, why=why
-                )
+    async def _refused(self, part: Part, refusal: ChannelClosed) -> None:
+        """Log a refusal, which is a fault where the queue or exchange is not there either."""
+        what, look = part.what, part.look
+        why = self.refusals[what] = describe(refusal)
+        other = reply_code(refusal) == PRECONDITION_FAILED and _QUEUE_LIMIT not in why
+        if not other and look is not None and not await self._is_there(look):
+            self.faults[what] = why
+        if self._known.get(what) == why:
+            return
+        if other:
+            _log.warn(
+                "The {what} exists with other properties and is used as it is, until it is deleted and made "
+                "anew: {why}",
+                what=what,
+                why=why,
+            )
+        elif what in self.faults or look is None:
+            _log.error("The {what} can't be declared: {why}", what=what, why=why)
+        else:
+            _log.warn("The {what} can't be declared, but is there, and is used: {why}", what=what, why=why)
 
     async def _is_there(self, look: _Call) -> bool:
         try:
@@ -276,13 +283,6 @@ class _Declaring:
         except ChannelClosed:
             return False
         return True
-
-    async def count(self, queues: Sequence[Queue]) -> list[tuple[int, int] | None]:
-        """Count messages and consumers; None for a queue that is not there, which costs a round trip for each."""
-        found = await self._at_once([_queue(queue)[2] for queue in queues])
-        if not found and len(queues) > 1:
-            return [(await self.count([queue]))[0] for queue in queues]
-        return [(ok.message_count, ok.consumer_count) for ok in found] or [None]
 
     async def done(self) -> None:
         if self._channel is not None:

@@ -97,6 +97,12 @@ class ApplicationOptions:
         "How long after its first failure a delivery is tried again, with delays in the broker; 0 parks at once.",
         86400.0,
     )
+    retry_delays: tuple[float, ...] = option(
+        types.durations(7 * DAY),
+        "How long a delivery waits in the broker before it is tried again: the first time, the second, and so on, "
+        "and the last one each further time.",
+        (30.0, 300.0, 1800.0, 7200.0),
+    )
     session_retry_window: float = option(
         types.seconds(900, zero=True),
         "The same for inbound messages of USSD, tried again every 5 seconds; more would outlive the session.",

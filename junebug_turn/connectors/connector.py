@@ -21,7 +21,7 @@ from junebug_turn.connectors.bridge import Bridge
 from junebug_turn.connectors.content_encoding import decode
 from junebug_turn.connectors.failures import Failures, Task
 from junebug_turn.connectors.ordering import Ordering
-from junebug_turn.connectors.retry_queues import RetryWindows, forwarded_to
+from junebug_turn.connectors.retry_queues import RetryWindows, former_delay_queues, forwarded_to
 from junebug_turn.connectors.statuses import consume_statuses
 from junebug_turn.errors import Passing, UnreadableMessage
 from junebug_turn.messages.vumi import Event, Message, TransportStatus
@@ -82,6 +82,7 @@ class Connector:
         self._prepare: Callable[[Message], Awaitable[bool]]
         self._outbound = Queue(f"{name}.outbound")
         broker.declare(self._outbound)
+        broker.retire(*former_delay_queues(name))
 
     def publish(self, message: Message) -> Publishing:
         """Give ``message`` to the transport, as the middlewares make it."""
@@ -192,6 +193,9 @@ class Connector:
                 await failures.park_unreadable(Task(delivery, now), fault)
                 return
             task, key = Task(delivery, now, *self._received(item)), _key(item)
+            if delivery.worn_out:
+                await failures.replace(task)
+                return
             await ordering.run(key, partial(failures.run, task, partial(attempt, task, item)))
 
         self._broker.consume(failures.queue, handle)

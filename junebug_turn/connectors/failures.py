@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from typing import Any
 
 import attrs
 from attrs import define
 from twisted.internet.defer import CancelledError
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from junebug_turn.amqp.broker import Broker
@@ -17,9 +19,10 @@ from junebug_turn.amqp.topology import Queue
 from junebug_turn.connectors.retry_queues import (
     History,
     RetryWindows,
-    delay_queues,
+    delay_queue,
     original_headers,
     parked_queue,
+    routable_headers,
 )
 from junebug_turn.errors import DeliveryExhausted, DeliveryFailed, Passing
 from junebug_turn.net.clocks import WALL_CLOCK, WallClock
@@ -28,6 +31,10 @@ from junebug_turn.telemetry.metrics import Metrics
 HOLD_LIMIT = 10 * 60.0
 """Seconds after which a message that waited for those before it goes back, to come again at once: RabbitMQ closes
 a consumer that holds one for 30 minutes, and its own delivery may take half of that."""
+
+
+REPLACE_PAUSE = 5.0
+"""Seconds until it is tried again to replace a message by a copy."""
 
 
 @define(eq=False)
@@ -47,10 +54,9 @@ class Task:
 class Failures:
     """The attempts at the messages of one queue, and what follows a failed one.
 
-    A message whose delivery is exhausted goes to a delay queue, ``{connector}.inbound.retry.30s`` and its like, from
-    which the broker puts it back into its queue.  One of a USSD session goes to ``{connector}.inbound.retry.5s`` each
-    time: held here it would take the place of others, and keep those of its sender.  One that is to be tried no more
-    is parked in
+    A message whose delivery is exhausted goes to a delay queue, ``junebug-turn.delay.30s`` and its like, from which the
+    broker puts it back into its queue.  One of a USSD session goes to ``junebug-turn.delay.5s`` each time: held here it
+    would take the place of others, and keep those of its sender.  One that is to be tried no more is parked in
     ``{connector}.inbound.parked`` or ``{connector}.event.parked``.  Either is a confirmed copy, before the original is
     acked.  It has the body, the properties and the headers of the original, and these headers:
 
@@ -83,12 +89,40 @@ class Failures:
         self._connector = connector
         self._kind = kind
         self.queue = Queue(f"{connector}.{kind}")
-        self._parked = parked_queue(self.queue)
+        self._parked = parked_queue(self.queue, windows.queue_type)
         delays = (windows.session_delay,) if kind == "inbound" else ()
-        self._delay_queues = delay_queues(self.queue, (*delays, *windows.delays))
+        self._delay_queues = {
+            delay: delay_queue(delay, windows.queue_type) for delay in (*delays, *windows.delays)
+        }
         self._windows = windows
         self._metrics = metrics
         broker.declare(self.queue, self._parked, *self._delay_queues.values())
+
+    async def replace(self, task: Task) -> None:
+        """Replace a message that was delivered too often by a copy, at the end of its queue.
+
+        It is not put back when that fails, since each time counts: it is tried again here.
+
+        :raises DeliveryLost: its channel is gone, so that the broker delivers it again
+        """
+        delivery = task.delivery
+        headers = routable_headers(delivery.headers)
+        while True:
+            try:
+                await self._publish(self.queue, delivery, headers, {})
+            except Passing as fault:
+                self.log.warn(
+                    "{message_id} of {queue} was delivered often and can't be replaced by a copy: {fault!s}; "
+                    "tried again in {pause:.0f} s",
+                    message_id=task.message_id,
+                    queue=self.queue.name,
+                    fault=fault,
+                    pause=REPLACE_PAUSE,
+                )
+            else:
+                return
+            await self._broker.rest(deferLater(self._broker.reactor, REPLACE_PAUSE))
+            delivery.check()
 
     async def run(self, task: Task, attempt: Callable[[], Awaitable[None]]) -> None:
         """Attempt a message until it can go from its queue.
@@ -189,19 +223,29 @@ class Failures:
     async def _copy(
         self, queue: Queue, delivery: Delivery, history: History, expiration: int | None = None
     ) -> None:
-        """Publish a copy; an exception keeps the original from being acked."""
+        """Publish a copy with a history; an exception keeps the original from being acked."""
         ours = history.headers()
         theirs = original_headers(delivery.headers, with_deaths=not history.delays)
+        await self._publish(queue, delivery, theirs, ours, expiration)
+
+    async def _publish(
+        self,
+        queue: Queue,
+        delivery: Delivery,
+        theirs: Mapping[Any, Any],
+        ours: Mapping[Any, Any],
+        expiration: int | None = None,
+    ) -> None:
         publish = partial(
             self._broker.publish,
-            queue.name,
+            self.queue.name if queue.fanout else queue.name,
             delivery.body,
-            exchange="",
+            exchange=queue.name if queue.fanout else "",
             expiration=expiration,
             original=delivery.header,
         )
         try:
-            await publish(headers=theirs | ours).confirmed
+            await publish(headers={**theirs, **ours}).confirmed
         except ValueError:
             # The original's headers can't be written again (with ours they may be larger than a frame).
             await publish(headers=ours).confirmed

@@ -20,6 +20,7 @@ from junebug_turn.connectors.retry_queues import (
     forwarded_to,
     original_headers,
     parked_queue,
+    routable_headers,
 )
 from junebug_turn.errors import UnreadableMessage, Unroutable
 from junebug_turn.messages.vumi import Event, Message
@@ -214,10 +215,22 @@ class ParkedMessages:
                     seen += len(batch)
                     chosen = list(self._chosen(selection, place, batch))[: limit - done]
                     done += len(await work(chosen))
+                    await self._replace(place, batch)
                     self._progress(place, seen, walk.count)
             finally:
                 await walk.end()
         return done
+
+    async def _replace(self, place: Place, batch: list[Delivery]) -> None:
+        """Replace the messages that were looked at too often by copies: a quorum queue counts each time."""
+        now = self._wall_clock.now()
+        for delivery in batch:
+            if delivery.settled or not delivery.worn_out:
+                continue
+            headers = routable_headers(delivery.headers)
+            expiration = _remaining(delivery, now)
+            await self._browser.publish(place.parked, delivery, headers, expiration=expiration)
+            delivery.ack()
 
     def _chosen(self, selection: Selection, place: Place, batch: list[Delivery]) -> Iterator[Parked]:
         now = self._wall_clock.now()
@@ -225,3 +238,13 @@ class ParkedMessages:
             parked = Parked.read(place, delivery, now)
             if selection.takes(parked):
                 yield parked
+
+
+def _remaining(delivery: Delivery, now: float) -> int | None:
+    """Compute the milliseconds that a parked message is still kept; None: for ever."""
+    try:
+        whole = int(delivery.properties.get("expiration") or 0)
+    except ValueError:
+        return None
+    age = now - History.read(delivery.headers, now).last_failure
+    return max(1, whole - round(age * 1000)) if whole else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,9 +22,24 @@ FORWARDED = "amqp_queue"
 """The header with the name of the ``amqp_queue`` to which a message was forwarded already."""
 
 HISTORY_HEADERS = ("reason", "attempts", "delays", "last_status", "first_failure", "last_failure", FORWARDED)
+
+_PREFIX = "junebug-turn.delay"
+
+_OWN_ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
+    "default": {},
+    "classic": {"x-queue-type": "classic"},
+    # What a policy's max-length leaves no room for is refused, not dropped.
+    "quorum": {"x-queue-type": "quorum", "x-overflow": "reject-publish"},
+}
+"""Arguments of our own queues, by their type: that of the virtual host, or one of RabbitMQ's."""
+
+QUEUE_TYPES = tuple(_OWN_ARGUMENTS)
+
 _DEATH_HEADERS = ("x-death", "x-first-death-", "x-last-death-")
 # RabbitMQ sends a copy to each queue that these headers name.
 _ROUTING_HEADERS = ("CC", "BCC")
+# A quorum queue's count of the deliveries of the original.
+_COUNT_HEADERS = ("x-delivery-count", "x-acquired-count")
 _MOST = 2**31 - 1
 _LAST = 253402300799.0  # the last second of the year 9999
 
@@ -41,6 +56,7 @@ class RetryWindows:
     :ivar parked_ttl: how long a parked message is kept; 0: for ever
     :ivar delays: those of the delay queues, from short to long
     :ivar session_delay: that of the delay queue for inbound messages of USSD
+    :ivar queue_type: the type of our own queues: see ``QUEUE_TYPES``
     """
 
     retry: float = 86400.0
@@ -48,6 +64,7 @@ class RetryWindows:
     parked_ttl: float = 1209600.0
     delays: tuple[float, ...] = Factory(lambda: DELAYS)
     session_delay: float = SESSION_DELAY
+    queue_type: str = "default"
 
     def delay(self, history: History, now: float) -> float | None:
         """Choose the next delay: a longer one each time, or the longest that ends within the window; None: park."""
@@ -131,43 +148,45 @@ def forwarded_to(headers: Mapping[Any, Any]) -> str:
 
 
 def routable_headers(headers: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return ``headers`` without those by which RabbitMQ would send a copy elsewhere."""
-    return {name: value for name, value in headers.items() if name not in _ROUTING_HEADERS}
+    """Return ``headers`` without those by which RabbitMQ would send a copy elsewhere, or has counted the original."""
+    return {name: value for name, value in headers.items() if name not in _ROUTING_HEADERS + _COUNT_HEADERS}
 
 
 def original_headers(headers: Mapping[Any, Any], *, with_deaths: bool) -> dict[Any, Any]:
-    """Return ``headers`` without the history, and without those by which RabbitMQ would send a copy elsewhere.
+    """Return ``routable_headers`` without the history.
 
     :param with_deaths: whether to keep RabbitMQ's own history of dead letters, which grows with each delay
     """
-    dropped = HISTORY_HEADERS + _ROUTING_HEADERS
     return {
         name: value
-        for name, value in headers.items()
-        if name not in dropped and (with_deaths or not str(name).startswith(_DEATH_HEADERS))
+        for name, value in routable_headers(headers).items()
+        if name not in HISTORY_HEADERS and (with_deaths or not str(name).startswith(_DEATH_HEADERS))
     }
 
 
-def parked_queue(queue: Queue) -> Queue:
+def parked_queue(queue: Queue, queue_type: str = "default") -> Queue:
     """Name the queue where messages of ``queue`` are parked."""
-    return Queue(f"{queue.name}.parked", bound=False)
+    return Queue(f"{queue.name}.parked", bound=False, arguments=_OWN_ARGUMENTS[queue_type])
 
 
-def delay_queues(queue: Queue, delays: Iterable[float]) -> dict[float, Queue]:
-    """Define the delay queues of ``queue``, by their delay: from each, messages go back to ``queue`` only."""
-    return {
-        delay: Queue(
-            f"{queue.name}.retry.{_name(delay)}",
-            bound=False,
-            arguments={
-                "x-message-ttl": round(delay * 1000),
-                # The default exchange: nobody else who is bound to the routing key gets a second copy.
-                "x-dead-letter-exchange": "",
-                "x-dead-letter-routing-key": queue.name,
-            },
-        )
-        for delay in delays
-    }
+def delay_queue(delay: float, queue_type: str = "default") -> Queue:
+    """Define the queue in which messages of all connectors wait for ``delay`` seconds.
+
+    A message gets into it through its exchange, with the name of the queue that it left as its routing key.  From there
+    it goes back by this key, through the default exchange: nobody else who is bound to the key gets a second copy.
+    """
+    arguments = dict(_OWN_ARGUMENTS[queue_type])
+    if queue_type == "quorum":
+        # Otherwise the broker moves a message without waiting for its confirm.
+        arguments["x-dead-letter-strategy"] = "at-least-once"
+    arguments |= {"x-message-ttl": round(delay * 1000), "x-dead-letter-exchange": ""}
+    return Queue(f"{_PREFIX}.{_name(delay)}", bound=False, arguments=arguments, fanout=True)
+
+
+def former_delay_queues(connector: str) -> list[str]:
+    """Name the delay queues that a connector had of its own in former versions."""
+    queues = [f"{connector}.{kind}.retry.{_name(delay)}" for kind in ("inbound", "event") for delay in DELAYS]
+    return [*queues, f"{connector}.inbound.retry.{_name(SESSION_DELAY)}"]
 
 
 def _name(delay: float) -> str:

@@ -175,7 +175,11 @@ class _Parts:
         :param queues: the name of its queues
         """
         windows = RetryWindows(
-            retry=options.retry_window, session=options.session_retry_window, parked_ttl=options.parked_ttl
+            retry=options.retry_window,
+            session=options.session_retry_window,
+            parked_ttl=options.parked_ttl,
+            delays=options.retry_delays,
+            queue_type=self.settings.daemon.queue_type,
         )
         chain = Chain(self.middlewares, queues)
         return Services(

@@ -11,6 +11,7 @@ from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.config import types
 from junebug_turn.config.option import group_option, option
 from junebug_turn.config.types import optional
+from junebug_turn.connectors.retry_queues import QUEUE_TYPES
 from junebug_turn.daemon.channels.options import ChannelsOptions
 from junebug_turn.http.listening import BIND, ListenAddress
 from junebug_turn.http.options import LimitOptions
@@ -37,6 +38,12 @@ class DaemonOptions:
         types.whole(1, 65535),
         "How many messages of a queue are handled at once (the prefetch of each queue).",
         20,
+    )
+    queue_type: str = option(
+        types.choice(*QUEUE_TYPES),
+        "The type of the daemon's own queues, for delayed and parked messages: classic, quorum, or default, which is "
+        "that of the virtual host. Queues that are there stay as they are.",
+        "default",
     )
     ca_file: str | None = option(
         optional(types.FILLED),

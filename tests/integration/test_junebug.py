@@ -345,7 +345,7 @@ async def test_windows(junebug: Running) -> None:
     what is parked has parked_ttl."""
     junebug.receiver.script(Answer(503), Answer(503))
     junebug.publish("inbound", inbound(transport_type="sms"))
-    properties, _ = await junebug.taken("inbound.retry.30s")
+    properties, _ = await junebug.taken("inbound.delayed.30s")
     assert (properties.headers["delays"], properties.expiration) == (1, None)
     junebug.publish("inbound", inbound(transport_type="ussd"))
     properties, _ = await junebug.taken("inbound.parked")

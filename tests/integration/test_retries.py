@@ -16,11 +16,11 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from junebug_turn.amqp import consumer
+from junebug_turn.amqp import broker, consumer, retired
 from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.publication import Publication
 from junebug_turn.connectors import failures
-from junebug_turn.connectors.retry_queues import DELAYS, RetryWindows
+from junebug_turn.connectors.retry_queues import DELAYS, RetryWindows, former_delay_queues
 from junebug_turn.errors import AmqpConnectionError, DeliveryExhausted
 from junebug_turn.messages.vumi import Event, Message
 from tests.conftest import pika_connection
@@ -68,22 +68,19 @@ async def side(rabbitmq: RabbitNode, connector_name: str) -> AsyncIterator[Side]
 async def test_the_delay_queues(
     rabbitmq: RabbitNode, connector_name: str, pika_channel: BlockingChannel
 ) -> None:
-    """{connector}.{inbound|event}.retry.{30s,5m,30m,2h} are durable, with their TTL, and lead back by the default
-    exchange; the peers' queues stay without arguments."""
+    """The delay queues are shared by all connectors of a virtual host: durable, with their TTL; a message that comes
+    by their exchange leads back by its routing key; the peers' queues stay without arguments."""
     side = await Side(rabbitmq, connector_name).start()
     for kind in ("inbound", "event"):
         pika_channel.queue_declare(f"{connector_name}.{kind}", durable=True)
-        for name, seconds in zip(("30s", "5m", "30m", "2h"), DELAYS, strict=True):
-            # Anything else than these is a 406.
-            pika_channel.queue_declare(
-                f"{connector_name}.{kind}.retry.{name}",
-                durable=True,
-                arguments={
-                    "x-message-ttl": int(seconds * 1000),
-                    "x-dead-letter-exchange": "",
-                    "x-dead-letter-routing-key": f"{connector_name}.{kind}",
-                },
-            )
+    for name, seconds in zip(("5s", "30s", "5m", "30m", "2h"), (5, *DELAYS), strict=True):
+        # Anything else than these is a 406.
+        pika_channel.exchange_declare(f"junebug-turn.delay.{name}", "fanout", durable=True)
+        pika_channel.queue_declare(
+            f"junebug-turn.delay.{name}",
+            durable=True,
+            arguments={"x-message-ttl": int(seconds * 1000), "x-dead-letter-exchange": ""},
+        )
     await side.broker.stopService()
 
 
@@ -96,7 +93,7 @@ async def test_the_first_delay(
     Failing(side, 1)
     body = message("ünï").to_json()
     send(pika_channel, f"{side.name}.inbound", body, headers={"x": 1, "CC": [f"{side.name}.outbound"]})
-    properties, copy = await parked(pika_channel, f"{side.name}.inbound.retry.30s")
+    properties, copy = await parked(pika_channel, f"{side.name}.inbound.delayed.30s")
     assert copy == body
     assert properties.delivery_mode == 2
     headers = properties.headers
@@ -223,7 +220,7 @@ async def test_a_restart_of_the_daemon(
     Failing(first, 1)
     sent = message()
     send(pika_channel, f"{first.name}.inbound", sent.to_json())
-    await until(lambda: count(pika_channel, f"{first.name}.inbound.retry.1s") == 1)
+    await until(lambda: count(pika_channel, f"{first.name}.inbound.delayed.1s") == 1)
     await first.broker.stop_consuming(5)
     await first.broker.stopService()
     await until(lambda: count(pika_channel, f"{first.name}.inbound") == 1)
@@ -247,7 +244,7 @@ async def test_a_restart_of_the_broker(
     messages = [message(str(number), from_addr=None) for number in range(3)]
     for sent in messages:
         send(pika_channel, f"{side.name}.inbound", sent.to_json(), delivery_mode=2)
-    await until(lambda: count(pika_channel, f"{side.name}.inbound.retry.5s") == 3)
+    await until(lambda: count(pika_channel, f"{side.name}.inbound.delayed.5s") == 3)
     await deferToThread(rabbitmq.stop_app)
     await deferToThread(rabbitmq.start_app)
     await until(lambda: len(side.inbound) == 3)
@@ -282,7 +279,7 @@ async def test_a_cut_between_the_copy_and_the_ack(
     await publish(f"{side.name}.inbound", last.to_json()).confirmed
     await until(lambda: last in side.inbound)
     await side.broker.stop_consuming(5)
-    assert copies == [f"{side.name}.inbound.retry.200ms"]
+    assert copies == [f"{side.name}.inbound"]
     assert side.inbound == [sent, last]
     assert len(failing.calls) == 3
     connection = pika_connection(rabbitmq)
@@ -318,10 +315,31 @@ async def test_a_deleted_delay_queue(
 ) -> None:
     """A delay queue that was deleted is declared again; the message stays in its queue until then."""
     monkeypatch.setattr(consumer, "REQUEUE_PAUSE", 0.1)
-    pika_channel.queue_delete(f"{side.name}.inbound.retry.200ms")
+    pika_channel.queue_delete("junebug-turn.delay.200ms")
     Failing(side, 2)
     send(pika_channel, f"{side.name}.inbound", message().to_json())
     await until(lambda: side.inbound)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_delay_queues_of_a_former_version(
+    rabbitmq: RabbitNode, connector_name: str, pika_channel: BlockingChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an upgrade, what waits in the delay queues that each connector had comes back; then they are deleted, none
+    of them with a message in it."""
+    monkeypatch.setattr(broker, "CHECK_INTERVAL", 0.2)
+    monkeypatch.setattr(retired, "INTERVAL", 0.2)
+    names = former_delay_queues(connector_name)
+    for name in names:
+        arguments = {"x-message-ttl": 1500, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": None}
+        arguments["x-dead-letter-routing-key"] = name.partition(".retry.")[0]
+        pika_channel.queue_declare(name, durable=True, arguments=arguments)
+    sent = message()
+    pika_channel.basic_publish("", f"{connector_name}.inbound.retry.30s", sent.to_json())
+    side = await Side(rabbitmq, connector_name).start()
+    await until(lambda: [count(pika_channel, name) for name in names].count(-1) == len(names))
+    assert side.inbound == [sent]
+    await side.broker.stopService()
 
 
 # sessions
@@ -351,7 +369,7 @@ async def test_ussd_is_tried_again_soon(
     assert [each.content for each in side.inbound] == ["next", "refused"]
     assert calls == ["refused", "next", "refused", "refused", "refused"]
     await side.broker.stop_consuming(5)
-    for queue in ("inbound", "inbound.parked", "inbound.retry.300ms", "inbound.retry.30s"):
+    for queue in ("inbound", "inbound.parked", "inbound.delayed.300ms", "inbound.delayed.30s"):
         assert count(pika_channel, f"{side.name}.{queue}") == 0
     await side.broker.stopService()
 
@@ -374,7 +392,7 @@ async def test_many_sessions_are_refused(
         send(pika_channel, f"{side.name}.inbound", refused.to_json())
     send(pika_channel, f"{side.name}.inbound", message("taken", transport_type="ussd").to_json())
     await until(lambda: side.inbound)
-    assert count(pika_channel, f"{side.name}.inbound.retry.5s") == 10
+    assert count(pika_channel, f"{side.name}.inbound.delayed.5s") == 10
     await side.broker.stopService()
 
 
@@ -552,8 +570,8 @@ async def test_messages_that_waited_too_long(
 
 def test_pika_sees_other_arguments(pika_channel: BlockingChannel, connector_name: str) -> None:
     """The witness's declaration with other arguments is a 406, so the test of the delay queues tests something."""
-    pika_channel.queue_declare(f"{connector_name}.inbound.retry.1s", durable=True)
+    pika_channel.queue_declare(f"{connector_name}.inbound", durable=True)
     with pytest.raises(pika.exceptions.ChannelClosedByBroker, match="406"):
         pika_channel.queue_declare(
-            f"{connector_name}.inbound.retry.1s", durable=True, arguments={"x-message-ttl": 1000}
+            f"{connector_name}.inbound", durable=True, arguments={"x-message-ttl": 1000}
         )

@@ -77,12 +77,20 @@ class Peer:
         :param refusals: answers in place of the usual ones, by names such as ``Queue_Declare``
         """
         answered = []
+        closed = set()
         while calls := [value for value in self.sent() if isinstance(value, frame.Method)]:
             for call in calls:
                 name = call.method.NAME
+                if name == "Channel.CloseOk":
+                    closed.discard(call.channel_number)
+                if call.channel_number in closed:
+                    # Sent before the end of its channel was known.
+                    continue
                 answered.append(call.method)
                 answer = refusals.get(name.replace(".", "_"), ANSWERS.get(name))
                 if answer is not None:
+                    if isinstance(answer, spec.Channel.Close):
+                        closed.add(call.channel_number)
                     self.send(answer, call.channel_number)
         return answered
 

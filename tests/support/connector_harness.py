@@ -17,6 +17,7 @@ from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.connectors.connector import Connector
 from junebug_turn.connectors.retry_queues import RetryWindows
 from junebug_turn.messages.vumi import Event, Message
+from tests.support.delayed import is_delayed, look, take
 from tools.servers.rabbitmq import RabbitNode
 
 
@@ -84,7 +85,9 @@ class Side:
 
 
 def count(channel: BlockingChannel, queue: str) -> int:
-    """How many messages are ready in ``queue``; -1 where there is no such queue."""
+    """How many messages are ready in ``queue`` (see ``delayed`` too); -1 where there is no such queue."""
+    if is_delayed(queue):
+        return len(look(channel, queue))
     own = channel.connection.channel()
     try:
         ready: int = own.queue_declare(queue, passive=True).method.message_count
@@ -101,5 +104,8 @@ def send(channel: BlockingChannel, queue: str, body: bytes, **properties: Any) -
 async def parked(channel: BlockingChannel, queue: str) -> tuple[Any, bytes]:
     """The properties and the body of the message that is parked there."""
     await until(lambda: count(channel, queue) == 1)
+    if is_delayed(queue):
+        ((_, properties, body),) = take(channel, queue)
+        return properties, body
     _, properties, body = channel.basic_get(queue, auto_ack=True)
     return properties, body

@@ -21,6 +21,7 @@ from junebug_turn.daemon.build import make_daemon
 from junebug_turn.daemon.service import Daemon
 from junebug_turn.daemon.settings import Settings, explain
 from junebug_turn.messages.vumi import Event, Message
+from tests.support import delayed
 from tests.support.leaks import LEAKS
 from tools.servers.rabbitmq import RabbitNode
 from tools.servers.receiver import Receiver
@@ -98,10 +99,14 @@ class Running:
         )
 
     def count(self, kind: str) -> int:
+        if delayed.is_delayed(kind):
+            return len(delayed.look(self.channel, f"{self.connector}.{kind}"))
         return int(self.channel.queue_declare(f"{self.connector}.{kind}", passive=True).method.message_count)
 
     def take(self, kind: str) -> tuple[pika.BasicProperties, bytes] | None:
         """The next message of a queue, with its properties."""
+        if delayed.is_delayed(kind):
+            return next((found[1:] for found in delayed.take(self.channel, f"{self.connector}.{kind}")), None)
         method, properties, body = self.channel.basic_get(f"{self.connector}.{kind}", auto_ack=True)
         return None if method is None else (properties, body)
 

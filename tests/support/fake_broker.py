@@ -53,6 +53,7 @@ class FakeBroker:
         self.confirming = True
         self.fault: Exception | None = None
         self.declared: list[str] = []
+        self.retired: list[str] = []
         self.published: list[Published] = []
         self.resting: list[Deferred[None]] = []
         self.handlers: dict[str, Callable[[Delivery], Awaitable[None]]] = {}
@@ -61,6 +62,9 @@ class FakeBroker:
 
     def declare(self, *queues: Queue) -> None:
         self.declared += [queue.name for queue in queues]
+
+    def retire(self, *names: str) -> None:
+        self.retired += names
 
     def consume(self, queue: Queue, handler: Callable[[Delivery], Awaitable[None]]) -> None:
         self.handlers[queue.name] = handler

@@ -161,13 +161,31 @@ class Environment:
         connection.close()
         return bodies
 
+    def take_delayed(self, kind: str) -> list[Any]:
+        """Take the messages out of the delay queues that would go back to a queue of the connector; their JSON."""
+        connection = connect(self.node)
+        bodies = []
+        for delay in DELAYS:
+            channel = connection.channel()
+            with suppress(ChannelClosedByBroker):
+                while True:
+                    method, _, body = channel.basic_get(f"junebug-turn.delay.{delay}")
+                    if method is None:
+                        break
+                    # Those of other connectors go back into their places at the end.
+                    if method.routing_key == f"{self.connector}.{kind}":
+                        channel.basic_ack(method.delivery_tag)
+                        bodies.append(json.loads(body))
+        connection.close()
+        return bodies
+
     def delete_queues(self) -> None:
         """Delete all queues of the connector."""
         connection = connect(self.node)
         channel = connection.channel()
         channel.queue_delete(f"{self.connector}.outbound")
         for kind in ("inbound", "event"):
-            for suffix in ("", ".parked", *(f".retry.{delay}" for delay in DELAYS)):
+            for suffix in ("", ".parked"):
                 channel.queue_delete(f"{self.connector}.{kind}{suffix}")
         connection.close()
 
@@ -238,7 +256,7 @@ class Load:
         for kind, key in (("inbound", "message_id"), ("event", "event_id")):
             counts = self.counts[kind]
             counts.parked |= {body[key] for body in self._environment.take(f"{kind}.parked")}
-            delayed = self._environment.take(*(f"{kind}.retry.{delay}" for delay in DELAYS))
+            delayed = self._environment.take_delayed(kind)
             counts.delayed |= {body[key] for body in delayed}
 
     @property

@@ -10,7 +10,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from junebug_turn.amqp.consumer import REQUEUE_PAUSE, Consumer
 from junebug_turn.amqp.delivery import Delivery, DeliveryLost
-from junebug_turn.amqp.topology import Queue
+from junebug_turn.amqp.topology import Queue, Topology
 from junebug_turn.errors import AmqpConnectionError
 from tests.support.broker_peer import ANSWERS, connected
 
@@ -21,7 +21,9 @@ class Bench:
     def __init__(self) -> None:
         self.peer = connected()
         self.handling: dict[bytes, Deferred[None]] = {}
-        self.consumer = Consumer(self.peer.clock, lambda: 1.0, Queue("q"), self.handle, 20)
+        self.consumer = Consumer(
+            self.peer.clock, lambda: 1.0, Topology([Queue("q")]), Queue("q"), self.handle, 20
+        )
         self.serving = Deferred.fromCoroutine(self.consumer.serve(self.peer.protocol))
         self.opened = self.peer.answer()
 
@@ -60,8 +62,10 @@ def bench() -> Bench:
 
 
 def test_it_consumes(bench: Bench) -> None:
-    """It sets the prefetch, and consumes with acks; then it is live."""
-    assert [method.NAME for method in bench.opened] == ["Channel.Open", "Basic.Qos", "Basic.Consume"]
+    """It sets the prefetch, and consumes with acks, once all queues are declared; then it is live."""
+    names = [method.NAME for method in bench.opened]
+    assert names[-3:] == ["Channel.Open", "Basic.Qos", "Basic.Consume"]
+    assert "Queue.Declare" in names[:-3]
     qos, consume = bench.opened[-2:]
     assert (qos.prefetch_count, qos.global_qos) == (20, False)
     assert (consume.queue, consume.no_ack) == ("q", False)

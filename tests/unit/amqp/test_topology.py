@@ -11,7 +11,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.logger import capturedLogs
 from txamqp.client import Closed
 
-from junebug_turn.amqp.topology import Examination, Queue, Topology, count, declare, examine
+from junebug_turn.amqp.topology import Queue, Topology, count, declare
 from tests.support.broker_peer import ANSWERS, Peer, connected
 
 
@@ -117,46 +117,19 @@ def test_what_is_there_is_no_fault() -> None:
     assert not topology.faults
 
 
-def examining(peer: Peer, *queues: Queue, **answers: Any) -> tuple[list[Any], list[Any]]:
-    """The calls that an examination makes, and its result."""
-    found = result(Deferred.fromCoroutine(examine(peer.protocol, queues)))
-    return peer.answer(**answers), found
-
-
-def test_an_examination_of_what_is_there() -> None:
-    """What is there is declared as it will be, which changes nothing, and a message that has no queue is written."""
-    calls, found = examining(connected(), Queue("a"))
-    assert [call.NAME for call in calls] == [
-        "Channel.Open",
-        "Exchange.Declare",
-        "Exchange.Declare",
-        "Queue.Declare",
-        "Queue.Declare",
-        "Channel.Close",
-        "Channel.Open",
-        "Basic.Publish",
-        "Basic.Qos",
-        "Channel.Close",
-    ]
-    assert [call.passive for call in calls[1:5]] == [True, False, True, False]
-    publish = calls[7]
-    assert (publish.exchange, publish.routing_key) == ("", "junebug-turn.no-such-queue")
-    assert found == [Examination((), (), True)]
-
-
-def test_an_examination_makes_nothing() -> None:
-    """What is not there is only looked for."""
-    missing = spec.Channel.Close(404, "NOT_FOUND", 50, 10)
-    calls, found = examining(connected(), Queue("a"), Queue_Declare=missing)
-    assert [call.passive for call in calls if call.NAME == "Queue.Declare"] == [True]
-    assert found == [Examination(("queue a",), (), True)]
-
-
-def test_an_examination_without_permissions() -> None:
-    """A message that the user may not write to the default exchange is told by its channel's end."""
-    refused = spec.Channel.Close(403, "ACCESS_REFUSED", 60, 40)
-    _, found = examining(connected(), Queue("a"), Basic_Qos=refused)
-    assert found == [Examination((), (), False)]
+def test_some_queues() -> None:
+    """A fault of a queue that is declared again, alone, is a fault until it is mended; others stay as they were."""
+    peer = connected()
+    topology = Topology([Queue("a", bound=False), Queue("b", bound=False)])
+    refused = spec.Channel.Close(403, "ACCESS_REFUSED", 0, 0)
+    for work, refusals, faults in (
+        (topology.declare(peer.protocol), {"Queue_Declare": refused}, {"queue a", "queue b"}),
+        (topology.extend(peer.protocol, [Queue("a", bound=False)]), {}, {"queue b"}),
+    ):
+        found = result(Deferred.fromCoroutine(work))
+        peer.answer(**refusals)
+        assert found == [None]
+        assert set(topology.faults) == faults
 
 
 @pytest.mark.parametrize("refused", [None, spec.Channel.Close(403, "ACCESS_REFUSED", 0, 0)])
@@ -184,18 +157,3 @@ def test_many_queues(refused: Any) -> None:
     assert found == [None]
     assert declared == {queue.name for queue in queues}
     assert turns < (15 if refused is None else 300)
-
-
-def test_some_queues() -> None:
-    """A fault of a queue that is declared again, alone, is a fault until it is mended; others stay as they were."""
-    peer = connected()
-    topology = Topology([Queue("a", bound=False), Queue("b", bound=False)])
-    refused = spec.Channel.Close(403, "ACCESS_REFUSED", 0, 0)
-    for work, refusals, faults in (
-        (topology.declare(peer.protocol), {"Queue_Declare": refused}, {"queue a", "queue b"}),
-        (topology.extend(peer.protocol, [Queue("a", bound=False)]), {}, {"queue b"}),
-    ):
-        found = result(Deferred.fromCoroutine(work))
-        peer.answer(**refusals)
-        assert found == [None]
-        assert set(topology.faults) == faults

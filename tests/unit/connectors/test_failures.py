@@ -52,19 +52,12 @@ class Bench:
 
 
 def test_what_is_declared() -> None:
-    """The queue, the one for parked messages and the delay queues are declared."""
-    assert Bench().broker.declared == [
-        "c.inbound",
-        "c.inbound.parked",
-        *[f"c.inbound.retry.{delay}" for delay in ("5s", "30s", "5m", "30m", "2h")],
-    ]
+    """The queue, the one for parked messages and the shared delay queues are declared."""
+    delays = [f"junebug-turn.delay.{delay}" for delay in ("30s", "5m", "30m", "2h")]
+    assert Bench().broker.declared == ["c.inbound", "c.inbound.parked", "junebug-turn.delay.5s", *delays]
     broker = FakeBroker()
     Failures(broker, "c", "event", RetryWindows(), Metrics())
-    assert broker.declared == [
-        "c.event",
-        "c.event.parked",
-        *[f"c.event.retry.{delay}" for delay in ("30s", "5m", "30m", "2h")],
-    ]
+    assert broker.declared == ["c.event", "c.event.parked", *delays]
 
 
 def test_success_leaves_nothing() -> None:
@@ -79,9 +72,9 @@ def test_an_exhausted_message_is_delayed() -> None:
     bench = Bench()
     assert bench.run(failure(DeliveryExhausted)) == [None]
     (copy,) = bench.broker.published
-    assert (copy.queue, copy.exchange, copy.body, copy.expiration) == (
-        "c.inbound.retry.30s",
-        "",
+    assert (copy.exchange, copy.queue, copy.body, copy.expiration) == (
+        "junebug-turn.delay.30s",
+        "c.inbound",
         b"body",
         None,
     )
@@ -94,7 +87,7 @@ def test_an_exhausted_message_is_delayed() -> None:
         "last_failure": "1970-01-01T00:00:00+00:00",
     }
     bench.run(failure(DeliveryExhausted), headers=copy.headers)
-    assert bench.broker.published[1].queue == "c.inbound.retry.5m"
+    assert bench.broker.published[1].exchange == "junebug-turn.delay.5m"
     assert bench.broker.published[1].headers is not None
     assert bench.broker.published[1].headers["attempts"] == 8
 
@@ -142,7 +135,7 @@ def test_after_the_window() -> None:
     """A message whose window is over is parked instead of delayed."""
     bench = Bench(RetryWindows(retry=60))
     bench.run(failure(DeliveryExhausted), headers={"first_failure": "1970-01-01T00:00:00+00:00"})
-    assert bench.broker.published[0].queue == "c.inbound.retry.30s"
+    assert bench.broker.published[0].exchange == "junebug-turn.delay.30s"
     bench.broker.reactor.advance(50)
     bench.run(failure(DeliveryExhausted, 50), headers={"first_failure": "1970-01-01T00:00:00+00:00"})
     assert bench.broker.published[1].queue == "c.inbound.parked"
@@ -164,11 +157,12 @@ def test_a_session() -> None:
     the session must be over."""
     bench = Bench(RetryWindows(session=12))
     headers = None
-    expected = [("c.inbound.retry.5s", None), ("c.inbound.retry.5s", None), ("c.inbound.retry.5s", 2000)]
-    for number, (queue, expiration) in enumerate([*expected, ("c.inbound.parked", 1209600000)], 1):
+    delay = "junebug-turn.delay.5s", "c.inbound"
+    expected = [(*delay, None), (*delay, None), (*delay, 2000), ("", "c.inbound.parked", 1209600000)]
+    for number, copied in enumerate(expected, 1):
         assert bench.run(failure(DeliveryExhausted), headers=headers, in_session=True) == [None]
         copy = bench.broker.published[-1]
-        assert (copy.queue, copy.expiration) == (queue, expiration)
+        assert (copy.exchange, copy.queue, copy.expiration) == copied
         headers = copy.headers
         assert headers is not None
         assert headers["attempts"] == 4 * number

@@ -16,8 +16,10 @@ from junebug_turn.connectors.retry_queues import (
     DELAYS,
     History,
     RetryWindows,
-    delay_queues,
+    delay_queue,
+    former_delay_queues,
     original_headers,
+    parked_queue,
 )
 from junebug_turn.errors import DeliveryExhausted
 
@@ -61,32 +63,46 @@ def test_a_copy_never_fails_for_its_history(
 
 
 def test_the_delay_queues() -> None:
-    """Four queues with a name and a TTL for each delay; what expires goes to the one queue that it came from."""
-    queues = delay_queues(Queue("c.inbound"), DELAYS)
-    assert [queue.name for queue in queues.values()] == [
-        "c.inbound.retry.30s",
-        "c.inbound.retry.5m",
-        "c.inbound.retry.30m",
-        "c.inbound.retry.2h",
+    """A queue with a name and a TTL for each delay, and an exchange; what expires goes back by its routing key."""
+    queues = [delay_queue(delay) for delay in DELAYS]
+    assert [queue.name for queue in queues] == [
+        f"junebug-turn.delay.{name}" for name in ("30s", "5m", "30m", "2h")
     ]
-    assert [queue.arguments["x-message-ttl"] for queue in queues.values()] == [
-        30000,
-        300000,
-        1800000,
-        7200000,
-    ]
-    for queue in queues.values():
+    assert [queue.arguments["x-message-ttl"] for queue in queues] == [30000, 300000, 1800000, 7200000]
+    for queue in queues:
+        assert queue.fanout
         assert not queue.bound
         assert queue.arguments["x-dead-letter-exchange"] == ""
-        assert queue.arguments["x-dead-letter-routing-key"] == "c.inbound"
+        assert "x-dead-letter-routing-key" not in queue.arguments
 
 
 @given(st.lists(st.floats(0.001, 1e6), min_size=2, max_size=8, unique_by=lambda delay: round(delay, 3)))
 def test_another_delay_is_another_queue(delays: list[float]) -> None:
     """No two delays that differ by a millisecond share a name: a queue's arguments can't be changed."""
-    queues = delay_queues(Queue("c.event"), delays)
-    by_name = {queue.name: queue.arguments["x-message-ttl"] for queue in queues.values()}
-    assert len(by_name) == len({queue.arguments["x-message-ttl"] for queue in queues.values()})
+    by_name = {queue.name: queue.arguments["x-message-ttl"] for queue in map(delay_queue, delays)}
+    assert len(by_name) == len(set(by_name.values()))
+
+
+def test_queue_types() -> None:
+    """Our own queues have the type that is wanted; as quorum queues they drop nothing, whatever a policy says, and the
+    broker waits for the confirm of what it puts back."""
+    name = Queue("c.inbound")
+    assert parked_queue(name).arguments == {}
+    assert parked_queue(name, "classic").arguments == {"x-queue-type": "classic"}
+    quorum = {"x-queue-type": "quorum", "x-overflow": "reject-publish"}
+    assert parked_queue(name, "quorum").arguments == quorum
+    assert delay_queue(30, "quorum").arguments == quorum | {
+        "x-dead-letter-strategy": "at-least-once",
+        "x-message-ttl": 30000,
+        "x-dead-letter-exchange": "",
+    }
+
+
+def test_former_queues() -> None:
+    """A connector had nine delay queues of its own."""
+    names = former_delay_queues("c")
+    assert len(set(names)) == 9
+    assert {"c.inbound.retry.5s", "c.inbound.retry.30s", "c.event.retry.2h"} < set(names)
 
 
 def test_the_course_of_a_day() -> None:

@@ -1,0 +1,57 @@
+"""Retired queues: those that a former version of the daemon had, which are deleted when they are empty."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from twisted.logger import Logger
+from txamqp.client import Closed
+
+from junebug_turn.amqp.channel import describe
+from junebug_turn.amqp.connection import AmqpProtocol
+from junebug_turn.amqp.reconnecting import CLOSE_TIMEOUT
+from junebug_turn.amqp.topology import delete_unused
+
+INTERVAL = 3600.0
+"""Seconds between two attempts."""
+
+_NOT_IMPLEMENTED = "540"
+
+
+class RetiredQueues:
+    """The queues with these ``names``, until none of them is left.
+
+    :param connect: makes a connection of its own, since RabbitMQ closes it where one of them is a quorum queue
+    """
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, connect: Callable[[], Awaitable[AmqpProtocol]]) -> None:
+        self._reactor = reactor
+        self._connect = connect
+        self._next = 0.0
+        self.names: list[str] = []
+
+    async def delete(self) -> None:
+        """Delete those that are empty and not used, unless that was tried a short time ago."""
+        now = self._reactor.seconds()
+        if not self.names or now < self._next:
+            return
+        self._next = now + INTERVAL
+        try:
+            protocol = await self._connect()
+        except Exception:
+            return
+        names = list(self.names)
+        try:
+            if await delete_unused(protocol, names):
+                del self.names[: len(names)]
+        except Closed as fault:
+            if describe(fault).startswith(_NOT_IMPLEMENTED):
+                self.names.clear()
+                self.log.info(
+                    "The delay queues of a former version are quorum queues and stay: delete those that are empty"
+                )
+        finally:
+            await protocol.disconnect(CLOSE_TIMEOUT)

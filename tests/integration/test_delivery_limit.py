@@ -1,0 +1,152 @@
+"""Quorum queues that drop a message after 20 deliveries, as all of RabbitMQ 4 do: nothing is lost."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import pytest_twisted
+from pika.adapters.blocking_connection import BlockingChannel
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+
+from junebug_turn.amqp import consumer
+from junebug_turn.amqp.queue_browser import QueueBrowser
+from junebug_turn.connectors.parked import ParkedMessages, Place, Selection
+from junebug_turn.connectors.retry_queues import RetryWindows
+from junebug_turn.errors import CacheError
+from junebug_turn.messages.vumi import Event, Message
+from tests.conftest import pika_connection
+from tests.support.connector_harness import Side, count, message, options, until
+from tools.servers.rabbitmq import RabbitNode
+
+LIMIT = 20
+ROUNDS = 25
+
+
+@pytest.fixture(scope="module")
+def quorum_vhost(rabbitmq: RabbitNode) -> Iterator[str]:
+    """A virtual host whose queues are quorum queues, with RabbitMQ 4's delivery limit."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    rabbitmq.ctl("add_vhost", name, "--default-queue-type", "quorum")
+    rabbitmq.ctl("set_permissions", "-p", name, rabbitmq.username, ".*", ".*", ".*")
+    limit = f'{{"delivery-limit":{LIMIT}}}'
+    rabbitmq.ctl("set_policy", "-p", name, "limit", ".*", limit, "--apply-to", "queues")
+    yield name
+    rabbitmq.ctl("delete_vhost", name)
+
+
+@pytest.fixture
+def witness(rabbitmq: RabbitNode, quorum_vhost: str) -> Iterator[BlockingChannel]:
+    connection = pika_connection(rabbitmq, quorum_vhost)
+    channel = connection.channel()
+    channel.confirm_delivery()
+    yield channel
+    connection.close()
+
+
+def publish(witness: BlockingChannel, queue: str, number: int) -> set[str]:
+    """Publish messages of as many senders; their texts."""
+    texts = {str(each) for each in range(number)}
+    for text in texts:
+        witness.basic_publish("", queue, message(text, from_addr=f"+{text}").to_json())
+    return texts
+
+
+def test_the_limit_is_there(witness: BlockingChannel, connector_name: str) -> None:
+    """The broker drops a message that is put back more often, so that these tests show something."""
+    witness.queue_declare(connector_name, durable=True)
+    publish(witness, connector_name, 1)
+    puts = 0
+    for method, _, _ in witness.consume(connector_name, inactivity_timeout=0.5):
+        if method is not None:
+            witness.basic_nack(method.delivery_tag)
+            puts += 1
+        elif puts > LIMIT:
+            break
+    assert puts == LIMIT + 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_looks_at_parked_messages(
+    rabbitmq: RabbitNode, quorum_vhost: str, witness: BlockingChannel, connector_name: str
+) -> None:
+    """However often parked messages are listed, they stay, each once, with their history and what is left of their
+    parked_ttl."""
+    side = await Side(rabbitmq, connector_name, RetryWindows(), amqp={"vhost": quorum_vhost}).start()
+    for number in range(3):
+        witness.basic_publish("", f"{connector_name}.inbound", b"unreadable %d" % number)
+    await until(lambda: count(witness, f"{connector_name}.inbound.parked") == 3)
+    await side.broker.stopService()
+    selection = Selection((Place(connector_name, "inbound"),))
+    for _ in range(2 * LIMIT):
+        # A quorum queue takes a moment to have back what was looked at.
+        await until(lambda: count(witness, f"{connector_name}.inbound.parked") == 3)
+        browser = await QueueBrowser.open(reactor, options(rabbitmq, vhost=quorum_vhost))
+        seen: list[Any] = []
+        await ParkedMessages(browser).each(selection, 100, seen.append)
+        await browser.close()
+        assert sorted(parked.body for parked in seen) == [b"unreadable %d" % number for number in range(3)]
+        assert {parked.history.reason for parked in seen} == {"unreadable"}
+    await until(lambda: count(witness, f"{connector_name}.inbound.parked") == 3)
+    _, properties, _ = witness.basic_get(f"{connector_name}.inbound.parked")
+    assert 1_200_000_000 < int(properties.expiration) <= 1_209_600_000
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_crash_in_a_loop(
+    rabbitmq: RabbitNode, quorum_vhost: str, witness: BlockingChannel, connector_name: str
+) -> None:
+    """A daemon that is killed again and again, while all places have messages under way, drops none of them."""
+    witness.queue_declare(f"{connector_name}.inbound", durable=True)
+    sent = publish(witness, f"{connector_name}.inbound", 30)
+    for _ in range(ROUNDS):
+        side = Side(rabbitmq, connector_name, RetryWindows(), amqp={"vhost": quorum_vhost})
+        begun: list[Message] = []
+
+        async def never_end(message: Message, begun: list[Message] = begun) -> None:
+            begun.append(message)
+            await Deferred()
+
+        side.handle = never_end
+        await side.start()
+        await until(lambda begun=begun: len(begun) == 20)  # type: ignore[misc]
+        for connection in (side.broker._consuming, side.broker._publishing):
+            assert connection.protocol is not None
+            connection.protocol.abort("killed")
+        await side.broker.stopService()
+    last = await Side(rabbitmq, connector_name, RetryWindows(), amqp={"vhost": quorum_vhost}).start()
+    await until(lambda: {message.content for message in last.inbound} == sent)
+    await last.broker.stop_consuming(5)
+    await last.broker.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_store_that_is_away(
+    rabbitmq: RabbitNode,
+    quorum_vhost: str,
+    witness: BlockingChannel,
+    connector_name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An event that is put back again and again, while the store is away, is not lost."""
+    monkeypatch.setattr(consumer, "REQUEUE_PAUSE", 0.01)
+    side = await Side(rabbitmq, connector_name, RetryWindows(), amqp={"vhost": quorum_vhost}).start()
+    calls = 0
+
+    async def away(event: Event) -> None:
+        nonlocal calls
+        calls += 1
+        if calls <= 3 * LIMIT:
+            raise CacheError("away")
+        side.events.append(event)
+
+    side.handle_event = away
+    event = Event(user_message_id="m", event_type="ack", sent_message_id="s")
+    witness.basic_publish("", f"{connector_name}.event", event.to_json(), None)
+    await until(lambda: side.events)
+    assert side.events == [event]
+    await side.broker.stop_consuming(5)
+    await side.broker.stopService()
