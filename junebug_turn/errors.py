@@ -222,8 +222,8 @@ class DeliveryExhausted(DeliveryFailed):
 
 
 class DeliveryDeferred(DeliveryExhausted):
-    """A delivery without an attempt.
+    """A delivery that was put off for a reason that says nothing about its message.
 
-    Either its destination is known to be down (``circuit_open``), or those to clients' URLs have all of their places
-    (``bulkhead_full``).
+    Either its destination is known to be down, with the reason ``circuit_open`` or that of its last attempt; or those
+    to clients' URLs have all of their places (``bulkhead_full``).
     """

@@ -67,6 +67,7 @@ class Forwarder:
             kind="event",
             timeout=self._options.event_url_timeout,
             webhook=Webhook(event.event_id, key),
+            patience=CHAIN_LIMIT if configured else 0,
             configured=configured,
         )
 

@@ -17,6 +17,7 @@ from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.topology import Queue
 from junebug_turn.connectors.retry_queues import (
+    Deferrals,
     History,
     RetryWindows,
     delay_queue,
@@ -24,7 +25,7 @@ from junebug_turn.connectors.retry_queues import (
     parked_queue,
     routable_headers,
 )
-from junebug_turn.errors import DeliveryExhausted, DeliveryFailed, Passing
+from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryFailed, Passing
 from junebug_turn.net.clocks import WALL_CLOCK, WallClock
 from junebug_turn.telemetry.metrics import Metrics
 
@@ -90,10 +91,9 @@ class Failures:
         self._kind = kind
         self.queue = Queue(f"{connector}.{kind}")
         self._parked = parked_queue(self.queue, windows.queue_type)
-        delays = (windows.session_delay,) if kind == "inbound" else ()
-        self._delay_queues = {
-            delay: delay_queue(delay, windows.queue_type) for delay in (*delays, *windows.delays)
-        }
+        delays = {windows.session_delay, *windows.delays, *(delay for delay, _ in windows.deferrals)}
+        self._delay_queues = {delay: delay_queue(delay, windows.queue_type) for delay in sorted(delays)}
+        self._deferrals = Deferrals(windows.deferrals, broker.reactor.seconds)
         self._windows = windows
         self._metrics = metrics
         broker.declare(self.queue, self._parked, *self._delay_queues.values())
@@ -145,6 +145,8 @@ class Failures:
             await self._park(task, failure, history)
         elif task.in_session:
             await self._delay_session(task, failure, history)
+        elif isinstance(failure, DeliveryDeferred):
+            await self._defer(task, failure, history)
         else:
             await self._delay(task, failure, history)
 
@@ -187,6 +189,16 @@ class Failures:
             return
         await self._put_off(task, failure, history, self._delay_queues[delay])
 
+    async def _defer(self, task: Task, failure: DeliveryFailed, history: History) -> None:
+        """Have the message come back soon, no older in its schedule, or park it when no time is left."""
+        if self._windows.delay(history, self._now(history)) is None:
+            await self._park(task, failure, history)
+            return
+        queue = self._delay_queues[self._deferrals.next()]
+        await self._copy(queue, task.delivery, history)
+        self._metrics.delayed(self._connector, self._kind, history.reason)
+        self._log("Deferred", task, queue, failure, history)
+
     async def _delay_session(self, task: Task, failure: DeliveryFailed, history: History) -> None:
         """Have a message of a session come back soon, at the end of its window at the latest, or park it then."""
         left = history.first_failure + self._windows.session - self._now(history)
@@ -225,7 +237,7 @@ class Failures:
     ) -> None:
         """Publish a copy with a history; an exception keeps the original from being acked."""
         ours = history.headers()
-        theirs = original_headers(delivery.headers, with_deaths=not history.delays)
+        theirs = original_headers(delivery.headers, with_deaths=queue == self._parked and not history.delays)
         await self._publish(queue, delivery, theirs, ours, expiration)
 
     async def _publish(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +24,11 @@ FORWARDED = "amqp_queue"
 """The header with the name of the ``amqp_queue`` to which a message was forwarded already."""
 
 HISTORY_HEADERS = ("reason", "attempts", "delays", "last_status", "first_failure", "last_failure", FORWARDED)
+
+DEFERRALS = ((5.0, 2000), (30.0, 10_000), (300.0, sys.maxsize))
+"""Delays, in seconds, of messages that wait only because their destination is down: so many of a queue wait for the
+shortest, so many for the next, and others for the last.  What waits is looked at again each time: the more there are,
+the seldomer, so that an outage of a day costs little."""
 
 _PREFIX = "junebug-turn.delay"
 
@@ -56,6 +63,7 @@ class RetryWindows:
     :ivar parked_ttl: how long a parked message is kept; 0: for ever
     :ivar delays: those of the delay queues, from short to long
     :ivar session_delay: that of the delay queue for inbound messages of USSD
+    :ivar deferrals: see ``DEFERRALS``
     :ivar queue_type: the type of our own queues: see ``QUEUE_TYPES``
     """
 
@@ -64,6 +72,7 @@ class RetryWindows:
     parked_ttl: float = 1209600.0
     delays: tuple[float, ...] = Factory(lambda: DELAYS)
     session_delay: float = SESSION_DELAY
+    deferrals: tuple[tuple[float, int], ...] = Factory(lambda: DEFERRALS)
     queue_type: str = "default"
 
     def delay(self, history: History, now: float) -> float | None:
@@ -139,6 +148,31 @@ class History:
         ours["first_failure"] = _iso(self.first_failure)
         ours["last_failure"] = _iso(self.last_failure)
         return ours
+
+
+class Deferrals:
+    """Choice of the delay for a message that waits only because its destination is down.
+
+    :param delays: see ``DEFERRALS``
+    :param seconds: the clock
+    """
+
+    def __init__(self, delays: tuple[tuple[float, int], ...], seconds: Callable[[], float]) -> None:
+        self._seconds = seconds
+        # The times when messages come back, for each delay but the last.
+        self._out: list[tuple[float, int, deque[float]]] = [(*each, deque()) for each in delays[:-1]]
+        self._last = delays[-1][0]
+
+    def next(self) -> float:
+        """Choose the delay of one more message."""
+        now = self._seconds()
+        for delay, most, out in self._out:
+            while out and out[0] <= now:
+                out.popleft()
+            if len(out) < most:
+                out.append(now + delay)
+                return delay
+        return self._last
 
 
 def forwarded_to(headers: Mapping[Any, Any]) -> str:

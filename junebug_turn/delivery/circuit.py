@@ -12,6 +12,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
+from junebug_turn.delivery.backoff import Backoff
 from junebug_turn.net.clocks import WALL_CLOCK, WallClock
 
 FAILURES = 5
@@ -31,8 +32,9 @@ SUSPECT = 2
 MAX_FAILED = 100
 """Failed messages that a circuit remembers at most."""
 
-MAX_BACKOFF = 60.0
-"""The most seconds between the end of a probe that failed and the next one; the first comes after 1 to 2 s."""
+HANGING = 5.0
+"""Seconds after which a probe without an answer keeps no other from being made: the destination may be back, while the
+probe waits for an answer that was lost."""
 
 PROBATION = 5
 """Successes until the delays of a circuit that was open begin with the shortest again: a destination that fails again
@@ -53,11 +55,10 @@ class Circuit:
     Failures count by message: one that the destination refuses again and again says nothing about the destination, and
     holds up no other.  A closed circuit lets every attempt pass; but as long as different messages have failed, or it
     was open lately, only few at once: a destination that hangs must not use up the places of others.  When many have
-    failed in a row, the destination is in doubt, and probes follow in quick succession; when they fail too, the circuit
-    is open, with one probe at a time.  A probe is made by the delivery that has waited longest, those first whose
-    message has not failed, or by the first that comes when the time is over.  After a success the waiting deliveries
-    go on in order, few at first: each success lets two more go, so a destination that has just come back isn't met by
-    all of them at once.
+    failed in a row, the destination is in doubt, and probes follow in quick succession; when they fail too, the
+    circuit is open, with one probe at a time, and another one where that hangs.  A probe is made by the delivery that
+    has waited longest, those first whose message has not failed, or by the first that comes when the time is over.
+    After a success the waiting deliveries go on in order, few at first: each success lets two more go.
 
     :param rng: gives numbers in [0, 1)
     :param suspect_limit: how many attempts are made at once while there is some doubt
@@ -81,7 +82,6 @@ class Circuit:
     ) -> None:
         self._clock = clock
         self._wall_clock = wall_clock
-        self._rng = rng
         self._suspect_limit = suspect_limit
         self.origin = origin
         self.users = 0
@@ -92,10 +92,12 @@ class Circuit:
         # The messages that failed since the last success, in order.
         self._failed: OrderedDict[Hashable, None] = OrderedDict()
         self._probation = 0
-        self._backoff = 0
+        self._backoff = Backoff(rng)
         self._probes = 0  # under way
         self._proof = 0
         self._probe_at = 0.0
+        self._probe_began = 0.0
+        self._opened_at = 0.0
         self._alarm: Any = None
         # In the order of arrival, with their messages; each fires with whether it is the probe.
         self._waiting: OrderedDict[Deferred[bool], Hashable] = OrderedDict()
@@ -116,13 +118,16 @@ class Circuit:
         return len(self._failed) >= SUSPECT or self._probation > 0
 
     @property
-    def _asking(self) -> bool:
+    def asking(self) -> bool:
         """Whether attempts are made by probes only: it is open or in doubt."""
         return len(self._failed) >= FAILURES
 
     @property
-    def _probe_is_free(self) -> bool:
-        return self._probes < (1 if self.is_open else self._suspect_limit)
+    def _next_probe(self) -> float | None:
+        """When the next probe may begin; None while there is none."""
+        if not self.asking or self._probes >= self._suspect_limit:
+            return None
+        return self._probe_began + HANGING if self.is_open and self._probes else self._probe_at
 
     # before an attempt
 
@@ -137,10 +142,11 @@ class Circuit:
         patient = deadline > now
         # No delivery overtakes those that wait, but one without patience, which doesn't wait at all.
         first = not (patient and self._waiting)
-        if self._asking and not self._waiting and self._probe_is_free and now >= self._probe_at:
+        probe_at = self._next_probe
+        if probe_at is not None and not self._waiting and now >= probe_at:
             self._begin_probe()
             return True
-        held = self.is_open or (patient and self._asking)
+        held = self.is_open or (patient and self.asking)
         if not held and first and not (self._suspect and self._running >= self._suspect_limit):
             self._running += 1
             return False
@@ -201,7 +207,7 @@ class Circuit:
         elif self._probation:
             self._probation -= 1
         if not self._probation:
-            self._backoff = 0
+            self._backoff.reset()
         self._set_alarm()
         self._wake(_WOKEN)
 
@@ -213,7 +219,7 @@ class Circuit:
         :param not_before: seconds that the destination wants to be left alone
         """
         self._ended(probe)
-        in_doubt = self._asking
+        in_doubt = self.asking
         self._failed[object() if message is None else message] = None
         if len(self._failed) > MAX_FAILED:
             self._failed.popitem(last=False)
@@ -223,7 +229,7 @@ class Circuit:
         if self.is_open:
             if probe and not self._probes:
                 self._back_off(fault, not_before)
-        elif not self._asking:
+        elif not self.asking:
             self._wake(1)
         elif self._proof >= PROOF:
             self._open(fault, not_before)
@@ -244,6 +250,7 @@ class Circuit:
 
     def _open(self, fault: str, not_before: float) -> None:
         self.open_since = self._wall_clock.now()
+        self._opened_at = self._clock.seconds()
         self._back_off(fault, not_before)
         self.log.warn(
             "The circuit of {origin} is open: {fault}; next probe in {delay:.1f} s",
@@ -256,11 +263,8 @@ class Circuit:
 
     def _back_off(self, fault: str, not_before: float) -> None:
         self.fault = fault
-        longest = min(MAX_BACKOFF, 2.0 ** (self._backoff + 1))
-        delay = max(longest / 2 * (1 + self._rng()), min(not_before, MAX_BACKOFF))
-        # 2 ** 6 is over the limit already.
-        self._backoff = min(self._backoff + 1, 5)
-        self._probe_at = self._clock.seconds() + delay
+        now = self._clock.seconds()
+        self._probe_at = now + self._backoff.next(now - self._opened_at, not_before)
         self._set_alarm()
 
     def _set_alarm(self) -> None:
@@ -268,15 +272,17 @@ class Circuit:
         if self._alarm is not None and self._alarm.active():
             self._alarm.cancel()
         self._alarm = None
-        if self._asking and self._waiting and self._probe_is_free:
-            delay = max(0.0, self._probe_at - self._clock.seconds())
+        probe_at = self._next_probe
+        if self._waiting and probe_at is not None:
+            delay = max(0.0, probe_at - self._clock.seconds())
             self._alarm = self._clock.callLater(delay, self._probe)
 
     def _begin_probe(self) -> None:
         self._probes += 1
         self._running += 1
+        self._probe_began = self._clock.seconds()
         if not self.is_open:
-            self._probe_at = self._clock.seconds() + DOUBT
+            self._probe_at = self._probe_began + DOUBT
 
     def _probe(self) -> None:
         self._begin_probe()
@@ -288,7 +294,7 @@ class Circuit:
 
     def _wake(self, count: int) -> None:
         # A delivery that is woken may open the circuit again, in this very call.
-        while count and self._waiting and not self._asking:
+        while count and self._waiting and not self.asking:
             count -= 1
             self._running += 1
             self._waiting.popitem(last=False)[0].callback(False)

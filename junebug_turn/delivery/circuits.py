@@ -170,6 +170,11 @@ class DeliveryCircuits:
         return self._origin.is_open or (self._endpoint is not None and self._endpoint.is_open)
 
     @property
+    def asking(self) -> bool:
+        """Whether one of the circuits is open or in doubt."""
+        return self._origin.asking or (self._endpoint is not None and self._endpoint.asking)
+
+    @property
     def probe(self) -> bool:
         return any(self._entered.values())
 

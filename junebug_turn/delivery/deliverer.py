@@ -24,9 +24,10 @@ from junebug_turn.delivery.circuit import CircuitOpen
 from junebug_turn.delivery.circuits import Circuits, DeliveryCircuits
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.http_client import Clients
+from junebug_turn.delivery.outcome import deferred, given_up
 from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy
 from junebug_turn.delivery.signature import Webhook
-from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryFailed, DeliveryRefused
+from junebug_turn.errors import DeliveryRefused
 from junebug_turn.net.clocks import WALL_CLOCK, WallClock
 from junebug_turn.net.tls import ClientTls
 from junebug_turn.telemetry.metrics import Metrics
@@ -105,10 +106,10 @@ class Deliverer:
             are passing, and count for a circuit of that URL.  Deliveries to other URLs, those of clients, stand behind
             a bulkhead
         :raises DeliveryRefused: the answer is permanent
-        :raises DeliveryDeferred: no attempt was made, as the circuit is open, or the bulkhead is full
+        :raises DeliveryDeferred: the circuit is open, and there was no patience left, or no place to wait in; or the
+            bulkhead is full
         :raises DeliveryExhausted: all attempts failed, or the next would start later than ``CHAIN_LIMIT``, for a
-            client's URL than ``CLIENT_PATIENCE``, or the circuit opened meanwhile, or ``failed_limit`` was reached at
-            the first failure
+            client's URL than ``CLIENT_PATIENCE``, or ``failed_limit`` was reached at the first failure
         """
         post = Post(destination, body, timeout, webhook, configured, connector, kind)
         make = self._chain if configured else self._client_chain
@@ -152,7 +153,7 @@ class Deliverer:
         except BulkheadFull:
             now = self._wall_clock.now()
             text = "deliveries to clients' URLs have all of their places"
-            raise _deferred("bulkhead_full", text, now, now) from None
+            raise deferred("bulkhead_full", text, now, now) from None
         answered = False
         try:
             await self._chain(post, message_id, policy, patience)
@@ -186,7 +187,9 @@ class Deliverer:
                         # It is down since the delivery came, which may have waited long.
                         last_failure = self._wall_clock.now()
                         first_failure = last_failure - (self._clock.seconds() - start)
-                    raise _given_up(destination, fault, attempts, first_failure, last_failure) from None
+                    raise given_up(
+                        destination, fault, attempts, first_failure, last_failure, is_open=True
+                    ) from None
                 attempts += 1
                 tries += not (circuits.probe and circuits.is_open)
                 with self._metrics.attempt(post.connector, post.kind) as made:
@@ -205,10 +208,11 @@ class Deliverer:
                 first_failure = last_failure if attempts == 1 else first_failure
                 delay = self._delay(fault, tries, policy)
                 over = delay is not None and self._clock.seconds() + delay - start > limit
-                go_on = fault.passing and may_go_on()
+                go_on = fault.passing and may_go_on(circuits.asking)
                 if over or not go_on:
                     delay = None
-                waits = go_on and circuits.is_open
+                # In doubt, one without patience is let through at once.
+                waits = go_on and (circuits.asking if patience else circuits.is_open)
                 self.log.warn(
                     "Delivery to {origin} failed: {reason}; attempt {attempt}, next {next}",
                     origin=destination.origin,
@@ -218,21 +222,32 @@ class Deliverer:
                 )
                 if not waits:
                     if delay is None:
-                        raise _given_up(destination, fault, attempts, first_failure, last_failure)
+                        raise given_up(
+                            destination,
+                            fault,
+                            attempts,
+                            first_failure,
+                            last_failure,
+                            is_open=circuits.asking,
+                        )
                     await circuits.pause(delay)
                 self._metrics.retried(post.connector, post.kind, fault.cause)
                 # After a fault of the connection the others of the pool are suspects too: the host may be gone.
                 client = clients.pooled if fault.status is not None else clients.fresh
 
     @contextmanager
-    def _failures_of(self, post: Post) -> Iterator[Callable[[], bool]]:
-        """Return a function for after a failure: whether the delivery may keep its place until it has succeeded."""
+    def _failures_of(self, post: Post) -> Iterator[Callable[[bool], bool]]:
+        """Return a function for after a failure: whether the delivery may keep its place until it has succeeded.
+
+        While the circuit is asking they may be more, nearly all, since then they say little about the message.
+        """
         key = post.connector, post.kind
         counted = False
 
-        def may_go_on() -> bool:
+        def may_go_on(asking: bool) -> bool:
             nonlocal counted
-            if not counted and self._failed[key] < self._failed_limit:
+            limit = 2 * self._failed_limit - 2 if asking else self._failed_limit
+            if not counted and self._failed[key] < max(1, limit):
                 self._failed[key] += 1
                 counted = True
             return counted
@@ -262,31 +277,3 @@ def _judge(circuits: DeliveryCircuits, fault: Fault | None) -> None:
 
 def _in_seconds(delay: float | None) -> str:
     return f"in {None if delay is None else round(delay, 3)} s"
-
-
-def _given_up(
-    destination: Destination, fault: Fault | None, attempts: int, first_failure: float, last_failure: float
-) -> DeliveryFailed:
-    if fault is None:
-        text = f"{destination.origin} is known to be down: its circuit is open"
-        return _deferred("circuit_open", text, first_failure, last_failure)
-    kind: type[DeliveryFailed] = DeliveryExhausted if fault.passing else DeliveryRefused
-    return kind(
-        f"delivery to {destination.origin} failed after {attempts} attempt(s): {fault}",
-        reason=fault.reason,
-        last_status=fault.status,
-        attempts=attempts,
-        first_failure=first_failure,
-        last_failure=last_failure,
-    )
-
-
-def _deferred(reason: str, text: str, first_failure: float, last_failure: float) -> DeliveryDeferred:
-    return DeliveryDeferred(
-        text,
-        reason=reason,
-        last_status=None,
-        attempts=0,
-        first_failure=first_failure,
-        last_failure=last_failure,
-    )

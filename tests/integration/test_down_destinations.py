@@ -10,7 +10,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import CancelledError
 
-from junebug_turn.delivery.circuit import DOUBT, FAILURES, PROOF, Circuit
+from junebug_turn.delivery.circuit import DOUBT, FAILURES, HANGING, PROOF, Circuit
 from junebug_turn.delivery.circuits import OF_CLIENTS
 from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy
 from junebug_turn.delivery.signature import Webhook
@@ -20,6 +20,7 @@ from tools.servers.receiver import HANG, RESET, Answer, Received
 
 ONCE = RetryPolicy(max_retries=0)
 PATIENCE = 800.0
+SUSPECT_LIMIT = 5  # the deliverer's default
 DOWN = FAILURES + PROOF
 """Failures, none of them within the same moment, that open a circuit."""
 
@@ -153,8 +154,8 @@ async def test_waits_in_place(bench: Bench) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_patience_is_over(bench: Bench) -> None:
-    """A delivery that waited in vain is deferred when its patience is over; one that made attempts meanwhile is
-    exhausted, with these."""
+    """A delivery that waited in vain is deferred when its patience is over; so is one that made attempts, with
+    these."""
     bench.receiver.default = Answer(503)
     await fail(bench)
     probing, waiting = (bench.start(patience=2, policy=ONCE) for _ in range(2))
@@ -164,7 +165,7 @@ async def test_patience_is_over(bench: Bench) -> None:
     with pytest.raises(DeliveryExhausted) as caught:
         await probing
     assert (caught.value.reason, caught.value.last_status, caught.value.attempts) == ("http_status", 503, 1)
-    assert not isinstance(caught.value, DeliveryDeferred)
+    assert isinstance(caught.value, DeliveryDeferred)
     with pytest.raises(DeliveryDeferred) as deferred:
         await waiting
     assert deferred.value.last_failure - deferred.value.first_failure == 2
@@ -173,14 +174,20 @@ async def test_patience_is_over(bench: Bench) -> None:
 @pytest_twisted.ensureDeferred
 async def test_patience_has_a_limit(bench: Bench) -> None:
     """No patience is longer than a chain may be."""
-    bench.receiver.script(*[503] * DOWN, HANG)
+    bench.receiver.script(*[503] * DOWN)
+    bench.receiver.default = HANG
     await fail(bench)
-    probe, waiting = (bench.start(timeout=2 * CHAIN_LIMIT, patience=10 * CHAIN_LIMIT) for _ in range(2))
+    *probes, waiting = (
+        bench.start(timeout=2 * CHAIN_LIMIT, patience=10 * CHAIN_LIMIT) for _ in range(SUSPECT_LIMIT + 1)
+    )
     await let_go(bench, 1.5, DOWN + 1)
-    bench.clock.advance(CHAIN_LIMIT - 1.5)
+    for number in range(1, SUSPECT_LIMIT):
+        await let_go(bench, HANGING, DOWN + number + 1)
+    bench.clock.advance(CHAIN_LIMIT - 1.5 - (SUSPECT_LIMIT - 1) * HANGING)
     with pytest.raises(DeliveryDeferred):
         await waiting
-    probe.addErrback(lambda failure: failure.trap(CancelledError) and None)
+    for probe in probes:
+        probe.addErrback(lambda failure: failure.trap(CancelledError) and None)
 
 
 def _origin(bench: Bench) -> str:
@@ -322,19 +329,19 @@ async def test_failing_messages_leave_room(bench: Bench) -> None:
 @pytest_twisted.ensureDeferred
 async def test_failed_messages_leave_room_in_an_outage(bench: Bench) -> None:
     """Messages that have failed don't take all places while the circuit is open, so that others come in and can ask
-    whether it is well again: what is left of half of the places goes to a delay queue."""
+    whether it is well again: nearly all of them, and what is left goes to a delay queue."""
     bench.receiver.default = Answer(503)
     await fail(bench)
-    waiting = [bench.start(patience=PATIENCE, policy=ONCE) for _ in range(12)]
-    for number in range(12):
-        bench.clock.advance(60)
+    waiting = [bench.start(patience=PATIENCE, policy=ONCE) for _ in range(20)]
+    for number in range(20):
+        bench.clock.advance(30)
         await bench.receiver.received(DOWN + number + 1)
         await bench.receiver.until(lambda: not _circuit(bench)._probes, "the answer")
-    assert [delivery.called for delivery in waiting] == [False] * 10 + [True] * 2
-    for delivery in waiting[10:]:
-        with pytest.raises(DeliveryExhausted):
+    assert [delivery.called for delivery in waiting] == [False] * 18 + [True] * 2
+    for delivery in waiting[18:]:
+        with pytest.raises(DeliveryDeferred):
             await delivery
-    for delivery in waiting[:10]:
+    for delivery in waiting[:18]:
         delivery.addErrback(lambda failure: failure.trap(CancelledError) and None)
         delivery.cancel()
 

@@ -25,10 +25,11 @@ from tools.servers.rabbitmq import PROGRAM, RabbitNode
 def table(rows: Sequence[Row]) -> str:
     """Write the counts as a table of Markdown, with a last line of sums."""
     columns = [field.name for field in attrs.fields(Row)]
-    lines = [columns, ["---"] * 2 + ["---:"] * (len(columns) - 2)]
+    titles = ["recovered after" if column == "recovered" else column for column in columns]
+    lines = [titles, ["---"] * 2 + ["---:"] * (len(columns) - 2)]
     lines += [[str(value) for value in attrs.astuple(row)] for row in rows]
-    sums = [sum(getattr(row, column) for row in rows) for column in columns[2:-1]]
-    lines.append(["**all**", "", *map(str, sums), ""])
+    sums = [sum(getattr(row, column) for row in rows) for column in columns[2:-2]]
+    lines.append(["**all**", "", *map(str, sums), "", ""])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -35,6 +35,8 @@ class Row:
     :ivar lost: accepted, and nowhere
     :ivar p99: the 99th percentile of the seconds until the others came, without one that the destination refuses; 0
         for outbound messages, whose way nobody watches
+    :ivar recovered: the seconds from the end of a fault of the destination until all came that had waited for it; 0
+        where none had
     """
 
     fault: str
@@ -48,6 +50,7 @@ class Row:
     deleted: int
     lost: int
     p99: float
+    recovered: float = 0
 
 
 @define
@@ -70,6 +73,8 @@ class Counts:
     delays: dict[str, float] = Factory(dict)
     deletions: list[Deletion] = Factory(list)
     _begun: dict[str, float] = Factory(dict)
+    _over: float | None = None
+    _waiting: Set[str] = frozenset()
     _lock: Lock = Factory(Lock)
 
     def begin(self, name: str) -> None:
@@ -92,6 +97,18 @@ class Counts:
             self.arrived[name] += 1
             if name in self._begun:
                 self.delays.setdefault(name, time.monotonic() - self._begun[name])
+
+    def fault_is_over(self) -> None:
+        """Note the end of a fault of the destination, and which messages wait for it."""
+        with self._lock:
+            self._over = time.monotonic()
+            self._waiting = self.sent - self.arrived.keys()
+
+    def _recovered(self) -> float:
+        if self._over is None or self.kind == "outbound":
+            return 0
+        came = [self._begun[name] + self.delays[name] for name in self._waiting & self.delays.keys()]
+        return round(max(came, default=self._over) - self._over, 3)
 
     def delete(self, delete: Callable[[], int]) -> None:
         """Have the queue deleted, and note that.
@@ -148,4 +165,5 @@ class Counts:
             deleted=deleted,
             lost=len(self.missing()) - deleted,
             p99=self._p99(),
+            recovered=self._recovered(),
         )

@@ -31,6 +31,7 @@ BROKER_SETTINGS = f"max_message_size = {MAX_MESSAGE_SIZE}\n"
 """The lines that the broker's configuration needs."""
 
 CLIENTS = 4
+RECOVERY = 12.0  # seconds until what waited for a destination has come, with a margin
 DELAYS = ("5s", "30s", "5m", "30m", "2h")
 _BASE = "/channels/faults"
 
@@ -244,8 +245,10 @@ class Load:
             outbound.arrive(body["content"])
         deadline = time.monotonic() + limit
         coming = [self.counts["inbound"], self.counts["event"]]
+        patience = RECOVERY
         while True:
-            _wait(lambda: not any(each.missing_and_not_deleted() for each in coming), 1.0)
+            _wait(lambda: not any(each.missing_and_not_deleted() for each in coming), patience)
+            patience = 1.0
             self._look_aside()
             if not any(each.missing_and_not_deleted() for each in coming) or time.monotonic() > deadline:
                 break

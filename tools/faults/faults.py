@@ -99,6 +99,8 @@ def destination(mode: Mode) -> Fault:
         environment.destination.mode = mode
         time.sleep(seconds)
         environment.destination.mode = "ok"
+        for counts in environment.load.counts.values() if environment.load else ():
+            counts.fault_is_over()
 
     return play
 

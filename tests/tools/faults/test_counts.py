@@ -72,10 +72,11 @@ def test_the_table() -> None:
     rows = [counted("a").row("f"), counted("a", "b").row("g")]
     lines = table(rows).splitlines()
     assert lines[0] == (
-        "| fault | kind | sent | accepted | delivered | repeated | parked | delayed | deleted | lost | p99 |"
+        "| fault | kind | sent | accepted | delivered | repeated | parked | delayed | deleted | lost | p99 "
+        "| recovered after |"
     )
-    assert lines[2] == "| f | inbound | 1 | 1 | 0 | 0 | 0 | 0 | 0 | 1 | 0 |"
-    assert lines[4] == "| **all** |  | 3 | 3 | 0 | 0 | 0 | 0 | 0 | 3 |  |"
+    assert lines[2] == "| f | inbound | 1 | 1 | 0 | 0 | 0 | 0 | 0 | 1 | 0 | 0 |"
+    assert lines[4] == "| **all** |  | 3 | 3 | 0 | 0 | 0 | 0 | 0 | 3 |  |  |"
 
 
 def test_the_delay_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,3 +92,21 @@ def test_the_delay_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     made.arrive("refused")
     made.arrive("m0")
     assert made.row("f").p99 == 0.98
+
+
+def test_the_recovery(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recovery lasts until the last one came that waited at the end of the fault; later ones don't count."""
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    made = counted("came before", "waited", "waited too")
+    made.arrive("came before")
+    now = 10
+    made.fault_is_over()
+    made.begin("later")
+    now = 12
+    made.arrive("waited too")
+    now = 14.5
+    made.arrive("waited")
+    now = 20
+    made.arrive("later")
+    assert made.row("f").recovered == 4.5

@@ -11,9 +11,15 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from junebug_turn.amqp.delivery import DeliveryLost
-from junebug_turn.connectors.failures import HOLD_LIMIT, Failures, Task
+from junebug_turn.connectors.failures import HOLD_LIMIT, REPLACE_PAUSE, Failures, Task
 from junebug_turn.connectors.retry_queues import RetryWindows
-from junebug_turn.errors import AmqpConnectionError, DeliveryExhausted, DeliveryFailed, DeliveryRefused
+from junebug_turn.errors import (
+    AmqpConnectionError,
+    DeliveryDeferred,
+    DeliveryExhausted,
+    DeliveryFailed,
+    DeliveryRefused,
+)
 from junebug_turn.telemetry.metrics import Metrics
 from tests.support.clocks import Wall
 from tests.support.fake_broker import FakeBroker
@@ -53,11 +59,60 @@ class Bench:
 
 def test_what_is_declared() -> None:
     """The queue, the one for parked messages and the shared delay queues are declared."""
-    delays = [f"junebug-turn.delay.{delay}" for delay in ("30s", "5m", "30m", "2h")]
-    assert Bench().broker.declared == ["c.inbound", "c.inbound.parked", "junebug-turn.delay.5s", *delays]
-    broker = FakeBroker()
-    Failures(broker, "c", "event", RetryWindows(), Metrics())
-    assert broker.declared == ["c.event", "c.event.parked", *delays]
+    delays = [f"junebug-turn.delay.{delay}" for delay in ("5s", "30s", "5m", "30m", "2h")]
+    assert Bench().broker.declared == ["c.inbound", "c.inbound.parked", *delays]
+
+
+def test_what_is_deferred_gets_no_older() -> None:
+    """What was put off only because its destination is down comes back soon, each time, and is no older in its
+    schedule; the time of its first failure is kept, so that it is parked when its window is over."""
+    bench = Bench(RetryWindows(retry=60))
+    headers = None
+    for number in range(1, 4):
+        assert bench.run(failure(DeliveryDeferred), headers=headers) == [None]
+        copy = bench.broker.published[-1]
+        assert (copy.exchange, copy.queue, copy.expiration) == ("junebug-turn.delay.5s", "c.inbound", None)
+        headers = copy.headers
+        assert headers is not None
+        assert (headers["attempts"], headers.get("delays")) == (4 * number, None)
+    bench.run(failure(DeliveryExhausted), headers=headers)
+    assert bench.broker.published[-1].exchange == "junebug-turn.delay.30s"
+    bench.broker.reactor.advance(60)
+    bench.run(failure(DeliveryDeferred, 60), headers=headers)
+    assert bench.broker.published[-1].queue == "c.inbound.parked"
+
+
+def test_many_are_deferred() -> None:
+    """The more messages wait for a destination, the seldomer each is looked at."""
+    bench = Bench(RetryWindows(deferrals=((5, 2), (30, 1), (300, 10**9))))
+    for _ in range(5):
+        bench.run(failure(DeliveryDeferred))
+    delays = ["5s", "5s", "30s", "5m", "5m"]
+    assert [each.exchange for each in bench.broker.published] == [
+        f"junebug-turn.delay.{name}" for name in delays
+    ]
+    bench.broker.reactor.advance(5)
+    bench.run(failure(DeliveryDeferred))
+    assert bench.broker.published[-1].exchange == "junebug-turn.delay.5s"
+
+
+def test_what_is_worn_out_is_replaced() -> None:
+    """A message that a quorum queue has delivered often is replaced by a copy, with its history, that counts anew;
+    while none can be made it is neither put back nor dropped."""
+    bench = Bench()
+    headers = {"x": 1, "x-delivery-count": 10, "reason": "timeout", "delays": 2}
+    delivery = bench.broker.delivery(b"body", headers)
+    delivery.redelivered = True
+    assert delivery.worn_out
+    bench.broker.fault = AmqpConnectionError("away")
+    replacing = Deferred.fromCoroutine(bench.failures.replace(Task(delivery, 0.0)))
+    assert not replacing.called
+    bench.broker.reactor.advance(REPLACE_PAUSE)
+    assert replacing.called
+    copy = bench.broker.published[-1]
+    assert (copy.exchange, copy.queue, copy.body) == ("", "c.inbound", b"body")
+    assert copy.headers == {"x": 1, "reason": "timeout", "delays": 2}
+    assert bench.broker.channel.settled == {}
 
 
 def test_success_leaves_nothing() -> None:

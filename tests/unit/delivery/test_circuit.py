@@ -12,10 +12,11 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from junebug_turn.delivery.backoff import MAX_LONG_BACKOFF, MAX_NOT_BEFORE, SHORT_OUTAGE
 from junebug_turn.delivery.circuit import (
     DOUBT,
     FAILURES,
-    MAX_BACKOFF,
+    HANGING,
     MAX_FAILED,
     PROBATION,
     PROOF,
@@ -214,27 +215,41 @@ def test_failed_messages_are_bounded(bench: Bench) -> None:
 
 
 def test_back_off(bench: Bench) -> None:
-    """While it is open there is one probe at a time, after delays that double from 1 to 60 s."""
+    """While it is open the delays between probes double from 1 to 5 s, so that a destination that is back is found
+    soon; after a quarter of an hour they get longer, up to 30 s."""
     bench.open()
     delays = []
-    for _ in range(8):
+    for _ in range(6):
         delays.append(bench.until_probe())
-        # Nobody else while the probe is under way, however long it takes.
-        bench.clock.advance(100)
-        assert isinstance(bench.enter()[0], CircuitOpen)
         bench.fail(True)
-    assert delays == [1.5, 3, 6, 12, 24, 45, 45, 45]
+    assert delays == [1.5, 3, 3.75, 3.75, 3.75, 3.75]
+    bench.until_probe()
+    bench.clock.advance(SHORT_OUTAGE)
+    bench.fail(True)
+    assert bench.until_probe() == 22.5
+
+
+def test_a_probe_that_hangs(bench: Bench) -> None:
+    """A destination is asked at least every 5 s, also while a probe has no answer; but only few hang at once."""
+    bench.open()
+    bench.until_probe()
+    for _ in range(SUSPECT_LIMIT - 1):
+        assert bench.until_probe() == HANGING
+    bench.clock.advance(100)
+    assert isinstance(bench.enter()[0], CircuitOpen)
+    bench.circuit.succeeded(True)
+    assert not bench.circuit.is_open
 
 
 @given(st.floats(0, 1, exclude_max=True), st.integers(1, 20), st.floats(0, 1000))
 def test_bounds_of_back_off(rng: float, failures: int, retry_after: float) -> None:
-    """Every delay is from 1 to 60 s, whatever the chance and the destination say."""
+    """Every delay is from 1 to 60 s, whatever the chance and the destination say; to 30 s where it says nothing."""
     bench = Bench(rng)
     bench.open(not_before=retry_after)
     for _ in range(failures):
         bench.clock.advance(0.999)
         assert isinstance(bench.enter()[0], CircuitOpen)
-        bench.clock.advance(MAX_BACKOFF)
+        bench.clock.advance(max(MAX_LONG_BACKOFF, min(retry_after, MAX_NOT_BEFORE)))
         assert bench.enter() == [True]
         bench.fail(True, not_before=retry_after)
 
@@ -268,7 +283,7 @@ def test_probation(bench: Bench) -> None:
     for _ in range(PROBATION - 1):
         bench.circuit.succeeded(False)
     bench.open()
-    assert bench.until_probe() == 45
+    assert bench.until_probe() == 3.75
     bench.circuit.succeeded(True)
     for _ in range(PROBATION):
         bench.circuit.succeeded(False)
@@ -432,7 +447,7 @@ def test_any_order(data: st.DataObject) -> None:
     while running or waiting:
         if running:
             bench.circuit.succeeded(running.pop()[0])
-        bench.clock.advance(MAX_BACKOFF)
+        bench.clock.advance(MAX_NOT_BEFORE)
         running += [(entered[0], name) for entered, name in waiting if entered]
         waiting = [(entered, name) for entered, name in waiting if not entered]
     assert bench.clock.getDelayedCalls() == []

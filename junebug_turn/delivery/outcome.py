@@ -1,0 +1,49 @@
+"""Outcome of a delivery that failed: the exception for its connector."""
+
+from __future__ import annotations
+
+from junebug_turn.delivery.attempt import Fault
+from junebug_turn.delivery.destination import Destination
+from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryFailed, DeliveryRefused
+
+
+def given_up(
+    destination: Destination,
+    fault: Fault | None,
+    attempts: int,
+    first_failure: float,
+    last_failure: float,
+    *,
+    is_open: bool,
+) -> DeliveryFailed:
+    """Make the failure of a delivery.
+
+    :param fault: that of its last attempt; None where there was none
+    :param is_open: whether the circuit of its destination is open, or in doubt
+    """
+    if fault is None:
+        text = f"{destination.origin} is known to be down: its circuit is open"
+        return deferred("circuit_open", text, first_failure, last_failure)
+    kind: type[DeliveryFailed] = DeliveryExhausted if fault.passing else DeliveryRefused
+    if fault.passing and is_open:
+        kind = DeliveryDeferred
+    return kind(
+        f"delivery to {destination.origin} failed after {attempts} attempt(s): {fault}",
+        reason=fault.reason,
+        last_status=fault.status,
+        attempts=attempts,
+        first_failure=first_failure,
+        last_failure=last_failure,
+    )
+
+
+def deferred(reason: str, text: str, first_failure: float, last_failure: float) -> DeliveryDeferred:
+    """Make the failure of a delivery without an attempt."""
+    return DeliveryDeferred(
+        text,
+        reason=reason,
+        last_status=None,
+        attempts=0,
+        first_failure=first_failure,
+        last_failure=last_failure,
+    )
