@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-MAX_BACKOFF = 5.0
+MAX_BACKOFF = 3.0
 """The most seconds between the end of a probe that failed and the next one, while the outage is short; the first comes
 after 1 to 2 s."""
 

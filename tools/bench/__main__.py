@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tools.bench import cache, load, soak, table
+from tools.bench import cache, connectors, load, soak, table
 from tools.bench.measures import FOLDER, FULL, QUICK, Bench, Figures, Side
 from tools.bench.processes import BenchError, NoWrk, Receiver, broker
 from tools.servers.process import ROOT, ProcessError
@@ -130,11 +130,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="less than a minute, and rougher figures")
     parser.add_argument("--soak", type=float, metavar="SECONDS", help="only: memory under a steady load")
+    parser.add_argument(
+        "--connectors", type=int, metavar="COUNT", help="only: starts with so many connectors"
+    )
     parser.add_argument("--json", type=Path, default=ROOT / "var" / "bench.json", help="where the figures go")
     options = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
     try:
+        if options.connectors:
+            with broker() as node:
+                print(connectors.run(FOLDER, node, options.connectors, say))
+            return
         load.ensure_wrk()
         with broker() as node, Receiver(FOLDER) as receiver:
             bench = Bench(FOLDER, node, receiver, QUICK if options.quick else FULL)

@@ -215,14 +215,14 @@ def test_failed_messages_are_bounded(bench: Bench) -> None:
 
 
 def test_back_off(bench: Bench) -> None:
-    """While it is open the delays between probes double from 1 to 5 s, so that a destination that is back is found
+    """While it is open the delays between probes grow from 1 to 3 s, so that a destination that is back is found
     soon; after a quarter of an hour they get longer, up to 30 s."""
     bench.open()
     delays = []
     for _ in range(6):
         delays.append(bench.until_probe())
         bench.fail(True)
-    assert delays == [1.5, 3, 3.75, 3.75, 3.75, 3.75]
+    assert delays == [1.5, 2.25, 2.25, 2.25, 2.25, 2.25]
     bench.until_probe()
     bench.clock.advance(SHORT_OUTAGE)
     bench.fail(True)
@@ -283,7 +283,7 @@ def test_probation(bench: Bench) -> None:
     for _ in range(PROBATION - 1):
         bench.circuit.succeeded(False)
     bench.open()
-    assert bench.until_probe() == 3.75
+    assert bench.until_probe() == 2.25
     bench.circuit.succeeded(True)
     for _ in range(PROBATION):
         bench.circuit.succeeded(False)
