@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from operator import methodcaller
 from typing import Any
 
 from twisted.logger import Logger
-from txamqp.client import Closed
+from txamqp.client import ChannelClosed, Closed
 
-from junebug_turn.amqp.channel import describe
+from junebug_turn.amqp.channel import describe, reply_code
 from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.reconnecting import CLOSE_TIMEOUT
-from junebug_turn.amqp.topology import delete_unused
+from junebug_turn.amqp.topology import PRECONDITION_FAILED, Declaring, Step
 
 INTERVAL = 3600.0
 """Seconds between two attempts."""
@@ -55,3 +57,23 @@ class RetiredQueues:
                 )
         finally:
             await protocol.disconnect(CLOSE_TIMEOUT)
+
+
+async def delete_unused(protocol: AmqpProtocol, names: Iterable[str]) -> bool:
+    """Delete the queues with these names that are empty and have no consumer; returns whether none is left.
+
+    RabbitMQ closes the connection where one is a quorum queue, of which it can't tell whether it is unused.
+
+    :raises Closed: the connection was closed
+    """
+    left = False
+
+    async def refused(refusal: ChannelClosed) -> None:
+        nonlocal left
+        left = left or reply_code(refusal) == PRECONDITION_FAILED
+
+    deleting = Declaring(protocol)
+    delete = partial(methodcaller, "queue_delete", if_unused=True, if_empty=True)
+    await deleting.each([Step(delete(queue=name), lambda ok: None, refused) for name in names])
+    await deleting.done()
+    return not left

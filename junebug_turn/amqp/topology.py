@@ -66,6 +66,8 @@ class Topology:
         self.faults: Mapping[str, str] = {}
         self._known: Mapping[str, str] = {}
         self._lock = DeferredLock()
+        # Those that wait for a declaration that is under way; None where there is none.
+        self._waiting: list[Deferred[None]] | None = None
         self._declared_on: AmqpProtocol | None = None
         self._declared_at = -AFTER_RETURN
 
@@ -74,13 +76,21 @@ class Topology:
 
         :raises Closed: the connection is lost
         """
-        await self._lock.acquire()
-        try:
-            if self._declared_on is None or self._declared_on.closed:
-                await self.declare(protocol)
+        while self._declared_on is None or self._declared_on.closed:
+            if self._waiting is not None:
+                waiting: Deferred[None] = Deferred()
+                self._waiting.append(waiting)
+                await waiting
+                continue
+            self._waiting = []
+            try:
+                await self._lock.run(lambda: Deferred.fromCoroutine(self.declare(protocol)))
                 self._declared_on = protocol
-        finally:
-            self._lock.release()
+            finally:
+                # Not by the lock, where each would be called by the one before: there may be a thousand consumers.
+                ready, self._waiting = self._waiting, None
+                for waiting in ready:
+                    waiting.callback(None)
 
     def forget(self) -> None:
         """Have ``ensure`` declare them again: one of them is gone."""
@@ -143,26 +153,6 @@ async def count(protocol: AmqpProtocol, queues: Iterable[Queue]) -> dict[str, tu
     await counting.each([Step(look(queue=queue.name), partial(note, queue), missing) for queue in queues])
     await counting.done()
     return counts
-
-
-async def delete_unused(protocol: AmqpProtocol, names: Iterable[str]) -> bool:
-    """Delete the queues with these names that are empty and have no consumer; returns whether none is left.
-
-    RabbitMQ closes the connection where one is a quorum queue, of which it can't tell whether it is unused.
-
-    :raises Closed: the connection was closed
-    """
-    left = False
-
-    async def refused(refusal: ChannelClosed) -> None:
-        nonlocal left
-        left = left or reply_code(refusal) == PRECONDITION_FAILED
-
-    deleting = Declaring(protocol)
-    delete = partial(methodcaller, "queue_delete", if_unused=True, if_empty=True)
-    await deleting.each([Step(delete(queue=name), lambda ok: None, refused) for name in names])
-    await deleting.done()
-    return not left
 
 
 @frozen

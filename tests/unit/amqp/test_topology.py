@@ -157,3 +157,25 @@ def test_many_queues(refused: Any) -> None:
     assert found == [None]
     assert declared == {queue.name for queue in queues}
     assert turns < (15 if refused is None else 300)
+
+
+def test_a_thousand_wait() -> None:
+    """However many users of the connections wait for the declaration, it is made once, and all go on."""
+    peer = connected()
+    topology = Topology([Queue("a")])
+    waiting = [result(Deferred.fromCoroutine(topology.ensure(peer.protocol))) for _ in range(3000)]
+    calls = peer.answer()
+    assert [call.NAME for call in calls].count("Queue.Declare") == 1
+    assert waiting == [[None]] * 3000
+
+
+def test_those_that_wait_for_a_lost_connection() -> None:
+    """When the connection is lost on which the declaration was under way, the next user declares on its own."""
+    first, second = connected(), connected()
+    topology = Topology([Queue("a")])
+    lost = result(Deferred.fromCoroutine(topology.ensure(first.protocol)))
+    waiting = [result(Deferred.fromCoroutine(topology.ensure(second.protocol))) for _ in range(3)]
+    first.lose(ConnectionLost())
+    assert lost[0].check(Closed)
+    second.answer()
+    assert waiting == [[None]] * 3
