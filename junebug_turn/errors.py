@@ -7,11 +7,6 @@ to each of them stands in ``http/errors.py``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 class JunebugTurnError(Exception):
     """The base class of all exceptions of this project."""
@@ -39,9 +34,9 @@ class InvalidBody(JunebugTurnError):
     :ivar faults: each fault's message, with its path in the JSON Schema; empty where there is no schema
     """
 
-    def __init__(self, message: str, faults: Sequence[tuple[str, Sequence[str | int]]] = ()) -> None:
+    def __init__(self, message: str, faults: tuple[tuple[str, tuple[str | int, ...]], ...] = ()) -> None:
         super().__init__(message)
-        self.faults = tuple(faults)
+        self.faults = faults
 
 
 class ApiUsageError(JunebugTurnError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -28,7 +27,7 @@ class Answer:
     type: str | list[str]
     message: str
     headers: tuple[tuple[str, str], ...] = ()
-    faults: tuple[tuple[str, Sequence[str | int]], ...] = ()
+    faults: tuple[tuple[str, tuple[str | int, ...]], ...] = ()
 
     @property
     def phrase(self) -> str:

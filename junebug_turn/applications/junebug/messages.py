@@ -142,7 +142,7 @@ def status_to_json(message_id: str, events: Iterable[Event], channel_id: str) ->
 
 def _invalid(message: str, *path: str) -> InvalidBody:
     """Return the error for a body; ``path`` leads to the part of Junebug's JSON Schema that refuses it."""
-    return InvalidBody(message, [(message, path)])
+    return InvalidBody(message, ((message, path),))
 
 
 def _refuse_unknown(body: dict[str, Any]) -> None:

@@ -130,11 +130,10 @@ def _check(id: str, properties: Mapping[str, Any], definitions: Definitions) -> 
     :raises InvalidRouterType: its type is not known
     :raises InvalidRouterConfig: its channel can't be routed
     """
-    if properties["type"] != FROM_ADDRESS:
-        raise InvalidRouterType(
-            f"Invalid router type {properties['type'][:100]}, must be one of: {FROM_ADDRESS}"
-        )
-    if "channel" not in properties["config"]:
+    type = properties.get("type")
+    if type != FROM_ADDRESS:
+        raise InvalidRouterType(f"Invalid router type {str(type)[:100]}, must be one of: {FROM_ADDRESS}")
+    if "channel" not in (properties.get("config") or {}):
         raise InvalidRouterConfig("Missing required config field 'channel'")
     channel = channel_of(properties)
     try:

@@ -137,7 +137,7 @@ def _value(name: str, option: str, value: Any) -> Any:
 
 def _unusable(name: str, reason: str) -> InvalidBody:
     message = f"u'{name}' {reason}"
-    return InvalidBody(message, [(message, ("properties", name))])
+    return InvalidBody(message, ((message, ("properties", name)),))
 
 
 def channels_settings(options: ChannelsOptions, http_bind: ListenAddress, place: str) -> ChannelsSettings:

@@ -78,7 +78,7 @@ def check(body: Any, schema: Draft4Validator) -> dict[str, Any]:
     found = [(_message(error), tuple(error.schema_path)) for error in schema.iter_errors(body)]
     if found:
         found = sorted(found)[:_MOST_FAULTS]
-        raise InvalidBody("; ".join(message for message, _ in found), found)
+        raise InvalidBody("; ".join(message for message, _ in found), tuple(found))
     checked: dict[str, Any] = body
     return checked
 
