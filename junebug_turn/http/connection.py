@@ -114,6 +114,7 @@ class ApiConnection(HTTPChannel):
         if self._lingers:
             self.site.connections.lingering -= 1
         super().connectionLost(reason)
+        self.requests.clear()
 
     def readConnectionLost(self) -> None:
         """Answer the requests that came before the client closed its half, and then end the connection."""

@@ -70,7 +70,8 @@ def within(
     """
 
     def failed(failure: Failure) -> Failure:
-        failure.trap(DeferredTimeout)
-        raise no_confirm(seconds)
+        if failure.check(DeferredTimeout):
+            raise no_confirm(seconds)
+        return failure  # not raised again, as by trap(): nobody would have the first failure, which has its frames
 
     return ensureDeferred(work).addTimeout(seconds, clock).addErrback(failed)

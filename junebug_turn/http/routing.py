@@ -58,6 +58,7 @@ class _Resource(KleinResource):
             endpoint, variables = self._match(request)
             body = self._app.execute_endpoint(endpoint, request, **variables)
             if isinstance(body, Deferred):
+                body.addErrback(without_frames)
                 body = await body
             # Not done yet: the endpoint has handed the request on to another resource.
             if body is not NOT_DONE_YET and not leaving.called:
@@ -67,14 +68,16 @@ class _Resource(KleinResource):
             if isinstance(body, Deferred):
                 # Its failure has this frame, which has it: without this a cycle, with all of the request.
                 body.addErrback(lambda failure: None)
+            cancelled = isinstance(fault, CancelledError)
+            if cancelled:
+                fault.__traceback__ = None
             if not leaving.called:
-                if isinstance(fault, CancelledError) and request.given_up:
-                    fault.__traceback__ = None
+                if cancelled and request.given_up:
                     fault = NotAnsweredInTime(
                         "the request took too long after its connection was half closed"
                     )
                 request.processingFailed(Failure(fault))
-            elif not isinstance(fault, CancelledError):
+            elif not cancelled:
                 self.log.failure("a request failed after its client had gone")
 
     def _match(self, request: Any) -> tuple[str, dict[str, Any]]:
@@ -103,6 +106,16 @@ class _Resource(KleinResource):
             # werkzeug takes a method in any case, HTTP in its own.
             raise _other_methods(whole, rule.methods)
         return rule.endpoint, {name: unquote(value) for name, value in variables.items()}
+
+
+def without_frames(failure: Failure) -> Failure:
+    """Remove the frames from the failure of work that was cancelled.
+
+    They are below the frames that cancelled it, which have the failure: without this a cycle, with all of the request.
+    """
+    if isinstance(failure.value, CancelledError):
+        failure.tb = failure.value.__traceback__ = None
+    return failure
 
 
 def _other_methods(path: str, methods: Iterable[str] | None) -> MethodNotAllowed:

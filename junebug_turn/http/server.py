@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,11 +54,27 @@ class ApiSite(Site):
         self.connections = connections
         self._metrics = metrics
         self.under_way = 0
+        self._large: deque[ApiRequest] = deque()
         self._draining: Deferred[None] | None = None
 
     def count_refusal(self, request: ApiRequest) -> None:
         """Count a request that was answered before it was complete."""
         self._metrics.request(request.mount.connector, str(request.code), None)
+
+    def process_in_turn(self, request: ApiRequest) -> None:
+        """Process a large request in a turn of the reactor that no other large one has.
+
+        Those of many connections that came in one turn would take all of it together, and everybody else would wait.
+        """
+        self._large.append(request)
+        if len(self._large) == 1:
+            self.reactor.callLater(0, self._process_next)
+
+    def _process_next(self) -> None:
+        request = self._large.popleft()
+        if self._large:
+            self.reactor.callLater(0, self._process_next)
+        request.process()
 
     def admit(self, request: ApiRequest) -> None:
         """Count a request as under way until it ends, and give its status and duration to the metrics then.

@@ -23,7 +23,7 @@ from junebug_turn.http.deduplication import (
     read_idempotency_key,
 )
 from junebug_turn.http.request import ApiRequest
-from junebug_turn.http.routing import Router
+from junebug_turn.http.routing import Router, without_frames
 from junebug_turn.http.text import line_of_text, write_text
 from junebug_turn.messages.vumi import Message
 
@@ -78,7 +78,10 @@ class KannelApi(HttpApi[KannelOptions, OutboundRequest]):
         :raises JunebugTurnError: all have failed
         """
         work: list[Deferred[Any]] = [
-            Deferred.fromCoroutine(self._application.send(each, _answer, on_publish)) for each in requests
+            Deferred.fromCoroutine(self._application.send(each, _answer, on_publish)).addErrback(
+                without_frames
+            )
+            for each in requests
         ]
         results = await DeferredList(work, consumeErrors=True)
         failures = [failure for _, failure in results if isinstance(failure, Failure)]

@@ -15,7 +15,7 @@ from junebug_turn.errors import InvalidBody
 from junebug_turn.http.authentication import Authenticator, Credentials
 from junebug_turn.http.mounts import Mount
 from junebug_turn.http.rate_limit import LimitedResource, RateLimit
-from junebug_turn.http.request import MAX_SMALL_CHUNKS, SMALL_CHUNK, ApiRequest
+from junebug_turn.http.request import LARGE, MAX_SMALL_CHUNKS, SMALL_CHUNK, ApiRequest
 from tests.support.http_harness import Client, make_site
 
 MAX_BODY = 1000
@@ -142,9 +142,11 @@ def test_wrong_credentials_are_logged() -> None:
 def test_small_chunks(size: int, status: int) -> None:
     """A body of very many chunks that are very small is refused while it arrives; other chunked bodies are taken."""
     chunks = MAX_SMALL_CHUNKS + 1
-    client = Client(make_site({"/top": Mount(Length())}, Clock()))
+    clock = Clock()
+    client = Client(make_site({"/top": Mount(Length())}, clock))
     client.send(b"POST /top HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
     client.send(b"%x\r\n%s\r\n" % (size, b"x" * size) * chunks + b"0\r\n\r\n")
+    clock.advance(0)
     assert client.response().status == status
 
 
@@ -165,6 +167,27 @@ def test_body_at_the_limit(client: Client) -> None:
     """A body of just the limit is taken."""
     client.request("POST", "/top", b"x" * MAX_BODY)
     assert client.response().body == MAX_BODY
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_large_body_of_a_client_that_leaves(gone: bool) -> None:
+    """A request with a large body is handled in a turn of its own, unless its client has gone until then."""
+    clock, lengths = Clock(), []
+
+    class Noting(Length):
+        def render(self, request: Any) -> Any:
+            lengths.append(len(request.content.getvalue()))
+            return super().render(request)
+
+    client = Client(make_site({"/top": Mount(Noting())}, clock))
+    client.request("POST", "/top", b"x" * (LARGE - 1))
+    assert lengths == [LARGE - 1]
+    client.request("POST", "/top", b"x" * LARGE)
+    assert lengths == [LARGE - 1]
+    if gone:
+        client.lose()
+    clock.advance(0)
+    assert lengths == [LARGE - 1] + [LARGE] * (not gone)
 
 
 def test_announced_body_over_the_limit(client: Client) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import AsyncIterator, Awaitable
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import pytest_twisted
 import treq
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
@@ -20,6 +21,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from junebug_turn.http.mounts import Mount
+from junebug_turn.http.request import LARGE
 from tests.support.http_harness import make_site
 
 reactor: Any = _reactor
@@ -33,8 +35,10 @@ class Held(Resource):
     def __init__(self) -> None:
         super().__init__()
         self.held: list[IRequest] = []
+        self.answered: list[bytes] = []
 
     def render(self, request: IRequest) -> Any:
+        self.answered.append(request.path)
         if request.postpath == [b"hold"]:
             self.held.append(request)
             return NOT_DONE_YET
@@ -149,6 +153,28 @@ async def test_client_that_sends_on_reads_its_refusal(server: Server) -> None:
     head = b"POST /top HTTP/1.1\r\nHost: h\r\nContent-Length: 3000000\r\n\r\n"
     answer = await server.raw(head, b"x" * 3_000_000)
     assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_one_large_request_in_a_turn(server: Server, compressed: bool) -> None:
+    """Of large requests that came at once, and of compressed ones, which may be large, one is handled in a turn of the
+    reactor: others have their turns meanwhile."""
+    body = b"x" * (100 if compressed else LARGE)
+    head = b"POST /top HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n" % len(body)
+    head += b"Content-Encoding: gzip\r\n\r\n" if compressed else b"\r\n"
+    in_turns: list[int] = []
+
+    def turn() -> None:
+        in_turns.append(len(server.top.answered))
+        if in_turns[-1] < 40:
+            reactor.callLater(0, turn)
+
+    turn()
+    answers = [server.raw(head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1) + body) for _ in range(40)]
+    assert [answer[:12] for answer in await gatherResults(answers)] == [b"HTTP/1.1 200"] * 40
+    await _until(lambda: in_turns[-1] == 40)
+    assert max(after - before for before, after in pairwise(in_turns)) == 1
 
 
 def test_no_http2() -> None:
