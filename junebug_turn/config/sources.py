@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,6 +16,9 @@ from junebug_turn.config.secret_files import SUFFIX, option_of
 
 SHARED_FILE = "VUMI_CONFIG_FILE"
 """The variable that names a file of vumi2, which may be for several kinds of worker."""
+
+FILE_VARIABLES = ("JUNEBUG_TURN_CONFIG_FILE", SHARED_FILE)
+"""The variables that name the file, the stronger first."""
 
 
 @frozen
@@ -40,6 +43,26 @@ class Given:
 
 
 Layer: TypeAlias = dict[Any, Given]
+
+
+@frozen
+class Translated:
+    """Our options that a file of another program means.
+
+    :ivar layer: in place of the file's own values
+    :ivar above: over the environment and the command line
+    :ivar faults: a line for each value that can't be read
+    :ivar warnings: a line for each option that has no effect here
+    """
+
+    layer: Layer
+    above: Layer
+    faults: Sequence[str]
+    warnings: Sequence[str]
+
+
+Translate: TypeAlias = Callable[[Mapping[Any, Any], str], Translated | None]
+"""Translates the values of a file, with its name; None where they are our options already."""
 
 
 def layer_of(
@@ -100,15 +123,24 @@ class Sources:
     """Reads each source of a configuration.
 
     :ivar faults: a line for each source, or value in it, that can't be read
+    :ivar warnings: a line for each option of another program that has no effect here
     :ivar place: the file's name, for a line about an option that could stand there
     :ivar prefix: the prefix of environment variables
     :ivar above: the layer of the environment and the command line, which are stronger than the file
     :param flags: option names such as ``amqp_hostname``, and ``config``, to the text given for them
     :param environ: the environment variables
+    :param translate: reads files of another program
     """
 
-    def __init__(self, schema: Schema, flags: Mapping[str, str], environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        flags: Mapping[str, str],
+        environ: Mapping[str, str],
+        translate: Translate = lambda values, place: None,
+    ) -> None:
         self.faults: list[str] = []
+        self.warnings: list[str] = []
         self.place = "a configuration file"
         self.above: Layer = {}
         prefix = environ.get("VUMI_CONFIG_PREFIX", "")
@@ -116,20 +148,33 @@ class Sources:
         self._schema = schema
         self._flags = flags
         self._environ = environ
+        self._translate = translate
 
     def merged(self) -> Layer:
         """All sources, the stronger over the weaker."""
-        layer = self._file()
+        values, shared = self._file()
+        # A file that may be another worker's has many keys that aren't ours.
+        translated = None if shared else self._translate(values, self.place)
+        layer = layer_of(self._schema, values, self.place, shared=shared) if translated is None else {}
         self.above = overlay(self._schema, self._environment(), self._command_line())
+        if translated is not None:
+            layer = translated.layer
+            self.above = overlay(self._schema, self.above, translated.above)
+            self.faults += translated.faults
+            self.warnings += translated.warnings
         return overlay(self._schema, layer, self.above)
 
-    def _file(self) -> Layer:
-        """The YAML file that the flag or else a variable names; nothing where there is none."""
-        variables = ("JUNEBUG_TURN_CONFIG_FILE", SHARED_FILE)
+    def _file(self) -> tuple[Mapping[Any, Any], bool]:
+        """The values of the YAML file that the flag or else a variable names, and whether it may be another worker's.
+
+        Nothing where there is none.
+        """
         named = [("flag --config", self._flags["config"])] if "config" in self._flags else []
-        named += [(f"environment variable {v}", self._environ[v]) for v in variables if self._environ.get(v)]
+        named += [
+            (f"environment variable {v}", self._environ[v]) for v in FILE_VARIABLES if self._environ.get(v)
+        ]
         if not named:
-            return {}
+            return {}, False
         source, path = named[0]
         self.place = show_name(path)
         try:
@@ -141,9 +186,8 @@ class Sources:
         except ValueError as error:
             self.faults.append(f"config: {self.place}: {error} ({source})")
         else:
-            shared = source.endswith(f" {SHARED_FILE}")
-            return layer_of(self._schema, value or {}, self.place, shared=shared)
-        return {}
+            return value or {}, source.endswith(f" {SHARED_FILE}")
+        return {}, False
 
     def _environment(self) -> Layer:
         """The variables that are options; others aren't our concern."""

@@ -19,6 +19,8 @@ from junebug_turn.config.sources import Layer, Sources, layer_of, overlay
 from junebug_turn.config.types import ValueType, optional
 from junebug_turn.daemon.channels.options import ChannelsOptions
 from junebug_turn.daemon.channels.settings import ChannelsSettings, channels_settings
+from junebug_turn.daemon.junebug.command_line import Pieces
+from junebug_turn.daemon.junebug.translation import Translation
 from junebug_turn.daemon.options import DaemonOptions
 from junebug_turn.daemon.secret_faults import published_secrets, shadowed_secrets
 from junebug_turn.errors import ConfigError
@@ -57,22 +59,23 @@ class Explained:
     applications: tuple[Report, ...]
 
 
-def load(flags: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
+def load(flags: Mapping[str, str], environ: Mapping[str, str], junebug: Pieces | None = None) -> Settings:
     """Read the settings from all sources.
 
     :param flags: option names such as ``amqp_hostname``, and ``config``, to the text given for them
     :param environ: the environment variables
+    :param junebug: what the command line of ``jb`` gives, where the process is that
     :raises ConfigError: one line for each fault
     """
-    explained = explain(flags, environ)
+    explained = explain(flags, environ, junebug)
     if explained.settings is None:
         raise ConfigError(*explained.faults)
     return explained.settings
 
 
-def explain(flags: Mapping[str, str], environ: Mapping[str, str]) -> Explained:
+def explain(flags: Mapping[str, str], environ: Mapping[str, str], junebug: Pieces | None = None) -> Explained:
     """Read the settings with each value's source and all faults; parameters as for ``load``."""
-    return _Reading(flags, environ).explained()
+    return _Reading(flags, environ, junebug).explained()
 
 
 def schema() -> Schema:
@@ -141,14 +144,15 @@ class _Found:
 class _Reading:
     """Reader of the options of the daemon, then of those of each application."""
 
-    def __init__(self, flags: Mapping[str, str], environ: Mapping[str, str]) -> None:
+    def __init__(self, flags: Mapping[str, str], environ: Mapping[str, str], junebug: Pieces | None) -> None:
         self._schema = schema()
         self._selectors = _selectors(registry.APPLICATION_TYPES)
         self._daemon_keys = {entry.path[0] for entry in self._schema.of(DAEMON)}
-        self._sources = Sources(self._schema, flags, environ)
+        translation = Translation(self._schema, environ, junebug)
+        self._sources = Sources(self._schema, flags, environ, translation)
         self._layer = self._sources.merged()
         self._faults = self._sources.faults
-        self._warnings: list[str] = []
+        self._warnings = self._sources.warnings
 
     def explained(self) -> Explained:
         resolver = self._resolver("the daemon", self._sources.place)
@@ -205,7 +209,9 @@ class _Reading:
         try:
             return channels_settings(options, bind, self._sources.place)
         except ConfigError as error:
-            self._faults += error.lines
+            # A value that can't be used is no missing one.
+            known = {line.partition(":")[0] for line in self._faults}
+            self._faults += [line for line in error.lines if line.partition(":")[0] not in known]
             return None
 
     def _applications(self) -> Iterator[_Found]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +19,8 @@ from twisted.python.components import Componentized
 
 from junebug_turn import version
 from junebug_turn.config.option import Entry
+from junebug_turn.config.sources import FILE_VARIABLES
+from junebug_turn.daemon.junebug import command_line
 from junebug_turn.daemon.settings import load, schema
 from junebug_turn.errors import ConfigError
 from junebug_turn.telemetry.context import hear_debug
@@ -80,13 +82,19 @@ class Options(usage.Options):
         "every user of the machine can see."
     )
     optParameters = _Parameters()
+    junebug: command_line.Pieces | None = None
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Read the command line; a wrong one ends the process with a line instead of the whole help.
 
-        It may begin with ``worker CLASS``, as vumi2's does, which means ``--application CLASS``.
+        It may begin with ``worker CLASS``, as vumi2's does, which means ``--application CLASS``, and with ``jb``, which
+        Junebug's own flags follow.
         """
         given = list(sys.argv[1:] if options is None else options)
+        if given[:1] == ["jb"]:
+            self.junebug = command_line.parse(given[1:])
+            config = self.junebug.get(command_line.CONFIG)
+            given = [] if config is None else ["--config", config.value]
         if given[:1] == ["worker"]:
             if len(given) < 2 or given[1].startswith("-"):
                 raise _end("worker: needs the class path of an application")
@@ -143,8 +151,12 @@ def makeService(options: Options) -> IService:
 
     :raises SystemExit: the configuration can't be used; status 1, and a line for each fault
     """
+    environ: Mapping[str, str] = os.environ
+    if options.junebug is not None:
+        # Junebug's command names its file itself: a variable would name one of ours.
+        environ = {name: value for name, value in environ.items() if name not in FILE_VARIABLES}
     try:
-        settings = load(options.given(), os.environ)
+        settings = load(options.given(), environ, options.junebug)
         # Here, since --help and a faulty configuration need none of these, and twistd chooses the reactor.
         from twisted.internet import reactor
 
@@ -167,9 +179,9 @@ def makeService(options: Options) -> IService:
         daemon = make_daemon(reactor, settings, descriptors=descriptors)
     except ConfigError as error:
         raise _end(*error.lines) from None
-    if settings.warnings:
-        # Twisted keeps the line until twistd logs.  It is one, since the log sums up those that are alike.
-        log.warn("options that have no effect: {options}", options="; ".join(settings.warnings))
+    for line in settings.warnings:
+        # Twisted keeps the lines until twistd logs.  Each has a reason of its own, or the log would sum them up.
+        log.warn("an option without effect: {reason}", reason=line)
     for text, fields in cautions(settings, descriptors):
         log.warn(text, **fields)
     twistd = cast(dict[str, Any], options.parent or {})

@@ -105,3 +105,4 @@ def test_an_installed_wheel_is_a_plugin_of_twistd(built: Path, tmp_path: Path) -
     assert "--amqp-hostname" in _run(twistd, "junebug-turn", "--help", cwd=tmp_path)
     command = str(tmp_path / "venv" / "bin" / "junebug-turn")
     assert "purge" in _run(command, "parked", "--help", cwd=tmp_path)
+    assert "--redis-host" in _run(str(tmp_path / "venv" / "bin" / "jb"), "--help", cwd=tmp_path)
