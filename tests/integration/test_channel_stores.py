@@ -91,7 +91,7 @@ async def test_away_at_the_start(
 ) -> None:
     """A store that is away at the start is waited for: health says so, calls get 503, and the channels run once it is
     there."""
-    options = {"channels_store": "redis", "channels_url": redis.url, "channels_cache_timeout": 0.3}
+    options = {"channels_store": "redis", "channels_url": redis.url, "channels_cache_timeout": 5}
     async with running(rabbitmq, junebug_vhost, junebug_channel, receiver, **options) as side:
         id = await side.create(mo_url=receiver.url("/mo"))
     redis.stop()
@@ -123,7 +123,7 @@ async def test_away_at_the_start(
 @pytest_twisted.ensureDeferred
 async def test_away_later(run_junebug: RunJunebug, redis: RedisServer) -> None:
     """While the store is away the channels go on and are shown, changes get 503 and are not made, and health is ok."""
-    options = {"channels_store": "redis", "channels_url": redis.url, "channels_cache_timeout": 0.3}
+    options = {"channels_store": "redis", "channels_url": redis.url, "channels_cache_timeout": 5}
     async with run_junebug(**options) as side:
         id = await side.create(mo_url=side.receiver.url("/mo"), label="before")
         redis.stop()
@@ -136,7 +136,8 @@ async def test_away_later(run_junebug: RunJunebug, redis: RedisServer) -> None:
             answer = await side.call(method, path, body)
             assert (answer.status, answer.body["result"]["errors"][0]["type"]) == (503, "CacheError"), path
         assert (await side.call("GET", "/channels/")).body["result"] == [id]
-        assert (await side.call("GET", f"/channels/{id}")).body["result"]["label"] == "before"
+        shown = (await side.call("GET", f"/channels/{id}")).body["result"]
+        assert (shown["label"], shown["status"]["components"]["store"]["type"]) == ("before", "away")
         side.of(id).publish("inbound", inbound(id))
         await side.receiver.received(1)
         health = await side.call("GET", "/health")

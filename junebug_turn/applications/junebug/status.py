@@ -12,10 +12,13 @@ from junebug_turn.applications.junebug.options import JunebugOptions
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.errors import CacheError, DeliveryFailed
 from junebug_turn.messages.vumi import DOWN, OK, STATUSES, TransportStatus
-from junebug_turn.state.channel_records import ChannelRecords
+from junebug_turn.state.channel_records import COUNTED, ChannelRecords
 
 TRANSPORT = "transport"
 """The component that stands for the transport itself."""
+
+STORE = "store"
+"""The component that stands for the store, while it is away."""
 
 
 class TransportStatuses:
@@ -68,11 +71,17 @@ async def channel_status(channel: str, records: ChannelRecords, consumers: int |
     The component ``transport`` is ``ok`` as long as somebody consumes the channel's outbound queue; the status of the
     channel is the worst one of its components.
 
+    While the store is away the channel is shown all the same, with a component that says so and without rates.
+
     :param consumers: the number of consumers of that queue; None where it can't be known now
-    :raises CacheError: what the transport has told, or the rates, can't be read now
     """
-    statuses = {**await records.fetch_statuses(), TRANSPORT: _transport(channel, consumers)}
-    rates = await records.fetch_rates()
+    try:
+        statuses = dict(await records.fetch_statuses())
+        rates = await records.fetch_rates()
+    except CacheError as error:
+        statuses = {STORE: _store_away(error)}
+        rates = dict.fromkeys(COUNTED, 0.0)
+    statuses[TRANSPORT] = _transport(channel, consumers)
     return {
         "status": max((each.status for each in statuses.values()), key=STATUSES.index),
         "components": {name: _component(channel, each) for name, each in sorted(statuses.items())},
@@ -100,6 +109,16 @@ def _transport(channel: str, consumers: int | None) -> TransportStatus:
         type=type,
         message=message,
         details={"consumers": consumers},
+    )
+
+
+def _store_away(error: CacheError) -> TransportStatus:
+    return TransportStatus(
+        component=STORE,
+        status=DOWN,
+        type="away",
+        message=f"the transport's statuses and the rates can't be read now: {error}",
+        details={},
     )
 
 

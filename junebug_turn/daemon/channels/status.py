@@ -26,9 +26,6 @@ class ChannelStatus:
     records: Callable[[str], ChannelRecords]
 
     async def of(self, channel: str) -> Mapping[str, Any]:
-        """Return the status of a channel.
-
-        :raises CacheError: it can't be read now
-        """
+        """Return the status of a channel."""
         consumers = await self.broker.count_consumers(f"{channel}.outbound")
         return await channel_status(channel, self.records(channel), consumers)
