@@ -192,7 +192,8 @@ class Connector:
             except UnreadableMessage as fault:
                 await failures.park_unreadable(Task(delivery, now), fault)
                 return
-            task, key = Task(delivery, now, *self._received(item)), _key(item)
+            key = _key(item)
+            task = Task(delivery, now, *self._received(item), key=key)
             if delivery.worn_out:
                 await failures.replace(task)
                 return

@@ -43,6 +43,7 @@ class Task:
     """A message that was received at ``since``; ``in_session`` ones are of no use after a long delay.
 
     :ivar forwarded: the ``amqp_queue`` that has it already; empty: none
+    :ivar key: shared by messages that must not overtake each other
     """
 
     delivery: Delivery
@@ -50,6 +51,7 @@ class Task:
     message_id: str = "?"
     in_session: bool = False
     forwarded: str = ""
+    key: str | None = None
 
 
 class Failures:
@@ -136,7 +138,7 @@ class Failures:
             return
         # A message whose channel is gone comes again: what is done for this one would be done twice.
         task.delivery.check()
-        failure = await self._try(task, attempt)
+        failure = self._behind_another(task) or await self._try(task, attempt)
         if failure is None:
             return
         task.delivery.check()
@@ -154,6 +156,15 @@ class Failures:
         """Park a message that can't be read."""
         failure = self._failure("unreadable", str(fault), 0)
         await self._park(task, failure, _history(task, failure).after(failure))
+
+    def _behind_another(self, task: Task) -> DeliveryFailed | None:
+        """Put a message off that would overtake one of the same sender (or message) which is put off."""
+        if task.in_session or not self._deferrals.has_out(task.key):
+            return None
+        if "first_failure" in task.delivery.headers:
+            # It was put off itself, and comes back in its turn.
+            return None
+        return self._failure("circuit_open", "one before it waits for its destination", 0, DeliveryDeferred)
 
     async def _try(self, task: Task, attempt: Callable[[], Awaitable[None]]) -> DeliveryFailed | None:
         """Attempt a message once; returns the failure, or None."""
@@ -175,9 +186,11 @@ class Failures:
             return self._failure("error", type(fault).__name__, 1)
         return None
 
-    def _failure(self, reason: str, text: str, attempts: int) -> DeliveryFailed:
+    def _failure(
+        self, reason: str, text: str, attempts: int, kind: type[DeliveryFailed] = DeliveryFailed
+    ) -> DeliveryFailed:
         now = self._wall_clock.now()
-        return DeliveryFailed(
+        return kind(
             text, reason=reason, last_status=None, attempts=attempts, first_failure=now, last_failure=now
         )
 
@@ -194,7 +207,7 @@ class Failures:
         if self._windows.delay(history, self._now(history)) is None:
             await self._park(task, failure, history)
             return
-        queue = self._delay_queues[self._deferrals.next()]
+        queue = self._delay_queues[self._deferrals.next(task.key)]
         await self._copy(queue, task.delivery, history)
         self._metrics.delayed(self._connector, self._kind, history.reason)
         self._log("Deferred", task, queue, failure, history)

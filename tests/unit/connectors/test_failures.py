@@ -82,6 +82,27 @@ def test_what_is_deferred_gets_no_older() -> None:
     assert bench.broker.published[-1].queue == "c.inbound.parked"
 
 
+def test_none_overtakes_a_deferred_one() -> None:
+    """What comes while one of the same sender is put off is put off behind it; others are not, nor is what comes back,
+    nor what comes later."""
+    bench = Bench()
+    bench.run(failure(DeliveryDeferred), key="+1")
+    first = bench.broker.published[-1]
+    assert bench.run(key="+1") == [None]
+    second = bench.broker.published[-1]
+    assert (second.exchange, bench.attempts) == ("junebug-turn.delay.5s", 1)
+    assert second.headers is not None
+    assert (second.headers["reason"], second.headers["attempts"]) == ("circuit_open", 0)
+    assert bench.run(None, key="+2") == [None]
+    bench.broker.reactor.advance(5)
+    for copy in (first, second):
+        assert bench.run(None, key="+1", headers=copy.headers) == [None]
+    assert len(bench.broker.published) == 2
+    bench.broker.reactor.advance(2)
+    assert bench.run(None, key="+1") == [None]
+    assert len(bench.broker.published) == 2
+
+
 def test_many_are_deferred() -> None:
     """The more messages wait for a destination, the seldomer each is looked at."""
     bench = Bench(RetryWindows(deferrals=((5, 2), (30, 1), (300, 10**9))))
