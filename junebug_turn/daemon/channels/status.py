@@ -12,7 +12,8 @@ from attrs import frozen
 
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.applications.junebug.status import channel_status
-from junebug_turn.state.channel_records import ChannelRecords
+from junebug_turn.errors import CacheError
+from junebug_turn.state.channel_records import ChannelRecords, MemoryRecords
 
 
 @frozen
@@ -26,9 +27,9 @@ class ChannelStatus:
     records: Callable[[str], ChannelRecords]
 
     async def of(self, channel: str) -> Mapping[str, Any]:
-        """Return the status of a channel.
-
-        :raises CacheError: it can't be read now
-        """
+        """Return the status of a channel; while its records can't be read, without what they have."""
         consumers = await self.broker.count_consumers(f"{channel}.outbound")
-        return await channel_status(channel, self.records(channel), consumers)
+        try:
+            return await channel_status(channel, self.records(channel), consumers)
+        except CacheError:
+            return await channel_status(channel, MemoryRecords(1), consumers)
