@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
@@ -68,8 +68,8 @@ class RedisRecords(ChannelRecords):
         counts, self._counts = self._counts, Counter()
         ttl = math.ceil(2 * self._window)
         for key, number in counts.items():
-            # Those that can't be stored are lost: the store's own warning says that it is away.
-            with suppress(CacheError):
+            # Those that can't be stored are lost: the store's own warning says that it is away, or it is stopped.
+            with suppress(CacheError, CancelledError):
                 await self._evaluate(scripts.ADD_COUNT, key, number, ttl)
 
     async def fetch_rates(self) -> Mapping[str, float]:

@@ -26,6 +26,8 @@ OWNERS = [("daemon",), NAMES, *((name,) for name in NAMES)]
 
 
 def _as_yaml(default: Any) -> Any:
+    if isinstance(default, tuple):
+        return list(default)
     return None if default is NOTHING else default
 
 
