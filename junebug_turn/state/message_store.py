@@ -21,6 +21,7 @@ class OutboundRecord:
 
     :ivar details: the whole message as Junebug's API shows it, as JSON; only stored, by a store that ``keeps_details``
     :ivar note: an application's own note about the message, for its events: a JSON value, opaque to the store
+    :ivar from_addr: only read, and only by a store that has the entries of Junebug, where the details have it
     """
 
     message_id: str
@@ -29,6 +30,7 @@ class OutboundRecord:
     event_auth_token: str | None = field(default=None, repr=False)
     details: Mapping[str, Any] | None = field(default=None, repr=False)
     note: Any = field(default=None, repr=False)
+    from_addr: str | None = field(default=None, repr=False)
 
 
 class StoreOptions(TypedDict, total=False):

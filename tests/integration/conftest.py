@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from tests.conftest import pika_connection
 from tests.support.channels import Junebug, RunJunebug, redis_options
 from tests.support.channels import running as junebug_running
+from tests.support.commands import Commands, RunCommand
 from tests.support.daemon import Running, running
 from tools.servers.rabbitmq import RabbitNode
 from tools.servers.receiver import Receiver
@@ -67,3 +69,11 @@ def run_junebug(
         return junebug_running(rabbitmq, junebug_vhost, junebug_channel, receiver, **values)
 
     return run
+
+
+@pytest.fixture
+def run_command(tmp_path: Path) -> Iterator[RunCommand]:
+    """Runs Python programs in the test's folder, until its end."""
+    commands = Commands(tmp_path)
+    yield commands.start
+    commands.stop()

@@ -2,84 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import pytest
-
+from tests.support.commands import JB, TWISTD, RunCommand, asked, free_port, wait_for
 from tests.support.store_harness import redis_server
-
-ROOT = Path(__file__).parents[2]
-JB = ("-c", "from junebug_turn.cli.jb import main; main()")
-TWISTD = (
-    "-c",
-    "from twisted.scripts.twistd import run; run()",
-    "--nodaemon",
-    "--pidfile=",
-    "junebug-turn",
-    "--config",
-)
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Runs a command in a folder of the test's own; its output is in the file ``output`` there."""
-    processes: list[subprocess.Popen[bytes]] = []
-
-    def start(*command: str, **environ: str) -> subprocess.Popen[bytes]:
-        with open(tmp_path / "output", "wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, *command],
-                cwd=tmp_path,
-                env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], **environ},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        processes.append(process)
-        return process
-
-    yield start
-    for process in processes:
-        process.terminate()
-        process.wait(30)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-def asked(url: str, **headers: str) -> tuple[int, Any]:
-    """Status and JSON of an answer."""
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as answer:
-            return answer.status, json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.loads(error.read())
-
-
-def wait_for(url: str, process: subprocess.Popen[bytes], output: Path) -> None:
-    """Wait until something answers there."""
-    end = time.monotonic() + 60
-    while True:
-        assert process.poll() is None, output.read_text()
-        assert time.monotonic() < end, output.read_text()
-        try:
-            asked(url)
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
 
 
 def junebug_yml(folder: Path, port: int) -> Path:
@@ -99,11 +25,11 @@ max_log_files: 3
     return file
 
 
-def test_jb(tmp_path: Path, run: Callable[..., subprocess.Popen[bytes]]) -> None:
+def test_jb(tmp_path: Path, run_command: RunCommand) -> None:
     """``jb`` runs the daemon in the foreground, with the flags over junebug.yml: it has the channels of the Redis; what
     has no meaning here is named in one warning each."""
     port = free_port()
-    process = run(*JB, "-c", str(junebug_yml(tmp_path, 1)), "-p", str(port), "-l", "jb.log")
+    process = run_command(*JB, "-c", str(junebug_yml(tmp_path, 1)), "-p", str(port), "-l", "jb.log")
     wait_for(f"http://127.0.0.1:{port}/channels/", process, tmp_path / "output")
     assert asked(f"http://127.0.0.1:{port}/channels/") == (
         200,
@@ -116,7 +42,7 @@ def test_jb(tmp_path: Path, run: Callable[..., subprocess.Popen[bytes]]) -> None
     assert "Traceback" not in log
 
 
-def test_docker_junebug(tmp_path: Path, run: Callable[..., subprocess.Popen[bytes]]) -> None:
+def test_docker_junebug(tmp_path: Path, run_command: RunCommand) -> None:
     """With docker-junebug's variables the API is below /jb with Basic authentication, /jb/health without."""
     port, redis = free_port(), redis_server()
     environ = {
@@ -131,7 +57,7 @@ def test_docker_junebug(tmp_path: Path, run: Callable[..., subprocess.Popen[byte
         "AUTH_PASSWORD": "word",
         "JUNEBUG_TURN_CONFIG_FILE": str(tmp_path / "absent.yaml"),
     }
-    process = run(*JB, **environ)
+    process = run_command(*JB, **environ)
     base = f"http://127.0.0.1:{port}/jb"
     wait_for(f"{base}/health", process, tmp_path / "output")
     # There is no broker: not well, but an answer to everybody.
@@ -141,18 +67,18 @@ def test_docker_junebug(tmp_path: Path, run: Callable[..., subprocess.Popen[byte
     assert asked(f"http://127.0.0.1:{port}/channels/")[0] == 404
 
 
-def test_twistd(tmp_path: Path, run: Callable[..., subprocess.Popen[bytes]]) -> None:
+def test_twistd(tmp_path: Path, run_command: RunCommand) -> None:
     """``twistd junebug-turn --config junebug.yml`` understands the same file."""
     port = free_port()
-    process = run(*TWISTD, str(junebug_yml(tmp_path, port)))
+    process = run_command(*TWISTD, "--config", str(junebug_yml(tmp_path, port)))
     url = f"http://127.0.0.1:{port}/channels/"
     wait_for(url, process, tmp_path / "output")
     assert asked(url)[1]["description"] == "channels listed"
 
 
-def test_faults(tmp_path: Path, run: Callable[..., subprocess.Popen[bytes]]) -> None:
+def test_faults(tmp_path: Path, run_command: RunCommand) -> None:
     """A wrong value ends ``jb`` with status 1 and one line that names its flag, a file that is absent with its name."""
-    process = run(*JB, "-p", "no", "-c", "absent.yml")
+    process = run_command(*JB, "-p", "no", "-c", "absent.yml")
     assert process.wait(60) == 1
     lines = (tmp_path / "output").read_text().splitlines()
     assert all(line.startswith("junebug-turn: ") for line in lines), lines

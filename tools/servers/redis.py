@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import socket
 import subprocess
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from tools.servers.installed import command
 from tools.servers.process import ProcessError, Server
@@ -85,3 +88,36 @@ class RedisServer(Server):
                 return connection.recv(7) in (b"+PONG\r\n", b"-NOAUTH")
         except OSError:
             return False
+
+
+def commands(url: str, lines: Sequence[Sequence[str]], timeout: float = 30.0) -> list[Any]:
+    """Run commands on any Redis, which needs no redis-cli; their results: numbers, texts, and None for neither.
+
+    :param url: ``redis://:password@host:port/database``
+    :param timeout: seconds for each step
+    :raises OSError: it can't be reached
+    :raises ValueError: it refuses a command; with its reason
+    """
+    parts = urlsplit(url)
+    first: list[Sequence[str]] = [("SELECT", parts.path.strip("/") or "0")]
+    if parts.password:
+        first.insert(0, ("AUTH", *filter(None, (unquote(parts.username or ""), unquote(parts.password)))))
+    with (
+        socket.create_connection((parts.hostname or "", parts.port or 6379), timeout) as connection,
+        connection.makefile("rb") as answers,
+    ):
+        results: list[Any] = []
+        for line in (*first, *lines):
+            words = [word.encode() for word in line]
+            packed = b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+            connection.sendall(b"*%d\r\n%b" % (len(words), packed))
+            kind, text = answers.read(1), answers.readline().strip().decode()
+            if kind == b"-":
+                raise ValueError(f"{line[0]}: {text}")
+            if kind == b":":
+                results.append(int(text))
+            elif kind == b"$":
+                results.append(answers.read(int(text) + 2)[:-2].decode() if int(text) >= 0 else None)
+            else:
+                results.append(text)
+        return results[len(first) :]

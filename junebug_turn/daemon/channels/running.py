@@ -22,7 +22,7 @@ from junebug_turn.amqp.topology import Queue
 from junebug_turn.applications.base import Application, ApplicationOptions, Services
 from junebug_turn.applications.junebug.options import JunebugOptions
 from junebug_turn.applications.registry import type_of
-from junebug_turn.errors import UnreadableMessage
+from junebug_turn.errors import UnreadableEntry, UnreadableMessage
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state.message_store import MessageStore
 
@@ -172,8 +172,12 @@ class RunningRouter:
         await self._send(message.to_addr, "inbound", message, message.message_id)
 
     async def _route_event(self, event: Event) -> None:
-        found = await self._store.fetch_note(_note(event.user_message_id))
-        from_addr = found if isinstance(found, str) else None
+        from_addr = await self._store.fetch_note(_note(event.user_message_id))
+        if not isinstance(from_addr, str):
+            # One that Junebug sent is stored whole.
+            with suppress(UnreadableEntry):
+                sent = await self._store.fetch_outbound(event.user_message_id)
+                from_addr = None if sent is None else sent.from_addr
         await self._send(from_addr, "event", event, event.user_message_id)
 
     async def _send(self, address: str | None, kind: str, item: Message | Event, message_id: str) -> None:

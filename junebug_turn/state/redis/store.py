@@ -197,11 +197,13 @@ class RedisStore(MessageStore):
         kept = _read_json(packed)
         if not isinstance(kept, dict):
             raise UnreadableEntry("an outbound message in the cache is no JSON object")
-        to_addr, event_url, event_auth_token = (
+        to_addr, event_url, event_auth_token, from_addr = (
             value if isinstance(value, str) else None
-            for value in (kept.get("to"), kept.get("event_url"), kept.get("event_auth_token"))
+            for value in map(kept.get, ("to", "event_url", "event_auth_token", "from"))
         )
-        return OutboundRecord(message_id, to_addr, event_url, event_auth_token, note=kept.get("note"))
+        return OutboundRecord(
+            message_id, to_addr, event_url, event_auth_token, note=kept.get("note"), from_addr=from_addr
+        )
 
     async def store_event(self, event: Event) -> None:
         # An event with this id would replace the message itself.

@@ -87,7 +87,7 @@ async def test_reads_what_junebug_wrote(server: RedisServer, make: Any, prefix: 
     kept = json.loads(inbound.to_json())
     assert kept == {name: value for name, value in OLD_INBOUND.items() if name != "cache"}
     assert await store.fetch_outbound("2c3d") == OutboundRecord(
-        "2c3d", "+27831112222", "http://old.example.org/e", "sesame"
+        "2c3d", "+27831112222", "http://old.example.org/e", "sesame", from_addr="+27123"
     )
     (read,) = await store.fetch_events("2c3d")
     assert json.loads(read.to_json()) == {
