@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import socket
 import time
@@ -18,14 +17,13 @@ from pika.adapters.blocking_connection import BlockingChannel
 from junebug_turn.applications.turn.signature import HEADER, sign
 from junebug_turn.messages.vumi import Event, Message
 from tests.conftest import pika_connection
+from tests.support.attack import BODIES, MEGABYTE, attack
 from tests.support.hostile import HMAC, JUNEBUG, TURN, Bodies, Client, HostileDaemon
 from tests.unit.net.test_addresses import METADATA, OTHERS
 from tools.servers.process import free_port
 from tools.servers.rabbitmq import RabbitNode
 
-MEGABYTE = 1024 * 1024
 HEAD = b"POST /jb/messages HTTP/1.1\r\nHost: h\r\n"
-BODIES = int(os.environ.get("HOSTILE_BODIES", "3000"))
 
 Make = Callable[..., HostileDaemon]
 
@@ -102,18 +100,16 @@ def test_slow_body(hasty: HostileDaemon) -> None:
 
 def test_silent_connections(hasty: HostileDaemon) -> None:
     """Connections that never ask anything are closed."""
-    clients = [hasty.client() for _ in range(50)]
-    assert all(client.ended() for client in clients)
-    for client in clients:
-        client.socket.close()
+    with attack(hasty), ExitStack() as stack:
+        clients = [stack.enter_context(hasty.client()) for _ in range(50)]
+        assert all(client.ended() for client in clients)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_of_a_gigabyte(daemon: HostileDaemon, chunked: bool) -> None:
     """A body of 1 GB is refused with 413 while it arrives, and the daemon's memory stays flat."""
-    before = daemon.peak
     piece = b"x" * MEGABYTE
-    with daemon.client() as client:
+    with attack(daemon, memory=24 * MEGABYTE), daemon.client() as client:
         if chunked:
             client.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
             piece = b"%x\r\n%s\r\n" % (len(piece), piece)
@@ -128,20 +124,15 @@ def test_a_body_of_a_gigabyte(daemon: HostileDaemon, chunked: bool) -> None:
             pass  # cut after it had time to read the answer
         if sent == 1000:
             assert error_of(client.answer()) == (413, "BodyTooLarge")
-    assert daemon.health()
-    assert daemon.peak - before < 24 * MEGABYTE
 
 
 def test_many_large_bodies(daemon: HostileDaemon) -> None:
     """Many bodies that are begun and never finished cost what was sent of them, and no more."""
-    before = daemon.peak
-    clients = [daemon.client() for _ in range(50)]
-    for client in clients:
-        client.send(HEAD + b"Content-Length: %d\r\n\r\n" % 250_000 + b"x" * 100_000)
-    assert daemon.health()
-    assert daemon.peak - before < 24 * MEGABYTE
-    for client in clients:
-        client.socket.close()
+    with attack(daemon, memory=24 * MEGABYTE), ExitStack() as stack:
+        for _ in range(50):
+            client = stack.enter_context(daemon.client())
+            client.send(HEAD + b"Content-Length: %d\r\n\r\n" % 250_000 + b"x" * 100_000)
+        assert daemon.health()
 
 
 def test_idle_connections(make: Make) -> None:
@@ -218,14 +209,12 @@ def _until(condition: Callable[[], bool]) -> None:
 )
 def test_header_floods(daemon: HostileDaemon, flood: bytes) -> None:
     """Too many or too large headers are refused with 431 while they arrive, and cost no memory."""
-    before = daemon.peak
-    with daemon.client() as client:
+    with attack(daemon, memory=16 * MEGABYTE), daemon.client() as client:
         try:
             client.send(flood)
         except OSError:
             return  # cut after it had time to read the answer
         assert error_of(client.answer()) == (431, "HeadersTooLarge")
-    assert daemon.peak - before < 16 * MEGABYTE
 
 
 @pytest.mark.parametrize("path", [JUNEBUG, TURN])
@@ -245,7 +234,7 @@ def test_header_floods(daemon: HostileDaemon, flood: bytes) -> None:
 def test_deep_and_long_json(daemon: HostileDaemon, path: str, body: bytes) -> None:
     """JSON that is too deep, or takes long to read, is a 400 at once."""
     start = time.monotonic()
-    with daemon.client() as client:
+    with attack(daemon), daemon.client() as client:
         assert error_of(client.post(path, body)) == (400, "JsonDecodeError")
     assert time.monotonic() - start < 20
 
@@ -254,7 +243,7 @@ def test_generated_bodies(daemon: HostileDaemon) -> None:
     """Whatever the body is, both APIs answer in JSON with a status that is no 5xx, and go on."""
     bodies = Bodies(seed=7)
     seen: dict[int, int] = {}
-    with daemon.client() as junebug, daemon.client() as turn:
+    with attack(daemon), daemon.client() as junebug, daemon.client() as turn:
         for _ in range(BODIES // 2):
             body = bodies.one()
             for path, client in ((JUNEBUG, junebug), (TURN, turn)):

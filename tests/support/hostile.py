@@ -9,15 +9,11 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from attrs import define, field
 
 from junebug_turn.applications.turn.signature import HEADER, sign
 from junebug_turn.daemon.settings import explain
@@ -137,11 +133,15 @@ class HostileDaemon:
 
     @property
     def peak(self) -> int:
-        """The most memory that the daemon ever had, in bytes."""
+        """The most memory that the daemon has had since its peak was forgotten, in bytes."""
         for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
         raise AssertionError("no VmHWM")
+
+    def forget_peak(self) -> None:
+        """Have the peak begin with the memory that the daemon has now."""
+        Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")
 
     @property
     def cpu(self) -> float:
@@ -151,47 +151,6 @@ class HostileDaemon:
 
     def client(self, timeout: float = 20) -> Client:
         return Client(self.port, timeout)
-
-
-@define
-class Waited:
-    """How long a well-behaved client waited for each of its answers, in seconds."""
-
-    seconds: list[float] = field(factory=list)
-
-    @property
-    def p99(self) -> float:
-        return sorted(self.seconds)[int(0.99 * (len(self.seconds) - 1))] if self.seconds else float("inf")
-
-
-@contextmanager
-def bystander(daemon: HostileDaemon) -> Iterator[Waited]:
-    """Measure how long a client of /health waits, all the while and for one answer after it."""
-    waited, over = Waited(), threading.Event()
-    faults: list[Exception] = []
-
-    def run() -> None:
-        try:
-            with daemon.client(timeout=120) as client:
-                while True:
-                    last, start = over.is_set(), time.monotonic()
-                    client.send(b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n")
-                    client.answer()
-                    waited.seconds.append(time.monotonic() - start)
-                    if last:
-                        return
-                    time.sleep(0.01)
-        except Exception as fault:
-            faults.append(fault)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield waited
-    finally:
-        over.set()
-        thread.join()
-    assert not faults, faults
 
 
 class Client:
