@@ -12,6 +12,7 @@ import attrs
 from attrs import Factory, frozen
 
 from junebug_turn.amqp.topology import Queue
+from junebug_turn.connectors.queue_types import OWN_ARGUMENTS
 from junebug_turn.errors import DeliveryFailed
 
 DELAYS = (30.0, 300.0, 1800.0, 7200.0)
@@ -36,16 +37,6 @@ MAX_KEYS = 100_000
 _MARGIN = 1.0  # seconds that a message may need to come back
 _PREFIX = "junebug-turn.delay"
 
-_OWN_ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
-    "default": {},
-    "classic": {"x-queue-type": "classic"},
-    # What a policy's max-length leaves no room for is refused, not dropped.
-    "quorum": {"x-queue-type": "quorum", "x-overflow": "reject-publish"},
-}
-"""Arguments of our own queues, by their type: that of the virtual host, or one of RabbitMQ's."""
-
-QUEUE_TYPES = tuple(_OWN_ARGUMENTS)
-
 _DEATH_HEADERS = ("x-death", "x-first-death-", "x-last-death-")
 # RabbitMQ sends a copy to each queue that these headers name.
 _ROUTING_HEADERS = ("CC", "BCC")
@@ -68,7 +59,7 @@ class RetryWindows:
     :ivar delays: those of the delay queues, from short to long
     :ivar session_delay: that of the delay queue for inbound messages of USSD
     :ivar deferrals: see ``DEFERRALS``
-    :ivar queue_type: the type of our own queues: see ``QUEUE_TYPES``
+    :ivar queue_type: the type of our own queues: see ``queue_types``
     """
 
     retry: float = 86400.0
@@ -224,7 +215,7 @@ def original_headers(headers: Mapping[Any, Any], *, with_deaths: bool) -> dict[A
 
 def parked_queue(queue: Queue, queue_type: str = "default") -> Queue:
     """Name the queue where messages of ``queue`` are parked."""
-    return Queue(f"{queue.name}.parked", bound=False, arguments=_OWN_ARGUMENTS[queue_type])
+    return Queue(f"{queue.name}.parked", bound=False, arguments=OWN_ARGUMENTS[queue_type])
 
 
 def delay_queue(delay: float, queue_type: str = "default") -> Queue:
@@ -233,7 +224,7 @@ def delay_queue(delay: float, queue_type: str = "default") -> Queue:
     A message gets into it through its exchange, with the name of the queue that it left as its routing key.  From there
     it goes back by this key, through the default exchange: nobody else who is bound to the key gets a second copy.
     """
-    arguments = dict(_OWN_ARGUMENTS[queue_type])
+    arguments = dict(OWN_ARGUMENTS[queue_type])
     if queue_type == "quorum":
         # Otherwise the broker moves a message without waiting for its confirm.
         arguments["x-dead-letter-strategy"] = "at-least-once"

@@ -11,7 +11,7 @@ from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.config import types
 from junebug_turn.config.option import group_option, option
 from junebug_turn.config.types import optional
-from junebug_turn.connectors.retry_queues import QUEUE_TYPES
+from junebug_turn.connectors.queue_types import QUEUE_TYPES
 from junebug_turn.daemon.channels.options import ChannelsOptions
 from junebug_turn.http.listening import BIND, ListenAddress
 from junebug_turn.http.options import LimitOptions

@@ -17,6 +17,7 @@ from twisted.internet.task import deferLater
 
 from junebug_turn.messages.vumi import Message
 from tests.integration.test_outage import PATH, Process, free_port, healthy, inbound
+from tests.support.connector_harness import count
 from tests.support.daemon import until
 from tests.support.store_harness import reactor
 from tools.servers.rabbitmq import RabbitNode
@@ -108,9 +109,8 @@ async def test_the_clock_is_set(
                 # Without a word, longer than the broker waits for a heartbeat.
                 await deferLater(reactor, 3 * HEARTBEAT)
         assert connections(rabbitmq) == before
-        for kind in ("parked", "retry.30s"):
-            queue = pika_channel.queue_declare(f"{connector_name}.inbound.{kind}", passive=True)
-            assert queue.method.message_count == 0
+        for kind in ("parked", "delayed.30s"):
+            assert count(pika_channel, f"{connector_name}.inbound.{kind}") == 0
         process.process.send_signal(signal.SIGTERM)
         await until(lambda: process.process.poll() is not None, "the end")
     finally:

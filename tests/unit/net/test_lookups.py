@@ -72,7 +72,8 @@ def deliver(deliverer: Deliverer, url: str, rules: HostRules | None) -> Deferred
 async def test_operators_hosts_do_not_wait(slow: Slow, receiver: Receiver) -> None:
     """Twenty event_urls whose names resolve slowly, cancelled or not, hold up neither the operator's own
     deliveries nor those to other clients' hosts."""
-    deliverer = Deliverer(reactor)
+    # As many places that none waits for one.
+    deliverer = Deliverer(reactor, client_limit=100)
     slow_ones = [
         deliver(deliverer, f"http://host{number}.slow:{receiver.port}/", RULES) for number in range(20)
     ]
