@@ -33,7 +33,6 @@ HOLD_LIMIT = 10 * 60.0
 """Seconds after which a message that waited for those before it goes back, to come again at once: RabbitMQ closes
 a consumer that holds one for 30 minutes, and its own delivery may take half of that."""
 
-
 REPLACE_PAUSE = 5.0
 """Seconds until it is tried again to replace a message by a copy."""
 
@@ -148,7 +147,10 @@ class Failures:
         elif task.in_session:
             await self._delay_session(task, failure, history)
         elif isinstance(failure, DeliveryDeferred):
-            await self._defer(task, failure, history)
+            await self._defer(task, failure, history, task.key)
+        elif self._windows.is_early(history, self._now(history)):
+            # No others wait behind it: the cause may be in the message itself.
+            await self._defer(task, failure, history, None)
         else:
             await self._delay(task, failure, history)
 
@@ -202,12 +204,12 @@ class Failures:
             return
         await self._put_off(task, failure, history, self._delay_queues[delay])
 
-    async def _defer(self, task: Task, failure: DeliveryFailed, history: History) -> None:
+    async def _defer(self, task: Task, failure: DeliveryFailed, history: History, key: str | None) -> None:
         """Have the message come back soon, no older in its schedule, or park it when no time is left."""
         if self._windows.delay(history, self._now(history)) is None:
             await self._park(task, failure, history)
             return
-        queue = self._delay_queues[self._deferrals.next(task.key)]
+        queue = self._delay_queues[self._deferrals.next(key)]
         await self._copy(queue, task.delivery, history)
         self._metrics.delayed(self._connector, self._kind, history.reason)
         self._log("Deferred", task, queue, failure, history)

@@ -76,6 +76,11 @@ class RetryWindows:
         left = history.first_failure + self.retry - now
         return max((delay for delay in self.delays if delay <= min(wanted, left)), default=None)
 
+    def is_early(self, history: History, now: float) -> bool:
+        """Tell whether a message first failed so lately that its destination may be away for a moment."""
+        first, short = self.delays[0], self.deferrals[0][0]
+        return not history.delays and short < first and now - history.first_failure < first
+
     @property
     def expiration(self) -> int | None:
         """``parked_ttl`` as a message's property, in milliseconds; None: it has none."""

@@ -25,7 +25,8 @@ def given_up(
         text = f"{destination.origin} is known to be down: its circuit is open"
         return deferred("circuit_open", text, first_failure, last_failure)
     kind: type[DeliveryFailed] = DeliveryExhausted if fault.passing else DeliveryRefused
-    if fault.passing and is_open:
+    if fault.passing and (is_open or not fault.reached):
+        # What the destination hasn't got can't be the cause.
         kind = DeliveryDeferred
     return kind(
         f"delivery to {destination.origin} failed after {attempts} attempt(s): {fault}",

@@ -133,7 +133,7 @@ async def test_a_delayed_copy_has_all_properties(
     body = gzip.compress(message().to_json())
     more = {"user_id": rabbitmq.username, "expiration": "60000", "delivery_mode": 1}
     send(pika_channel, f"{side.name}.inbound", body, **PROPERTIES, **more)
-    properties, copy = await parked(pika_channel, f"{side.name}.inbound.delayed.30s")
+    properties, copy = await parked(pika_channel, f"{side.name}.inbound.delayed.5s")
     assert copy == body
     assert given(properties) == PROPERTIES | {"delivery_mode": 2}
 

@@ -126,7 +126,7 @@ async def test_delayed_repeated_and_refused(
         assert (await side.post(b"x" * 10_001)).status == 413
         receiver.script(503)
         side.publish("inbound", inbound("late"))
-        await until(lambda: side.count("inbound.delayed.30s"), "the delay")
+        await until(lambda: side.count("inbound.delayed.5s"), "the delay")
         await side.handlers_done()
         of = ("junebug", connector_name)
         _, samples, _ = await scraped(side.url)

@@ -254,10 +254,10 @@ async def test_copies(scene: Begin) -> None:
             "message_id": "m",
             "expiration": "60000",
         }
-        await on.deliver("a 500", "inbound", inbound(1, **sms), 500, queue="inbound.delayed.30s", **told)
+        await on.deliver("a 500", "inbound", inbound(1, **sms), 500, queue="inbound.delayed.5s", **told)
         await on.deliver("well", "inbound", inbound(2))
-        await on.deliver("a 500", "event", event(1, "m", **EVENTS["ack"]), 500, queue="event.delayed.30s")
-        await on.deliver("no answer", "inbound", inbound(4, **sms), 0, queue="inbound.delayed.30s")
+        await on.deliver("a 500", "event", event(1, "m", **EVENTS["ack"]), 500, queue="event.delayed.5s")
+        await on.deliver("no answer", "inbound", inbound(4, **sms), 0, queue="inbound.delayed.5s")
         await on.deliver("well", "inbound", inbound(5))
         await on.deliver("a 400", "inbound", inbound(6), 400, queue="inbound.parked", **told)
         await on.deliver("a 400", "event", event(2, "m", **EVENTS["nack"]), 400, queue="event.parked")
@@ -273,7 +273,7 @@ async def test_copies(scene: Begin) -> None:
         await on.deliver("a last 500", "inbound", inbound(8, **sms), 500, **again)
         await on.deliver("well", "inbound", inbound(9))
         await on.deliver("of a session", "inbound", inbound(10), 500, queue="inbound.parked")
-        await on.deliver("a 404", "event", event(3, "m", **EVENTS["nack"]), 404, queue="event.delayed.30s")
+        await on.deliver("a 404", "event", event(3, "m", **EVENTS["nack"]), 404, queue="event.delayed.5s")
         for kind, body in (("inbound", b"not JSON \xff"), ("event", b"[]")):
             put(on.side.channel, f"{on.side.connector}.{kind}", body, headers={"theirs": 1})
             await on.copied("unreadable", f"{kind}.parked")

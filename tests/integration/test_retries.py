@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pika
@@ -88,16 +89,19 @@ async def test_the_delay_queues(
 async def test_the_first_delay(
     rabbitmq: RabbitNode, connector_name: str, pika_channel: BlockingChannel
 ) -> None:
-    """A message whose chain is over waits in the 30 s queue, whole, with its history, and is gone from its queue."""
+    """A message whose chain is over, 30 s or more after its first failure, waits in the 30 s queue, whole, with its
+    history, and is gone from its queue."""
     side = await Side(rabbitmq, connector_name).start()
     Failing(side, 1)
     body = message("ünï").to_json()
-    send(pika_channel, f"{side.name}.inbound", body, headers={"x": 1, "CC": [f"{side.name}.outbound"]})
+    since = datetime.fromtimestamp(int(time.time()) - 60, UTC).isoformat()
+    theirs = {"x": 1, "CC": [f"{side.name}.outbound"], "first_failure": since}
+    send(pika_channel, f"{side.name}.inbound", body, headers=theirs)
     properties, copy = await parked(pika_channel, f"{side.name}.inbound.delayed.30s")
     assert copy == body
     assert properties.delivery_mode == 2
     headers = properties.headers
-    assert headers.pop("first_failure") == headers.pop("last_failure")
+    assert headers.pop("first_failure") == since < headers.pop("last_failure")
     assert headers == {"x": 1, "reason": "http_status", "last_status": 503, "attempts": 4, "delays": 1}
     await side.broker.stop_consuming(5)
     assert count(pika_channel, f"{side.name}.inbound") == 0

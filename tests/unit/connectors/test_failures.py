@@ -75,9 +75,10 @@ def test_what_is_deferred_gets_no_older() -> None:
         headers = copy.headers
         assert headers is not None
         assert (headers["attempts"], headers.get("delays")) == (4 * number, None)
-    bench.run(failure(DeliveryExhausted), headers=headers)
+    bench.broker.reactor.advance(30)
+    bench.run(failure(DeliveryExhausted, 30), headers=headers)
     assert bench.broker.published[-1].exchange == "junebug-turn.delay.30s"
-    bench.broker.reactor.advance(60)
+    bench.broker.reactor.advance(30)
     bench.run(failure(DeliveryDeferred, 60), headers=headers)
     assert bench.broker.published[-1].queue == "c.inbound.parked"
 
@@ -101,6 +102,40 @@ def test_none_overtakes_a_deferred_one() -> None:
     bench.broker.reactor.advance(2)
     assert bench.run(None, key="+1") == [None]
     assert len(bench.broker.published) == 2
+
+
+def test_a_short_outage() -> None:
+    """A message that fails again and again within 30 s of its first failure may be the only one while its destination
+    is away: it comes back soon, no older in its schedule, and then waits for longer.  Since it may be refused itself,
+    no other waits behind it."""
+    bench = Bench()
+    headers = None
+    for number in range(5):
+        assert bench.run(failure(DeliveryExhausted, 7 * number), headers=headers, key="+1") == [None]
+        copy = bench.broker.published[-1]
+        assert copy.exchange == "junebug-turn.delay.5s"
+        headers = copy.headers
+        assert headers is not None
+        assert "delays" not in headers
+        assert bench.run(None, key="+1") == [None]
+        bench.broker.reactor.advance(7)
+    assert bench.run(failure(DeliveryExhausted, 35), headers=headers, key="+1") == [None]
+    assert len(bench.broker.published) == 6
+    assert bench.broker.published[-1].exchange == "junebug-turn.delay.30s"
+
+
+def test_other_schedules() -> None:
+    """A schedule that begins with a delay as short, or a window with no place for a delay, is kept to."""
+    short = Bench(RetryWindows(delays=(5.0, 60.0)))
+    for delay, headers in (("5s", None), ("1m", {"delays": 1})):
+        short.run(failure(DeliveryExhausted), headers=headers)
+        copy = short.broker.published[-1]
+        assert copy.exchange == f"junebug-turn.delay.{delay}"
+        assert copy.headers is not None
+        assert copy.headers["delays"] == (headers or {}).get("delays", 0) + 1
+    closed = Bench(RetryWindows(retry=0))
+    closed.run(failure(DeliveryExhausted))
+    assert closed.broker.published[-1].queue == "c.inbound.parked"
 
 
 def test_many_are_deferred() -> None:
@@ -146,7 +181,9 @@ def test_success_leaves_nothing() -> None:
 def test_an_exhausted_message_is_delayed() -> None:
     """A copy with its history goes to the first delay queue, and later to the next one."""
     bench = Bench()
-    assert bench.run(failure(DeliveryExhausted)) == [None]
+    bench.broker.reactor.advance(30)
+    headers: Any = {"first_failure": "1970-01-01T00:00:00+00:00"}
+    assert bench.run(failure(DeliveryExhausted, 30), headers=headers) == [None]
     (copy,) = bench.broker.published
     assert (copy.exchange, copy.queue, copy.body, copy.expiration) == (
         "junebug-turn.delay.30s",
@@ -160,7 +197,7 @@ def test_an_exhausted_message_is_delayed() -> None:
         "attempts": 4,
         "delays": 1,
         "first_failure": "1970-01-01T00:00:00+00:00",
-        "last_failure": "1970-01-01T00:00:00+00:00",
+        "last_failure": "1970-01-01T00:00:30+00:00",
     }
     bench.run(failure(DeliveryExhausted), headers=copy.headers)
     assert bench.broker.published[1].exchange == "junebug-turn.delay.5m"
@@ -210,9 +247,10 @@ def test_what_is_tried_no_more_is_parked(end: Exception, reason: str) -> None:
 def test_after_the_window() -> None:
     """A message whose window is over is parked instead of delayed."""
     bench = Bench(RetryWindows(retry=60))
-    bench.run(failure(DeliveryExhausted), headers={"first_failure": "1970-01-01T00:00:00+00:00"})
+    bench.broker.reactor.advance(30)
+    bench.run(failure(DeliveryExhausted, 30), headers={"first_failure": "1970-01-01T00:00:00+00:00"})
     assert bench.broker.published[0].exchange == "junebug-turn.delay.30s"
-    bench.broker.reactor.advance(50)
+    bench.broker.reactor.advance(20)
     bench.run(failure(DeliveryExhausted, 50), headers={"first_failure": "1970-01-01T00:00:00+00:00"})
     assert bench.broker.published[1].queue == "c.inbound.parked"
 

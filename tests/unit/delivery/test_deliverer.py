@@ -17,7 +17,7 @@ from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.retry import CHAIN_LIMIT, MAX_RETRY_AFTER, RetryPolicy
 from junebug_turn.delivery.signature import Webhook
 from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryFailed, DeliveryRefused
-from tests.support.delivery_harness import BODY, SUBJECT, TIMEOUT, Bench, benched
+from tests.support.delivery_harness import BODY, SUBJECT, TIMEOUT, Bench, benched, free_port
 from tools.servers.receiver import CLOSE, HANG, Answer
 
 reactor: Any = _reactor
@@ -185,6 +185,15 @@ async def test_no_retries(bench: Bench) -> None:
     with pytest.raises(DeliveryExhausted) as caught:
         await bench.start(policy=RetryPolicy(max_retries=0))
     assert caught.value.attempts == len(bench.receiver.requests) == 1
+
+
+@pytest.mark.parametrize("configured", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_no_connection(bench: Bench, configured: bool) -> None:
+    """What can't be sent for want of a connection is deferred, be it the only one: its destination is the cause."""
+    with pytest.raises(DeliveryDeferred) as caught:
+        await bench.run(bench.start(f"http://127.0.0.1:{free_port()}/", configured=configured))
+    assert caught.value.reason == "connection"
 
 
 @pytest_twisted.ensureDeferred
