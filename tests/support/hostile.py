@@ -18,6 +18,7 @@ import yaml
 from junebug_turn.applications.turn.signature import HEADER, sign
 from junebug_turn.daemon.settings import explain
 from tests.support.leaks import LEAKS
+from tests.support.silent_broker import SilentBroker
 from tools.servers.process import free_port
 from tools.servers.rabbitmq import RabbitNode
 
@@ -29,6 +30,7 @@ JUNEBUG, TURN = "/jb/messages", "/turn/messages"
 class HostileDaemon:
     """``twistd junebug-turn`` with both applications on one address.
 
+    :param node: the broker; of it only the URL counts
     :param api_auth: the credentials of the Junebug Message API
     :param descriptors: the limit of open files, soft and hard
     :param limits: other limits than the defaults
@@ -36,7 +38,7 @@ class HostileDaemon:
 
     def __init__(
         self,
-        node: RabbitNode,
+        node: RabbitNode | SilentBroker,
         folder: Path,
         name: str,
         url: str,
