@@ -146,6 +146,11 @@ class HostileDaemon:
         Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")
 
     @property
+    def descriptors(self) -> int:
+        """The open files and sockets of the daemon."""
+        return len(os.listdir(f"/proc/{self._process.pid}/fd"))
+
+    @property
     def cpu(self) -> float:
         """The processor's time that the daemon has used, in seconds."""
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
