@@ -28,7 +28,7 @@ compat: $(READY) ## the integration and fault tests on RabbitMQ 4 and Redis 8 of
 	@$(BIN)/python -m tools.compat
 
 hostile: broker ## the hostile suite with 100,000 generated bodies and attacks of real size
-	HOSTILE_BODIES=100000 $(BIN)/python -m pytest tests/integration/test_hostile*.py tests/integration/test_broker_costs.py
+	HOSTILE_BODIES=100000 $(BIN)/python -m pytest -o faulthandler_timeout=1200 tests/integration/test_hostile*.py tests/integration/test_broker_costs.py
 
 large: broker redis ## the tests of several processes with 5,000 messages, and of 500 channels; some minutes
 	LARGE=1 $(BIN)/python -m pytest tests/integration/test_stores.py tests/integration/test_channel_stores.py \

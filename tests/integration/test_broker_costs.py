@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pika
 import pytest
@@ -15,6 +16,7 @@ from junebug_turn.messages.vumi import Message
 from tests.conftest import pika_connection
 from tests.support.attack import LARGE, MEGABYTE, ask_health, attack
 from tests.support.hostile import JUNEBUG, Client, HostileDaemon
+from tests.support.silent_broker import SilentBroker
 from tools.servers.process import free_port
 from tools.servers.rabbitmq import RabbitNode
 
@@ -85,6 +87,30 @@ def test_requests_that_wait_for_the_broker(
                 client.socket.close()
         assert daemon.health()
     assert daemon.health()
+
+
+def test_a_broker_that_confirms_nothing(tmp_path: Path) -> None:
+    """Requests whose clients leave, while the broker reads their messages and confirms none, cost less than 150 MB:
+    from 1,000 messages or 32 MB that nobody waits for the connection is made anew, and they are let go."""
+    body = json.dumps({"to": "+27123", "from": "8110", "content": "x" * 240_000}).encode()
+    url = f"http://127.0.0.1:{free_port()}/"
+    with (
+        SilentBroker() as broker,
+        HostileDaemon(broker, tmp_path, "silent", url) as daemon,
+        attack(daemon, others=ask_health),
+    ):
+        for number in range(REQUESTS * 4):
+            with daemon.client() as client:
+                before, leaves = broker.published, time.monotonic() + 2
+                begin(client, body, f"key-{number}")
+                while broker.published == before and time.monotonic() < leaves:
+                    time.sleep(0.002)
+        # Half-closed connections wait for 3 s.
+        end = time.monotonic() + 100
+        while daemon.log.count("POST /jb/messages: ") < REQUESTS * 4 or broker.connections < 3:
+            assert time.monotonic() < end, daemon.log[-3000:]
+            time.sleep(0.1)
+        assert "messages whose senders have left" in daemon.log
 
 
 def test_a_large_message_is_not_read(daemon: HostileDaemon, rabbitmq: RabbitNode) -> None:

@@ -14,12 +14,12 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 from tests.conftest import pika_connection
-from tests.support.attack import BODIES, MEGABYTE, attack
+from tests.support.attack import LARGE, MEGABYTE, attack
 from tests.support.destinations import OK, Bystander, Destination, send_events
 from tests.support.hostile import HostileDaemon
 from tools.servers.rabbitmq import RabbitNode
 
-SCALE = 10 if BODIES >= 100_000 else 1
+SCALE = 10 if LARGE else 1
 
 WAIT = 5.0
 """Seconds that others wait at most.  It was a minute, or for ever; on a quiet machine it is less than 1."""
@@ -159,6 +159,21 @@ def test_a_client_s_url_that_answers(side: Side) -> None:
                 assert time.monotonic() < end
                 time.sleep(0.05)
         over.set()
+
+
+def test_many_hosts(side: Side) -> None:
+    """Event_urls of many hosts that answer leave less than 75 connections open (it was one for each host, until the
+    descriptors were used up), and others wait for less than 5 s."""
+
+    def answer(connection: socket.socket, path: str, id: str) -> None:
+        connection.sendall(OK)
+
+    before = side.daemon.descriptors
+    with Destination(answer, everywhere=True) as destination:
+        for round in range(11 if LARGE else 1):
+            urls = [f"http://127.1.{round}.{number}:{destination.port}/" for number in range(1, 101)]
+            assert side.attack(*urls) < WAIT
+        assert side.daemon.descriptors - before < 75
 
 
 @pytest.mark.parametrize("how", ["429", "hang"])

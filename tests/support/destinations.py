@@ -23,12 +23,20 @@ class Destination:
     """An HTTP server.
 
     :param answer: answers one request on its connection; it has the path and the id of the message or event
+    :param everywhere: at all addresses of the loopback interface, each of which is another host, and at no other
     """
 
-    def __init__(self, answer: Callable[[socket.socket, str, str], None]) -> None:
+    def __init__(
+        self, answer: Callable[[socket.socket, str, str], None], *, everywhere: bool = False
+    ) -> None:
         self._answer = answer
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
+        self._listener = socket.socket()
+        if everywhere:
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+        self._listener.bind(("" if everywhere else "127.0.0.1", 0))
+        self._listener.listen(128)
+        self.port = self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/"
 
     def __enter__(self) -> Self:
         Thread(target=self._accept, daemon=True).start()

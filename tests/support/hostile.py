@@ -18,6 +18,7 @@ import yaml
 from junebug_turn.applications.turn.signature import HEADER, sign
 from junebug_turn.daemon.settings import explain
 from tests.support.leaks import LEAKS
+from tests.support.silent_broker import SilentBroker
 from tools.servers.process import free_port
 from tools.servers.rabbitmq import RabbitNode
 
@@ -29,6 +30,7 @@ JUNEBUG, TURN = "/jb/messages", "/turn/messages"
 class HostileDaemon:
     """``twistd junebug-turn`` with both applications on one address.
 
+    :param node: the broker; of it only the URL counts
     :param api_auth: the credentials of the Junebug Message API
     :param descriptors: the limit of open files, soft and hard
     :param limits: other limits than the defaults
@@ -36,7 +38,7 @@ class HostileDaemon:
 
     def __init__(
         self,
-        node: RabbitNode,
+        node: RabbitNode | SilentBroker,
         folder: Path,
         name: str,
         url: str,
@@ -142,6 +144,11 @@ class HostileDaemon:
     def forget_peak(self) -> None:
         """Have the peak begin with the memory that the daemon has now."""
         Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")
+
+    @property
+    def descriptors(self) -> int:
+        """The open files and sockets of the daemon."""
+        return len(os.listdir(f"/proc/{self._process.pid}/fd"))
 
     @property
     def cpu(self) -> float:
