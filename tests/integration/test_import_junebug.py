@@ -74,6 +74,7 @@ async def test_the_daemon_runs_on_it(
     routed = {router["config"]["channel"] for router in deployment.routers.values()}
     for name in (*routed, *deployment.routers, "plugins", "logging_path"):
         assert any(line.startswith("- ") and name in line for line in out.splitlines()), name
+    assert file.read_text().count("\n  # Channel ") == len(deployment.channels)
     carried = deployment.channels.keys() - routed
     assert {each.connector_name for each in load({"config": str(file)}, {}).applications} == carried
     for properties in deployment.channels.values():

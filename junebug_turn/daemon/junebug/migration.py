@@ -50,6 +50,7 @@ class Migration:
     classes: Mapping[str, Any]
     left_out: list[str] = field(factory=list)
     _blocks: list[str] = field(factory=list, init=False, repr=False)
+    _others: list[str] = field(factory=list, init=False, repr=False)
 
     @property
     def count(self) -> int:
@@ -75,6 +76,7 @@ class Migration:
                     self._blocks.append(self._block(key, definition.properties))
                 else:
                     self.left_out.append(f"channel {_name(key, definition.properties)}: {reason}")
+                    self._others.append(f"\n{self._comment(key, definition.properties)}")
 
     def text(self, source: str) -> str:
         """Return the configuration file.
@@ -88,7 +90,8 @@ class Migration:
             "Not carried over:",
             *(f"- {line}" for line in (*self.left_out, _NO_API)),
         ]
-        return f"{_comment(head)}\n{yaml_text.dump(self._top())}\napplications:\n{''.join(self._blocks)}"
+        blocks = "".join((*self._blocks, *self._others))
+        return f"{_comment(head)}\n{yaml_text.dump(self._top())}\napplications:\n{blocks}"
 
     def _top(self) -> dict[str, Any]:
         """Return what stands at the top level: the daemon's options, and those that all channels share."""
@@ -151,15 +154,16 @@ class Migration:
         options |= {ours: properties[name] for name, ours in _PROPERTIES.items() if properties.get(name)}
         if properties.get("character_limit") == 0:
             options["character_limit"] = 0
-        found = transport(
-            key.id, properties.get("type"), properties.get("config"), self._amqp(), self.classes
+        item = yaml_text.dump([options]).splitlines(keepends=True)
+        return f"\n{self._comment(key, properties)}{''.join(f'  {line}' for line in item)}"
+
+    def _comment(self, key: Key, properties: Mapping[str, Any]) -> str:
+        """Return the comment with the transport of a channel."""
+        type = properties.get("type")
+        found = transport(key.id, type, properties.get("config"), self._amqp(), self.classes)
+        return _comment(
+            [f"Channel {_name(key, properties)}, of type {_quoted(type)}.", *_described(found)], "  "
         )
-        lines = [
-            f"Channel {_name(key, properties)}, of type {_quoted(properties.get('type'))}.",
-            *_told(found),
-        ]
-        item = yaml_text.dump([options])
-        return f"\n{_comment(lines, '  ')}{''.join(f'  {line}' for line in item.splitlines(keepends=True))}"
 
 
 def read_source(address: RedisAddress) -> str:
@@ -167,7 +171,7 @@ def read_source(address: RedisAddress) -> str:
     return f"{address.name}, database {address.database}"
 
 
-def _told(found: Transport | None) -> Iterator[str]:
+def _described(found: Transport | None) -> Iterator[str]:
     """Yield what the comment says of a transport."""
     if found is None:
         yield "Nothing says which transport it had: start one that has its id as transport_name."
