@@ -84,3 +84,8 @@ def parse(text: str | bytes) -> Any:
         raise ValueError(f"not YAML text: {error.reason} at position {error.position}") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def dump(value: Any) -> str:
+    """Return JSON as YAML in ASCII, whose lines end nowhere but at a newline; a value that is text is read as text."""
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=False, width=10**6)

@@ -5,35 +5,20 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pytest
 import pytest_twisted
-from pika.adapters.blocking_connection import BlockingChannel
 
 from tests.conftest import pika_connection
 from tests.support.commands import JB, RunCommand, asked, free_port, wait_for
-from tests.support.daemon import until
+from tests.support.daemon import taken, until
 from tests.support.store_harness import redis_server
 from tools.old_junebug.__main__ import junebug_yml, main
 from tools.old_junebug.deployment import Deployment
 from tools.servers.rabbitmq import RabbitNode
 from tools.servers.receiver import Receiver
 from tools.servers.redis import RedisServer, commands
-
-
-async def taken(channel: BlockingChannel, queue: str) -> Any:
-    """The next message of a queue, as JSON, as soon as there is one."""
-    found: list[bytes] = []
-
-    def look() -> bool:
-        body = channel.basic_get(queue, auto_ack=True)[2]
-        found.extend([] if body is None else [body])
-        return bool(found)
-
-    await until(look, queue)
-    return json.loads(found[0])
 
 
 @pytest_twisted.ensureDeferred

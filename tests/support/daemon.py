@@ -39,6 +39,19 @@ async def until(condition: Callable[[], Any], what: str = "it", limit: float = 6
         await deferLater(reactor, 0.02)
 
 
+async def taken(channel: BlockingChannel, queue: str) -> Any:
+    """The next message of a queue, as JSON, as soon as there is one."""
+    found: list[bytes] = []
+
+    def look() -> bool:
+        body = channel.basic_get(queue, auto_ack=True)[2]
+        found.extend([] if body is None else [body])
+        return bool(found)
+
+    await until(look, queue)
+    return json.loads(found[0])
+
+
 def in_reactor(work: Coroutine[Any, Any, T]) -> T:
     """The result of ``work``, which runs in the reactor; for a thread, as hypothesis' tests need one."""
     return cast(T, blockingCallFromThread(reactor, Deferred.fromCoroutine, work))

@@ -74,6 +74,16 @@ _FLAGS = {option: flag for option, flag, *_ in (*_TEXTS, *_PAIRS)} | {
 DOCKER_TYPES = ("whatsapp", "vumigo", "dmark_ussd", "aat_ussd")
 """Types of channels that docker-junebug has beside those of Junebug."""
 
+VARIABLES = frozenset(
+    (
+        *("JUNEBUG_INTERFACE", "JUNEBUG_PORT", "REDIS_HOST", "REDIS_PORT", "REDIS_DB"),
+        *("AMQP_HOST", "AMQP_PORT", "AMQP_VHOST", "AMQP_USER", "AMQP_PASSWORD"),
+        *("SENTRY_DSN", "RABBITMQ_MANAGEMENT_INTERFACE", "ALLOW_EXPIRED_REPLIES"),
+        *("AUTH_USERNAME", "AUTH_PASSWORD"),
+    )
+)
+"""The variables of docker-junebug."""
+
 _FALSE = ("", "0", "false", "no", "off")
 
 

@@ -56,6 +56,11 @@ _WITHOUT_EFFECT = {
     "amqp.heartbeat": "the daemon agrees on heartbeats with the broker",
 }
 
+_VARIABLES_WITHOUT_EFFECT = {
+    "JUNEBUG_REACTOR": "twistd chooses the reactor",
+    "JUNEBUG_DISABLE_LOGGING": "log_level says how much is logged",
+}
+
 KEYS = frozenset(
     key.partition(".")[0]
     for key in (*_SAME, *_DEFAULTS, *_BIND, *_URL, *_WITHOUT_EFFECT, "allow_expired_replies")
@@ -96,6 +101,12 @@ class Translation:
         if self._command is not None:
             self._add_docker(layer, docker, faults)
         warnings = list(_warnings(every, place, "logfile" if self._command is not None else ""))
+        if self._command is not None:
+            warnings += [
+                f"{name}: {reason} (environment variable {name})"
+                for name, reason in _VARIABLES_WITHOUT_EFFECT.items()
+                if self._environ.get(name)
+            ]
         return Translated(layer, above, faults, warnings)
 
     def _add_docker(self, layer: Layer, docker: Pieces, faults: list[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tools.servers.process import ProcessError
-from tools.servers.redis import RedisServer
+from tools.servers.redis import RedisServer, commands
 
 
 def test_data_stay_over_a_stop() -> None:
@@ -18,6 +18,18 @@ def test_data_stay_over_a_stop() -> None:
         server.start()
         assert server.cli("get", "name") == "value\n"
     assert not server.folder.exists()
+
+
+def test_commands() -> None:
+    """Commands run without redis-cli, with a password and in a database; one that is refused is an error."""
+    with RedisServer(requirepass="wo/rd") as server:
+        url = f"redis://:wo%2Frd@{server.host}:{server.port}/3"
+        lines = [("SET", "name", "v\u00e9"), ("GET", "name"), ("GET", "none"), ("SADD", "set", "a", "b")]
+        assert commands(url, lines) == ["OK", "v\u00e9", None, 2]
+        with pytest.raises(ValueError, match="INCR"):
+            commands(url, [("INCR", "set")])
+        with pytest.raises(ValueError, match="SELECT"):
+            commands(f"redis://{server.host}:{server.port}/3", lines)
 
 
 def test_an_option_that_redis_refuses() -> None:

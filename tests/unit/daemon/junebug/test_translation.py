@@ -186,6 +186,12 @@ class TestCommand:
         assert line.startswith("logging_path: ")
         assert "flag --logging-path" in line
 
+    def test_a_variable_without_effect(self) -> None:
+        """A variable of Junebug without meaning is named in a warning of ``jb``."""
+        environ = {"JUNEBUG_REACTOR": "select", "JUNEBUG_DISABLE_LOGGING": "1"}
+        lines = of_jb(environ=environ).warnings
+        assert [line.split(":")[0] for line in lines] == list(environ)
+
     def test_docker(self) -> None:
         """docker-junebug's variables: its addresses, its types, and below /jb its login."""
         environ = {
