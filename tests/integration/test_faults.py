@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 
 from tools.faults.destination import Mode
 from tools.faults.environment import BROKER_SETTINGS, Environment
-from tools.faults.faults import ALARM, FAULTS, NO_ALARM, SETTLING, play
+from tools.faults.faults import ALARM, FAULTS, NO_ALARM, PROMPT, SETTLING, play
 from tools.servers.rabbitmq import RabbitNode
 
 LOAD = 0.6  # seconds
@@ -69,6 +69,14 @@ def test_a_loss_is_seen(environment: Environment) -> None:
     assert rows["inbound"].lost >= len(stolen & inbound.accepted) > 0
     assert gone["content"] not in outbound.arrived
     assert (rows["outbound"].lost, rows["outbound"].repeated) == (1, 1)
+
+
+@pytest.mark.parametrize("fault", sorted(PROMPT))
+def test_a_late_message_is_seen(environment: Environment, fault: str) -> None:
+    """One message that is refused delays no other: the suite fails where others are late, whatever their kind."""
+    rows, wrong = play(environment, fault, LOAD, prompt_limit=0)
+    assert wrong == [f"other {row.kind} messages were {row.p99} s late" for row in rows]
+    assert [row.kind for row in rows] == ["outbound", "inbound", "event"]
 
 
 def _until(condition: Callable[[], bool], limit: float = 10) -> None:

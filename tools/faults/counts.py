@@ -33,8 +33,8 @@ class Row:
     :ivar delayed: of the others, those that wait in a delay queue
     :ivar deleted: gone with a queue that was deleted
     :ivar lost: accepted, and nowhere
-    :ivar p99: the 99th percentile of the seconds until the others came, without one that the destination refuses; 0
-        for outbound messages, whose way nobody watches
+    :ivar p99: the 99th percentile of the seconds until the others came, without one that the destination refuses; for
+        outbound messages until their requests were answered, which is after the broker's confirm
     :ivar recovered: the seconds from the end of a fault of the destination until all came that had waited for it; 0
         where none had
     """
@@ -59,7 +59,7 @@ class Counts:
 
     :ivar arrived: how often each came where it should: answered with 200, or found in the outbound queue
     :ivar refused: those that the destination refuses, each time
-    :ivar delays: the seconds from the beginning until each came
+    :ivar delays: the seconds from the beginning until each came; of an outbound message, until its request ended
     """
 
     kind: str
@@ -90,6 +90,9 @@ class Counts:
             self.open.discard(name)
             if accepted:
                 self.accepted.add(name)
+            if self.kind == "outbound":
+                # Also of one that was not accepted: a request that waits for its 503 is held up as well.
+                self.delays[name] = time.monotonic() - self._begun[name]
 
     def arrive(self, name: str) -> None:
         """Note that it came where it should."""
@@ -144,8 +147,6 @@ class Counts:
         return len(on_its_way) + min(room, len(in_queue - on_its_way))
 
     def _p99(self) -> float:
-        if self.kind == "outbound":
-            return 0
         delays = sorted(delay for name, delay in self.delays.items() if name not in self.refused)
         return round(delays[int((len(delays) - 1) * 0.99)], 3) if delays else 0
 

@@ -122,8 +122,8 @@ FAULTS: Mapping[str, Fault] = {
 }
 """The faults by their names: each takes the environment and its length in seconds, and ends with all in order."""
 
-PROMPT = {"one-message-404", "one-message-500"}
-"""The faults under which all other messages come as if there were none."""
+PROMPT = {"one-message-404", "one-message-500", "channel-closed"}
+"""The faults under which all other messages come, and requests are answered, as if there were none."""
 
 PROMPT_LIMIT = 0.5
 """Seconds, of the 99th percentile of their delays."""

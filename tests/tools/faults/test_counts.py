@@ -94,6 +94,22 @@ def test_the_delay_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made.row("f").p99 == 0.98
 
 
+def test_the_delay_of_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The delay of an outbound message is that of its request, accepted or not; when its queue is read says nothing."""
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    made = Counts("outbound")
+    for number, accepted in enumerate((True, True, False)):
+        name = f"m{number}"
+        made.begin(name)
+        now += number
+        made.end(name, accepted)
+    now = 60
+    made.arrive("m0")
+    assert made.delays == {"m0": 0, "m1": 1, "m2": 2}
+    assert made.row("f").p99 == 1
+
+
 def test_the_recovery(monkeypatch: pytest.MonkeyPatch) -> None:
     """The recovery lasts until the last one came that waited at the end of the fault; later ones don't count."""
     now = 0.0
