@@ -14,7 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList, gathe
 from twisted.internet.task import LoopingCall
 from txamqp.client import Closed
 
-from junebug_turn.amqp.backlog import Backlog
+from junebug_turn.amqp.backlog import MAX_BYTES, Backlog
 from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.consumer import Consumer, Handler
 from junebug_turn.amqp.examination import Examination, examine
@@ -80,7 +80,8 @@ class Broker(Service):
         )
         self._sizes = MessageSizes()
         # Clients can't take the room of the copies, which deliveries need to go on.
-        self.backlog, self._backlog_of_copies = Backlog(), Backlog()
+        # A request that waits has its answer beside the message, with the content again.
+        self.backlog, self._backlog_of_copies = Backlog(max_bytes=MAX_BYTES // 2), Backlog()
         topology = self._topology = Topology(self._queues.values())
         self._publisher = Publisher(reactor, rng, topology, sizes=self._sizes)
         self._copies = Publisher(reactor, rng, topology, sizes=self._sizes, name="publishing copies")

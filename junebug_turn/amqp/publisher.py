@@ -22,7 +22,7 @@ from junebug_turn.errors import AmqpConnectionError, JunebugTurnError, Unroutabl
 
 MAX_WAITING = 1000  # messages, while the broker is away or takes none
 MAX_ABANDONED = 1000  # unconfirmed messages whose senders have left
-MAX_ABANDONED_BYTES = MAX_BYTES // 2  # their bodies
+MAX_ABANDONED_BYTES = MAX_BYTES // 4  # their bodies
 MAX_ROUTES = 1000  # packed names that are kept
 
 

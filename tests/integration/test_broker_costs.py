@@ -91,7 +91,7 @@ def test_requests_that_wait_for_the_broker(
 
 def test_a_broker_that_confirms_nothing(tmp_path: Path) -> None:
     """Requests whose clients leave, while the broker reads their messages and confirms none, cost less than 150 MB:
-    from 1,000 messages or 32 MB that nobody waits for the connection is made anew, and they are let go."""
+    from 1,000 messages or 16 MB that nobody waits for the connection is made anew, and they are let go."""
     body = json.dumps({"to": "+27123", "from": "8110", "content": "x" * 240_000}).encode()
     url = f"http://127.0.0.1:{free_port()}/"
     with (

@@ -93,6 +93,15 @@ def test_counting(bench: Bench) -> None:
     assert found == [{"q": (3, 1)}]
 
 
+def test_room_of_requests(bench: Bench) -> None:
+    """Messages of requests have 32 MB while their outcome is not known: their answers, which wait beside them, have the
+    content again, and all of it together is 64 MB."""
+    backlog = bench.broker.backlog
+    backlog.add(bytes(31 * 2**20))
+    assert backlog.takes(bytes(2**19))
+    assert not backlog.takes(bytes(2**20))
+
+
 def test_stopping(bench: Bench) -> None:
     """A stop fails what waits, and closes both connections in order."""
     waiting = result(bench.broker.publish("q", b"body").confirmed)
