@@ -13,6 +13,7 @@ import pytest
 import pytest_twisted
 import yaml
 
+from junebug_turn.cli.main import main
 from junebug_turn.daemon.settings import load
 from tests.conftest import pika_connection
 from tests.support.commands import ROOT, TWISTD, RunCommand, asked, free_port, wait_for
@@ -101,18 +102,28 @@ async def test_the_daemon_runs_on_it(
 
 
 class TestFaults:
-    def test_no_redis(self, tmp_path: Path) -> None:
-        """Without a Redis, with a wrong one or one that is away it ends with status 1 and a line, without traceback."""
-        for args in (
-            (),
-            ("--redis", "http://user:s3cret@h/"),
-            ("--redis", f"redis://:s3cret@127.0.0.1:{free_port()}/0"),
-            ("--config", "absent.yml"),
-        ):
-            status, out, err = command(*args, folder=tmp_path)
-            assert (status, out) == (1, "")
-            assert all(line.startswith("junebug-turn: ") for line in err.splitlines()), err
-            assert "s3cret" not in err
+    @pytest.mark.parametrize(
+        "args",
+        [(), ("--redis", "http://user:s3cret@h/"), ("--config", "absent.yml"), ("--redis", "redis://")],
+    )
+    def test_no_redis(self, args: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+        """Without a Redis, or with a wrong one, it ends with status 1 and a line, without traceback."""
+        with pytest.raises(SystemExit) as caught:
+            main(["import-junebug", *args])
+        assert caught.value.code == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert all(line.startswith("junebug-turn: ") for line in err.splitlines()), err
+        assert "s3cret" not in err
+
+    def test_away(self, tmp_path: Path) -> None:
+        """With a Redis that is away too, and its password stays hidden."""
+        url = f"redis://:s3cret@127.0.0.1:{free_port()}/0"
+        status, out, err = command("--redis", url, folder=tmp_path)
+        assert (status, out) == (1, "")
+        assert err.startswith("junebug-turn: Redis at 127.0.0.1:")
+        assert len(err.splitlines()) == 1, err
+        assert "s3cret" not in err
         assert list(tmp_path.iterdir()) == []
 
     def test_empty(self, tmp_path: Path) -> None:
@@ -122,17 +133,16 @@ class TestFaults:
         assert "no channel" in err
         assert list(tmp_path.iterdir()) == []
 
-    @pytest.mark.parametrize("output", ["there.yaml", "absent/there.yaml"])
-    def test_output(self, tmp_path: Path, output: str) -> None:
-        """A file that is there already stays as it is."""
+    def test_output(self, tmp_path: Path) -> None:
+        """A file that is there already stays as it is; with - the text is the output."""
         (tmp_path / "there.yaml").write_text("mine")
         deployment, prefix = Deployment.of("http://127.0.0.1:1"), tmp_path.name
         redis = redis_server()
         commands(redis.url, list(deployment.commands("http://127.0.0.1:1", prefix)))
         (tmp_path / "junebug.yml").write_text(junebug_yml(redis.url, "amqp://h/%2F", 8080, prefix))
-        status, _, err = command("--config", "junebug.yml", "--output", output, folder=tmp_path)
+        status, _, err = command("--config", "junebug.yml", "--output", "there.yaml", folder=tmp_path)
         assert status == 1
-        assert err.startswith(f"junebug-turn: can't write {output}: ")
+        assert err.startswith("junebug-turn: can't write there.yaml: ")
         assert (tmp_path / "there.yaml").read_text() == "mine"
         status, out, err = command("--config", "junebug.yml", "--output", "-", folder=tmp_path)
         assert (status, err) == (0, "")
