@@ -24,7 +24,7 @@ test: lint broker redis ## set up, check the code and run every test
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 	@$(MAKE) --no-print-directory bench-quick
 
-compat: $(READY) ## the integration and fault tests on RabbitMQ 4 and Redis 8 of Debian 13, which root can install into var
+compat: $(READY) ## the integration and fault tests on RabbitMQ 4 and Redis 8 of Debian 13, which root can install into var; certificates on the oldest Twisted
 	@$(BIN)/python -m tools.compat
 
 hostile: broker ## the hostile suite with 100,000 generated bodies and attacks of real size

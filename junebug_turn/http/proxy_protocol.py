@@ -138,11 +138,6 @@ class ProxiedConnection(ProtocolWrapper):
         self.wrappedProtocol.writeConnectionLost()
 
 
-class _ProxiedFactory(WrappingFactory[ProxiedConnection]):
-    protocol = ProxiedConnection
-    noisy = False
-
-
 @implementer(IStreamServerEndpoint)
 class ProxyEndpoint:
     """The server endpoint of a ``haproxy:`` description.
@@ -155,5 +150,9 @@ class ProxyEndpoint:
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Listen for connections of proxies."""
-        listening: Deferred[IListeningPort] = self._endpoint.listen(_ProxiedFactory(protocolFactory))
+        # Named with its parameter in an annotation only: the class of older Twisteds takes none.
+        factory: WrappingFactory[ProxiedConnection] = WrappingFactory(protocolFactory)
+        factory.protocol = ProxiedConnection
+        factory.noisy = False
+        listening: Deferred[IListeningPort] = self._endpoint.listen(factory)
         return listening

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
@@ -11,6 +12,7 @@ import treq
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker, UnroutableError
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.threads import deferToThread
 
 from junebug_turn.cli.connectivity import reach
 from junebug_turn.daemon.build import make_daemon
@@ -70,6 +72,40 @@ async def test_a_message_over_the_brokers_limit(junebug: Running) -> None:
     while (taken := junebug.take("outbound")) is not None:
         found.append(json.loads(taken[1])["content"])
     assert sorted(found) == sorted(body(n)["content"] for n in range(150) if n % 10 != 5)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_limit_below_all_that_is_taken_as_small(
+    private_rabbitmq: Callable[..., RabbitNode], receiver: Receiver, connector_name: str
+) -> None:
+    """Under a limit that no message has met yet the offender has 413; each 201 is in its queue once; one with 503, sent
+    before the offender and not confirmed, is there once or not at all.  From then on there is no 503."""
+    node = await deferToThread(private_rabbitmq, "max_message_size = 1000\n")
+    connection = pika_connection(node)
+    urls = {"mo_message_url": receiver.url("/mo"), "base_url_path": "/c"}
+    sizes = {number: 1000 if number % 10 == 5 else 10 for number in range(60)}
+    try:
+        async with running(node, connector_name, connection.channel(), receiver, "junebug", **urls) as side:
+            for answers_of_small in ({201, 503}, {201}):
+                texts = {number: f"{number} {'x' * size}" for number, size in sizes.items()}
+                bodies = [{"to": "+1", "from": "+2", "content": text} for text in texts.values()]
+                posts = [Deferred.fromCoroutine(side.post(body)) for body in bodies]
+                answers = [answer for _, answer in await DeferredList(posts)]
+                assert {answers[n].status for n, size in sizes.items() if size == 1000} == {413}
+                assert {answers[n].status for n, size in sizes.items() if size == 10} <= answers_of_small
+                for answer in answers:
+                    if answer.status == 503:
+                        assert answer.body["result"]["errors"][0]["type"] == "AmqpConnectionError"
+                        assert answer.headers["retry-after"]
+                found = Counter()
+                while (taken := side.take("outbound")) is not None:
+                    found[json.loads(taken[1])["content"]] += 1
+                taken_ones = {texts[n] for n, answer in enumerate(answers) if answer.status == 201}
+                unknown = {texts[n] for n, answer in enumerate(answers) if answer.status == 503}
+                assert set(found.values()) == {1}
+                assert taken_ones <= found.keys() <= taken_ones | unknown
+    finally:
+        connection.close()
 
 
 @pytest_twisted.ensureDeferred

@@ -1,4 +1,5 @@
-"""The integration tests and the fault suite on RabbitMQ 4 and Redis 8, ``make compat``.
+"""The integration tests and the fault suite on RabbitMQ 4 and Redis 8, and the certificates' tests on the oldest
+Twisted: ``make compat``.
 
 Tested by tests/tools/compat/test_main.py.
 """
@@ -55,6 +56,7 @@ RUNS = (
     Run("tests, classic queues", STRICT, (*_PYTEST, *_BROKER, *_REDIS)),
     Run("tests, quorum queues", STRICT + QUORUM, (*_PYTEST, *_BROKER, *_IN_ORDER)),
     Run("fault suite, quorum queues", STRICT + QUORUM, ("tools.faults", "--seconds", "6", "--prompt", "5")),
+    Run("certificates, oldest Twisted", "", ("tools.compat.oldest",)),
 )
 
 
@@ -94,7 +96,7 @@ def main() -> None:
         sys.exit(f"Nothing was tested on RabbitMQ 4 and Redis 8: {error}")
     failed = play(RUNS, tree)
     if failed:
-        sys.exit(f"Failed on RabbitMQ 4 and Redis 8: {'; '.join(failed)}")
+        sys.exit(f"Failed on other versions: {'; '.join(failed)}")
 
 
 if __name__ == "__main__":

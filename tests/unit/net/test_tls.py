@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from OpenSSL import SSL
 from twisted.internet import reactor as _reactor
-from twisted.internet.ssl import AcceptableCiphers, Certificate, CertificateOptions, KeyPair, TLSVersion
+from twisted.internet.ssl import AcceptableCiphers, Certificate, CertificateOptions, KeyPair
 
 from junebug_turn.daemon.build import make_daemon
 from junebug_turn.daemon.settings import load
@@ -155,16 +156,14 @@ async def test_no_forward_secrecy(authority: Authority) -> None:
     deliverer.use_tls(tls, tls)
     faults: list[DeliveryExhausted] = []
     for ciphers in ("kRSA", "ALL"):
-        server = Receiver(
-            reactor,
-            tls=CertificateOptions(
-                certificate=Certificate.loadPEM(cert_file.read_bytes()).original,
-                privateKey=KeyPair.load(key_file.read_bytes(), 1).original,
-                lowerMaximumSecurityTo=TLSVersion.TLSv1_2,
-                raiseMinimumTo=None,
-                acceptableCiphers=AcceptableCiphers.fromOpenSSLCipherString(ciphers),
-            ),
+        options = CertificateOptions(
+            certificate=Certificate.loadPEM(cert_file.read_bytes()).original,
+            privateKey=KeyPair.load(key_file.read_bytes(), 1).original,
+            acceptableCiphers=AcceptableCiphers.fromOpenSSLCipherString(ciphers),
         )
+        # With lowerMaximumSecurityTo=TLSVersion.TLSv1_2 Twisted 24.11 takes TLS 1.2 away, too.
+        options.getContext().set_options(SSL.OP_NO_TLSv1_3)
+        server = Receiver(reactor, tls=options)
         server.start()
         try:
             await deliver(deliverer, f"https://localhost:{server.port}/")
