@@ -13,6 +13,7 @@ from junebug_turn.amqp.options import QUEUE_NAME
 from junebug_turn.config import types
 from junebug_turn.config.option import option
 from junebug_turn.config.types import DAY, optional
+from junebug_turn.delivery.quota import DELIVERY_RATE, DeliveryRate
 from junebug_turn.delivery.signature import WEBHOOK_SECRET
 from junebug_turn.http.authentication import CREDENTIALS, Credentials
 from junebug_turn.http.errors import Answer
@@ -36,6 +37,7 @@ class ApplicationOptions:
     :cvar required_unless: an option that is required -> the option that can stand in for it
     :cvar store_option: the name that the options of its store begin with: ``<store_option>_class`` and
         ``<store_option>_config``
+    :cvar client_events: whether clients give URLs for their events, which wait behind those to configured URLs
     :cvar remember_last: whether it asks its store for the last inbound message of an address
     """
 
@@ -43,6 +45,7 @@ class ApplicationOptions:
     url_options: ClassVar[tuple[str, ...]]
     required_unless: ClassVar[Mapping[str, str]] = {}
     store_option: ClassVar[str]
+    client_events: ClassVar[bool] = False
     remember_last: ClassVar[bool] = False
 
     connector_name: str = option(
@@ -82,6 +85,11 @@ class ApplicationOptions:
         "one they have no webhook-signature.",
         None,
         secret=True,
+    )
+    delivery_rate_limit: DeliveryRate | None = option(
+        optional(DELIVERY_RATE),
+        "The calls that one configured URL takes, as {calls: 60, seconds: 60}; deliveries wait for their turn.",
+        None,
     )
     max_retries: int = option(
         types.whole(0, 100), "How many further attempts follow a delivery's first one.", 3

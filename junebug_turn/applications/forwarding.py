@@ -7,8 +7,10 @@ from functools import partial
 from typing import Any
 
 from junebug_turn.applications.base import ApplicationOptions
+from junebug_turn.delivery.bulkhead import CLIENT_PATIENCE
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
+from junebug_turn.delivery.pacing import TURN_LIMIT
 from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy, inbound_patience
 from junebug_turn.delivery.signature import Webhook, signing_key
 from junebug_turn.messages import strictjson
@@ -21,7 +23,17 @@ class Forwarder:
     def __init__(self, options: ApplicationOptions, deliverer: Deliverer) -> None:
         self._options = options
         policy = RetryPolicy(options.max_retries, options.retry_delay_base, options.retry_delay_exponent)
-        self._deliver = partial(deliverer.deliver, connector=options.connector_name, policy=policy)
+        # The paths below one configured URL share its quota.
+        base = getattr(options, options.url_options[0]) if len(options.url_options) == 1 else ""
+        self._deliver = partial(
+            deliverer.deliver,
+            connector=options.connector_name,
+            policy=policy,
+            url_base=base,
+            rate=options.delivery_rate_limit,
+        )
+        # What waits for its turn must not keep those from their places that go elsewhere.
+        self._event_turn = CLIENT_PATIENCE if options.client_events else TURN_LIMIT
         self._key = signing_key(options.webhook_secret) if options.webhook_secret else None
 
     def inbound(self, destination: Destination, message: Message, body: Any) -> Awaitable[None]:
@@ -29,6 +41,7 @@ class Forwarder:
 
         :raises DeliveryFailed: it could not be delivered
         """
+        patience = inbound_patience(message.transport_type, self._options.session_retry_window)
         return self._deliver(
             destination,
             _bytes(body),
@@ -36,7 +49,8 @@ class Forwarder:
             kind="inbound",
             timeout=self._options.mo_message_url_timeout,
             webhook=Webhook(message.message_id, self._key),
-            patience=inbound_patience(message.transport_type, self._options.session_retry_window),
+            patience=patience,
+            turn_patience=min(patience, TURN_LIMIT),
             configured=True,
         )
 
@@ -68,6 +82,7 @@ class Forwarder:
             timeout=self._options.event_url_timeout,
             webhook=Webhook(event.event_id, key),
             patience=CHAIN_LIMIT if configured else 0,
+            turn_patience=self._event_turn,
             configured=configured,
         )
 

@@ -36,7 +36,7 @@ from junebug_turn.middlewares.chain import Chain, make_middlewares
 from junebug_turn.net.tls import TlsFiles
 from junebug_turn.state.factory import make_store
 from junebug_turn.state.message_store import MessageStore
-from junebug_turn.telemetry.gauges import BrokerGauges, CircuitGauges, StoreGauges
+from junebug_turn.telemetry.gauges import BrokerGauges, CircuitGauges, StoreGauges, TurnGauges
 from junebug_turn.telemetry.metrics import Metrics
 
 
@@ -117,6 +117,7 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
     register(StoreGauges(names, lambda: {name: store.stats() for name, store in stores.items()}))
     configured = _origins(settings.applications)
     register(CircuitGauges(configured, deliverer.degraded))
+    register(TurnGauges(names, deliverer.waiting_for_turn))
     report_health = partial(
         health, broker, deliverer, stores, configured, channels.status if channels else None
     )

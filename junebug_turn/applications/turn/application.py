@@ -113,13 +113,13 @@ class TurnApplication(HttpApplication[TurnOptions, OutboundRequest]):
 
     async def handle_event(self, event: Event) -> None:
         """POST an event to Turn, if it is in ``forward_events``; one whose message isn't known any more is logged and
-        counted.
+        counted, unless ``forward_unknown_events`` sends it in the flat form, which needs nothing remembered.
 
         :raises DeliveryFailed: it could not be delivered
         :raises CacheError: whether its message is known can't be read now
         """
         outbound = await self._store.fetch_outbound(event.user_message_id)
-        if outbound is None:
+        if outbound is None and not self.options.forward_unknown_events:
             self.unknown_events += 1
             self._warn(
                 event,
@@ -128,8 +128,12 @@ class TurnApplication(HttpApplication[TurnOptions, OutboundRequest]):
                 count=self.unknown_events,
             )
             return
-        nested = self.options.status_format == "nested"
-        status = nested_status(event, outbound.to_addr) if nested else flat_status(event)
-        if not self._forwards(event, status["status"]["status"] if nested else status["status"]):
+        if outbound is None or self.options.status_format == "flat":
+            status = flat_status(event)
+            word = status["status"]
+        else:
+            status = nested_status(event, outbound.to_addr)
+            word = status["status"]["status"]
+        if not self._forwards(event, word):
             return
         await self._forwarder.event(self._destination(_STATUSES), event, status)

@@ -51,6 +51,11 @@ class TurnOptions(ApplicationOptions):
         "flat",
     )
     forward_events: tuple[str, ...] | None = events_option("sent", "delivered", "failed")
+    forward_unknown_events: bool = option(
+        types.BOOLEAN,
+        "Whether events whose messages are not known, or no longer, are forwarded in the flat form.",
+        False,
+    )
     render_interactive: bool = option(
         types.BOOLEAN,
         "Whether buttons and lists become a numbered text, and the number that comes back the choice.",

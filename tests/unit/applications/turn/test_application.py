@@ -148,6 +148,15 @@ def test_unknown_event(face: Face) -> None:
     assert not face.deliverer.delivered
 
 
+@pytest.mark.parametrize("status_format", ["flat", "nested"])
+def test_forward_unknown_events(status_format: str) -> None:
+    """forward_unknown_events: true sends an event whose message isn't known all the same, in the flat form."""
+    options = {"forward_unknown_events": True, "status_format": status_format}
+    face = Face.of(TYPE, TURN, turn_api_url="http://turn", **options)
+    assert logged(face.application.handle_event(EVENT)) == []
+    assert delivered(face) == flat_status(EVENT)
+
+
 def test_without_url() -> None:
     """While turn_api_url is empty a warning says so at the start, and nothing can be delivered."""
     with capturedLogs() as logs:
