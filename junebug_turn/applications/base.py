@@ -148,6 +148,11 @@ class ApplicationOptions:
         return None
 
     @property
+    def cautions(self) -> tuple[str, ...]:
+        """Warnings at the start: options that work, and are probably not meant."""
+        return ()
+
+    @property
     def path(self) -> str:
         """The path that its requests come to: empty, or with a leading and without a trailing slash."""
         return str(getattr(self, self.path_option))

@@ -32,8 +32,14 @@ class TurnApi(HttpApi[TurnOptions, OutboundRequest]):
     router = Router()
 
     def __init__(self, application: HttpApplication[TurnOptions, OutboundRequest]) -> None:
-        window = application.options.duplicate_window
-        super().__init__(application, window, max_results=MAX_UNANSWERED, signed=True)
+        options = application.options
+        super().__init__(
+            application,
+            options.duplicate_window,
+            max_results=MAX_UNANSWERED,
+            signed=True,
+            timeout=min(options.request_timeout, options.webhook_answer_timeout),
+        )
         self._secret = application.options.turn_hmac_secret.encode("utf-8")
 
     # Two routes, so that neither form is redirected to the other.
@@ -55,6 +61,7 @@ class TurnApi(HttpApi[TurnOptions, OutboundRequest]):
         outbound = OutboundRequest.from_json(
             read_json(body, self._services.max_json_depth),
             render_interactive=self._options.render_interactive,
+            render_media=self._options.render_media,
         )
         sending = self._application.send(outbound, _answer, on_publish)
         # It may wait for long: neither is kept.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import attrs
@@ -19,9 +20,11 @@ from junebug_turn.applications.turn.messages import (
 )
 from junebug_turn.applications.turn.options import TurnOptions
 from junebug_turn.delivery.destination import Destination
+from junebug_turn.http.deduplication import OnPublish
 from junebug_turn.http.errors import Answer
-from junebug_turn.messages.vumi import Event, Message
+from junebug_turn.messages.vumi import NACK, Event, Message
 from junebug_turn.state.message_store import OutboundRecord
+from junebug_turn.telemetry.context import about
 
 _MESSAGES, _STATUSES = "/messages", "/statuses"
 
@@ -60,6 +63,35 @@ class TurnApplication(HttpApplication[TurnOptions, OutboundRequest]):
         # Turn takes any 4xx for the message's end, and comes again after a 5xx.
         return 503 if error.status == 429 else error.status, errors_to_json(error)
 
+    def send(
+        self, request: OutboundRequest, answer: Callable[[Message], bytes], on_publish: OnPublish
+    ) -> Coroutine[Any, Any, bytes]:
+        """Publish an outbound message: see ``HttpApplication.send``; report one that no phone can show as failed."""
+        return (self._fail if request.unshown else super().send)(request, answer, on_publish)
+
+    async def _fail(
+        self, request: OutboundRequest, answer: Callable[[Message], bytes], on_publish: OnPublish
+    ) -> bytes:
+        """Answer a message that no phone can show, and put its nack into the connector's event queue.
+
+        A 4xx would count against the webhook, which Turn switches off after many.
+        """
+        message = self._build(request, None)
+        with about(connector=self.options.connector_name, message_id=message.message_id):
+            await self._store.store_outbound(OutboundRecord(message.message_id, message.to_addr))
+            reason = f"a message of the type {request.unshown} can't be shown as text"
+            nack = Event(user_message_id=message.message_id, event_type=NACK, nack_reason=reason)
+            publishing = self.services.connector.publish_event(nack)
+            on_publish(publishing)
+            await publishing.confirmed
+            self._warn(
+                message,
+                "Outbound message {message_id} on {connector} is reported as failed: its type {name} has neither text "
+                "nor link",
+                name=repr(request.unshown),
+            )
+        return answer(message)
+
     async def _replied_to(self, request: OutboundRequest) -> Message | None:
         """Return the message that ``reply_to`` names, or else the last one from there.
 
@@ -90,7 +122,13 @@ class TurnApplication(HttpApplication[TurnOptions, OutboundRequest]):
         ):
             await self._store_inbound(message)
             choice = await self._choice(message)
-        await self._forwarder.inbound(self._destination(_MESSAGES), message, inbound_to_json(message, choice))
+        body = inbound_to_json(
+            message,
+            choice,
+            contact_name=self.options.contact_name,
+            media_url_key=self.options.media_url_key,
+        )
+        await self._forwarder.inbound(self._destination(_MESSAGES), message, body)
 
     async def _choice(self, message: Message) -> Choice | None:
         """Return the message's choice from the last menu that its sender was sent."""

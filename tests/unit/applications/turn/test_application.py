@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from twisted.logger import capturedLogs, formatEvent
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from junebug_turn.applications.turn import TYPE
 from junebug_turn.applications.turn.menus import Choice
@@ -155,6 +155,23 @@ def test_forward_unknown_events(status_format: str) -> None:
     face = Face.of(TYPE, TURN, turn_api_url="http://turn", **options)
     assert logged(face.application.handle_event(EVENT)) == []
     assert delivered(face) == flat_status(EVENT)
+
+
+def test_a_message_that_no_phone_can_show(face: Face) -> None:
+    """It is answered with an id, published as a nack into the connector's own events, and logged in one line; the event
+    is then a status like any other."""
+    request = OutboundRequest(to=PHONE, content="", unshown="sticker")
+    (line,) = logged(face.application.send(request, lambda message: b"", lambda _: None), LogLevel.warn)
+    (published,) = face.broker.published
+    assert published.queue == "ussd.event"
+    event = Event.from_json(published.body)
+    assert event.event_type == "nack"
+    assert line == (
+        f"Outbound message {event.user_message_id} on ussd is reported as failed: its type 'sticker' has neither text "
+        "nor link"
+    )
+    done(face.application.handle_event(event))
+    assert delivered(face)["user_message_id"] == event.user_message_id
 
 
 def test_without_url() -> None:
