@@ -71,6 +71,10 @@ class HttpApplication(ABC, Generic[_Options, _Request]):
         self._sent()
         return body
 
+    def renew(self, options: _Options) -> None:
+        """Use the secrets of ``options``, which were read again, from now on; all else stays as it was."""
+        self._forwarder.renew(options)
+
     def _sent(self) -> None:
         """Note that the broker has confirmed an outbound message."""
 

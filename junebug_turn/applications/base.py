@@ -79,10 +79,10 @@ class ApplicationOptions:
     event_url_timeout: float = option(
         types.seconds(600), "How long one HTTP request with an event may take, with its answer.", 10.0
     )
-    webhook_secret: str | None = option(
-        optional(WEBHOOK_SECRET),
+    webhook_secret: str | tuple[str, ...] | None = option(
+        optional(types.secrets(WEBHOOK_SECRET)),
         "The secret that deliveries to configured URLs are signed with, as whsec_ and base64 or as a text; without "
-        "one they have no webhook-signature.",
+        "one they have no webhook-signature, with several one of each.",
         None,
         secret=True,
     )
@@ -203,6 +203,9 @@ class Application(Protocol):
 
     def answer(self, answer: Answer, /) -> tuple[int, Any]:
         """Return the HTTP status and the JSON of an error, in this application's own form; bytes are a line of text."""
+
+    def renew(self, options: Any, /) -> None:
+        """Use the secrets of ``options``, which were read again, from now on."""
 
     async def handle_inbound(self, message: Message, /) -> None:
         """Deliver an inbound message.

@@ -19,6 +19,7 @@ from junebug_turn.applications.turn.messages import (
     nested_status,
 )
 from junebug_turn.applications.turn.options import TurnOptions
+from junebug_turn.config.types import each
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.http.deduplication import OnPublish
 from junebug_turn.http.errors import Answer
@@ -37,26 +38,38 @@ class TurnApplication(HttpApplication[TurnOptions, OutboundRequest]):
 
     def __init__(self, options: TurnOptions, services: Services) -> None:
         super().__init__(options, services, options.default_from_addr)
-        self.resource = TurnApi(self).resource
+        self._api = TurnApi(self)
+        self.resource = self._api.resource
         self.unknown_events = 0
         self._destinations: dict[str, Destination] = {}
-        if options.turn_api_url:
-            for path in (_MESSAGES, _STATUSES):
-                self._destinations[path] = self._destination(path)
-        else:
+        self._authorize(options)
+        if not options.turn_api_url:
             self.log.warn(
                 "turn_api_url of {connector} is empty: inbound messages and events are parked, since they have "
                 "nowhere to go",
                 connector=options.connector_name,
             )
 
+    def renew(self, options: TurnOptions) -> None:
+        """Use the secrets of ``options``, which were read again, from now on; all else stays as it was."""
+        super().renew(options)
+        self._api.renew(options)
+        self._authorize(options)
+
+    def _authorize(self, options: TurnOptions) -> None:
+        """Make Turn's endpoints, with the first token of these options."""
+        token, url = next(iter(each(options.auth_token)), None), self.options.turn_api_url
+        if url:
+            self._destinations = {
+                path: Destination.of(url + path, token, "Bearer") for path in (_MESSAGES, _STATUSES)
+            }
+
     def _destination(self, path: str) -> Destination:
         """Return Turn's endpoint for inbound messages or events.
 
         :raises DeliveryRefused: ``turn_api_url`` is empty
         """
-        known = self._destinations.get(path)
-        return known or Destination.of(self.options.turn_api_url + path, self.options.auth_token, "Bearer")
+        return self._destinations.get(path) or Destination.of("", None)
 
     def answer(self, error: Answer) -> tuple[int, Any]:
         """Return the status and the JSON of an error."""

@@ -26,11 +26,15 @@ class TurnOptions(ApplicationOptions):
     default_from_addr: str = option(
         types.FILLED, "The from address of outbound messages that aren't replies and give none."
     )
-    auth_token: str | None = option(
-        types.nullable(types.FILLED), "The token for requests to Turn; null: they have none.", secret=True
+    auth_token: str | tuple[str, ...] | None = option(
+        types.nullable(types.secrets(types.FILLED)),
+        "The token for requests to Turn, the first one of several; null: they have none.",
+        secret=True,
     )
-    turn_hmac_secret: str = option(
-        types.FILLED, "The key that Turn signs its requests with; it can't be empty.", secret=True
+    turn_hmac_secret: str | tuple[str, ...] = option(
+        types.secrets(types.FILLED),
+        "The key that Turn signs its requests with, any of several; it can't be empty.",
+        secret=True,
     )
     vumi_api_path: str = option(
         types.PATH, "The path that outbound messages are POSTed under, as {vumi_api_path}/messages.", ""

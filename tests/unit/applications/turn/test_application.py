@@ -10,6 +10,7 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from junebug_turn.applications.turn import TYPE
 from junebug_turn.applications.turn.menus import Choice
 from junebug_turn.applications.turn.messages import OutboundRequest, flat_status, nested_status
+from junebug_turn.applications.turn.signature import sign
 from junebug_turn.errors import DeliveryRefused, MessageNotFound, RateLimited
 from junebug_turn.http.errors import answer_for
 from junebug_turn.messages.vumi import Event, Message
@@ -187,3 +188,25 @@ def test_errors(face: Face) -> None:
     """An error has Turn's form; what passes is a 503, since Turn takes any 4xx for the message's end."""
     status, body = face.application.answer(answer_for(RateLimited("m", 1)))
     assert (status, body) == (503, {"errors": [{"type": "RateLimited", "message": "m"}]})
+
+
+def test_renew() -> None:
+    """Secrets that were read again are used from then on: the first token, each webhook secret, any HMAC secret."""
+    face = Face.of(TYPE, TURN, turn_api_url="http://turn")
+    before, after = [
+        Face.of(TYPE, TURN, turn_api_url="http://elsewhere", **given).application.options
+        for given in (
+            {},
+            {"auth_token": ["new", "old"], "webhook_secret": ["a", "b"], "turn_hmac_secret": ["x", "y"]},
+        )
+    ]
+    for options, token, keys, secret in ((before, "t0ken", (), "hm4c"), (after, "new", (b"a", b"b"), "y")):
+        face.application.renew(options)
+        done(face.application.handle_inbound(inbound()))
+        destination, _, given = face.deliverer.delivered[-1]
+        assert destination.origin == "http://turn:80"
+        assert destination.authorization == f"Bearer {token}".encode()
+        assert given["webhook"].keys == keys
+        body = b'{"to": "1", "turn": {"text": {"body": "b"}}}'
+        signature = sign(secret.encode(), body).decode()
+        assert face.ask("POST", "/messages", body, X_Turn_Hook_Signature=signature).status == 200
