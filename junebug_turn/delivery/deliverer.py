@@ -21,10 +21,10 @@ from twisted.web.iweb import IPolicyForHTTPS
 from junebug_turn.delivery.attempt import Fault, Post, attempt
 from junebug_turn.delivery.bulkhead import CLIENT_PATIENCE, Bulkhead, BulkheadFull
 from junebug_turn.delivery.circuit import CircuitOpen
-from junebug_turn.delivery.circuits import Circuits, DeliveryCircuits
+from junebug_turn.delivery.circuits import Circuits
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.http_client import Clients
-from junebug_turn.delivery.outcome import deferred, given_up
+from junebug_turn.delivery.outcome import deferred, given_up, judge
 from junebug_turn.delivery.paces import Paces, Pacing
 from junebug_turn.delivery.pacing import TURN_LIMIT
 from junebug_turn.delivery.quota import DeliveryRate
@@ -219,7 +219,7 @@ class Deliverer:
                 with self._metrics.attempt(post.connector, post.kind) as made:
                     fault = await attempt(post, client, self._clock, self._wall_clock, pace.end)
                     made.result = "ok" if fault is None else fault.cause
-                _judge(circuits, fault)
+                judge(circuits, fault)
                 if fault is not None and fault.limited and post.configured:
                     # It says nothing about the message, which has its turn again.
                     attempts, fault = attempts - 1, None
@@ -292,19 +292,6 @@ class Deliverer:
         if not fault.passing or tries > policy.max_retries:
             return None
         return policy.delay(max(0, tries - 1), self._rng) if fault.retry_after is None else fault.retry_after
-
-
-def _judge(circuits: DeliveryCircuits, fault: Fault | None) -> None:
-    """Report the end of an attempt to the circuits."""
-    if fault is not None and fault.misconfigured:
-        circuits.misconfigured(str(fault))
-    elif fault is not None and fault.limited:
-        circuits.limited()
-    elif fault is not None and fault.passing:
-        circuits.failed(str(fault), fault.retry_after, reached=fault.reached)
-    else:
-        # Refusing a message is an answer too.
-        circuits.answered()
 
 
 def _in_seconds(delay: float | None) -> str:
