@@ -183,7 +183,7 @@ class DeliveryFailed(JunebugTurnError):
     """An HTTP delivery that was given up.
 
     :ivar reason: a word for headers and metrics: ``http_status``, ``timeout``, ``connection``, ``dns``, ``tls``,
-        ``bad_url``, ``forbidden_address``, ``circuit_open``, ``bulkhead_full``
+        ``bad_url``, ``forbidden_address``, ``circuit_open``, ``bulkhead_full``, ``rate_limited``
     :ivar last_status: the last HTTP status, None without any answer
     :ivar attempts: the number of attempts
     :ivar first_failure: when the first one failed, in Unix seconds
@@ -220,5 +220,6 @@ class DeliveryDeferred(DeliveryExhausted):
     """A delivery that was put off for a reason that says nothing about its message.
 
     Either its destination is known to be down, with the reason ``circuit_open`` or that of its last attempt; or those
-    to clients' URLs have all of their places (``bulkhead_full``).
+    to clients' URLs have all of their places (``bulkhead_full``); or its turn within the destination's quota has not
+    come (``rate_limited``).
     """

@@ -71,6 +71,10 @@ class HttpApplication(ABC, Generic[_Options, _Request]):
         self._sent()
         return body
 
+    def renew(self, options: _Options) -> None:
+        """Use the secrets of ``options``, which were read again, from now on; all else stays as it was."""
+        self._forwarder.renew(options)
+
     def _sent(self) -> None:
         """Note that the broker has confirmed an outbound message."""
 
@@ -142,6 +146,7 @@ class HttpApi(Generic[_Options, _Request]):
     :param window: the seconds in which a request is known as a repeat
     :param max_results: the most requests that are known
     :param signed: whether the endpoints check a signature, and count requests for the rate limit after that
+    :param timeout: the seconds until a request is answered, in place of ``request_timeout``
     :ivar resource: the routes, behind the rate limit
     """
 
@@ -154,6 +159,7 @@ class HttpApi(Generic[_Options, _Request]):
         *,
         max_results: int = MAX_RESULTS,
         signed: bool = False,
+        timeout: float | None = None,
     ) -> None:
         options, services = application.options, application.services
         self._application = application
@@ -163,7 +169,7 @@ class HttpApi(Generic[_Options, _Request]):
         self._deduplication = Deduplication(
             services.clock,
             window,
-            options.request_timeout,
+            options.request_timeout if timeout is None else timeout,
             max_results=max_results,
             on_repeat=lambda: services.metrics.repeated(options.connector_name),
         )

@@ -13,6 +13,7 @@ from junebug_turn.amqp.options import QUEUE_NAME
 from junebug_turn.config import types
 from junebug_turn.config.option import option
 from junebug_turn.config.types import DAY, optional
+from junebug_turn.delivery.quota import DELIVERY_RATE, DeliveryRate
 from junebug_turn.delivery.signature import WEBHOOK_SECRET
 from junebug_turn.http.authentication import CREDENTIALS, Credentials
 from junebug_turn.http.errors import Answer
@@ -36,6 +37,7 @@ class ApplicationOptions:
     :cvar required_unless: an option that is required -> the option that can stand in for it
     :cvar store_option: the name that the options of its store begin with: ``<store_option>_class`` and
         ``<store_option>_config``
+    :cvar client_events: whether clients give URLs for their events, which wait behind those to configured URLs
     :cvar remember_last: whether it asks its store for the last inbound message of an address
     """
 
@@ -43,6 +45,7 @@ class ApplicationOptions:
     url_options: ClassVar[tuple[str, ...]]
     required_unless: ClassVar[Mapping[str, str]] = {}
     store_option: ClassVar[str]
+    client_events: ClassVar[bool] = False
     remember_last: ClassVar[bool] = False
 
     connector_name: str = option(
@@ -76,12 +79,17 @@ class ApplicationOptions:
     event_url_timeout: float = option(
         types.seconds(600), "How long one HTTP request with an event may take, with its answer.", 10.0
     )
-    webhook_secret: str | None = option(
-        optional(WEBHOOK_SECRET),
+    webhook_secret: str | tuple[str, ...] | None = option(
+        optional(types.secrets(WEBHOOK_SECRET)),
         "The secret that deliveries to configured URLs are signed with, as whsec_ and base64 or as a text; without "
-        "one they have no webhook-signature.",
+        "one they have no webhook-signature, with several one of each.",
         None,
         secret=True,
+    )
+    delivery_rate_limit: DeliveryRate | None = option(
+        optional(DELIVERY_RATE),
+        "The calls that one configured URL takes, as {calls: 60, seconds: 60}; deliveries wait for their turn.",
+        None,
     )
     max_retries: int = option(
         types.whole(0, 100), "How many further attempts follow a delivery's first one.", 3
@@ -140,6 +148,11 @@ class ApplicationOptions:
         return None
 
     @property
+    def cautions(self) -> tuple[str, ...]:
+        """Warnings at the start: options that work, and are probably not meant."""
+        return ()
+
+    @property
     def path(self) -> str:
         """The path that its requests come to: empty, or with a leading and without a trailing slash."""
         return str(getattr(self, self.path_option))
@@ -190,6 +203,9 @@ class Application(Protocol):
 
     def answer(self, answer: Answer, /) -> tuple[int, Any]:
         """Return the HTTP status and the JSON of an error, in this application's own form; bytes are a line of text."""
+
+    def renew(self, options: Any, /) -> None:
+        """Use the secrets of ``options``, which were read again, from now on."""
 
     async def handle_inbound(self, message: Message, /) -> None:
         """Deliver an inbound message.

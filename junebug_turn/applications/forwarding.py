@@ -7,10 +7,13 @@ from functools import partial
 from typing import Any
 
 from junebug_turn.applications.base import ApplicationOptions
+from junebug_turn.config.types import each
+from junebug_turn.delivery.bulkhead import CLIENT_PATIENCE
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
+from junebug_turn.delivery.pacing import TURN_LIMIT
 from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy, inbound_patience
-from junebug_turn.delivery.signature import Webhook, signing_key
+from junebug_turn.delivery.signature import Keys, Webhook, signing_key
 from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import Event, Message, new_id
 
@@ -21,22 +24,38 @@ class Forwarder:
     def __init__(self, options: ApplicationOptions, deliverer: Deliverer) -> None:
         self._options = options
         policy = RetryPolicy(options.max_retries, options.retry_delay_base, options.retry_delay_exponent)
-        self._deliver = partial(deliverer.deliver, connector=options.connector_name, policy=policy)
-        self._key = signing_key(options.webhook_secret) if options.webhook_secret else None
+        # The paths below one configured URL share its quota.
+        base = getattr(options, options.url_options[0]) if len(options.url_options) == 1 else ""
+        self._deliver = partial(
+            deliverer.deliver,
+            connector=options.connector_name,
+            policy=policy,
+            url_base=base,
+            rate=options.delivery_rate_limit,
+        )
+        # What waits for its turn must not keep those from their places that go elsewhere.
+        self._event_turn = CLIENT_PATIENCE if options.client_events else TURN_LIMIT
+        self.renew(options)
+
+    def renew(self, options: ApplicationOptions) -> None:
+        """Sign with the secrets of these options from now on."""
+        self._keys = tuple(signing_key(secret) for secret in each(options.webhook_secret))
 
     def inbound(self, destination: Destination, message: Message, body: Any) -> Awaitable[None]:
         """POST an inbound message, which is ``body`` as JSON or in bytes, to a configured destination.
 
         :raises DeliveryFailed: it could not be delivered
         """
+        patience = inbound_patience(message.transport_type, self._options.session_retry_window)
         return self._deliver(
             destination,
             _bytes(body),
             message_id=message.message_id,
             kind="inbound",
             timeout=self._options.mo_message_url_timeout,
-            webhook=Webhook(message.message_id, self._key),
-            patience=inbound_patience(message.transport_type, self._options.session_retry_window),
+            webhook=Webhook(message.message_id, self._keys),
+            patience=patience,
+            turn_patience=min(patience, TURN_LIMIT),
             configured=True,
         )
 
@@ -45,7 +64,7 @@ class Forwarder:
 
         :raises DeliveryFailed: it could not be delivered
         """
-        return self._event(destination, event, body, self._key, configured=True)
+        return self._event(destination, event, body, self._keys, configured=True)
 
     def client_event(
         self, destination: Destination, event: Event, body: Any, key: bytes | None
@@ -58,7 +77,13 @@ class Forwarder:
         return self._event(destination, event, body, key, configured=False)
 
     def _event(
-        self, destination: Destination, event: Event, body: Any, key: bytes | None, *, configured: bool
+        self,
+        destination: Destination,
+        event: Event,
+        body: Any,
+        keys: Keys,
+        *,
+        configured: bool,
     ) -> Awaitable[None]:
         return self._deliver(
             destination,
@@ -66,8 +91,9 @@ class Forwarder:
             message_id=event.event_id,
             kind="event",
             timeout=self._options.event_url_timeout,
-            webhook=Webhook(event.event_id, key),
+            webhook=Webhook(event.event_id, keys),
             patience=CHAIN_LIMIT if configured else 0,
+            turn_patience=self._event_turn,
             configured=configured,
         )
 
@@ -83,7 +109,7 @@ class Forwarder:
             message_id=status_id,
             kind="status",
             timeout=self._options.event_url_timeout,
-            webhook=Webhook(status_id, self._key),
+            webhook=Webhook(status_id, self._keys),
             patience=CHAIN_LIMIT,
             configured=True,
         )

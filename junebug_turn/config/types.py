@@ -239,6 +239,31 @@ def choices(*words: str) -> ValueType:
     return ValueType(f"list of some of {', '.join(words)}", read, from_yaml=True)
 
 
+MAX_SECRETS = 10
+
+
+def secrets(inner: ValueType) -> ValueType:
+    """``inner``, or a tuple of several: a list, or a text with one in each line, as a file or a variable has them."""
+
+    def read(value: Any) -> Any:
+        if isinstance(value, str) and "\n" in value:
+            value = value.splitlines()
+        if not isinstance(value, list):
+            return inner.read(value)
+        if not 1 <= len(value) <= MAX_SECRETS:
+            raise ValueError(f"must be one, or a list of 1 to {MAX_SECRETS}")
+        return tuple(inner.read(each) for each in value)
+
+    return attrs.evolve(inner, name=f"{inner.name} or list of texts", read=read)
+
+
+def each(secret: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """Return the values of an option of ``secrets``: none for None."""
+    if secret is None or secret == "":
+        return ()
+    return secret if isinstance(secret, tuple) else (secret,)
+
+
 def optional(inner: ValueType) -> ValueType:
     """``inner``, or None for null and for an empty text, which is how a variable is switched off."""
 

@@ -139,6 +139,10 @@ class Connector:
         publication.confirmed.addCallbacks(published, not_confirmed)
         return publication
 
+    def publish_event(self, event: Event) -> Publication:
+        """Put an event of an outbound message that was not published into the queue of the transport's events."""
+        return self._broker.publish(f"{self._name}.event", event.to_json())
+
     def bridge(self, queue: str, prepare: Callable[[Message], Awaitable[bool]]) -> None:
         """Forward to an application over AMQP, too, and forward its outbound messages: see ``Bridge``.
 

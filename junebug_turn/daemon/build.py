@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
-from attrs import frozen
+from attrs import Factory, frozen
 
 from junebug_turn import version
 from junebug_turn.amqp.broker import Broker
@@ -36,7 +36,7 @@ from junebug_turn.middlewares.chain import Chain, make_middlewares
 from junebug_turn.net.tls import TlsFiles
 from junebug_turn.state.factory import make_store
 from junebug_turn.state.message_store import MessageStore
-from junebug_turn.telemetry.gauges import BrokerGauges, CircuitGauges, StoreGauges
+from junebug_turn.telemetry.gauges import BrokerGauges, CircuitGauges, StoreGauges, TurnGauges
 from junebug_turn.telemetry.metrics import Metrics
 
 
@@ -117,6 +117,7 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
     register(StoreGauges(names, lambda: {name: store.stats() for name, store in stores.items()}))
     configured = _origins(settings.applications)
     register(CircuitGauges(configured, deliverer.degraded))
+    register(TurnGauges(names, deliverer.waiting_for_turn))
     report_health = partial(
         health, broker, deliverer, stores, configured, channels.status if channels else None
     )
@@ -130,6 +131,7 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
         sites=sites,
         shared=frozenset(shared),
         certificates={"outgoing HTTPS": renew_tls},
+        renewals=parts.renewals,
         health=report_health,
         shutdown_timeout=options.shutdown_timeout,
         channels=channels,
@@ -156,12 +158,14 @@ class _Parts:
     deliverer: Deliverer
     middlewares: Sequence[BaseMiddleware]
     descriptors: int
+    renewals: dict[str, Callable[[Any], None]] = Factory(dict)
 
     def mount(self, options: ApplicationOptions, store: MessageStore) -> Mount:
         """Make an application, connect its queues, and return its mount."""
         name = options.connector_name
         services = self.services(options, store, self.broker, name)
         application = type_of(options).create(options, services)
+        self.renewals[name] = application.renew
         services.connector.consume(application.handle_inbound, application.handle_event)
         return Mount(
             application.resource, name, application.answer, Authenticator(options.header_credentials)

@@ -30,6 +30,8 @@ def cautions(settings: Settings, descriptors: int) -> Iterator[tuple[str, dict[s
                 "(docs/security.md)",
                 {"address": str(options.http_bind), "connector": name},
             )
+        for caution in options.cautions:
+            yield "{connector}: {caution}", {"connector": name, "caution": caution}
         if _can_be_guessed(options.api_auth):
             yield _GUESSED, {"option": "api_auth", "connector": name, "least": SHORT}
     channels = settings.channels

@@ -26,6 +26,9 @@ def health(
     Everybody may ask, so the destinations that clients gave are a number: their names, and whether they answer, are not
     for others.
 
+    Deliveries that wait for their turn within a destination's quota are shown by connector and kind, with their number
+    and the seconds that the oldest has waited.
+
     :param stores: connector -> its store
     :param configured: the origins of the URLs that the configuration has
     :param channels: returns the state of the channels that are made at run time, where there can be some
@@ -43,6 +46,7 @@ def health(
             "state": _state(not degraded),
             "origins": shown,
             "others": len(degraded) - len(shown),
+            "waiting": deliverer.waiting_for_turn(),
         },
         "cache": {
             "ok": True,

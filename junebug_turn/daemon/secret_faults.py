@@ -11,6 +11,7 @@ from typing import Any
 from junebug_turn.config.option import Schema
 from junebug_turn.config.report import Report
 from junebug_turn.config.sources import Given, Layer
+from junebug_turn.config.types import each
 from junebug_turn.http.listening import ListenAddress
 
 PUBLISHED = frozenset({"demo-turn-hmac-secret", "demo-turn-token"})
@@ -44,7 +45,9 @@ def published_secrets(report: Report, address: Any) -> Iterator[str]:
     if isinstance(address, ListenAddress) and address.is_local:
         return
     for key, reported in report.items():
-        if reported.option.secret and isinstance(reported.value, str) and reported.value in PUBLISHED:
+        if not reported.option.secret or not isinstance(reported.value, str | tuple):
+            continue
+        if PUBLISHED.intersection(each(reported.value)):
             yield (
                 f"{key}: this one is published in an example, and other machines can reach {address}: make one of "
                 f"your own ({reported.source})"

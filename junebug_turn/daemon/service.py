@@ -16,7 +16,9 @@ from twisted.python.failure import Failure
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.daemon.channels.service import ChannelsService
 from junebug_turn.daemon.queue_counts import QueueCounts
+from junebug_turn.daemon.settings import Settings
 from junebug_turn.delivery.deliverer import Deliverer
+from junebug_turn.errors import ConfigError
 from junebug_turn.http.listening import ListenAddress, listen_together, server_endpoint
 from junebug_turn.http.server import ApiSite
 from junebug_turn.middlewares.base import BaseMiddleware
@@ -36,6 +38,7 @@ class Daemon(Service):
     :ivar sites: the server of each address
     :ivar shared: the addresses at which other processes listen, too
     :ivar certificates: their use -> reads their files again, and raises where they can't be used
+    :ivar renewals: connector -> has its application use the secrets of options that were read again
     :ivar health: returns the state of each component, as ``/health`` shows it
     :ivar channels: follows the store of the channels that are made at run time
     :ivar shutdown_timeout: seconds that what is under way has when the daemon stops
@@ -51,6 +54,7 @@ class Daemon(Service):
     sites: Mapping[ListenAddress, ApiSite]
     shared: frozenset[ListenAddress]
     certificates: dict[str, Callable[[], None]]
+    renewals: Mapping[str, Callable[[Any], None]] = field(factory=dict)
     health: Callable[[], Mapping[str, Mapping[str, Any]]]
     shutdown_timeout: float
     channels: ChannelsService | None = None
@@ -106,6 +110,22 @@ class Daemon(Service):
                 )
             else:
                 self.log.info("read the certificates of {use} again", use=use)
+
+    def renew_secrets(self, read: Callable[[], Settings]) -> None:
+        """Read the settings again, and have the applications use their secrets; all else waits for a new start.
+
+        Where the settings can't be used, all stays as it was.
+        """
+        try:
+            for options in read().applications:
+                if options.connector_name in self.renewals:
+                    self.renewals[options.connector_name](options)
+        except Exception as error:
+            # The lines of a ConfigError hold no value.
+            reason = str(error).splitlines()[:1] if isinstance(error, ConfigError) else type(error).__name__
+            self.log.error("the secrets can't be read again, and stay as they were: {error}", error=reason)
+        else:
+            self.log.info("read the secrets of the applications again")
 
     def startService(self) -> None:
         """Start the stores, then the broker, whose consumers need them."""

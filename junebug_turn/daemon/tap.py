@@ -196,6 +196,11 @@ def makeService(options: Options) -> IService:
     daemon.setServiceParent(service)
     # The last one, since that is the first to stop.
     Supervision(reactor, os.environ, daemon).setServiceParent(service)
-    call_on_signals(reactor, SIGHUP=daemon.reload, SIGUSR1=lines.reopen)
+
+    def reload() -> None:
+        daemon.reload()
+        daemon.renew_secrets(lambda: load(options.given(), os.environ))
+
+    call_on_signals(reactor, SIGHUP=reload, SIGUSR1=lines.reopen)
     cast(Any, reactor).callWhenRunning(tune_garbage_collector)
     return service

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -37,6 +38,11 @@ class Fault:
     retry_after: float | None = None
     misconfigured: bool = False
     reached: bool = True
+
+    @property
+    def limited(self) -> bool:
+        """Whether the destination asks for fewer calls: that says nothing about the message, nor that it is down."""
+        return self.status == 429
 
     @property
     def passing(self) -> bool:
@@ -89,14 +95,20 @@ class Post:
 
 
 async def attempt(
-    post: Post, client: HttpClient, clock: Any, wall_clock: WallClock = WALL_CLOCK
+    post: Post,
+    client: HttpClient,
+    clock: Any,
+    wall_clock: WallClock = WALL_CLOCK,
+    ended: Callable[[IResponse | None], None] = lambda _: None,
 ) -> Fault | None:
     """Make the request once; return how it failed, None after a 2xx.  Can be cancelled.
 
     :param clock: counts the time limit
     :param wall_clock: dates the request
+    :param ended: called at its end with the answer, or None where there was none
     """
     expired = cancelled = False
+    response: IResponse | None = None
 
     def expire() -> None:
         nonlocal expired
@@ -129,6 +141,7 @@ async def attempt(
     finally:
         if limit.active():
             limit.cancel()
+        ended(response)
     status = response.code
     if status not in _STATUSES:
         # No HTTP: what is copied, counted and logged further on has only numbers that can be one.

@@ -212,6 +212,14 @@ class DeliveryCircuits:
             else:
                 circuit.released(probe)
 
+    def limited(self) -> None:
+        """End an attempt that the destination answered, though it takes no more calls now."""
+        for circuit, probe in self._ended().items():
+            if circuit is self._origin:
+                circuit.succeeded(probe)
+            else:
+                circuit.released(probe)
+
     def misconfigured(self, fault: str) -> None:
         """End an attempt whose answer blames the URL or the credentials."""
         for circuit, probe in self._ended().items():

@@ -1,8 +1,8 @@
 """Deliveries over HTTP, each a chain of attempts.
 
 Which attempts are made again, and when, is in ``retry``; a single attempt is in ``attempt``; the limits while a
-destination is down are in ``circuit``, those of clients' URLs in ``bulkhead``; the failures of a delivery are in
-``errors.DeliveryFailed``.
+destination is down are in ``circuit``, those of clients' URLs in ``bulkhead``, the quota of a configured URL in
+``pacing``; the failures of a delivery are in ``errors.DeliveryFailed``.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ from twisted.web.iweb import IPolicyForHTTPS
 from junebug_turn.delivery.attempt import Fault, Post, attempt
 from junebug_turn.delivery.bulkhead import CLIENT_PATIENCE, Bulkhead, BulkheadFull
 from junebug_turn.delivery.circuit import CircuitOpen
-from junebug_turn.delivery.circuits import Circuits, DeliveryCircuits
+from junebug_turn.delivery.circuits import Circuits
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.http_client import Clients
-from junebug_turn.delivery.outcome import deferred, given_up
+from junebug_turn.delivery.outcome import deferred, given_up, judge
+from junebug_turn.delivery.paces import Paces, Pacing
+from junebug_turn.delivery.pacing import TURN_LIMIT
+from junebug_turn.delivery.quota import DeliveryRate
 from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy
 from junebug_turn.delivery.signature import Webhook
 from junebug_turn.errors import DeliveryRefused
@@ -70,6 +73,7 @@ class Deliverer:
         self._running: set[Deferred[None]] = set()
         self._wall_clock = wall_clock
         self._circuits = Circuits(self._clock, rng, suspect_limit=suspect_limit, wall_clock=wall_clock)
+        self._paces = Paces(self._clock, wall_clock)
         self._failed: Counter[tuple[str, str]] = Counter()
         self._failed_limit = failed_limit
         self._bulkheads: dict[tuple[str, str], Bulkhead] = {}
@@ -88,6 +92,9 @@ class Deliverer:
         webhook: Webhook | None = None,
         patience: float = 0,
         configured: bool = False,
+        url_base: str = "",
+        rate: DeliveryRate | None = None,
+        turn_patience: float = TURN_LIMIT,
     ) -> None:
         """POST ``body`` (or GET, as the destination says) until the answer is a 2xx.
 
@@ -105,15 +112,20 @@ class Deliverer:
         :param configured: the URL is from the configuration: answers that blame the URL or the credentials then
             are passing, and count for a circuit of that URL.  Deliveries to other URLs, those of clients, stand behind
             a bulkhead
+        :param url_base: the part of a configured URL that shares a quota; by default all of it
+        :param rate: that quota, where it is configured
+        :param turn_patience: seconds in which it may wait for its turn
         :raises DeliveryRefused: the answer is permanent
         :raises DeliveryDeferred: the circuit is open, and there was no patience left, or no place to wait in; or the
-            bulkhead is full
+            bulkhead is full, or its turn didn't come
         :raises DeliveryExhausted: all attempts failed, or the next would start later than ``CHAIN_LIMIT``, for a
             client's URL than ``CLIENT_PATIENCE``, or ``failed_limit`` was reached at the first failure
         """
         post = Post(destination, body, timeout, webhook, configured, connector, kind)
         make = self._chain if configured else self._client_chain
-        chain = Deferred.fromCoroutine(make(post, message_id, policy, min(patience, CHAIN_LIMIT)))
+        base = url_base or destination.configured_url if configured else None
+        pacing = self._paces.of_delivery(base, destination.origin, rate, connector, kind, turn_patience)
+        chain = Deferred.fromCoroutine(make(post, message_id, policy, min(patience, CHAIN_LIMIT), pacing))
         self._running.add(chain)
         try:
             with self._metrics.delivery(connector, kind):
@@ -125,9 +137,14 @@ class Deliverer:
         """Return the origins that are down or set up wrongly: see ``Circuits.degraded``."""
         return self._circuits.degraded()
 
+    def waiting_for_turn(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Return the deliveries that wait for their turn within a quota: see ``Paces.waiting``."""
+        return self._paces.waiting()
+
     def stop_waiting(self) -> None:
-        """Cancel the deliveries that wait for a circuit, now and from now on; others go on."""
+        """Cancel the deliveries that wait for a circuit or for their turn, now and from now on; others go on."""
         self._circuits.stop()
+        self._paces.stop()
 
     async def close(self) -> None:
         """Cancel the deliveries under way and close the connections."""
@@ -142,7 +159,9 @@ class Deliverer:
         """
         self._clients.use_tls(policy, guarded_policy)
 
-    async def _client_chain(self, post: Post, message_id: str, policy: RetryPolicy, patience: float) -> None:
+    async def _client_chain(
+        self, post: Post, message_id: str, policy: RetryPolicy, patience: float, pacing: Pacing
+    ) -> None:
         """Make a delivery to a client's URL, in a place of the bulkhead."""
         key, origin = (post.connector, post.kind), post.destination.origin
         bulkhead = self._bulkheads.get(key)
@@ -156,7 +175,7 @@ class Deliverer:
             raise deferred("bulkhead_full", text, now, now) from None
         answered = False
         try:
-            await self._chain(post, message_id, policy, patience)
+            await self._chain(post, message_id, policy, patience, pacing)
             answered = True
         except DeliveryRefused:
             answered = True
@@ -164,7 +183,9 @@ class Deliverer:
         finally:
             bulkhead.leave(origin, standing, answered=answered)
 
-    async def _chain(self, post: Post, message_id: str, policy: RetryPolicy, patience: float) -> None:
+    async def _chain(
+        self, post: Post, message_id: str, policy: RetryPolicy, patience: float, pacing: Pacing
+    ) -> None:
         start = self._clock.seconds()
         limit = CHAIN_LIMIT if post.configured else CLIENT_PATIENCE
         destination = post.destination
@@ -173,6 +194,7 @@ class Deliverer:
         with (
             self._circuits.of_delivery(destination.origin, url, message_id, deadline, channel) as circuits,
             self._failures_of(post) as may_go_on,
+            pacing as pace,
         ):
             clients = self._clients.pair(destination.rules)
             client = clients.pooled
@@ -180,6 +202,8 @@ class Deliverer:
             attempts = tries = 0
             first_failure = last_failure = 0.0
             while True:
+                if (turn := pace.enter()) is not None:
+                    await turn
                 try:
                     await circuits.enter()
                 except CircuitOpen:
@@ -191,11 +215,17 @@ class Deliverer:
                         destination, fault, attempts, first_failure, last_failure, is_open=True
                     ) from None
                 attempts += 1
-                tries += not (circuits.probe and circuits.is_open)
+                counts = not (circuits.probe and circuits.is_open)
                 with self._metrics.attempt(post.connector, post.kind) as made:
-                    fault = await attempt(post, client, self._clock, self._wall_clock)
+                    fault = await attempt(post, client, self._clock, self._wall_clock, pace.end)
                     made.result = "ok" if fault is None else fault.cause
-                _judge(circuits, fault)
+                judge(circuits, fault)
+                if fault is not None and fault.limited and post.configured:
+                    # It says nothing about the message, which has its turn again.
+                    attempts, fault = attempts - 1, None
+                    self._metrics.retried(post.connector, post.kind, "http_429")
+                    continue
+                tries += counts
                 if fault is None:
                     self.log.info(
                         "Delivered to {origin}, attempt {attempt}",
@@ -262,17 +292,6 @@ class Deliverer:
         if not fault.passing or tries > policy.max_retries:
             return None
         return policy.delay(max(0, tries - 1), self._rng) if fault.retry_after is None else fault.retry_after
-
-
-def _judge(circuits: DeliveryCircuits, fault: Fault | None) -> None:
-    """Report the end of an attempt to the circuits."""
-    if fault is not None and fault.misconfigured:
-        circuits.misconfigured(str(fault))
-    elif fault is not None and fault.passing:
-        circuits.failed(str(fault), fault.retry_after, reached=fault.reached)
-    else:
-        # Refusing a message is an answer too.
-        circuits.answered()
 
 
 def _in_seconds(delay: float | None) -> str:

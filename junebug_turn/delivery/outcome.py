@@ -1,8 +1,9 @@
-"""Outcome of a delivery that failed: the exception for its connector."""
+"""Outcome of an attempt for the circuits, and of a delivery that failed for its connector."""
 
 from __future__ import annotations
 
 from junebug_turn.delivery.attempt import Fault
+from junebug_turn.delivery.circuits import DeliveryCircuits
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryFailed, DeliveryRefused
 
@@ -48,3 +49,16 @@ def deferred(reason: str, text: str, first_failure: float, last_failure: float) 
         first_failure=first_failure,
         last_failure=last_failure,
     )
+
+
+def judge(circuits: DeliveryCircuits, fault: Fault | None) -> None:
+    """Report the end of an attempt to the circuits."""
+    if fault is not None and fault.misconfigured:
+        circuits.misconfigured(str(fault))
+    elif fault is not None and fault.limited:
+        circuits.limited()
+    elif fault is not None and fault.passing:
+        circuits.failed(str(fault), fault.retry_after, reached=fault.reached)
+    else:
+        # Refusing a message is an answer too.
+        circuits.answered()

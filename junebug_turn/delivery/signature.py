@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import string
 from base64 import b64decode, b64encode
+from typing import TypeAlias
 from urllib.parse import quote
 
 from attrs import field, frozen
@@ -61,21 +62,31 @@ def _for_header(text: str) -> str:
     return quote(text, safe=_HEADER_SAFE, errors="surrogatepass")
 
 
+Keys: TypeAlias = bytes | tuple[bytes, ...] | None
+
+
+def _as_keys(keys: Keys) -> tuple[bytes, ...]:
+    if keys is None:
+        return ()
+    return (keys,) if isinstance(keys, bytes) else keys
+
+
 @frozen
 class Webhook:
     """Identity of one message or event, however often it is POSTed.
 
     :ivar id: the message_id or event_id; characters that a header can't hold are percent-encoded
-    :ivar key: signs the requests; without one they have no signature
+    :ivar keys: each signs the requests; without any they have no signature
     """
 
     id: str = field(converter=_for_header)
-    key: bytes | None = field(default=None, repr=False)
+    keys: tuple[bytes, ...] = field(default=(), converter=_as_keys, repr=False)
 
     def headers(self, now: float, body: bytes) -> dict[str, str]:
         """Make the headers of an attempt at ``now``, in Unix seconds."""
         timestamp = int(now)
         headers = {"webhook-id": self.id, "webhook-timestamp": str(timestamp)}
-        if self.key is not None:
-            headers["webhook-signature"] = signature(self.key, self.id, timestamp, body)
+        if self.keys:
+            signatures = (signature(key, self.id, timestamp, body) for key in self.keys)
+            headers["webhook-signature"] = " ".join(signatures)
         return headers

@@ -152,6 +152,36 @@ class CircuitGauges(_ReadAtScrape):
         yield _by("origin", "circuit_open", "Whether the destination is left alone.", circuits)
 
 
+@frozen(eq=False)
+class TurnGauges(_ReadAtScrape):
+    """Gauges of the deliveries that wait for their turn within a quota.
+
+    :ivar applications: connector -> word of its application
+    :ivar waiting: connector -> kind -> ``count`` and ``oldest``
+    """
+
+    applications: Mapping[str, str]
+    waiting: Callable[[], Mapping[str, Mapping[str, Mapping[str, float]]]]
+
+    def collect(self) -> Iterator[Metric]:
+        labels = ["application", "connector", "kind"]
+        waiting = self.waiting()
+        for name, key, help in (
+            (
+                "deliveries_waiting",
+                "count",
+                "Deliveries that wait for their turn within the destination's quota.",
+            ),
+            ("deliveries_waiting_seconds", "oldest", "How long the oldest of these has waited."),
+        ):
+            family = GaugeMetricFamily(f"{PREFIX}_{name}", help, labels=labels)
+            for connector, application in self.applications.items():
+                for kind in ("inbound", "event"):
+                    value = waiting.get(connector, {}).get(kind, {}).get(key, 0)
+                    family.add_metric([application, connector, kind], float(value))
+            yield family
+
+
 def _by(label: str, name: str, help: str, values: Mapping[str, float]) -> Metric:
     """Return a gauge with one label.
 

@@ -77,6 +77,9 @@ class PostcardApplication:
     def answer(self, answer: Answer) -> tuple[int, Any]:
         return answer.status, {"returned to sender": answer.type}
 
+    def renew(self, options: PostcardOptions) -> None:
+        self._forwarder.renew(options)
+
     async def handle_inbound(self, message: Message) -> None:
         await self._forwarder.inbound(self._destination, message, {"postcard": message.content})
 

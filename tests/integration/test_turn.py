@@ -150,7 +150,7 @@ async def test_signature_over_the_raw_bytes(turn: Running) -> None:
         (b"[]", (400, "invalid_body", "object")),
         (b'{"turn": {"text": {"body": "b"}}}', (400, "invalid_body", "'to'")),
         (b'{"to": "1"}', (400, "invalid_body", "'turn'")),
-        (b'{"to": "1", "turn": {"type": "image"}}', (400, "invalid_body", "'image'")),
+        (b'{"to": "1", "turn": {"type": 5}}', (400, "invalid_body", "'turn.type'")),
         (b'{"to": "1", "turn": {"text": {"body": "b"}}, "reply_to": "X"}', (400, "MessageNotFound", "id X")),
     ],
 )
@@ -385,9 +385,58 @@ async def test_foreign_menu(turn: Running) -> None:
 @pytest.mark.options(render_interactive=False)
 @pytest_twisted.ensureDeferred
 async def test_menus_off(turn: Running) -> None:
-    """With render_interactive false an interactive message without text is a 400."""
-    answer = await webhook(turn, {"to": PHONE, "turn": BUTTONS})
-    assert error_of(answer)[:2] == (400, "invalid_body")
+    """With render_interactive false an interactive message is its text, without choices."""
+    assert (await webhook(turn, {"to": PHONE, "turn": BUTTONS})).status == 200
+    assert (await turn.outbound())["content"] == "MomConnect\nHow are you?\nChoose a number"
+
+
+LINK = "https://turn.example/media/1.jpg"
+MESSAGE_TYPES: list[tuple[dict[str, Any], str | None]] = [
+    ({"type": "image", "image": {"link": LINK, "caption": "An image"}}, f"An image\n{LINK}"),
+    ({"type": "video", "video": {"link": LINK}}, LINK),
+    ({"type": "audio", "audio": {"link": LINK}}, LINK),
+    ({"type": "document", "document": {"link": LINK, "filename": "a.pdf"}}, f"a.pdf\n{LINK}"),
+    ({"type": "sticker", "sticker": {"link": LINK}}, LINK),
+    (
+        {"type": "location", "location": {"name": "Clinic", "latitude": -33.9, "longitude": 18.4}},
+        "Clinic\n-33.9, 18.4",
+    ),
+    (
+        {
+            "type": "contacts",
+            "contacts": [{"name": {"formatted_name": "Ann"}, "phones": [{"phone": "+271"}]}],
+        },
+        "Ann +271",
+    ),
+    (BUTTONS, "MomConnect\nHow are you?\n1. Well\n2. Not well\nChoose a number"),
+    ({"type": "image", "image": {"id": "a1b2"}}, None),
+    ({"type": "sticker", "sticker": {"id": "a1b2"}}, None),
+    ({"type": "template", "template": {"name": "hello"}}, None),
+    ({"type": "reaction", "reaction": {"emoji": "x"}}, None),
+    ({"type": "something new"}, None),
+]
+
+
+@pytest.mark.options(status_format="nested")
+@pytest_twisted.ensureDeferred
+async def test_each_message_type(turn: Running) -> None:
+    """Each type of message that Turn sends is answered with 200, and is a text on the phone, or is reported as failed:
+    many 4xx would have the webhook switched off."""
+    failed = []
+    for message, content in MESSAGE_TYPES:
+        answer = await webhook(turn, {"to": PHONE, "turn": message, "content": None})
+        assert answer.status == 200
+        (sent,) = answer.body["messages"]
+        if content is None:
+            failed.append(sent["id"])
+        else:
+            outbound = await turn.outbound()
+            assert (outbound["message_id"], outbound["content"]) == (sent["id"], content)
+    await turn.receiver.received(len(failed))
+    statuses = [request.json["status"] for request in turn.receiver.requests]
+    told = {(each["id"], each["status"], each["recipient_id"]) for each in statuses}
+    assert told == {(id, "failed", PHONE) for id in failed}
+    assert turn.count("outbound") == 0
 
 
 # events

@@ -151,7 +151,7 @@ TURN_FAULTS: dict[str, bytes] = {
     "no address": b'{"turn": {"text": {"body": "b"}}}',
     "no message": b'{"to": "1"}',
     "no text": b'{"to": "1", "turn": {"type": "text"}}',
-    "another type": b'{"to": "1", "turn": {"type": "image"}}',
+    "another type": b'{"to": "1", "turn": {"type": 5}}',
     "a reply to nothing": b'{"to": "1", "turn": {"text": {"body": "b"}}, "reply_to": "X"}',
     "waiting for a number": b'{"to": "1", "turn": {"text": {"body": "b"}}, "waiting_for_user_input": 1}',
 }

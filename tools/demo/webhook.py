@@ -18,6 +18,7 @@ import urllib.request
 from typing import Any
 
 from junebug_turn.applications.turn.options import TurnOptions
+from junebug_turn.config.types import each
 from junebug_turn.daemon.settings import load
 from junebug_turn.errors import ConfigError
 from tools.demo.secrets import with_secrets
@@ -82,7 +83,7 @@ def destination(options: argparse.Namespace) -> tuple[str, str]:
     for application in load({"config": options.config}, environ).applications:
         if isinstance(application, TurnOptions):
             url = f"http://{application.http_bind}{application.path}/messages"
-            return options.url or url, options.secret or application.turn_hmac_secret
+            return options.url or url, options.secret or each(application.turn_hmac_secret)[0]
     raise ValueError(f"{options.config} has no turn application; give --url and --secret")
 
 

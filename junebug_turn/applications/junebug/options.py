@@ -25,6 +25,7 @@ class JunebugOptions(ApplicationOptions):
     path_option: ClassVar[str] = "base_url_path"
     url_options: ClassVar[tuple[str, ...]] = ("mo_message_url", "default_event_url", "status_url")
     required_unless: ClassVar[Mapping[str, str]] = {"mo_message_url": "amqp_queue"}
+    client_events: ClassVar[bool] = True
     store_option: ClassVar[str] = "state_cache"
 
     mo_message_url: str | None = option(

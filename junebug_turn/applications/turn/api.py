@@ -11,6 +11,7 @@ from junebug_turn.applications.api import HttpApi, HttpApplication
 from junebug_turn.applications.turn.messages import OutboundRequest
 from junebug_turn.applications.turn.options import TurnOptions
 from junebug_turn.applications.turn.signature import HEADER, verify
+from junebug_turn.config.types import each
 from junebug_turn.http.content_encoding import decode
 from junebug_turn.http.deduplication import OnPublish
 from junebug_turn.http.json import line_of_json, read_json, write_body
@@ -32,9 +33,19 @@ class TurnApi(HttpApi[TurnOptions, OutboundRequest]):
     router = Router()
 
     def __init__(self, application: HttpApplication[TurnOptions, OutboundRequest]) -> None:
-        window = application.options.duplicate_window
-        super().__init__(application, window, max_results=MAX_UNANSWERED, signed=True)
-        self._secret = application.options.turn_hmac_secret.encode("utf-8")
+        options = application.options
+        super().__init__(
+            application,
+            options.duplicate_window,
+            max_results=MAX_UNANSWERED,
+            signed=True,
+            timeout=min(options.request_timeout, options.webhook_answer_timeout),
+        )
+        self.renew(options)
+
+    def renew(self, options: TurnOptions) -> None:
+        """Verify signatures with the secrets of these options from now on."""
+        self._secrets = tuple(secret.encode("utf-8") for secret in each(options.turn_hmac_secret))
 
     # Two routes, so that neither form is redirected to the other.
     @router.route("/messages", methods=["POST"])
@@ -42,7 +53,7 @@ class TurnApi(HttpApi[TurnOptions, OutboundRequest]):
     def send_message(self, request: ApiRequest) -> Deferred[bytes]:
         """Send an outbound message; the signature is checked before anything of the body is read."""
         body = request.take_body()
-        verify(self._secret, body, request.requestHeaders.getRawHeaders(HEADER.encode("ascii"), []))
+        verify(self._secrets, body, request.requestHeaders.getRawHeaders(HEADER.encode("ascii"), []))
         # After the signature: a stranger's requests take nothing of the rate that Turn has.
         self._rate_limit.take()
         body = decode(request, body)
@@ -55,6 +66,7 @@ class TurnApi(HttpApi[TurnOptions, OutboundRequest]):
         outbound = OutboundRequest.from_json(
             read_json(body, self._services.max_json_depth),
             render_interactive=self._options.render_interactive,
+            render_media=self._options.render_media,
         )
         sending = self._application.send(outbound, _answer, on_publish)
         # It may wait for long: neither is kept.

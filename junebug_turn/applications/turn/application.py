@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import attrs
@@ -18,10 +19,13 @@ from junebug_turn.applications.turn.messages import (
     nested_status,
 )
 from junebug_turn.applications.turn.options import TurnOptions
+from junebug_turn.config.types import each
 from junebug_turn.delivery.destination import Destination
+from junebug_turn.http.deduplication import OnPublish
 from junebug_turn.http.errors import Answer
-from junebug_turn.messages.vumi import Event, Message
+from junebug_turn.messages.vumi import NACK, Event, Message
 from junebug_turn.state.message_store import OutboundRecord
+from junebug_turn.telemetry.context import about
 
 _MESSAGES, _STATUSES = "/messages", "/statuses"
 
@@ -34,31 +38,72 @@ class TurnApplication(HttpApplication[TurnOptions, OutboundRequest]):
 
     def __init__(self, options: TurnOptions, services: Services) -> None:
         super().__init__(options, services, options.default_from_addr)
-        self.resource = TurnApi(self).resource
+        self._api = TurnApi(self)
+        self.resource = self._api.resource
         self.unknown_events = 0
         self._destinations: dict[str, Destination] = {}
-        if options.turn_api_url:
-            for path in (_MESSAGES, _STATUSES):
-                self._destinations[path] = self._destination(path)
-        else:
+        self._authorize(options)
+        if not options.turn_api_url:
             self.log.warn(
                 "turn_api_url of {connector} is empty: inbound messages and events are parked, since they have "
                 "nowhere to go",
                 connector=options.connector_name,
             )
 
+    def renew(self, options: TurnOptions) -> None:
+        """Use the secrets of ``options``, which were read again, from now on; all else stays as it was."""
+        super().renew(options)
+        self._api.renew(options)
+        self._authorize(options)
+
+    def _authorize(self, options: TurnOptions) -> None:
+        """Make Turn's endpoints, with the first token of these options."""
+        token, url = next(iter(each(options.auth_token)), None), self.options.turn_api_url
+        if url:
+            self._destinations = {
+                path: Destination.of(url + path, token, "Bearer") for path in (_MESSAGES, _STATUSES)
+            }
+
     def _destination(self, path: str) -> Destination:
         """Return Turn's endpoint for inbound messages or events.
 
         :raises DeliveryRefused: ``turn_api_url`` is empty
         """
-        known = self._destinations.get(path)
-        return known or Destination.of(self.options.turn_api_url + path, self.options.auth_token, "Bearer")
+        return self._destinations.get(path) or Destination.of("", None)
 
     def answer(self, error: Answer) -> tuple[int, Any]:
         """Return the status and the JSON of an error."""
         # Turn takes any 4xx for the message's end, and comes again after a 5xx.
         return 503 if error.status == 429 else error.status, errors_to_json(error)
+
+    def send(
+        self, request: OutboundRequest, answer: Callable[[Message], bytes], on_publish: OnPublish
+    ) -> Coroutine[Any, Any, bytes]:
+        """Publish an outbound message: see ``HttpApplication.send``; report one that no phone can show as failed."""
+        return (self._fail if request.unshown else super().send)(request, answer, on_publish)
+
+    async def _fail(
+        self, request: OutboundRequest, answer: Callable[[Message], bytes], on_publish: OnPublish
+    ) -> bytes:
+        """Answer a message that no phone can show, and put its nack into the connector's event queue.
+
+        A 4xx would count against the webhook, which Turn switches off after many.
+        """
+        message = self._build(request, None)
+        with about(connector=self.options.connector_name, message_id=message.message_id):
+            await self._store.store_outbound(OutboundRecord(message.message_id, message.to_addr))
+            reason = f"a message of the type {request.unshown} can't be shown as text"
+            nack = Event(user_message_id=message.message_id, event_type=NACK, nack_reason=reason)
+            publishing = self.services.connector.publish_event(nack)
+            on_publish(publishing)
+            await publishing.confirmed
+            self._warn(
+                message,
+                "Outbound message {message_id} on {connector} is reported as failed: its type {name} has neither text "
+                "nor link",
+                name=repr(request.unshown),
+            )
+        return answer(message)
 
     async def _replied_to(self, request: OutboundRequest) -> Message | None:
         """Return the message that ``reply_to`` names, or else the last one from there.
@@ -90,7 +135,13 @@ class TurnApplication(HttpApplication[TurnOptions, OutboundRequest]):
         ):
             await self._store_inbound(message)
             choice = await self._choice(message)
-        await self._forwarder.inbound(self._destination(_MESSAGES), message, inbound_to_json(message, choice))
+        body = inbound_to_json(
+            message,
+            choice,
+            contact_name=self.options.contact_name,
+            media_url_key=self.options.media_url_key,
+        )
+        await self._forwarder.inbound(self._destination(_MESSAGES), message, body)
 
     async def _choice(self, message: Message) -> Choice | None:
         """Return the message's choice from the last menu that its sender was sent."""
@@ -113,13 +164,13 @@ class TurnApplication(HttpApplication[TurnOptions, OutboundRequest]):
 
     async def handle_event(self, event: Event) -> None:
         """POST an event to Turn, if it is in ``forward_events``; one whose message isn't known any more is logged and
-        counted.
+        counted, unless ``forward_unknown_events`` sends it in the flat form, which needs nothing remembered.
 
         :raises DeliveryFailed: it could not be delivered
         :raises CacheError: whether its message is known can't be read now
         """
         outbound = await self._store.fetch_outbound(event.user_message_id)
-        if outbound is None:
+        if outbound is None and not self.options.forward_unknown_events:
             self.unknown_events += 1
             self._warn(
                 event,
@@ -128,8 +179,12 @@ class TurnApplication(HttpApplication[TurnOptions, OutboundRequest]):
                 count=self.unknown_events,
             )
             return
-        nested = self.options.status_format == "nested"
-        status = nested_status(event, outbound.to_addr) if nested else flat_status(event)
-        if not self._forwards(event, status["status"]["status"] if nested else status["status"]):
+        if outbound is None or self.options.status_format == "flat":
+            status = flat_status(event)
+            word = status["status"]
+        else:
+            status = nested_status(event, outbound.to_addr)
+            word = status["status"]["status"]
+        if not self._forwards(event, word):
             return
         await self._forwarder.event(self._destination(_STATUSES), event, status)

@@ -12,27 +12,40 @@ from typing import Any
 from attrs import frozen
 
 from junebug_turn.applications.message_request import MessageRequest, check_size
+from junebug_turn.applications.turn import media
 from junebug_turn.applications.turn.interactive import render
 from junebug_turn.applications.turn.menus import Choice
 from junebug_turn.errors import InvalidBody
 from junebug_turn.http.errors import Answer
 from junebug_turn.messages.vumi import CLOSE, DELIVERED, DELIVERY_REPORT, FAILED, NACK, RESUME, Event, Message
 
+MAX_KIND = 100
+"""Characters of a message's type that are logged."""
+
+MAX_NAME = 255
+
 
 @frozen(kw_only=True)
 class OutboundRequest(MessageRequest):
-    """A webhook of Turn, validated.  ``choices`` are those of a menu that became the ``content``'s numbered lines."""
+    """A webhook of Turn, validated.
+
+    :ivar choices: those of a menu that became the ``content``'s numbered lines
+    :ivar unshown: the type of a message that no phone can show: it has no content; empty otherwise
+    """
 
     to: str
     content: str
     session_event: str | None = CLOSE
     choices: tuple[Choice, ...] = ()
+    unshown: str = ""
 
     @classmethod
-    def from_json(cls, body: Any, *, render_interactive: bool) -> OutboundRequest:
+    def from_json(
+        cls, body: Any, *, render_interactive: bool = True, render_media: bool = True
+    ) -> OutboundRequest:
         """Validate a webhook's JSON.  Keys that are unknown, or of no use here, are passed over.
 
-        :raises InvalidBody: a field that is needed is missing or of a wrong type, or there is no text to send
+        :raises InvalidBody: a field that is needed is missing or of a wrong type
         """
         if not isinstance(body, dict):
             raise InvalidBody("the body must be an object")
@@ -42,7 +55,7 @@ class OutboundRequest(MessageRequest):
         waiting = body.get("waiting_for_user_input")
         if waiting is not None and not isinstance(waiting, bool):
             raise InvalidBody("'waiting_for_user_input' must be a boolean or null")
-        content, choices = _content(body, render_interactive)
+        content, choices, unshown = _content(body, render_interactive, render_media)
         return cls(
             to=to,
             content=content,
@@ -51,6 +64,7 @@ class OutboundRequest(MessageRequest):
             # The session goes on when Turn waits for an answer.
             session_event=RESUME if waiting else CLOSE,
             choices=choices,
+            unshown=unshown,
         )
 
 
@@ -61,7 +75,9 @@ def _optional_text(body: dict[str, Any], name: str) -> str | None:
     return check_size(f"'{name}'", value)
 
 
-def _content(body: dict[str, Any], render_interactive: bool) -> tuple[str, tuple[Choice, ...]]:
+def _content(
+    body: dict[str, Any], render_interactive: bool, render_media: bool
+) -> tuple[str, tuple[Choice, ...], str]:
     turn = body.get("turn")
     if not isinstance(turn, dict):
         raise InvalidBody("'turn' is required and must be an object")
@@ -71,33 +87,46 @@ def _content(body: dict[str, Any], render_interactive: bool) -> tuple[str, tuple
         content = text.get("body") if isinstance(text, dict) else None
         if not isinstance(content, str):
             raise InvalidBody("'turn.text.body' is required and must be a string")
-        return content, ()
+        return content, (), ""
+    if not isinstance(kind, str):
+        raise InvalidBody("'turn.type' must be a string")
     if kind == "interactive" and render_interactive:
         rendered = render(turn.get("interactive"))
         if rendered is not None:
-            return rendered
+            return *rendered, ""
+    text, complete = media.render(kind, turn.get(kind)) if render_media else ("", False)
     content = body.get("content")
-    if not isinstance(content, str) or not content:
-        name = repr(kind[:100]) if isinstance(kind, str) else "of a wrong type"
-        raise InvalidBody(
-            f"'turn.type' is {name}, which can't be sent here as text, and there is no 'content'"
-        )
-    return content, ()
+    if isinstance(content, str) and content and not (text and complete):
+        text = content
+    return text, (), "" if text else kind[:MAX_KIND]
 
 
-def inbound_to_json(message: Message, choice: Choice | None = None) -> dict[str, Any]:
+def inbound_to_json(
+    message: Message,
+    choice: Choice | None = None,
+    *,
+    contact_name: str = "address",
+    media_url_key: str | None = None,
+) -> dict[str, Any]:
     """Return an inbound message in Turn's form: a text, or the choice that it made from a menu.
 
     Turn refuses an empty text: the address that was dialled stands in for it.
+
+    :param contact_name: see the option
+    :param media_url_key: see the option
     """
-    content: dict[str, Any] = {"type": "text", "text": {"body": message.content or message.to_addr}}
+    text = message.content or ""
+    if media_url_key is not None:
+        given = (message.helper_metadata.get(media_url_key), message.transport_metadata.get(media_url_key))
+        text = "\n".join(part for part in (text, media.link_of(given[0]) or media.link_of(given[1])) if part)
+    content: dict[str, Any] = {"type": "text", "text": {"body": text or message.to_addr}}
     if choice is not None:
         content = {
             "type": "interactive",
             "interactive": {"type": choice.kind, choice.kind: {"id": choice.id, "title": choice.title}},
         }
     return {
-        "contact": {"id": message.from_addr, "profile": {"name": message.from_addr}},
+        "contact": {"id": message.from_addr, **_profile(message, contact_name)},
         "message": {
             **content,
             "from": message.from_addr,
@@ -105,6 +134,16 @@ def inbound_to_json(message: Message, choice: Choice | None = None) -> dict[str,
             "timestamp": _unix_seconds(message.timestamp),
         },
     }
+
+
+def _profile(message: Message, contact_name: str) -> dict[str, Any]:
+    if contact_name == "none":
+        return {}
+    if contact_name == "address":
+        return {"profile": {"name": message.from_addr}}
+    name = message.helper_metadata.get(contact_name)
+    # Without one Turn keeps the name that it has.
+    return {"profile": {"name": name[:MAX_NAME]}} if isinstance(name, str) and name.strip() else {}
 
 
 def flat_status(event: Event) -> dict[str, Any]:

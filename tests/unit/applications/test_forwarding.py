@@ -10,7 +10,10 @@ import pytest
 import pytest_twisted
 
 from junebug_turn.applications.forwarding import Forwarder
+from junebug_turn.delivery.bulkhead import CLIENT_PATIENCE
 from junebug_turn.delivery.destination import Destination
+from junebug_turn.delivery.pacing import TURN_LIMIT
+from junebug_turn.delivery.quota import DeliveryRate
 from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy
 from junebug_turn.delivery.signature import Webhook
 from junebug_turn.messages.vumi import Event, Message
@@ -18,6 +21,8 @@ from junebug_turn.messages.vumi import Event, Message
 DESTINATION = Destination.of("http://h/", None)
 CHAIN = {"max_retries": 5, "retry_delay_base": 3, "retry_delay_exponent": 1}
 POLICY = RetryPolicy(5, 3, 1)
+RATE = DeliveryRate(60, 60)
+PACE = {"url_base": "", "rate": RATE}
 
 
 class Recorder:
@@ -31,7 +36,13 @@ class Recorder:
 
 
 def forwarder(recorder: Any, **options: Any) -> Forwarder:
-    made: Any = SimpleNamespace(connector_name="c", **{"webhook_secret": None, **CHAIN, **options})
+    base = {
+        "connector_name": "c",
+        "webhook_secret": None,
+        "url_options": ("url", "other"),
+        "client_events": False,
+    }
+    made: Any = SimpleNamespace(**{**base, "delivery_rate_limit": RATE, **CHAIN, **options})
     return Forwarder(made, recorder)
 
 
@@ -55,6 +66,8 @@ async def test_inbound(transport_type: str, patience: float) -> None:
                 "policy": POLICY,
                 "webhook": Webhook(message.message_id, b"s3cret"),
                 "patience": patience,
+                "turn_patience": min(patience, TURN_LIMIT),
+                **PACE,
                 "configured": True,
             },
         )
@@ -94,6 +107,8 @@ async def test_event(configured: bool) -> None:
                 "timeout": 8,
                 "policy": POLICY,
                 "webhook": Webhook(event.event_id, None),
+                "turn_patience": TURN_LIMIT,
+                **PACE,
                 "configured": configured,
             },
         )
@@ -109,7 +124,8 @@ async def test_a_client_s_destination_gets_no_signature_of_ours(key: bytes | Non
     forwarding = forwarder(recorder, event_url_timeout=8, webhook_secret="s3cret")
     await forwarding.event(DESTINATION, event, {})
     await forwarding.client_event(DESTINATION, event, {}, key)
-    assert [options["webhook"].key for _, _, options in recorder.delivered] == [b"s3cret", key]
+    keys = [options["webhook"].keys for _, _, options in recorder.delivered]
+    assert keys == [(b"s3cret",), (key,) if key else ()]
 
 
 @pytest_twisted.ensureDeferred
@@ -131,4 +147,17 @@ async def test_status() -> None:
         "policy": POLICY,
         "patience": CHAIN_LIMIT,
         "configured": True,
+        **PACE,
     }
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_url_that_shares_a_quota() -> None:
+    """The paths below the one configured URL of an application share its quota; and where clients have URLs for their
+    events, those to configured URLs wait for their turn no longer than 5 s in the places of the queue."""
+    recorder = Recorder()
+    event = Event(user_message_id="m", event_type="ack")
+    options = {"url_options": ("turn_api_url",), "turn_api_url": "http://h/v1", "event_url_timeout": 8}
+    await forwarder(recorder, **options, client_events=True).event(DESTINATION, event, {})
+    ((_, _, made),) = recorder.delivered
+    assert (made["url_base"], made["turn_patience"]) == ("http://h/v1", CLIENT_PATIENCE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,21 @@ class TestValues:
             assert only(load(FLAGS, {"FORWARD_EVENTS": given})).forward_events == read
         flags = written(file, TURN | {"forward_events": ["sent", "rejected"]})
         assert "must be a list of words of these: sent, delivered, failed" in faults(flags)[0]
+
+
+@pytest.mark.parametrize("name", ["turn_hmac_secret", "auth_token", "webhook_secret"])
+def test_several_secrets(name: str) -> None:
+    """Such a secret can be one text, a list of them, or a text with one in each line; none of them can be empty, and
+    no fault has a value."""
+    for given, expected in (
+        ("one", "one"),
+        (["new", "old"], ("new", "old")),
+        ("new\nold\n", ("new", "old")),
+        ("[a, b]", "[a, b]"),
+    ):
+        options = only(load({"applications": json.dumps([TURN | {name: given}])}, {}))
+        assert getattr(options, name) == expected
+    for wrong in ([], ["s3cret", ""], ["s3cret"] * 11, "s3cret\n\ns3cret", {"a": "s3cret"}):
+        (line,) = faults({"applications": json.dumps([TURN | {name: wrong}])})
+        assert name in line
+        assert "s3cret" not in line

@@ -115,3 +115,10 @@ def test_descriptors_of_channels() -> None:
     given = json.dumps([{**JUNEBUG, "http_bind": "127.0.0.1:1"}])
     settings = load({"applications": given, "channels_http_bind": "127.0.0.1:2", **CHANNELS}, {})
     assert connections_within(settings, 1024) == 512
+
+
+def test_cautions_of_an_application() -> None:
+    """An application's own warnings name its connector."""
+    url = {"turn_api_url": "https://whatsapp.turn.io/v1/numbers/1"}
+    (line,) = warned(TURN | url, bind="127.0.0.1:80")
+    assert line.startswith("ussd: status_format is flat, and Turn takes nested today")

@@ -16,6 +16,7 @@ class Component:
     def __init__(self, state: Any) -> None:
         self.status = self.degraded = lambda: state
         self.stopping = False
+        self.waiting_for_turn = dict
         self.connected = isinstance(state, dict) and state.get("connected")
 
 
@@ -68,6 +69,7 @@ def test_degraded() -> None:
         "state": "degraded",
         "origins": {"http://h": {"state": "down"}},
         "others": 0,
+        "waiting": {},
     }
     assert found["cache"] == {"ok": True, "state": "degraded", "connectors": {"a": {"ok": False}}}
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 
 from junebug_turn.daemon.service import Daemon
+from junebug_turn.daemon.settings import load
 from junebug_turn.http.listening import ListenAddress
+from tests.support.configurations import TURN
 
 STARTED = ["middleware.setup", "store.start", "broker.startService", "counts.startService"]
 ASKED_TO_STOP = ["counts.stopService", "broker.stop_consuming", "deliverer.stop_waiting", "site.drain"]
@@ -146,3 +149,22 @@ def test_reload() -> None:
 
     Bench(bad=fail, good=lambda: renewed.append("good")).daemon.reload()
     assert renewed == ["good"]
+
+
+def test_renew_secrets(bench: Bench) -> None:
+    """Each application gets its options as they were read again; options that can't be used leave all as it was, with
+    a line that has no value."""
+    renewed: list[Any] = []
+    bench.daemon.renewals = {"ussd": renewed.append}
+    settings = load({"applications": json.dumps([TURN | {"turn_hmac_secret": ["new", "old"]}])}, {})
+    bench.daemon.renew_secrets(lambda: settings)
+    assert renewed == list(settings.applications)
+    with capturedLogs() as events:
+        bench.daemon.renew_secrets(
+            lambda: load({"applications": json.dumps([TURN | {"auth_token": ""}])}, {})
+        )
+    assert renewed == list(settings.applications)
+    (line,) = [formatEvent(event) for event in events]
+    assert line is not None
+    assert "stay as they were" in line
+    assert "auth_token" in line

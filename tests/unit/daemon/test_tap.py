@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -60,6 +61,9 @@ def twistd(
     )
 
 
+SIGNALS: dict[str, Callable[[], None]] = {}
+
+
 class Recorded(Service):
     """Stands in for the daemon, whose parts have tests of their own."""
 
@@ -69,6 +73,9 @@ class Recorded(Service):
 
     def reload(self) -> None:
         """For SIGHUP."""
+
+    def renew_secrets(self, read: Callable[[], Settings]) -> None:
+        self.renewed = read()
 
 
 @pytest.fixture
@@ -86,7 +93,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Recorded]:
     # This process's collector, limits and signals are not for makeService to change.
     monkeypatch.setattr("junebug_turn.daemon.process.raise_descriptor_limit", lambda: 1024)
     monkeypatch.setattr("junebug_turn.daemon.process.tune_garbage_collector", lambda: None)
-    monkeypatch.setattr("junebug_turn.daemon.process.call_on_signals", lambda *_, **calls: None)
+    monkeypatch.setattr(
+        "junebug_turn.daemon.process.call_on_signals", lambda *_, **calls: SIGNALS.update(calls)
+    )
     return services
 
 
@@ -126,6 +135,17 @@ class TestMakeService:
         assert service.reactor is reactor
         assert service.settings.daemon.amqp.hostname == "rabbit"
         assert service.settings.applications[0].connector_name == "sms"
+
+    def test_secrets_at_sighup(self, made: list[Recorded], tmp_path: Path) -> None:
+        """SIGHUP has the configuration read again, from the same flags, for the secrets in it."""
+        secret = tmp_path / "secret"
+        secret.write_text("old")
+        makeService(parsed(*complete(**{"webhook-secret-file": str(secret)})))
+        secret.write_text("new\nold\n")
+        SIGNALS["SIGHUP"]()
+        (service,) = made
+        assert service.settings.applications[0].webhook_secret == "old"
+        assert service.renewed.applications[0].webhook_secret == ("new", "old")
 
     def test_in_an_application(self, made: list[Recorded], capsys: pytest.CaptureFixture[str]) -> None:
         """In twistd's application the service runs and stops with it, and log_level is honoured."""

@@ -86,10 +86,10 @@ async def test_503_twice_then_200(bench: Bench) -> None:
     assert [request.body for request in bench.receiver.requests] == [BODY] * 3
 
 
-@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599])
+@pytest.mark.parametrize("status", [408, 425, 500, 502, 503, 504, 599])
 @pytest_twisted.ensureDeferred
 async def test_passing_statuses(bench: Bench, status: int) -> None:
-    """408, 425, 429 and 5xx are retried; after the last attempt there is no sleep, and the error tells of all."""
+    """408, 425 and 5xx are retried; after the last attempt there is no sleep, and the error tells of all."""
     bench.receiver.default = Answer(status)
     with pytest.raises(DeliveryExhausted) as caught:
         await bench.run(bench.start())
@@ -114,14 +114,65 @@ async def test_permanent_statuses(bench: Bench, status: int) -> None:
     assert [request.path for request in bench.receiver.requests] == ["/path"]
 
 
-@pytest.mark.parametrize("status", [429, 503])
 @pytest_twisted.ensureDeferred
-async def test_retry_after(bench: Bench, status: int) -> None:
-    """Retry-After on 429 and 503, in seconds or as a date, replaces the computed delay, within bounds."""
+async def test_retry_after(bench: Bench) -> None:
+    """Retry-After on 503, in seconds or as a date, replaces the computed delay, within bounds."""
     date = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=1_000_000 + 7 + 60)
     for value in ("7", date.strftime("%a, %d %b %Y %H:%M:%S GMT"), "86400"):
-        bench.receiver.script(Answer(status, {"Retry-After": value}))
+        bench.receiver.script(Answer(503, {"Retry-After": value}))
     assert await bench.run(bench.start()) == [7, 60, MAX_RETRY_AFTER]
+
+
+@pytest_twisted.ensureDeferred
+async def test_429_of_a_client_s_url(bench: Bench) -> None:
+    """Retry-After on the 429 of a client's URL replaces the computed delay of that delivery; no circuit opens."""
+    for _ in range(20):
+        bench.receiver.script(Answer(429, {"Retry-After": "4"}))
+        assert await bench.run(bench.start(configured=False)) == [4]
+    assert bench.deliverer.degraded() == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_429(bench: Bench) -> None:
+    """A 429 of a configured URL uses up no attempt, opens no circuit and slows down its own URL only: nothing is asked
+    there while it lasts, and all goes on then; another URL at the same origin gets its messages meanwhile."""
+    receiver = bench.receiver
+    receiver.script(*[Answer(429, {"Retry-After": "20"})] * 23, path="/slow")
+    policy, start = RetryPolicy(max_retries=0), bench.clock.seconds()
+    slow = [bench.start(receiver.url("/slow"), url_base="slow", policy=policy) for _ in range(20)]
+    await receiver.received(20)
+    others = 0
+    while not all(delivery.called for delivery in slow):
+        await bench.start(receiver.url("/other"), url_base="other")
+        others += 1
+        assert bench.deliverer.degraded() == {}
+        bench.clock.advance(1)
+    for delivery in slow:
+        await delivery
+    # The first ones, one after each pause, and all of them again.
+    assert len(receiver.requests) - others == 20 + 3 + 20
+    assert bench.clock.seconds() - start >= 4 * 20
+
+
+@pytest_twisted.ensureDeferred
+async def test_its_turn_does_not_come(bench: Bench) -> None:
+    """What waits for its turn for too long is deferred, without an attempt; and a delivery that is to stop waiting is
+    cancelled."""
+    bench.receiver.default = Answer(429, {"Retry-After": "300"})
+    delivery = bench.start(turn_patience=60)
+    await bench.receiver.until(bench.deliverer.waiting_for_turn, "its wait")
+    bench.clock.advance(20)
+    assert bench.deliverer.waiting_for_turn() == {"c": {"inbound": {"count": 1, "oldest": 20}}}
+    bench.clock.advance(40)
+    with pytest.raises(DeliveryDeferred) as caught:
+        await delivery
+    error = caught.value
+    assert (error.reason, error.attempts, error.last_status) == ("rate_limited", 0, None)
+    assert (error.first_failure, error.last_failure) == (1_000_000, 1_000_060)
+    waits = bench.start()
+    bench.deliverer.stop_waiting()
+    with pytest.raises(CancelledError):
+        await waits
 
 
 @pytest_twisted.ensureDeferred
@@ -141,7 +192,7 @@ async def test_chain_limit(bench: Bench) -> None:
     assert caught.value.last_failure - caught.value.first_failure == 3 * MAX_RETRY_AFTER == CHAIN_LIMIT
 
 
-@pytest.mark.parametrize("answer", [Answer(429, {"Retry-After": "300"}), Answer(503, {"Retry-After": "6"})])
+@pytest.mark.parametrize("answer", [Answer(429, {"Retry-After": "299"}), Answer(503, {"Retry-After": "6"})])
 @pytest_twisted.ensureDeferred
 async def test_a_client_s_url_waits_outside(bench: Bench, answer: Answer) -> None:
     """A delivery to a client's URL waits for no attempt that is more than 5 s away; a configured one does."""

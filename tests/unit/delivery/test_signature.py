@@ -11,10 +11,11 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+import standardwebhooks
 from hypothesis import given
 from hypothesis import strategies as st
 
-from junebug_turn.delivery.signature import Webhook, signature, signing_key
+from junebug_turn.delivery.signature import SECRET_PREFIX, Webhook, signature, signing_key
 
 keys = st.binary(min_size=1, max_size=64)
 bodies = st.binary(max_size=200)
@@ -99,3 +100,18 @@ def test_documented_verification() -> None:
     assert not is_genuine(headers, body, b"other")
     assert not is_genuine(headers | {"webhook-id": "other"}, body, key)
     assert not is_genuine(Webhook("id", key).headers(time.time() - 1000, body), body, key)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_library_verifies(count: int) -> None:
+    """The Standard Webhooks library verifies our signatures, with one and with two secrets, and no forged ones."""
+    secrets = [SECRET_PREFIX + b64encode(bytes([number]) * 24).decode() for number in range(1, count + 1)]
+    webhook = Webhook("id", tuple(signing_key(secret) for secret in secrets))
+    body = b'{"a":1}'
+    headers = webhook.headers(time.time(), body)
+    for secret in secrets:
+        standardwebhooks.Webhook(secret).verify(body, headers)
+        with pytest.raises(standardwebhooks.WebhookVerificationError):
+            standardwebhooks.Webhook(secret).verify(body + b" ", headers)
+    with pytest.raises(standardwebhooks.WebhookVerificationError):
+        standardwebhooks.Webhook(b64encode(b"other").decode()).verify(body, headers)

@@ -11,6 +11,7 @@ from junebug_turn.telemetry.gauges import (
     PartStats,
     StoreGauges,
     StoreStats,
+    TurnGauges,
 )
 from junebug_turn.telemetry.metrics import Metrics
 from tests.unit.telemetry.test_metrics import samples
@@ -64,6 +65,25 @@ def test_what_a_cache_cannot_tell() -> None:
     assert found["junebug_turn_cache_hits_total"][0][1] == 1
     for name in ("entries", "bytes", "evictions_total", "failures_total"):
         assert f"junebug_turn_cache_{name}" not in found
+
+
+def test_deliveries_that_wait_for_their_turn() -> None:
+    """Each connector has a number of deliveries that wait for their turn, and the seconds that the oldest has."""
+    metrics = Metrics()
+    waiting = {"a": {"inbound": {"count": 3, "oldest": 12.5}}}
+    metrics.registry.register(TurnGauges({"a": "turn", "b": "junebug"}, lambda: waiting))
+    found = samples(metrics)
+    for name, value in (("", 3), ("_seconds", 12.5)):
+        shown = {
+            (labels["application"], labels["connector"], labels["kind"]): count
+            for labels, count in found[f"junebug_turn_deliveries_waiting{name}"]
+        }
+        assert shown == {
+            ("turn", "a", "inbound"): value,
+            ("turn", "a", "event"): 0,
+            ("junebug", "b", "inbound"): 0,
+            ("junebug", "b", "event"): 0,
+        }
 
 
 def test_origins() -> None:

@@ -16,7 +16,14 @@ from twisted.internet.task import Clock
 from junebug_turn.errors import DeliveryRefused
 from junebug_turn.http.deduplication import Deduplication
 from junebug_turn.telemetry.context import about
-from junebug_turn.telemetry.gauges import BrokerGauges, CircuitGauges, PartStats, StoreGauges, StoreStats
+from junebug_turn.telemetry.gauges import (
+    BrokerGauges,
+    CircuitGauges,
+    PartStats,
+    StoreGauges,
+    StoreStats,
+    TurnGauges,
+)
 from junebug_turn.telemetry.metrics import Metrics
 
 ETC = Path(__file__).parents[3] / "etc"
@@ -35,6 +42,7 @@ def full() -> Metrics:
     metrics.registry.register(
         CircuitGauges(frozenset({"http://a:1", "http://b:1"}), lambda: ["http://a:1", "http://y:1"])
     )
+    metrics.registry.register(TurnGauges({"c": "junebug"}, dict))
     metrics.request("c", "200", 0.1)
     metrics.repeated("c")
     metrics.show_deduplication("c", Deduplication(Clock(), 60, 60))

@@ -46,6 +46,23 @@ def test_rate_limit(face: Face) -> None:
     assert "retry-after" in response.headers
 
 
+@pytest.mark.parametrize(
+    ("options", "seconds"), [({}, 4), ({"webhook_answer_timeout": 3}, 3), ({"request_timeout": 2}, 2)]
+)
+def test_answered_in_time(options: dict[str, float], seconds: float) -> None:
+    """The webhook is answered within webhook_answer_timeout (4 s, since Turn gives up after 5): when the broker has
+    not confirmed by then, 503."""
+    face = Face.of(TYPE, TURN, **options)
+    face.broker.confirming = False
+    client = webhook(face)
+    face.clock.advance(seconds - 0.1)
+    assert client.received == b""
+    face.clock.advance(0.2)
+    response = client.response()
+    assert (response.status, response.body["errors"][0]["type"]) == (503, "AmqpConnectionError")
+    assert "retry-after" in response.headers
+
+
 def test_again_while_unanswered() -> None:
     """A webhook that comes again before its answer is the same message, and both are answered alike."""
     face = Face.of(TYPE, TURN)

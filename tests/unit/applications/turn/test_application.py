@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from twisted.logger import capturedLogs, formatEvent
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from junebug_turn.applications.turn import TYPE
 from junebug_turn.applications.turn.menus import Choice
 from junebug_turn.applications.turn.messages import OutboundRequest, flat_status, nested_status
+from junebug_turn.applications.turn.signature import sign
 from junebug_turn.errors import DeliveryRefused, MessageNotFound, RateLimited
 from junebug_turn.http.errors import answer_for
 from junebug_turn.messages.vumi import Event, Message
@@ -148,6 +149,32 @@ def test_unknown_event(face: Face) -> None:
     assert not face.deliverer.delivered
 
 
+@pytest.mark.parametrize("status_format", ["flat", "nested"])
+def test_forward_unknown_events(status_format: str) -> None:
+    """forward_unknown_events: true sends an event whose message isn't known all the same, in the flat form."""
+    options = {"forward_unknown_events": True, "status_format": status_format}
+    face = Face.of(TYPE, TURN, turn_api_url="http://turn", **options)
+    assert logged(face.application.handle_event(EVENT)) == []
+    assert delivered(face) == flat_status(EVENT)
+
+
+def test_a_message_that_no_phone_can_show(face: Face) -> None:
+    """It is answered with an id, published as a nack into the connector's own events, and logged in one line; the event
+    is then a status like any other."""
+    request = OutboundRequest(to=PHONE, content="", unshown="sticker")
+    (line,) = logged(face.application.send(request, lambda message: b"", lambda _: None), LogLevel.warn)
+    (published,) = face.broker.published
+    assert published.queue == "ussd.event"
+    event = Event.from_json(published.body)
+    assert event.event_type == "nack"
+    assert line == (
+        f"Outbound message {event.user_message_id} on ussd is reported as failed: its type 'sticker' has neither text "
+        "nor link"
+    )
+    done(face.application.handle_event(event))
+    assert delivered(face)["user_message_id"] == event.user_message_id
+
+
 def test_without_url() -> None:
     """While turn_api_url is empty a warning says so at the start, and nothing can be delivered."""
     with capturedLogs() as logs:
@@ -161,3 +188,25 @@ def test_errors(face: Face) -> None:
     """An error has Turn's form; what passes is a 503, since Turn takes any 4xx for the message's end."""
     status, body = face.application.answer(answer_for(RateLimited("m", 1)))
     assert (status, body) == (503, {"errors": [{"type": "RateLimited", "message": "m"}]})
+
+
+def test_renew() -> None:
+    """Secrets that were read again are used from then on: the first token, each webhook secret, any HMAC secret."""
+    face = Face.of(TYPE, TURN, turn_api_url="http://turn")
+    before, after = [
+        Face.of(TYPE, TURN, turn_api_url="http://elsewhere", **given).application.options
+        for given in (
+            {},
+            {"auth_token": ["new", "old"], "webhook_secret": ["a", "b"], "turn_hmac_secret": ["x", "y"]},
+        )
+    ]
+    for options, token, keys, secret in ((before, "t0ken", (), "hm4c"), (after, "new", (b"a", b"b"), "y")):
+        face.application.renew(options)
+        done(face.application.handle_inbound(inbound()))
+        destination, _, given = face.deliverer.delivered[-1]
+        assert destination.origin == "http://turn:80"
+        assert destination.authorization == f"Bearer {token}".encode()
+        assert given["webhook"].keys == keys
+        body = b'{"to": "1", "turn": {"text": {"body": "b"}}}'
+        signature = sign(secret.encode(), body).decode()
+        assert face.ask("POST", "/messages", body, X_Turn_Hook_Signature=signature).status == 200

@@ -6,6 +6,7 @@ import json
 from datetime import datetime
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,9 +60,9 @@ INBOUND = Message(
 )
 
 
-def parse(*, render_interactive: bool = True, **fields: Any) -> OutboundRequest:
+def parse(*, render_interactive: bool = True, render_media: bool = True, **fields: Any) -> OutboundRequest:
     body = {"to": "+27123", "turn": TURN_TEXT, **fields}
-    return OutboundRequest.from_json(body, render_interactive=render_interactive)
+    return OutboundRequest.from_json(body, render_interactive=render_interactive, render_media=render_media)
 
 
 def new(**fields: Any) -> Message:
@@ -119,9 +120,9 @@ def test_other_types_fall_back_to_content() -> None:
 
 @pytest.mark.parametrize("content", [None, "", 5])
 def test_other_types_without_content(content: object) -> None:
-    """Another turn.type without a text to send is refused, and the type is named."""
-    with pytest.raises(InvalidBody, match=r"'turn\.type' is 'image'"):
-        parse(turn={"type": "image"}, content=content)
+    """Another turn.type without a text to send can't be shown, which is no fault of the webhook."""
+    request = parse(turn={"type": "image"}, content=content)
+    assert (request.content, request.unshown) == ("", "image")
 
 
 @pytest.mark.parametrize(("waiting", "session_event"), [(True, "resume"), (False, "close"), (None, "close")])
@@ -223,20 +224,76 @@ def test_buttons_become_numbers() -> None:
 
 
 def test_render_interactive_off() -> None:
-    """With render_interactive false an interactive message is as any other type: its content, or refused."""
-    with pytest.raises(InvalidBody, match=r"'turn\.type' is 'interactive'"):
-        parse(render_interactive=False, turn=BUTTONS)
+    """With render_interactive false an interactive message is its content, or its text without the choices."""
+    text = "MomConnect\nHow are you?\nChoose a number"
+    assert parse(render_interactive=False, turn=BUTTONS).content == text
     request = parse(render_interactive=False, turn=BUTTONS, content="text")
     assert (request.content, request.choices) == ("text", ())
 
 
 @pytest.mark.parametrize("interactive", [None, [], {}, {"body": {"text": "b"}}, {"action": {"buttons": []}}])
 def test_interactive_without_choices(interactive: object) -> None:
-    """An interactive message that can't be rendered falls back to content, else is refused."""
+    """An interactive message without choices falls back to content, else to its text, else it can't be shown."""
     turn = {"type": "interactive", "interactive": interactive}
     assert parse(turn=turn, content="text").content == "text"
-    with pytest.raises(InvalidBody, match=r"'turn\.type' is 'interactive'"):
-        parse(turn=turn)
+    assert parse(turn=turn).content == ("b" if interactive == {"body": {"text": "b"}} else "")
+
+
+@pytest.mark.parametrize("kind", [5, ["image"], {}, True])
+def test_a_type_that_is_no_text(kind: object) -> None:
+    """A turn.type that is no text is refused."""
+    with pytest.raises(InvalidBody, match=r"'turn\.type' must be a string"):
+        parse(turn={"type": kind}, content="c")
+
+
+def test_render_media() -> None:
+    """Media with a link become their caption and the link; without one they are the content, or their caption; with
+    render_media false they are the content only."""
+    image = {"link": "https://h/1", "caption": "c"}
+    for value, content, render_media, expected in (
+        (image, None, True, "c\nhttps://h/1"),
+        (image, "content", True, "c\nhttps://h/1"),
+        ({"id": "1", "caption": "c"}, "content", True, "content"),
+        ({"id": "1", "caption": "c"}, None, True, "c"),
+        (image, "content", False, "content"),
+        (image, None, False, ""),
+    ):
+        request = parse(render_media=render_media, turn={"type": "image", "image": value}, content=content)
+        assert (request.content, bool(request.unshown)) == (expected, not expected)
+
+
+@pytest.mark.parametrize(
+    ("contact_name", "profile"),
+    [
+        ("address", {"profile": {"name": "+26612345678"}}),
+        ("none", {}),
+        ("name", {"profile": {"name": "Thandi"}}),
+        ("other", {}),
+        ("empty", {}),
+        ("number", {}),
+    ],
+)
+def test_contact_name(contact_name: str, profile: dict[str, Any]) -> None:
+    """The contact's name is the address, none, or what a key of helper_metadata has; without that there is none, so
+    that a name which was given in Turn stays."""
+    helper_metadata = {"name": "Thandi", "empty": " ", "number": 5}
+    told = inbound_to_json(attrs.evolve(INBOUND, helper_metadata=helper_metadata), contact_name=contact_name)
+    assert told["contact"] == {"id": "+26612345678", **profile}
+
+
+@pytest.mark.parametrize("where", ["helper_metadata", "transport_metadata"])
+def test_inbound_media(where: str) -> None:
+    """The URL of an inbound message's media, under the key that media_url_key names, is added to the text."""
+    for content, url, expected in (
+        ("hi", "https://h/1.jpg", "hi\nhttps://h/1.jpg"),
+        (None, "https://h/1.jpg", "https://h/1.jpg"),
+        ("hi", "javascript:x", "hi"),
+        ("hi", {"url": "https://h/"}, "hi"),
+        (None, None, "*120#"),
+    ):
+        message = attrs.evolve(INBOUND, content=content, **{where: {"media": url}})
+        told = inbound_to_json(message, media_url_key="media")
+        assert told["message"]["text"]["body"] == expected
 
 
 @pytest.mark.parametrize("kind", ["button_reply", "list_reply"])

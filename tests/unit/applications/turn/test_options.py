@@ -40,3 +40,19 @@ def test_status_format() -> None:
     assert options().status_format == "flat"
     (line,) = faults({"applications": json.dumps([TURN | {"status_format": "round"}])})
     assert "status_format" in line
+
+
+@pytest.mark.parametrize(
+    ("url", "status_format", "warned"),
+    [
+        ("https://whatsapp.turn.io/v1/numbers/1", "flat", True),
+        ("https://turn.io/", "flat", True),
+        ("https://whatsapp.turn.io/v1/numbers/1", "nested", False),
+        ("https://notturn.io/", "flat", False),
+        ("https://turn.io.example/", "flat", False),
+        ("", "flat", False),
+    ],
+)
+def test_flat_statuses_at_turn(url: str, status_format: str, warned: bool) -> None:
+    """status_format flat together with a host of turn.io warns at the start."""
+    assert bool(options(turn_api_url=url, status_format=status_format).cautions) is warned

@@ -20,13 +20,13 @@ def test_known_signature() -> None:
     """The signature is base64 of HMAC-SHA256 of the raw body, as computed by hand."""
     body = '{ "to": "é" }'.encode()
     expected = base64.b64encode(hmac.new(SECRET, body, hashlib.sha256).digest())
-    verify(SECRET, body, [expected])
+    verify([SECRET], body, [expected])
 
 
 @given(st.binary(min_size=1, max_size=50), st.binary(max_size=200))
 def test_own_signature_is_right(secret: bytes, body: bytes) -> None:
     """Any body with its signature is accepted."""
-    verify(secret, body, [sign(secret, body)])
+    verify([secret], body, [sign(secret, body)])
 
 
 @given(st.binary(min_size=1, max_size=200), st.integers(0, 199), st.integers(1, 255))
@@ -35,14 +35,14 @@ def test_one_changed_byte(body: bytes, place: int, change: int) -> None:
     place %= len(body)
     changed = body[:place] + bytes([body[place] ^ change]) + body[place + 1 :]
     with pytest.raises(Unauthorized):
-        verify(SECRET, changed, [sign(SECRET, body)])
+        verify([SECRET], changed, [sign(SECRET, body)])
 
 
 @given(st.binary(max_size=60))
 def test_any_other_signature(header: bytes) -> None:
     """Any other header, ASCII or not, is refused, and what would have been right is not told."""
     with pytest.raises(Unauthorized) as caught:
-        verify(SECRET, b"{}", [header])
+        verify([SECRET], b"{}", [header])
     assert sign(SECRET, b"{}").decode() not in str(caught.value)
 
 
@@ -51,10 +51,18 @@ def test_none_and_two() -> None:
     right = sign(SECRET, b"{}")
     for headers in ([], [right, right], [b"x", right]):
         with pytest.raises(Unauthorized, match="X-Turn-Hook-Signature"):
-            verify(SECRET, b"{}", headers)
+            verify([SECRET], b"{}", headers)
 
 
 def test_white_space_counts() -> None:
     """The raw bytes are signed: the same JSON with other white space has another signature."""
     with pytest.raises(Unauthorized):
-        verify(SECRET, b'{"to":"1"}', [sign(SECRET, b'{"to": "1"}')])
+        verify([SECRET], b'{"to":"1"}', [sign(SECRET, b'{"to": "1"}')])
+
+
+def test_several_secrets() -> None:
+    """Any of the secrets verifies, and no other."""
+    for secret in (b"old", b"new"):
+        verify([b"old", b"new"], b"{}", [sign(secret, b"{}")])
+    with pytest.raises(Unauthorized):
+        verify([b"old", b"new"], b"{}", [sign(b"other", b"{}")])

@@ -1,0 +1,84 @@
+"""New secrets without an outage: each of Turn's and of the webhooks' secrets is replaced while requests go on."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from typing import Any
+
+import pytest_twisted
+import standardwebhooks
+from twisted.internet.defer import Deferred, gatherResults
+
+from junebug_turn.messages.vumi import Message
+from tests.integration.conftest import RunDaemon
+from tests.support.daemon import Running, settings
+from tools.servers.rabbitmq import RabbitNode
+from tools.servers.receiver import Receiver
+
+OLD, NEW = [f"whsec_{base64.b64encode(bytes([number]) * 24).decode()}" for number in (1, 2)]
+SENT = 20
+"""Webhooks, and inbound messages, in each step."""
+
+
+async def webhook(side: Running, secret: str, number: int) -> int:
+    body = json.dumps({"to": "+27123", "turn": {"text": {"body": f"{number}"}}}).encode()
+    signature = base64.b64encode(hmac.new(secret.encode(), body, hashlib.sha256).digest()).decode()
+    headers = {"X-Turn-Hook-Signature": signature}
+    return (await side.request("POST", "/turn/messages", body, headers=headers)).status
+
+
+@pytest_twisted.ensureDeferred
+async def test_rotation(run_daemon: RunDaemon, rabbitmq: RabbitNode, receiver: Receiver) -> None:
+    """Under load both secrets are configured, then the peer changes to the new one, then the old one is taken away:
+    no webhook is refused, and each delivery is verified by a receiver with the secret that it has then, by the
+    Standard Webhooks library."""
+    base = {
+        "vumi_api_path": "/turn",
+        "turn_api_url": receiver.url("/v1"),
+        "auth_token": "old token",
+        "turn_hmac_secret": OLD,
+        "webhook_secret": OLD,
+        "default_from_addr": "8110",
+    }
+    # One in each line, as a file or a variable has several.
+    both = {
+        "turn_hmac_secret": f"{NEW}\n{OLD}",
+        "webhook_secret": f"{NEW}\n{OLD}",
+        "auth_token": "new token\nold token",
+    }
+    new = {"turn_hmac_secret": NEW, "webhook_secret": NEW, "auth_token": "new token"}
+    steps: list[tuple[dict[str, Any], str, str]] = [
+        ({}, OLD, "old token"),
+        (both, OLD, "new token"),
+        (both, NEW, "new token"),
+        (new, NEW, "new token"),
+    ]
+    async with run_daemon("turn", **base) as side:
+        for given, peer, token in steps:
+
+            def read(given: dict[str, Any] = given) -> Any:
+                return settings(rabbitmq, "turn", connector_name=side.connector, **(base | given))
+
+            webhooks = [Deferred.fromCoroutine(webhook(side, peer, number)) for number in range(SENT)]
+            side.daemon.renew_secrets(read)
+            webhooks += [Deferred.fromCoroutine(webhook(side, peer, SENT + number)) for number in range(SENT)]
+            receiver.requests.clear()
+            for number in range(SENT):
+                side.publish(
+                    "inbound",
+                    Message(
+                        from_addr=f"+27{number}",
+                        to_addr="1",
+                        transport_name="t",
+                        transport_type="sms",
+                        content="hi",
+                    ),
+                )
+            assert set(await gatherResults(webhooks)) == {200}
+            for request in await receiver.received(SENT):
+                assert request.headers["authorization"] == f"Bearer {token}"
+                standardwebhooks.Webhook(peer).verify(request.body, request.headers)
+        assert await webhook(side, OLD, 0) == 401
