@@ -20,7 +20,7 @@ HANDSHAKE = {
 class SilentBroker:
     """The broker, in threads of the test.
 
-    It confirms the first message of a connection, which says how large others may be, and no other.
+    It confirms the first message of a channel, which says how large others may be, and no other.
 
     :ivar url: of its form, as a ``RabbitNode`` has it
     :ivar connections: how many there have been
@@ -54,7 +54,7 @@ class SilentBroker:
             assert data == HEADER
             start = spec.Connection.Start(server_properties={}, mechanisms="AMQPLAIN PLAIN", locales="en_US")
             connection.sendall(frame.Method(0, start).marshal())
-            data, left, first = b"", 0, True
+            data, left, channels = b"", 0, set()
             while chunk := connection.recv(2**18):
                 data += chunk
                 while True:
@@ -71,7 +71,9 @@ class SilentBroker:
                         left -= len(found.fragment)
                         if left == 0:
                             self.published += 1
-                            answer, first = spec.Basic.Ack(1) if first else None, False
+                            if found.channel_number not in channels:
+                                channels.add(found.channel_number)
+                                answer = spec.Basic.Ack(1)
                     elif isinstance(found, frame.Heartbeat):
                         connection.sendall(frame.Heartbeat().marshal())
                     if answer is not None:
