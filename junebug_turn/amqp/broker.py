@@ -19,6 +19,7 @@ from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.consumer import Consumer, Handler
 from junebug_turn.amqp.examination import Examination, examine
 from junebug_turn.amqp.options import AmqpOptions
+from junebug_turn.amqp.permissions import fault
 from junebug_turn.amqp.publication import Publication
 from junebug_turn.amqp.publisher import Publisher
 from junebug_turn.amqp.reconnecting import ReconnectingConnection, connect
@@ -178,8 +179,8 @@ class Broker(Service):
             "blocked": protocol is not None and protocol.blocked,
             "consumers": {consumer.name: consumer.live for consumer in self._consumers},
         }
-        faults = [fault for each in (self._publishing, self._consuming) if (fault := each.fault)]
-        faults += [f"the {what} can't be declared: {why}" for what, why in self._topology.faults.items()]
+        faults = [each.fault for each in (self._publishing, self._consuming) if each.fault]
+        faults += [fault(what, why) for what, why in self._topology.faults.items()]
         faults += [publisher.refused for publisher in self._publishers if publisher.refused]
         return status | {"faults": faults} if faults else status
 

@@ -10,6 +10,7 @@ from txamqp.client import ChannelClosed
 from junebug_turn.amqp import frames
 from junebug_turn.amqp.channel import reply_code
 from junebug_turn.amqp.connection import AmqpProtocol
+from junebug_turn.amqp.permissions import NO_QUEUE, ask_to_write
 from junebug_turn.amqp.topology import (
     ACCESS_REFUSED,
     EXCHANGE,
@@ -19,8 +20,6 @@ from junebug_turn.amqp.topology import (
     queue_part,
 )
 
-_NO_QUEUE = "junebug-turn.no-such-queue"
-
 
 @frozen
 class Examination:
@@ -28,39 +27,45 @@ class Examination:
 
     :ivar missing: those that are not there
     :ivar refused: those that are there, and that the user may not configure
-    :ivar copies: whether the user may write to the default exchange, through which copies go
+    :ivar unwritable: the exchanges that the user may not write to
     """
 
     missing: tuple[str, ...]
     refused: tuple[str, ...]
-    copies: bool
+    unwritable: tuple[str, ...]
 
 
 async def examine(protocol: AmqpProtocol, queues: Iterable[Queue]) -> Examination:
     """Look at the exchange and the queues, without making or changing one.
 
-    RabbitMQ has no question for permissions.  To declare again what is there asks for that to configure; a message for
-    a queue that does not exist, which comes back, asks for that to write to the default exchange.
+    RabbitMQ has no question for permissions.  To declare again what is there asks for that to configure; to remove a
+    binding that is not there asks for that to write to an exchange; a message for a queue that does not exist asks
+    for that to write to the default exchange.
 
     :raises Closed: the connection was closed
     """
     examining = Declaring(protocol)
-    parts = [exchange_part(EXCHANGE, "direct")]
+    parts, exchanges = [exchange_part(EXCHANGE, "direct")], [EXCHANGE]
     for queue in queues:
-        parts += [exchange_part(queue.name, "fanout")] if queue.fanout else []
+        if queue.fanout:
+            parts.append(exchange_part(queue.name, "fanout"))
+            exchanges.append(queue.name)
         parts.append(queue_part(queue))
     found = {part.what: await examining.examine(part) for part in parts}
+    unwritable = [each for each in exchanges if not await examining.may(ask_to_write(each, EXCHANGE))]
     await examining.done()
+    if not await _may_copy(protocol):
+        unwritable.append("amq.default")
     return Examination(
         missing=tuple(what for what, allowed in found.items() if allowed is None),
         refused=tuple(what for what, allowed in found.items() if allowed is False),
-        copies=await _may_copy(protocol),
+        unwritable=tuple(unwritable),
     )
 
 
 async def _may_copy(protocol: AmqpProtocol) -> bool:
     channel = await protocol.open_channel()
-    channel.publish(frames.publish_arguments("", _NO_QUEUE), frames.PLAIN_PROPERTIES, b"{}")
+    channel.publish(frames.publish_arguments("", NO_QUEUE), frames.PLAIN_PROPERTIES, b"{}")
     try:
         await protocol.call(channel.basic_qos(prefetch_count=1))
     except ChannelClosed as refusal:

@@ -14,6 +14,7 @@ from txamqp.client import ChannelClosed, Closed
 
 from junebug_turn.amqp.channel import Channel, describe, reply_code
 from junebug_turn.amqp.connection import AmqpProtocol
+from junebug_turn.amqp.permissions import PERMISSION, ask_to_write
 
 EXCHANGE = "vumi"
 ACCESS_REFUSED = 403
@@ -191,11 +192,15 @@ def binding_part(queue: Queue) -> Part:
     return Part(f"binding of the queue {queue.name} to the exchange {exchange}", bind)
 
 
+def write_part(exchange: str) -> Part:
+    return Part(f"{PERMISSION}{exchange}", ask_to_write(exchange, EXCHANGE))
+
+
 def _parts(queues: Iterable[Queue]) -> Iterator[Part]:
-    yield exchange_part(EXCHANGE, "direct")
+    yield from (exchange_part(EXCHANGE, "direct"), write_part(EXCHANGE))
     for queue in queues:
         if queue.fanout:
-            yield exchange_part(queue.name, "fanout")
+            yield from (exchange_part(queue.name, "fanout"), write_part(queue.name))
         yield queue_part(queue)
         if queue.bound or queue.fanout:
             yield binding_part(queue)
@@ -240,8 +245,12 @@ class Declaring:
         """Tell whether a part is there and may be declared; None: it is not there, and nothing is made."""
         if part.look is None or not await self._is_there(part.look):
             return None
+        return await self.may(part.declare)
+
+    async def may(self, call: _Call) -> bool:
+        """Make a call; returns whether the user may make it."""
         try:
-            await self._protocol.call(part.declare(await self._open()))
+            await self._protocol.call(call(await self._open()))
         except ChannelClosed as refusal:
             return reply_code(refusal) != ACCESS_REFUSED
         return True
@@ -249,9 +258,12 @@ class Declaring:
     async def _refused(self, part: Part, refusal: ChannelClosed) -> None:
         """Log a refusal, which is a fault where the queue or exchange is not there either."""
         what, look = part.what, part.look
+        permission = what.startswith(PERMISSION)
+        if permission and reply_code(refusal) != ACCESS_REFUSED:
+            return  # the exchange is not there, which is a fault of its own
         why = self.refusals[what] = describe(refusal)
         other = reply_code(refusal) == PRECONDITION_FAILED and _QUEUE_LIMIT not in why
-        if not other and look is not None and not await self._is_there(look):
+        if permission or (not other and look is not None and not await self._is_there(look)):
             self.faults[what] = why
         if self._known.get(what) == why:
             return
@@ -262,6 +274,8 @@ class Declaring:
                 what=what,
                 why=why,
             )
+        elif permission:
+            _log.error("The {what} is missing: {why}", what=what, why=why)
         elif what in self.faults or look is None:
             _log.error("The {what} can't be declared: {why}", what=what, why=why)
         else:

@@ -109,10 +109,8 @@ async def _examine(protocol: AmqpProtocol, broker: Broker, lacks: list[str], not
             notes.append(f"not there yet, and made when the daemon starts: {', '.join(found.missing)}")
         if found.refused:
             lacks.append(f"the permission to configure {', '.join(found.refused)}")
-        if not found.copies:
-            lacks.append(
-                "the permission to write to the exchange amq.default, without which nothing is put off or parked"
-            )
+        if found.unwritable:
+            lacks.append(f"the permission to write to the exchanges {', '.join(found.unwritable)}")
     finally:
         await protocol.disconnect(CLOSE_TIMEOUT)
 

@@ -124,6 +124,10 @@ async def test_a_copy_that_is_refused(node: RabbitNode, channel: BlockingChannel
     side.handle = refuse
     await side.start()
     try:
+        # Before anything is put off.
+        missing = "the permission to write to the exchange junebug-turn.delay.30s is missing: "
+        assert [fault for fault in side.broker.status()["faults"] if fault.startswith(missing)]
+        assert not [fault for fault in side.broker.status()["faults"] if "exchange vumi" in fault]
         publisher = side.broker._publisher.channel
         send(channel, "copies.inbound", message("refused").to_json())
         closed = side.broker._copies.channel
@@ -200,6 +204,9 @@ async def test_check_config_names_missing_permissions(
     node: RabbitNode, channel: BlockingChannel, receiver: Receiver
 ) -> None:
     """check-config names the permissions that it can ask for, and what is not there yet; it makes nothing."""
+    for delay in ("5s", "30s", "5m", "30m", "2h"):  # of other tests
+        channel.exchange_delete(f"junebug-turn.delay.{delay}")
+        channel.queue_delete(f"junebug-turn.delay.{delay}")
     before = node.ctl("list_queues", "-q", "name")
     channel.exchange_declare("vumi", "direct", durable=True)
     broker = (await reach(reactor, checked(node, receiver, "checked"), 10))[0]
@@ -207,7 +214,7 @@ async def test_check_config_names_missing_permissions(
     (missing,) = (note for note in broker.notes if note.startswith("not there yet"))
     assert "queue checked.inbound, " in missing
     assert "queue checked.event.parked" in missing
-    assert "exchange" not in missing
+    assert "exchange vumi" not in missing
     assert node.ctl("list_queues", "-q", "name") == before
 
     channel.queue_declare("checked.inbound", durable=True)
@@ -219,7 +226,8 @@ async def test_check_config_names_missing_permissions(
     assert broker.fault is None
     assert broker.lacks == (
         "the permission to configure exchange vumi, queue checked.inbound",
-        "the permission to write to the exchange amq.default, without which nothing is put off or parked",
+        "the permission to write to the exchanges junebug-turn.delay.5s, junebug-turn.delay.30s, "
+        "junebug-turn.delay.5m, junebug-turn.delay.30m, junebug-turn.delay.2h, amq.default",
     )
     assert count(channel, "checked.inbound") == 1
     channel.queue_delete("checked.inbound")

@@ -109,7 +109,7 @@ async def test_the_clock_is_set(
                 # Without a word, longer than the broker waits for a heartbeat.
                 await deferLater(reactor, 3 * HEARTBEAT)
         assert connections(rabbitmq) == before
-        for kind in ("parked", "delayed.30s"):
+        for kind in ("parked", "delayed.5s", "delayed.30s"):
             assert count(pika_channel, f"{connector_name}.inbound.{kind}") == 0
         process.process.send_signal(signal.SIGTERM)
         await until(lambda: process.process.poll() is not None, "the end")

@@ -22,6 +22,7 @@ ANSWERS = {
     "Channel.Open": spec.Channel.OpenOk(),
     "Channel.Close": spec.Channel.CloseOk(),
     "Exchange.Declare": spec.Exchange.DeclareOk(),
+    "Exchange.Unbind": spec.Exchange.UnbindOk(),
     "Queue.Declare": spec.Queue.DeclareOk("q", 3, 1),
     "Queue.Bind": spec.Queue.BindOk(),
     "Basic.Qos": spec.Basic.QosOk(),

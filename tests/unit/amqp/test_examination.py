@@ -28,6 +28,7 @@ def test_an_examination_of_what_is_there() -> None:
         "Exchange.Declare",
         "Queue.Declare",
         "Queue.Declare",
+        "Exchange.Unbind",
         "Channel.Close",
         "Channel.Open",
         "Basic.Publish",
@@ -35,9 +36,9 @@ def test_an_examination_of_what_is_there() -> None:
         "Channel.Close",
     ]
     assert [call.passive for call in calls[1:5]] == [True, False, True, False]
-    publish = calls[7]
+    publish = calls[8]
     assert (publish.exchange, publish.routing_key) == ("", "junebug-turn.no-such-queue")
-    assert found == [Examination((), (), True)]
+    assert found == [Examination((), (), ())]
 
 
 def test_an_examination_makes_nothing() -> None:
@@ -45,11 +46,16 @@ def test_an_examination_makes_nothing() -> None:
     missing = spec.Channel.Close(404, "NOT_FOUND", 50, 10)
     calls, found = examining(connected(), Queue("a"), Queue_Declare=missing)
     assert [call.passive for call in calls if call.NAME == "Queue.Declare"] == [True]
-    assert found == [Examination(("queue a",), (), True)]
+    assert found == [Examination(("queue a",), (), ())]
 
 
 def test_an_examination_without_permissions() -> None:
     """A message that the user may not write to the default exchange is told by its channel's end."""
     refused = spec.Channel.Close(403, "ACCESS_REFUSED", 60, 40)
     _, found = examining(connected(), Queue("a"), Basic_Qos=refused)
-    assert found == [Examination((), (), False)]
+    assert found == [Examination((), (), ("amq.default",))]
+    refused = spec.Channel.Close(403, "ACCESS_REFUSED", 40, 40)
+    delay = Queue("d", bound=False, fanout=True)
+    calls, found = examining(connected(), delay, Exchange_Unbind=refused)
+    assert [call.destination for call in calls if call.NAME == "Exchange.Unbind"] == ["vumi", "d"]
+    assert found == [Examination((), (), ("vumi", "d"))]

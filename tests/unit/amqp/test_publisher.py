@@ -50,6 +50,7 @@ class Bench:
         if not declared:
             peer.send(spec.Channel.OpenOk(), self.channel)
             peer.send(spec.Exchange.DeclareOk(), self.channel)
+            peer.send(spec.Exchange.UnbindOk(), self.channel)
             peer.send(spec.Channel.CloseOk(), self.channel)
             self.channel += 1
         peer.send(spec.Channel.OpenOk(), self.channel)

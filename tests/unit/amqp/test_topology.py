@@ -34,12 +34,13 @@ def test_what_is_declared() -> None:
     assert [call.NAME for call in calls] == [
         "Channel.Open",
         "Exchange.Declare",
+        "Exchange.Unbind",
         "Queue.Declare",
         "Queue.Bind",
         "Queue.Declare",
         "Channel.Close",
     ]
-    _, exchange, first, bind, second, _ = calls
+    _, exchange, _, first, bind, second, _ = calls
     assert (exchange.exchange, exchange.type, exchange.durable) == ("vumi", "direct", True)
     assert (first.queue, first.durable, first.arguments) == ("a", True, {})
     assert (bind.queue, bind.exchange, bind.routing_key) == ("a", "vumi", "a")
@@ -101,6 +102,21 @@ def test_a_queue_limit() -> None:
     found = result(Deferred.fromCoroutine(topology.declare(peer.protocol)))
     peer.answer()
     assert not topology.faults
+
+
+def test_a_permission_to_write() -> None:
+    """Whether the user may write to an exchange is asked before the first message, by the removal of a binding that
+    nobody has; another refusal of that says nothing about the permission."""
+    peer = connected()
+    topology = Topology([Queue("d", bound=False, fanout=True)])
+    for code, text, missing in ((403, "ACCESS_REFUSED", ["vumi", "d"]), (404, "NOT_FOUND", [])):
+        found = result(Deferred.fromCoroutine(topology.declare(peer.protocol)))
+        calls = peer.answer(Exchange_Unbind=spec.Channel.Close(code, text, 40, 40))
+        unbind = [call for call in calls if call.NAME == "Exchange.Unbind"]
+        assert [(call.source, call.destination) for call in unbind] == [("vumi", "vumi"), ("vumi", "d")]
+        assert {call.routing_key for call in unbind} == {"junebug-turn.no-such-queue"}
+        assert found == [None]
+        assert list(topology.faults) == [f"permission to write to the exchange {name}" for name in missing]
 
 
 def test_what_is_there_is_no_fault() -> None:

@@ -69,6 +69,41 @@ class TestValues:
         for right in ("whsec_AAAA", "any text"):
             assert getattr(only(load(FLAGS | {option: right}, {})), option) == right
 
+    @pytest.mark.parametrize(
+        ("given", "read"),
+        [
+            ("[30s, 5m, 30m, 2h]", (30, 300, 1800, 7200)),
+            ("[30.0, 300.0, 1800.0, 7200.0]", (30, 300, 1800, 7200)),
+            ('["0.5s", 1, 1 m, 1d]', (0.5, 1, 60, 86400)),
+            ("[7d]", (604800,)),
+        ],
+    )
+    def test_durations(self, given: str, read: tuple[float, ...]) -> None:
+        """retry_delays is a list of durations: numbers with s, m, h or d, or seconds."""
+        assert only(load(FLAGS, {"RETRY_DELAYS": given})).retry_delays == read
+
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            ("[]", "a list of durations"),
+            ("30s", "a list of durations"),
+            ("[5m, 30s]", "longer than the one before"),
+            ("[60, 1m]", "longer than the one before"),
+            ("[0s]", "a number of seconds"),
+            ("[-1s]", "a number of seconds"),
+            ("[8d]", "a number of seconds"),
+            ("[1w]", "a number of seconds"),
+            ("[.inf]", "a number of seconds"),
+            ("[true]", "a number of seconds"),
+            ("[null]", "a number of seconds"),
+        ],
+    )
+    def test_wrong_durations(self, given: str, said: str) -> None:
+        """An empty or unordered list, or one with a duration that is none, is a fault with its reason."""
+        (line,) = faults(FLAGS | {"retry_delays": given})
+        assert line.startswith("retry_delays: must ")
+        assert said in line
+
     def test_forward_events(self, file: Path) -> None:
         """forward_events is a list of the words of the application's own API, or none of them; null is all."""
         assert only(load(FLAGS | {"forward_events": "[rejected, submitted]"}, {})).forward_events == (

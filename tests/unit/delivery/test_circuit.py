@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 import pytest
@@ -155,7 +155,7 @@ def test_one_message(bench: Bench) -> None:
 
 def test_few_messages(bench: Bench) -> None:
     """Four messages that fail again and again, in any order, are not five."""
-    for number in range(100):
+    for number in range(30):
         message = f"poison {number * 7 % (FAILURES - 1)}"
         assert bench.enter(message=message) == [False]
         bench.fail(message=message)
@@ -451,3 +451,38 @@ def test_any_order(data: st.DataObject) -> None:
         running += [(entered[0], name) for entered, name in waiting if entered]
         waiting = [(entered, name) for entered, name in waiting if not entered]
     assert bench.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(("outage", "promise"), [(25, 10), (300, 10), (900, 10), (1800, 60)])
+def test_recovery(outage: float, promise: float) -> None:
+    """When a destination answers again, all that was put off, and comes back every 5 s, is under way within 10 s after
+    outages up to 15 minutes, and within 60 s after longer ones; until then it was asked at least every 5 s in the first
+    five minutes, and never by many at once."""
+    bench = Bench(rng=0.999)
+    over = bench.clock.seconds() + outage
+    asked: list[float] = []
+    delivered: list[float] = []
+
+    def come(name: str) -> None:
+        """Let a message come without patience, as an event does; it comes back after 5 s until it is delivered."""
+        entered = bench.enter(message=name)
+        if isinstance(entered[0], CircuitOpen):
+            bench.clock.callLater(5, come, name)
+        elif bench.clock.seconds() >= over:
+            bench.circuit.succeeded(entered[0])
+            delivered.append(bench.clock.seconds())
+        else:
+            asked.append(bench.clock.seconds())
+            bench.circuit.failed(entered[0], "HTTP status 503", name)
+            bench.clock.callLater(5, come, name)
+
+    for number in range(30):
+        bench.clock.callLater(number * 0.25, come, f"m{number}")
+    while bench.clock.seconds() < over + promise:
+        bench.clock.advance(0.25)
+    assert len(delivered) == 30
+    assert max(delivered) - over <= promise
+    begun = over - outage
+    early = [begun, *(moment for moment in asked if moment < begun + 300), min(over, begun + 300)]
+    assert max(later - earlier for earlier, later in pairwise(early)) <= 5
+    assert len(asked) < 30 + outage
