@@ -20,16 +20,16 @@ class BoundedPool(HTTPConnectionPool):
 
     def __init__(self, reactor: Any, most: int) -> None:
         super().__init__(reactor)
-        self._most = most
+        self.most = most
 
     def _putConnection(self, key: Any, connection: Any) -> None:
         super()._putConnection(key, connection)
         idle: Any = self._connections
-        while len(self._timeouts) > self._most:
+        while len(self._timeouts) > self.most:
             # In the order in which they became idle.
             oldest = next(iter(self._timeouts))
             self._timeouts[oldest].cancel()
             self._removeConnection(next(key for key in idle if oldest in idle[key]), oldest)
-        if len(idle) > 2 * self._most:
+        if len(idle) > 2 * self.most:
             # Twisted keeps an empty list for each host.
             self._connections = {key: kept for key, kept in idle.items() if kept}

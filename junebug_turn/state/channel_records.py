@@ -32,11 +32,12 @@ class ChannelRecords(ABC):
     """Base of the records of one channel.
 
     :param window: seconds that are counted together
+    :ivar wall_clock: the clock that the windows go by
     """
 
     def __init__(self, window: float, wall_clock: WallClock = WALL_CLOCK) -> None:
         self._window = window
-        self._wall_clock = wall_clock
+        self.wall_clock = wall_clock
 
     @abstractmethod
     def count(self, name: str) -> None:
@@ -65,7 +66,7 @@ class ChannelRecords(ABC):
 
     def _number(self) -> int:
         """Return the number of the present window."""
-        return int(self._wall_clock.now() / self._window)
+        return int(self.wall_clock.now() / self._window)
 
 
 class MemoryRecords(ChannelRecords):

@@ -328,12 +328,13 @@ async def test_x_death_tables(side: Side, pika_channel: BlockingChannel) -> None
 async def test_a_queue_deleted_under_us(side: Side, pika_channel: BlockingChannel) -> None:
     """A deleted queue is declared, bound and consumed again, and until then the status says so."""
     queue = f"{side.name}.inbound"
-    # A new connection would look the same from outside.
+    # private: a new connection would look the same from outside.
     protocol = side.broker._consuming.protocol
     pika_channel.queue_delete(queue)
     await until(lambda: not side.live())
     assert side.broker.status()["consumers"] == {queue: False, f"{side.name}.event": True}
     await until(side.live)
+    # private: see above.
     assert side.broker._consuming.protocol is protocol
     send(pika_channel, queue, message("again").to_json())
     await until(lambda: side.inbound)
@@ -342,7 +343,7 @@ async def test_a_queue_deleted_under_us(side: Side, pika_channel: BlockingChanne
 @pytest_twisted.ensureDeferred
 async def test_a_consumers_channel_closed_under_us(side: Side, pika_channel: BlockingChannel) -> None:
     """A channel that the broker closes (here for an unknown delivery tag) is rebuilt alone."""
-    # Nothing but a fault of ours on the consumer's own channel has the broker close it.
+    # private: nothing but a fault of ours on the consumer's own channel has the broker close it.
     channel = side.broker._consumers[0].channel
     assert channel is not None
     channel.acknowledge(60 << 16 | 80, 999, 0)

@@ -13,6 +13,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker, UnroutableError
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.threads import deferToThread
+from twisted.logger import LogEvent, capturedLogs
 
 from junebug_turn.cli.connectivity import reach
 from junebug_turn.daemon.build import make_daemon
@@ -108,6 +109,11 @@ async def test_a_limit_below_all_that_is_taken_as_small(
         connection.close()
 
 
+def closed_channels(events: list[LogEvent]) -> list[str]:
+    """The names of the channels that the log says have ended."""
+    return [event["name"] for event in events if event["log_format"].startswith("The AMQP channel of")]
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_copy_that_is_refused(node: RabbitNode, channel: BlockingChannel) -> None:
     """A copy that the user may not write to the default exchange disturbs no outbound message, and its original goes
@@ -128,13 +134,12 @@ async def test_a_copy_that_is_refused(node: RabbitNode, channel: BlockingChannel
         missing = "the permission to write to the exchange junebug-turn.delay.30s is missing: "
         assert [fault for fault in side.broker.status()["faults"] if fault.startswith(missing)]
         assert not [fault for fault in side.broker.status()["faults"] if "exchange vumi" in fault]
-        publisher = side.broker._publisher.channel
-        send(channel, "copies.inbound", message("refused").to_json())
-        closed = side.broker._copies.channel
-        await until(lambda: closed is not None and closed.closed)
-        for number in range(50):
-            await side.connector.publish(message(str(number))).confirmed
-        assert side.broker._publisher.channel is publisher
+        with capturedLogs() as events:
+            send(channel, "copies.inbound", message("refused").to_json())
+            await until(lambda: closed_channels(events))
+            for number in range(50):
+                await side.connector.publish(message(str(number))).confirmed
+        assert set(closed_channels(events)) == {"publishing copies"}
         assert side.broker.status()["faults"][-1] == (
             "the broker's user may not write to the exchange amq.default: give it the permission"
         )

@@ -172,6 +172,7 @@ async def test_connection_lost(run_daemon: RunDaemon, queue: str) -> None:
     """After its connections were lost the bridge goes on in both directions."""
     async with run_daemon("junebug", base_url_path=PATH, amqp_queue=queue) as side:
         await bridged(side, queue, 1)
+        # private: the broker can't be made to close these two connections alone.
         for connection in (side.daemon.broker._consuming, side.daemon.broker._publishing):
             assert connection.protocol is not None
             connection.protocol.abort("a test")

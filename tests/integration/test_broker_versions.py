@@ -13,6 +13,7 @@ import pytest
 import pytest_twisted
 from pika.adapters.blocking_connection import BlockingChannel
 from twisted.internet.threads import deferToThread
+from twisted.logger import capturedLogs
 
 from junebug_turn.errors import MessageTooLarge
 from junebug_turn.messages.vumi import Message
@@ -37,13 +38,14 @@ async def test_the_limits_of_rabbitmq_4(
     channel = connection.channel()
     queue = f"{connector_name}.outbound"
     try:
-        publishing = side.broker._publisher.channel
         text = "x" * (LARGEST - len(message("").to_json()))
-        for _ in range(2):
-            with pytest.raises(MessageTooLarge, match=f"takes {LARGEST} at most"):
-                await side.connector.publish(message(text + "x")).confirmed
-            await side.connector.publish(message("small")).confirmed
-        assert side.broker._publisher.channel is publishing
+        with capturedLogs() as events:
+            for _ in range(2):
+                with pytest.raises(MessageTooLarge, match=f"takes {LARGEST} at most"):
+                    await side.connector.publish(message(text + "x")).confirmed
+                await side.connector.publish(message("small")).confirmed
+        ended = [event["name"] for event in events if event["log_format"].startswith("The AMQP channel of")]
+        assert ended == ["publishing large messages"]
         await side.connector.publish(message(text)).confirmed
         assert [len(channel.basic_get(queue, True)[2]) for _ in range(3)][2] == LARGEST
         send(channel, f"{connector_name}.inbound", message(text).to_json())

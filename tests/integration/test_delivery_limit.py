@@ -113,6 +113,7 @@ async def test_a_crash_in_a_loop(
         side.handle = never_end
         await side.start()
         await until(lambda begun=begun: len(begun) == 20)  # type: ignore[misc]
+        # private: the broker can't be made to close these two connections alone.
         for connection in (side.broker._consuming, side.broker._publishing):
             assert connection.protocol is not None
             connection.protocol.abort("killed")

@@ -142,6 +142,7 @@ async def test_waits_in_place(bench: Bench) -> None:
         assert len(bench.receiver.requests) == count
         count += 1
         await let_go(bench, 0.01, count)
+        # private: when a probe has ended shows in nothing that is public.
         await bench.receiver.until(lambda: not circuit._probes, "the answer")
     for delivery in waiting:
         await delivery
@@ -194,7 +195,8 @@ def _origin(bench: Bench) -> str:
 
 
 def _circuit(bench: Bench) -> Circuit:
-    """The circuit of the bench's origin; the deliverer has no other way to it, as nothing but a delivery needs it."""
+    """The circuit of the bench's origin."""
+    # private: the deliverer has no other way to it, as nothing but a delivery needs it.
     return bench.deliverer._circuits._circuits[_origin(bench), "", ""]
 
 
@@ -335,6 +337,7 @@ async def test_failed_messages_leave_room_in_an_outage(bench: Bench) -> None:
     for number in range(20):
         bench.clock.advance(30)
         await bench.receiver.received(DOWN + number + 1)
+        # private: when a probe has ended shows in nothing that is public.
         await bench.receiver.until(lambda: not _circuit(bench)._probes, "the answer")
     assert [delivery.called for delivery in waiting] == [False] * 18 + [True] * 2
     for delivery in waiting[18:]:
@@ -346,7 +349,7 @@ async def test_failed_messages_leave_room_in_an_outage(bench: Bench) -> None:
 
 
 def _pausing(bench: Bench, count: int) -> bool:
-    return len(bench._delays()) == count
+    return len(bench.delays()) == count
 
 
 @pytest.mark.parametrize("status", MISCONFIGURED)
@@ -389,5 +392,5 @@ async def test_healthy_destinations_leave_nothing(bench: Bench) -> None:
     """A destination that answers is not remembered, nor limited."""
     for delivery in [bench.start() for _ in range(60)]:
         await delivery
-    # That nothing is left shows in no behaviour.
+    # private: that nothing is left shows in no behaviour.
     assert len(bench.deliverer._circuits) == 0

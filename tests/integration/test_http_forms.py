@@ -43,10 +43,9 @@ async def junebug(run_daemon: RunDaemon, receiver: Receiver) -> AsyncIterator[Ru
 
 def exchange(side: Running, data: bytes, *, half_close: bool = False) -> Deferred[tuple[int, Any]]:
     """Send ``data`` on a connection of its own; the status and the JSON of the answer, after the daemon's close."""
-    port = side.daemon._ports[0].getHost().port
 
     def in_thread() -> tuple[int, Any]:
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        with socket.create_connection(("127.0.0.1", side.port), timeout=20) as client:
             client.sendall(data)
             if half_close:
                 client.shutdown(socket.SHUT_WR)
@@ -186,15 +185,15 @@ async def test_half_closed_when_refused(junebug: Running) -> None:
 async def test_closed_while_the_broker_is_away(junebug: Running, rabbitmq: RabbitNode) -> None:
     """When a client closes its connection, or half of it, while its message waits for the broker, the message is
     withdrawn after some seconds; who still listens is told so with a 503."""
-    waiting = junebug.daemon.broker._publisher._waiting
+    broker = junebug.daemon.broker
     await deferToThread(rabbitmq.stop_app)
     try:
         await until(lambda: not junebug.live(), "the outage")
         listening = exchange(junebug, request(f"{PATH}/messages"), half_close=True)
         with socket.create_connection(("127.0.0.1", junebug.port)) as client:
             client.sendall(request(f"{PATH}/messages"))
-        await until(lambda: len(waiting) == 2, "both messages")
-        await until(lambda: not waiting, "the withdrawal")
+        await until(lambda: broker.unconfirmed()[0] == 2, "both messages")
+        await until(lambda: broker.unconfirmed() == (0, 0), "the withdrawal")
         assert (await listening)[0] == 503
     finally:
         await deferToThread(rabbitmq.start_app)
@@ -209,6 +208,7 @@ async def test_closed_while_the_broker_is_away(junebug: Running, rabbitmq: Rabbi
 @pytest_twisted.ensureDeferred
 async def test_gone_before_the_confirm(junebug: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """A message whose client resets the connection before the broker's confirm is logged and counted as sent."""
+    # private: the broker answers at once: only the publisher can hold its confirm back.
     publisher: Any = junebug.daemon.broker._publisher
     held: list[Any] = []
     (site,) = junebug.daemon.sites.values()
@@ -243,6 +243,7 @@ async def test_proxied(run_daemon: RunDaemon, receiver: Receiver) -> None:
 def published(side: Running) -> dict[str, float]:
     """How many outbound messages were confirmed, and failed, by the metrics."""
     (site,) = side.daemon.sites.values()
+    # private: read at once, which a request of /metrics would not do.
     registry = site._metrics.registry
     labels = {"application": "junebug", "connector": side.connector}
     name = "junebug_turn_published_messages_total"

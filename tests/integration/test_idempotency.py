@@ -181,7 +181,7 @@ async def test_client_goes_away(junebug: Running) -> None:
 @pytest_twisted.ensureDeferred
 async def test_client_goes_away_before_the_confirm(junebug: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the client goes away after its message was handed to the broker, the repeat gets its answer."""
-    # The broker answers at once: only the publisher can hold its confirm back.
+    # private: the broker answers at once: only the publisher can hold its confirm back.
     publisher, held = junebug.daemon.broker._publisher, []
     (site,) = junebug.daemon.sites.values()
     with monkeypatch.context() as patch:

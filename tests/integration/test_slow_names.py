@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+
+# private: Twisted has no public name for it.
 from twisted.internet._resolver import GAIResolver
 from twisted.internet.threads import deferToThread
 

@@ -72,6 +72,15 @@ class Peer:
         """The methods among them."""
         return [value.method for value in self.sent() if isinstance(value, frame.Method)]
 
+    def opened(self) -> int:
+        """The number of the channel that we open now."""
+        *_, number = [
+            value.channel_number
+            for value in self.sent()
+            if isinstance(value, frame.Method) and isinstance(value.method, spec.Channel.Open)
+        ]
+        return int(number)
+
     def answer(self, **refusals: Method) -> list[Any]:
         """Answer the calls that came, and those that follow, and return their methods.
 
@@ -122,7 +131,7 @@ class Peer:
     def open_channel(self) -> Any:
         """A channel of ours, open."""
         opening = Deferred.fromCoroutine(self.protocol.open_channel())
-        self.send(spec.Channel.OpenOk(), self.protocol._last_channel)
+        self.send(spec.Channel.OpenOk(), self.opened())
         self.sent()
         channels: list[Any] = []
         opening.addCallback(channels.append)

@@ -136,8 +136,9 @@ class Running:
 
     async def handlers_done(self) -> None:
         """Wait until no message of a queue is being handled."""
-        # Its queue is empty before its counts are complete: only the consumer knows.
+        # private: its queue is empty before its counts are complete, so that only the consumer knows.
         consumers = self.daemon.broker._consumers
+        # private: see above.
         await until(lambda: not any(each._handling for each in consumers), "the end of the handlers")
 
     def live(self) -> bool:

@@ -50,11 +50,12 @@ class Bench:
 
     async def delay(self) -> float:
         """Wait until an attempt has failed; the seconds until the next."""
-        await self.receiver.until(lambda: self._delays(), "the end of an attempt")
-        (delay,) = self._delays()
+        await self.receiver.until(lambda: self.delays(), "the end of an attempt")
+        (delay,) = self.delays()
         return delay
 
-    def _delays(self) -> list[float]:
+    def delays(self) -> list[float]:
+        """The seconds until each of the next attempts."""
         due = [call.getTime() - self.clock.seconds() for call in self.clock.getDelayedCalls()]
         return [seconds for seconds in due if seconds <= MAX_RETRY_AFTER]
 
@@ -62,7 +63,7 @@ class Bench:
         """Let the clock go on through every delay until ``delivery`` ends; the delays."""
         delays = []
         while True:
-            await self.receiver.until(lambda: delivery.called or self._delays(), "an attempt's end")
+            await self.receiver.until(lambda: delivery.called or self.delays(), "an attempt's end")
             if delivery.called:
                 await delivery
                 return delays

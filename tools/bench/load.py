@@ -111,7 +111,8 @@ class _Client(asyncio.Protocol):
         return answered
 
 
-async def _at_rate(url: str, bodies: Sequence[bytes], rate: float, seconds: float) -> list[Timed]:
+async def send_at_rate(url: str, bodies: Sequence[bytes], rate: float, seconds: float) -> list[Timed]:
+    """POST the bodies in turn, ``rate`` in a second; each request is timed from when it was due."""
     parts = urlsplit(url)
     host, port = parts.hostname or HOST, parts.port or 80
     loop = asyncio.get_running_loop()
@@ -157,7 +158,7 @@ def at_rate(url: str, requests: Path, rate: float, seconds: float) -> list[Timed
     gc.collect()
     gc.disable()
     try:
-        return asyncio.run(_at_rate(url, requests.read_bytes().splitlines(), rate, seconds))
+        return asyncio.run(send_at_rate(url, requests.read_bytes().splitlines(), rate, seconds))
     finally:
         gc.enable()
 

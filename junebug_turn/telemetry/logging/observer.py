@@ -46,7 +46,7 @@ class Lines:
         reporter: Callable[[LogEvent], None] | None = None,
     ) -> None:
         self._lowest = LogLevel.lookupByName(log_level.lower())
-        self._reporter = reporter
+        self.reporter = reporter
         self._file: LogFile | None = None
         form = json_line if log_format == "json" else text_line
         self._write = self._target(twistd, partial(form, full=full_addresses, foreign=self.debugging))
@@ -89,8 +89,8 @@ class Lines:
 
     def _show(self, event: LogEvent) -> None:
         level = event.get("log_level")
-        if self._reporter is not None and level is LogLevel.critical and "log_counted" not in event:
-            self._reporter(event)
+        if self.reporter is not None and level is LogLevel.critical and "log_counted" not in event:
+            self.reporter(event)
         if level is None or level >= self._lowest:
             self._write(event)
 

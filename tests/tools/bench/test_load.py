@@ -33,7 +33,7 @@ def test_a_late_answer_counts_from_when_it_was_due(tmp_path: Path) -> None:
         start = time.monotonic()
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        found = await load._at_rate(f"http://127.0.0.1:{port}/", [b"{}"], 50, 1.2)
+        found = await load.send_at_rate(f"http://127.0.0.1:{port}/", [b"{}"], 50, 1.2)
         server.close()
         return found
 
@@ -55,7 +55,7 @@ def test_a_server_that_refuses_counts_as_failed(tmp_path: Path) -> None:
 
         server = await asyncio.start_server(refuse, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        await asyncio.wait_for(load._at_rate(f"http://127.0.0.1:{port}/", [b"{}"], 50, 0.2), 10)
+        await asyncio.wait_for(load.send_at_rate(f"http://127.0.0.1:{port}/", [b"{}"], 50, 0.2), 10)
 
     with pytest.raises(BenchError, match="requests failed"):
         asyncio.run(measure())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import pytest
@@ -72,7 +73,7 @@ def test_frames_have_a_bound_of_ours(offered: int, agreed: int) -> None:
     peer = Peer()
     peer.connect(frame_max=offered)
     assert (peer.methods()[1].frame_max, peer.protocol.frame_max) == (agreed, agreed)
-    peer.protocol.dataReceived(frames._start(frames.BODY, 1, agreed) + b"x")
+    peer.protocol.dataReceived(struct.pack(">BHI", frames.BODY, 1, agreed) + b"x")
     assert peer.protocol.ended == f"protocol error: a frame of {agreed} bytes is larger than agreed"
 
 

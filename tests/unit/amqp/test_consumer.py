@@ -213,8 +213,7 @@ def test_a_copy_is_another_message(bench: Bench, pause: float) -> None:
     handling.callback(None)
     bench.consumer.channel.closed = False
     bench.reopen()
-    if pause:
-        bench.consumer._opened = bench.peer.clock.seconds() - pause
+    bench.peer.clock.advance(pause)
     bench.deliver(b"a", again=bool(pause))
     assert b"a" in bench.handling
 

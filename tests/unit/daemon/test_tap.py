@@ -179,13 +179,13 @@ class TestMakeService:
         """With sentry_dsn bugs are reported, else none; one that is no DSN ends the start with a line."""
         application = Application("test")
         makeService(parsed(*complete())).setServiceParent(application)
-        assert application.getComponent(ILogObserver)._reporter is None
+        assert application.getComponent(ILogObserver).reporter is None
         makeService(parsed(*complete(**{"sentry-dsn": "http://key@127.0.0.1:9/1"}))).setServiceParent(
             application
         )
         lines = application.getComponent(ILogObserver)
-        assert lines._reporter is not None
-        lines._reporter.close()
+        assert lines.reporter is not None
+        lines.reporter.close()
         with pytest.raises(SystemExit) as caught:
             makeService(parsed(*complete(**{"sentry-dsn": "http://127.0.0.1:9/1"})))
         assert str(caught.value.code).startswith("junebug-turn: sentry_dsn: ")

@@ -211,6 +211,7 @@ def test_failed_messages_are_bounded(bench: Bench) -> None:
     for _ in range(2 * MAX_FAILED):
         bench.until_probe()
         bench.fail(True)
+    # private: what is remembered shows in the memory only.
     assert len(bench.circuit._failed) == MAX_FAILED
 
 

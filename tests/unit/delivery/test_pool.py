@@ -71,6 +71,7 @@ async def test_bound(hosts: Hosts) -> None:
     for number in range(len(hosts.ports) - MOST, len(hosts.ports)):
         await (await client.get(hosts.url(number))).content()
     assert hosts.open == kept
+    # private: Twisted's list of hosts shows in the memory only.
     assert len(pool._connections) <= 2 * MOST + 1
     await pool.closeCachedConnections()
 
@@ -80,5 +81,5 @@ def test_clients_urls() -> None:
     clients = Clients(reactor, ClientTls(), 50)
     pool: Any = clients.pair(ALL_HOSTS).pool
     assert isinstance(pool, BoundedPool)
-    assert pool._most == MAX_CLIENT_CONNECTIONS == 50
+    assert pool.most == MAX_CLIENT_CONNECTIONS == 50
     assert not isinstance(clients.pair(None).pool, BoundedPool)

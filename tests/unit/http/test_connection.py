@@ -379,6 +379,7 @@ def test_long_header_names(clock: Clock) -> None:
             assert client.received.startswith(b"HTTP/1.1 200 OK")
         else:
             assert client.refusal() == (431, "HeadersTooLarge")
+            # private: Twisted's cache shows in the memory only.
             assert name not in http_headers._nameEncoder._canonicalHeaderCache
     client = Client(site(clock))
     client.send(HEAD + b"X: y\r\n " + b"y" * 300 + b"\r\nContent-Length: 0\r\n\r\n")

@@ -109,7 +109,7 @@ def test_depth(text: str, most: int) -> None:
         if depth > most and at is None:
             at = index
     if at is None:
-        strictjson._check_depth(text, most)
+        strictjson.check_depth(text, most)
     else:
         with pytest.raises(ValueError, match=f"^nested deeper than {most} levels: char {at}$"):
-            strictjson._check_depth(text, most)
+            strictjson.check_depth(text, most)

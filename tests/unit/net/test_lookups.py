@@ -12,6 +12,8 @@ import pytest
 import pytest_twisted
 from attrs import Factory, define
 from twisted.internet import reactor as _reactor
+
+# private: Twisted has no public name for it.
 from twisted.internet._resolver import GAIResolver
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater

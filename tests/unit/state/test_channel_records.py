@@ -39,7 +39,7 @@ def records_of(stores: Stores, connector: str = "sms") -> tuple[ChannelRecords, 
     assert store.channel_records(WINDOW) is made
     clock = Clock()
     clock.advance(1_700_000_000)
-    made._wall_clock = wall_clock(clock)
+    made.wall_clock = wall_clock(clock)
     return made, clock
 
 

@@ -104,6 +104,7 @@ def test_size_is_that_of_the_entries(steps: list[tuple[str, int, bool]]) -> None
         else:
             store.put(key, bytes(length))
         clock.advance(1)
+        # private: the entries' own sizes are what the sum is held against.
         assert store.size == sum(store._size(*entry) for entry in store._entries.items()) <= 5000
 
 

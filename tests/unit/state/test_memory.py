@@ -93,6 +93,7 @@ def test_bound_in_bytes(clock: Clock, length: int, remember_last: bool, warnings
     assert all(0.9 * bound - 2 * length < size <= bound for size in sizes)
     assert taken < 1.25 * sum(sizes)
     assert len(warnings) == 3
+    # private: an address that is left over shows in its memory only.
     assert len(store._last) <= len(store.inbound)
 
 
@@ -100,6 +101,7 @@ def test_a_message_over_the_bound_is_no_last_one(clock: Clock) -> None:
     """A message that is too large for the store leaves nothing of it in the index of last messages."""
     store = MemoryStore(clock, max_bytes=10_000, remember_last=True)
     result(store.store_inbound(message("m1", "a" * 20_000)))
+    # private: an address that is left over shows in its memory only.
     assert (len(store.inbound), len(store._last)) == (0, 0)
 
 
@@ -116,7 +118,7 @@ def test_idle_cache_shrinks(clock: Clock) -> None:
     clock.advance(SWEEP_INTERVAL)
     assert 0 <= len(store.inbound) <= 5
     clock.advance(SWEEP_INTERVAL)
-    # An address that is left over shows in its memory only.
+    # private: an address that is left over shows in its memory only.
     assert (len(store.inbound), len(store.outbound), len(store._last)) == (0, 0, 0)
     assert (store.inbound.evictions, store.outbound.evictions) == (0, 0)
     result(store.stop())

@@ -502,7 +502,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert len(self.store.inbound) <= self.SIZE
         assert len(self.store.outbound) <= self.SIZE
         assert len(self.store.events) <= self.SIZE
-        # No address outlives its message, which shows in the memory only.
+        # private: no address outlives its message, which shows in the memory only.
         assert set(self.store._last.values()) <= set(self.store.inbound._entries)
 
 

@@ -150,7 +150,7 @@ def test_worst(words: list[str], worst: str) -> None:
 def test_rates() -> None:
     """Messages of each direction and events of each type are counted, for the seven rates."""
     face = junebug(metric_window=5)
-    face.store.channel_records(5)._wall_clock = wall_clock(face.clock)
+    face.store.channel_records(5).wall_clock = wall_clock(face.clock)
     face.clock.advance(1000)
     for _ in range(5):
         face.ask("POST", "/messages", b'{"to": "1", "content": "c"}')

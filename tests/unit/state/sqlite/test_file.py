@@ -141,7 +141,7 @@ async def test_disk_full(make: Any) -> None:
     await store.store_outbound(outbound("m1"))
 
     async def pages(most: int) -> None:
-        # The limit holds for one connection, the store's own.
+        # private: the limit holds for one connection, the store's own.
         await store._file.write(lambda cursor: cursor.execute(f"PRAGMA max_page_count = {most}"))
 
     await pages(1)

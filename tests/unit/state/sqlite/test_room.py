@@ -78,10 +78,12 @@ async def test_reserve(make: Any, path: Path, monkeypatch: pytest.MonkeyPatch) -
     with monkeypatch.context() as patched:
         patched.setattr(Room, "_made", lambda _: False)
         os.unlink(reserve)
+        # private: the end of the room shows only in a message that is refused.
         await until(lambda: store._file._room._tight)
         with pytest.raises(FirstError):
             await _store(store, 200)
     await until(reserve.exists)
+    # private: the end of the room shows only in a message that is refused.
     await until(lambda: not store._file._room._tight)
     await _store(store, 200)
 

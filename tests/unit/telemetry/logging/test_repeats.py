@@ -132,6 +132,7 @@ class TestLimit:
         for number in range(MAX_CAUSES):
             limited.log.warn("w", reason=number)
         # How much is remembered shows in no line.
+        # private: what is remembered shows in the memory only.
         assert len(limited.limiter._causes) == MAX_CAUSES
         assert "... 1 times in the last 0 s: w" in limited.texts()
 
