@@ -107,6 +107,7 @@ async def test_event(configured: bool) -> None:
                 "timeout": 8,
                 "policy": POLICY,
                 "webhook": Webhook(event.event_id, None),
+                "patience": CHAIN_LIMIT if configured else 0,
                 "turn_patience": TURN_LIMIT,
                 **PACE,
                 "configured": configured,
