@@ -13,7 +13,7 @@ from junebug_turn.amqp.options import QUEUE_NAME
 from junebug_turn.config import types
 from junebug_turn.config.option import option
 from junebug_turn.config.types import DAY, optional
-from junebug_turn.delivery.quota import DELIVERY_RATE, DeliveryRate
+from junebug_turn.delivery.rate import DELIVERY_RATE, DeliveryRate
 from junebug_turn.delivery.signature import WEBHOOK_SECRET
 from junebug_turn.http.authentication import CREDENTIALS, Credentials
 from junebug_turn.http.errors import Answer

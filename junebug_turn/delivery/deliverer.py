@@ -27,7 +27,7 @@ from junebug_turn.delivery.http_client import Clients
 from junebug_turn.delivery.outcome import deferred, given_up, judge
 from junebug_turn.delivery.paces import Paces, Pacing
 from junebug_turn.delivery.pacing import TURN_LIMIT
-from junebug_turn.delivery.quota import DeliveryRate
+from junebug_turn.delivery.rate import DeliveryRate
 from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy
 from junebug_turn.delivery.signature import Webhook
 from junebug_turn.errors import DeliveryRefused

@@ -1,4 +1,7 @@
-"""Outcome of an attempt for the circuits, and of a delivery that failed for its connector."""
+"""Outcome of an attempt for the circuits, and of a delivery that failed for its connector.
+
+Tested by tests/unit/delivery/test_deliverer.py.
+"""
 
 from __future__ import annotations
 

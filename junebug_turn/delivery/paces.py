@@ -12,7 +12,7 @@ from twisted.web.iweb import IResponse
 
 from junebug_turn.delivery.outcome import deferred
 from junebug_turn.delivery.pacing import NoTurn, Pace
-from junebug_turn.delivery.quota import DeliveryRate
+from junebug_turn.delivery.rate import DeliveryRate
 from junebug_turn.net.clocks import WALL_CLOCK, WallClock
 
 

@@ -15,7 +15,8 @@ from twisted.logger import Logger
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
-from junebug_turn.delivery.quota import DeliveryRate, stated_quota
+from junebug_turn.delivery.quota import stated_quota
+from junebug_turn.delivery.rate import DeliveryRate
 from junebug_turn.delivery.retry import MAX_RETRY_AFTER, retry_after
 from junebug_turn.net.clocks import WallClock
 

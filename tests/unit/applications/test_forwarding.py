@@ -13,7 +13,7 @@ from junebug_turn.applications.forwarding import Forwarder
 from junebug_turn.delivery.bulkhead import CLIENT_PATIENCE
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.pacing import TURN_LIMIT
-from junebug_turn.delivery.quota import DeliveryRate
+from junebug_turn.delivery.rate import DeliveryRate
 from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy
 from junebug_turn.delivery.signature import Webhook
 from junebug_turn.messages.vumi import Event, Message
@@ -107,6 +107,7 @@ async def test_event(configured: bool) -> None:
                 "timeout": 8,
                 "policy": POLICY,
                 "webhook": Webhook(event.event_id, None),
+                "patience": CHAIN_LIMIT if configured else 0,
                 "turn_patience": TURN_LIMIT,
                 **PACE,
                 "configured": configured,

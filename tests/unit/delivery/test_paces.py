@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from junebug_turn.delivery.paces import DeliveryPace, Paces
-from junebug_turn.delivery.quota import DeliveryRate
+from junebug_turn.delivery.rate import DeliveryRate
 from junebug_turn.errors import DeliveryDeferred
 from tests.support.clocks import wall_clock
 from tests.unit.delivery.test_pacing import Answer, answer

@@ -19,7 +19,7 @@ from junebug_turn.delivery.pacing import (
     NoTurn,
     Pace,
 )
-from junebug_turn.delivery.quota import DeliveryRate
+from junebug_turn.delivery.rate import DeliveryRate
 from tests.support.clocks import Wall
 
 NOW = 1_000_000

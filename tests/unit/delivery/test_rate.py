@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from junebug_turn.delivery.quota import DELIVERY_RATE, DeliveryRate
+from junebug_turn.delivery.rate import DELIVERY_RATE, DeliveryRate
 
 
 @pytest.mark.parametrize(
