@@ -19,6 +19,7 @@ def test_options() -> None:
 
 def test_flags() -> None:
     """Each flag of jb is in the table, in both forms."""
+    # private: argparse shows its flags in a text only.
     flags = set(parser()._option_string_actions) - {"-h", "--help"}
     assert flags - WORDS == set()
 
