@@ -91,7 +91,7 @@ async def test_away_at_the_start(
 ) -> None:
     """A store that is away at the start is waited for: health says so, calls get 503, and the channels run once it is
     there."""
-    options = {"channels_store": "redis", "channels_url": redis.url, "channels_cache_timeout": 5}
+    options = {"channels_store": "redis", "channels_url": redis.url, "channels_cache_timeout": 1.5}
     async with running(rabbitmq, junebug_vhost, junebug_channel, receiver, **options) as side:
         id = await side.create(mo_url=receiver.url("/mo"))
     redis.stop()
@@ -123,7 +123,7 @@ async def test_away_at_the_start(
 @pytest_twisted.ensureDeferred
 async def test_away_later(run_junebug: RunJunebug, redis: RedisServer) -> None:
     """While the store is away the channels go on and are shown, changes get 503 and are not made, and health is ok."""
-    options = {"channels_store": "redis", "channels_url": redis.url, "channels_cache_timeout": 5}
+    options = {"channels_store": "redis", "channels_url": redis.url, "channels_cache_timeout": 1.5}
     async with run_junebug(**options) as side:
         id = await side.create(mo_url=side.receiver.url("/mo"), label="before")
         redis.stop()

@@ -116,7 +116,10 @@ def test_a_status_that_is_none(side: Side, status: str) -> None:
     with ExitStack() as stack:
         longest = side.attack(*many(stack, 25, lambda connection, path, id: connection.sendall(answer)))
     assert longest < WAIT
-    assert side.ready() == 0
+    end = time.monotonic() + 30
+    while side.ready():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_thousands_of_statuses(side: Side) -> None:
@@ -129,7 +132,7 @@ def test_thousands_of_statuses(side: Side) -> None:
     with Destination(answer) as destination:
         side.attack(*[destination.url] * 200)
     parked = f"{side.daemon.name}.event.parked"
-    end = time.monotonic() + 30
+    end = time.monotonic() + 100
     while side.channel.queue_declare(parked, passive=True).method.message_count < 190:
         assert time.monotonic() < end
         time.sleep(0.1)

@@ -103,9 +103,12 @@ def send(channel: BlockingChannel, queue: str, body: bytes, **properties: Any) -
 
 async def parked(channel: BlockingChannel, queue: str) -> tuple[Any, bytes]:
     """The properties and the body of the message that is parked there."""
-    await until(lambda: count(channel, queue) == 1)
     if is_delayed(queue):
-        ((_, properties, body),) = take(channel, queue)
+        found: list[Any] = []
+        # In one go: after a look it may be on its way back already.
+        await until(lambda: found.extend(take(channel, queue)) or found)
+        ((_, properties, body),) = found
         return properties, body
+    await until(lambda: count(channel, queue) == 1)
     _, properties, body = channel.basic_get(queue, auto_ack=True)
     return properties, body
