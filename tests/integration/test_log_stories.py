@@ -99,7 +99,7 @@ async def test_put_off(
                 side.publish("inbound", message)
                 await receiver.received(len(receiver.requests) + 1)
         await until(lambda: len(logged.grep("docs/retries.md")) == 6, "the lines")
-    for status, done in ((500, "Delayed"), (400, "Parked")):
+    for status, done in ((500, "Deferred"), (400, "Parked")):
         for message_id in ids[status]:
             last = logged.grep(message_id)[-1]
             assert (last["level"], last["text"].split()[:2]) == ("warn", [done, message_id])
