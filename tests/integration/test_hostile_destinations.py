@@ -44,6 +44,9 @@ class Side:
         :param memory: the most that it may take, in bytes
         :param over: called when all for others is delivered; waits for the end of the attack, or makes it
         """
+        # What an attack before this one has left would be a part of it.
+        for queue in (f"{self.daemon.name}.event", "junebug-turn.delay.5s", "junebug-turn.delay.30s"):
+            self.channel.queue_purge(queue)
         with attack(self.daemon, memory=memory):
             send_events(self.daemon, self.channel, list(urls))
             longest = self.bystander.longest(self.channel, self.daemon.name)

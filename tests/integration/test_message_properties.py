@@ -21,7 +21,6 @@ from junebug_turn.messages.vumi import Event, Message
 from tests.support.connector_harness import Side, count, message, options, parked, reactor, send, until
 from tools.servers.rabbitmq import RabbitNode
 
-NOW = time.time()
 HISTORY = {"reason", "last_status", "attempts", "delays", "first_failure", "last_failure"}
 
 # All that AMQP has, but for user_id and expiration.
@@ -51,8 +50,9 @@ def failing(error: type[DeliveryExhausted] | type[DeliveryRefused]) -> Callable[
     """A handler that raises ``error``."""
 
     async def fail(message: Message) -> None:
+        now = time.time()
         raise error(
-            "503", reason="http_status", last_status=503, attempts=1, first_failure=NOW, last_failure=NOW
+            "503", reason="http_status", last_status=503, attempts=1, first_failure=now, last_failure=now
         )
 
     return fail
