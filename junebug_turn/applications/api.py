@@ -31,6 +31,7 @@ class HttpApplication(ABC, Generic[_Options, _Request]):
     """Base of the applications with an HTTP API: one channel, between its connector and its HTTP peers.
 
     :param default_from_addr: the from address of new messages whose requests give none
+    :ivar unknown_events: the number of events that were not forwarded, since their messages were not known (any more)
     """
 
     log = Logger()
@@ -43,6 +44,7 @@ class HttpApplication(ABC, Generic[_Options, _Request]):
         self._default_from_addr = default_from_addr
         self._store = services.store
         self._forwarder = Forwarder(options, services.deliverer)
+        self.unknown_events = 0
 
     async def send(
         self, request: _Request, answer: Callable[[Message], bytes], on_publish: OnPublish
@@ -127,6 +129,17 @@ class HttpApplication(ABC, Generic[_Options, _Request]):
             yield
         except CacheError as error:
             self._warn(item, text, error=error)
+
+    def _warn_unknown(self, event: Event, reason: str = "or no longer") -> None:
+        """Count and log an event whose message isn't known, so that it is not forwarded."""
+        self.unknown_events += 1
+        self._warn(
+            event,
+            "{event_type} {event_id} on {connector} is not forwarded: its message {message_id} is not known, "
+            "{reason} ({count} of these since the start)",
+            reason=reason,
+            count=self.unknown_events,
+        )
 
     def _warn(self, item: Message | Event, text: str, **fields: Any) -> None:
         """Log a warning about ``item``; ``text`` is a format of its fields."""

@@ -26,15 +26,11 @@ from junebug_turn.state.message_store import OutboundRecord
 
 
 class KannelApplication(HttpApplication[KannelOptions, OutboundRequest]):
-    """One channel for a client of Kannel, between its connector and the client.
-
-    :ivar unknown_events: the number of events that came for messages that weren't known (any more)
-    """
+    """One channel for a client of Kannel, between its connector and the client."""
 
     def __init__(self, options: KannelOptions, services: Services) -> None:
         super().__init__(options, services, options.default_from_addr)
         self.resource = KannelApi(self).resource
-        self.unknown_events = 0
         self._dlr_rules = options.event_url_allowed_hosts or ALL_HOSTS
         self._by_get = options.receive_method == "get"
         self._receive_destination = Destination.of(
@@ -86,13 +82,7 @@ class KannelApplication(HttpApplication[KannelOptions, OutboundRequest]):
         """
         outbound = await self._store.fetch_outbound(event.user_message_id)
         if outbound is None:
-            self.unknown_events += 1
-            self._warn(
-                event,
-                "{event_type} {event_id} on {connector} is not forwarded: its message {message_id} is not known, "
-                "or no longer ({count} of these since the start)",
-                count=self.unknown_events,
-            )
+            self._warn_unknown(event)
             return
         mask, from_addr = _note(outbound.note)
         if outbound.event_url is None or not mask & dlr_status(event):

@@ -36,15 +36,11 @@ _FINAL = {408: 503, 429: 503}
 
 
 class RapidProApplication(HttpApplication[RapidProOptions, OutboundRequest]):
-    """One External channel, between its connector and RapidPro.
-
-    :ivar unknown_events: the number of events that came for messages without an id of RapidPro's
-    """
+    """One External channel, between its connector and RapidPro."""
 
     def __init__(self, options: RapidProOptions, services: Services) -> None:
         super().__init__(options, services, options.default_from_addr)
         self.resource = RapidProApi(self).resource
-        self.unknown_events = 0
         self._destinations = {
             path: Destination.of(options.rapidpro_url + path, None, content_type=FORM)
             for path in (RECEIVE, *STATUS_PATHS)
@@ -153,13 +149,7 @@ class RapidProApplication(HttpApplication[RapidProOptions, OutboundRequest]):
             return
         outbound = await self._store.fetch_outbound(event.user_message_id)
         if outbound is None or not isinstance(outbound.note, str):
-            self.unknown_events += 1
-            self._warn(
-                event,
-                "{event_type} {event_id} on {connector} is not forwarded: its message {message_id} is not known, "
-                "or RapidPro gave it no id ({count} of these since the start)",
-                count=self.unknown_events,
-            )
+            self._warn_unknown(event, "or RapidPro gave it no id")
             return
         await self._forwarder.event(self._destinations[path], event, form({"id": outbound.note}))
 

@@ -31,16 +31,12 @@ _MESSAGES, _STATUSES = "/messages", "/statuses"
 
 
 class TurnApplication(HttpApplication[TurnOptions, OutboundRequest]):
-    """One channel of Turn, between its connector and Turn's API.
-
-    :ivar unknown_events: the number of events that came for messages that weren't known (any more)
-    """
+    """One channel of Turn, between its connector and Turn's API."""
 
     def __init__(self, options: TurnOptions, services: Services) -> None:
         super().__init__(options, services, options.default_from_addr)
         self._api = TurnApi(self)
         self.resource = self._api.resource
-        self.unknown_events = 0
         self._destinations: dict[str, Destination] = {}
         self._authorize(options)
         if not options.turn_api_url:
@@ -171,13 +167,7 @@ class TurnApplication(HttpApplication[TurnOptions, OutboundRequest]):
         """
         outbound = await self._store.fetch_outbound(event.user_message_id)
         if outbound is None and not self.options.forward_unknown_events:
-            self.unknown_events += 1
-            self._warn(
-                event,
-                "{event_type} {event_id} on {connector} is not forwarded: its message {message_id} is not known, "
-                "or no longer ({count} of these since the start)",
-                count=self.unknown_events,
-            )
+            self._warn_unknown(event)
             return
         if outbound is None or self.options.status_format == "flat":
             status = flat_status(event)
