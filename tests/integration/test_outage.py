@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -204,25 +205,29 @@ class Process:
         return self.process.wait(seconds)
 
 
-@pytest.fixture
-def start(tmp_path: Path, rabbitmq: RabbitNode, connector_name: str) -> Iterator[Callable[..., Process]]:
+@contextmanager
+def processes(folder: Path, node: RabbitNode, **base: Any) -> Iterator[Callable[..., Process]]:
+    """A function that starts daemons as processes, with these options and further ones; they are killed at the end."""
     started: list[Process] = []
 
     def start(**options: Any) -> Process:
-        amqp = {"hostname": rabbitmq.host, "port": rabbitmq.port}
-        base = {
-            "application": "junebug",
-            "connector_name": connector_name,
-            "amqp": amqp,
-            "base_url_path": PATH,
-        }
-        started.append(Process(tmp_path, **base, **options))
+        amqp = {"hostname": node.host, "port": node.port}
+        started.append(Process(folder, amqp=amqp, **base, **options))
         return started[-1]
 
-    yield start
-    for process in started:
-        process.process.kill()
-        process.process.wait()
+    try:
+        yield start
+    finally:
+        for process in started:
+            process.process.kill()
+            process.process.wait()
+
+
+@pytest.fixture
+def start(tmp_path: Path, rabbitmq: RabbitNode, connector_name: str) -> Iterator[Callable[..., Process]]:
+    base = {"application": "junebug", "connector_name": connector_name, "base_url_path": PATH}
+    with processes(tmp_path, rabbitmq, **base) as start:
+        yield start
 
 
 def free_port() -> int:

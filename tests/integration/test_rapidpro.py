@@ -13,7 +13,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from junebug_turn.messages.vumi import Event, Message
 from tests.integration.conftest import RunDaemon
-from tests.integration.test_outage import Process, healthy
+from tests.integration.test_outage import Process, healthy, processes
 from tests.support.courier import EXTERNAL, Courier, send
 from tests.support.daemon import Running, until
 from tools.demo import courier
@@ -191,27 +191,10 @@ def process(
     rabbitmq: RabbitNode, connector_name: str, receiver: Courier, tmp_path: Path
 ) -> Iterator[Callable[[int], Process]]:
     """Starts daemons that are processes of their own, with one store."""
-    started: list[Process] = []
-
-    def start(port: int) -> Process:
-        started.append(
-            Process(
-                tmp_path,
-                application="rapidpro",
-                connector_name=connector_name,
-                http_bind=f"127.0.0.1:{port}",
-                amqp={"hostname": rabbitmq.host, "port": rabbitmq.port},
-                message_cache_class="sqlite",
-                message_cache_config={"path": str(tmp_path / "cache.db")},
-                **options(receiver),
-            )
-        )
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.process.kill()
-        one.process.wait()
+    store = {"message_cache_class": "sqlite", "message_cache_config": {"path": str(tmp_path / "cache.db")}}
+    base = {"application": "rapidpro", "connector_name": connector_name, **store, **options(receiver)}
+    with processes(tmp_path, rabbitmq, **base) as start:
+        yield lambda port: start(http_bind=f"127.0.0.1:{port}")
 
 
 @pytest_twisted.ensureDeferred
