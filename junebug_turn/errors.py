@@ -179,11 +179,25 @@ class UnreadableEntry(JunebugTurnError):
     """A cache entry that can't have been written by this project."""
 
 
+FAILURE_REASONS = (
+    "http_status",
+    "timeout",
+    "connection",
+    "dns",
+    "tls",
+    "bad_url",
+    "forbidden_address",
+    "circuit_open",
+    "bulkhead_full",
+    "rate_limited",
+)
+"""Why a delivery is given up or put off: the words of ``DeliveryFailed.reason``."""
+
+
 class DeliveryFailed(JunebugTurnError):
     """An HTTP delivery that was given up.
 
-    :ivar reason: a word for headers and metrics: ``http_status``, ``timeout``, ``connection``, ``dns``, ``tls``,
-        ``bad_url``, ``forbidden_address``, ``circuit_open``, ``bulkhead_full``, ``rate_limited``
+    :ivar reason: one of ``FAILURE_REASONS``, for headers and metrics
     :ivar last_status: the last HTTP status, None without any answer
     :ivar attempts: the number of attempts
     :ivar first_failure: when the first one failed, in Unix seconds

@@ -77,6 +77,7 @@ class Connector:
         self._windows = windows or RetryWindows()
         self._chain = chain or Chain((), name)
         self._metrics = metrics or Metrics()
+        self._metrics.begin(name)
         self._name = name
         self._bridge: Bridge | None = None
         self._prepare: Callable[[Message], Awaitable[bool]]

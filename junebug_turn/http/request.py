@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
-from twisted.web.http import datetimeToString
+from twisted.web.http import RESPONSES, datetimeToString
 from twisted.web.resource import IResource
 
 from junebug_turn.errors import (
@@ -145,6 +145,12 @@ class ApiRequest(server.Request):
             self.write(body)
             self.finish()
 
+    def setResponseCode(self, code: int, message: bytes | None = None) -> None:
+        """Set the status and its phrase; Twisted has none for 422, 429 and 431."""
+        if message is None and code not in RESPONSES:
+            message = HTTPStatus(code).phrase.encode("ascii")
+        super().setResponseCode(code, message)
+
     def processingFailed(self, reason: Failure) -> Failure:
         """Answer with an error."""
         self._write_error(reason)
@@ -186,9 +192,6 @@ class ApiRequest(server.Request):
         closing = (("Connection", "close"), ("Server", SERVER)) if refused else ()
         write = write_text if isinstance(value, bytes) else write_json
         body = write(self, status, value, (*closing, *answer.headers))
-        if refused:
-            # Twisted has no phrase for some of the refusals.
-            self.code_message = answer.phrase.encode("ascii")
         self.write(body)
         if reason.value is not None:
             # Frames of its traceback and of its cause have the request with its body, and the failures of Deferreds.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar, cast
 
-from attrs import define
+from attrs import define, frozen
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -24,8 +24,9 @@ from prometheus_client import (
     disable_created_metrics,
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import Metric
 
-from junebug_turn.errors import DeliveryFailed
+from junebug_turn.errors import FAILURE_REASONS, DeliveryFailed
 from junebug_turn.telemetry.gauges import PREFIX
 
 # Half as many series, for what nobody looks at; the library has this for the whole process only.
@@ -35,6 +36,13 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 # Seconds; the last ones are the limits of requests.
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240)
+
+_PIECE = 1000
+"""Samples of a piece of the text: they take some milliseconds."""
+
+_KINDS = ("inbound", "event")
+_PARKED = (*FAILURE_REASONS, "error", "session_expired", "unreadable")
+_DELAYED = (*FAILURE_REASONS, "error")
 
 _M = TypeVar("_M", Counter, Histogram)
 
@@ -66,6 +74,16 @@ class _Series(dict[tuple[str, ...], _M]):
         for key in [key for key in self if key[0] == connector]:
             del self[key]
             self._metric.remove(application, *key)
+
+
+@frozen
+class _Collected:
+    """A registry of one metric, which is collected already."""
+
+    metric: Metric
+
+    def collect(self) -> Iterator[Metric]:
+        yield self.metric
 
 
 class Deduplication(Protocol):
@@ -147,14 +165,36 @@ class Metrics:
         self._every.append(series)
         return series
 
+    def begin(self, connector: str) -> None:
+        """Start the counters of a connector at 0, for each label value that is known before.
+
+        ``increase()`` and ``rate()`` of Prometheus don't see the count with which a series begins.
+        """
+        self._repeats[connector,]
+        for result in ("confirmed", "failed"):
+            self._published[connector, result]
+        for kind in _KINDS:
+            for result in ("delivered", *FAILURE_REASONS, "error", "cancelled"):
+                self._deliveries[connector, kind, result]
+            for reason in _DELAYED:
+                self._delayed[connector, kind, reason]
+            for reason in _PARKED:
+                self._parked[connector, kind, reason]
+
     def forget(self, connector: str) -> None:
         """Drop the series of a connector that is no more; it must be in ``applications`` still."""
         for series in self._every:
             series.forget(connector)
 
-    def text(self) -> bytes:
-        """Return all metrics, in the text format of Prometheus."""
-        return generate_latest(self.registry)
+    def text(self) -> Iterator[bytes]:
+        """Yield all metrics, in the text format of Prometheus, in pieces that take some milliseconds each."""
+        for family in self.registry.collect():
+            for start in range(0, max(1, len(family.samples)), _PIECE):
+                piece = Metric(family.name, family.documentation, family.type)
+                piece.samples = family.samples[start : start + _PIECE]
+                text = generate_latest(_Collected(piece))
+                # The lines with its help and type stand before the first sample only.
+                yield text if start == 0 else text.split(b"\n", 2)[2]
 
     # http
 

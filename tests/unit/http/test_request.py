@@ -11,7 +11,7 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from junebug_turn.errors import InvalidBody
+from junebug_turn.errors import HeadersTooLarge, IdempotencyKeyReused, InvalidBody, RateLimited
 from junebug_turn.http.authentication import Authenticator, Credentials
 from junebug_turn.http.mounts import Mount
 from junebug_turn.http.rate_limit import LimitedResource, RateLimit
@@ -233,6 +233,16 @@ def test_known_errors_are_not_logged(client: Client, resource: Length) -> None:
         "errors": [{"type": "invalid_body", "message": "u'to' is wrong"}]
     }
     assert not [event for event in events if event["log_level"] > LogLevel.info]
+
+
+@pytest.mark.parametrize("error", [RateLimited("m"), IdempotencyKeyReused("m"), HeadersTooLarge("m")])
+def test_phrase_of_the_status(client: Client, resource: Length, error: Exception) -> None:
+    """The status line has the phrase that HTTP has for the status, which is the body's ``code`` too."""
+    resource.error = error
+    client.request("POST", "/top")
+    response = client.response()
+    assert response.line == f"HTTP/1.1 {response.status} {response.body['code']}"
+    assert "Unknown" not in response.line
 
 
 def test_answer_to_head(client: Client, resource: Length) -> None:

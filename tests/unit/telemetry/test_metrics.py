@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.task import Clock
 
-from junebug_turn.errors import DeliveryRefused
+from junebug_turn.errors import FAILURE_REASONS, DeliveryRefused
 from junebug_turn.http.deduplication import Deduplication
 from junebug_turn.telemetry.context import about
 from junebug_turn.telemetry.gauges import (
@@ -56,9 +58,13 @@ def full() -> Metrics:
     return metrics
 
 
+def text_of(metrics: Metrics) -> str:
+    return b"".join(metrics.text()).decode("utf-8")
+
+
 def samples(metrics: Metrics) -> dict[str, list[tuple[dict[str, str], float]]]:
     found: dict[str, list[tuple[dict[str, str], float]]] = {}
-    for family in text_string_to_metric_families(metrics.text().decode("utf-8")):
+    for family in text_string_to_metric_families(text_of(metrics)):
         for sample in family.samples:
             found.setdefault(sample.name, []).append((sample.labels, sample.value))
     return found
@@ -66,7 +72,7 @@ def samples(metrics: Metrics) -> dict[str, list[tuple[dict[str, str], float]]]:
 
 def test_names() -> None:
     """Every metric of ours has the prefix, help, and a unit or a plain word at its end; counters end in _total."""
-    for family in text_string_to_metric_families(full().text().decode("utf-8")):
+    for family in text_string_to_metric_families(text_of(full())):
         if family.name.startswith(("process_", "python_")):
             continue
         assert family.name.startswith("junebug_turn")
@@ -75,6 +81,50 @@ def test_names() -> None:
             assert family.name.endswith("_seconds")
         if family.type == "counter":
             assert all(sample.name.endswith(("_total", "_created")) for sample in family.samples)
+
+
+def test_pieces() -> None:
+    """The text in pieces is the one that the library makes at once, and none of the pieces is large."""
+    names = {f"c{number}": "junebug" for number in range(300)}
+    metrics = Metrics(version="1.0", applications=names)
+    for name in names:
+        metrics.begin(name)
+        metrics.published(name, 0.1, confirmed=True)
+    whole = generate_latest(metrics.registry)
+    pieces = list(metrics.text())
+    # The process's own figures change meanwhile.
+    ours = [line for line in whole.splitlines() if b"junebug_turn" in line]
+    assert [line for line in b"".join(pieces).splitlines() if b"junebug_turn" in line] == ours
+    assert max(piece.count(b"\n") for piece in pieces) <= 1002 < max(len(ours), 5000)
+
+
+def test_counters_begin_at_0() -> None:
+    """Each counter of a connector has a 0 before its first count, for all labels known before: else ``increase()``
+    doesn't see the first messages that are parked."""
+    metrics = Metrics(applications={"c": "junebug"})
+    metrics.begin("c")
+    before = samples(metrics)
+    for reason in (*FAILURE_REASONS, "error", "session_expired", "unreadable"):
+        for kind in ("inbound", "event"):
+            labels = {"application": "junebug", "connector": "c", "kind": kind, "reason": reason}
+            assert (labels, 0) in before["junebug_turn_parked_messages_total"]
+    for confirmed in (True, False):
+        metrics.published("c", 0.1, confirmed=confirmed)
+    for kind in ("inbound", "event"):
+        for fault in (None, "timeout", "error", "cancelled"):
+            with suppress(Exception, GeneratorExit), metrics.delivery("c", kind):
+                if fault == "timeout":
+                    raise DeliveryRefused(
+                        "x", reason=fault, last_status=None, attempts=1, first_failure=0, last_failure=0
+                    )
+                if fault is not None:
+                    raise ValueError if fault == "error" else GeneratorExit
+        for reason in (*FAILURE_REASONS, "error"):
+            metrics.delayed("c", kind, reason)
+    metrics.repeated("c")
+    for name, values in samples(metrics).items():
+        if name.startswith("junebug_turn") and name.endswith("_total"):
+            assert [labels for labels, _ in values] == [labels for labels, _ in before[name]]
 
 
 def test_no_globals() -> None:
@@ -179,7 +229,7 @@ def test_every_metric_is_shown() -> None:
     """Every metric of ours stands in the dashboard or in an alert, and in docs/operations.md."""
     text = " ".join(expression for _, expression in expressions())
     page = (ETC.parent / "docs" / "operations.md").read_text()
-    for family in text_string_to_metric_families(full().text().decode("utf-8")):
+    for family in text_string_to_metric_families(text_of(full())):
         if family.name.startswith("junebug_turn"):
             assert family.name in text, family.name
             assert f"`{family.name.removeprefix('junebug_turn_')}" in page or family.name in page, family.name
@@ -210,8 +260,8 @@ def test_a_connector_that_is_no_more() -> None:
         metrics.request(name, "201", 0.1)
         metrics.published(name, 0.1, confirmed=True)
     metrics.forget("a")
-    text = metrics.text().decode()
+    text = text_of(metrics)
     assert 'connector="a"' not in text
     assert 'connector="b"' in text
     metrics.request("a", "201", 0.1)
-    assert Metrics(applications=applications).text()
+    assert text_of(Metrics(applications=applications))
