@@ -17,6 +17,7 @@ from junebug_turn.connectors.connector import Connector
 from junebug_turn.connectors.retry_queues import RetryWindows
 from junebug_turn.daemon.channels.build import make_channels
 from junebug_turn.daemon.health import health
+from junebug_turn.daemon.operators.build import operators_mounts
 from junebug_turn.daemon.process import MAX_DESCRIPTORS, connections_within
 from junebug_turn.daemon.queue_counts import QueueCounts
 from junebug_turn.daemon.service import Daemon
@@ -210,9 +211,13 @@ class _Parts:
             there = pages.setdefault(options.http_bind, {})
             there[Health.path] = Mount(health_page)
             there[options.path] = mounts[options.connector_name]
-        metrics_page = Mount(MetricsPage(self.metrics, self.reactor))
+        metrics_page = MetricsPage(self.metrics, self.reactor)
         for there in (pages.setdefault(metrics_bind, {}),) if metrics_bind else pages.values():
-            there.setdefault(MetricsPage.path, metrics_page)
+            there.setdefault(MetricsPage.path, Mount(metrics_page))
+        if self.settings.daemon.admin_bind is not None:
+            pages[self.settings.daemon.admin_bind] = operators_mounts(
+                self.settings.daemon, (health_page, metrics_page)
+            )
         return {
             address: ApiSite(
                 there, self.reactor, limits=limits, connections=connections, metrics=self.metrics

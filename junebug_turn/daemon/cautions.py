@@ -45,6 +45,8 @@ def cautions(settings: Settings, descriptors: int) -> Iterator[tuple[str, dict[s
             )
         if _can_be_guessed(auth):
             yield _GUESSED, {"option": "channels.api_auth", "connector": "the channels", "least": SHORT}
+    if _can_be_guessed(settings.daemon.admin_auth):
+        yield _GUESSED, {"option": "admin_auth", "connector": "the operators' address", "least": SHORT}
     most, wanted = connections_within(settings, descriptors), settings.daemon.limits.max_connections
     if most < wanted:
         yield (

@@ -13,6 +13,7 @@ from junebug_turn.config.option import group_option, option
 from junebug_turn.config.types import optional
 from junebug_turn.connectors.queue_types import QUEUE_TYPES
 from junebug_turn.daemon.channels.options import ChannelsOptions
+from junebug_turn.http.authentication import CREDENTIALS, Credentials
 from junebug_turn.http.listening import BIND, ListenAddress
 from junebug_turn.http.options import LimitOptions
 from junebug_turn.middlewares.base import MIDDLEWARES
@@ -77,6 +78,18 @@ class DaemonOptions:
         optional(BIND),
         "The address where /metrics is, and nothing else; without one it is at every http_bind.",
         None,
+    )
+    admin_bind: ListenAddress | None = option(
+        optional(BIND),
+        "The address for operators, with their page and API, /metrics and /health; without one there is none.",
+        None,
+    )
+    admin_auth: Credentials | None = option(
+        optional(CREDENTIALS),
+        "Who may use admin_bind: a list of tokens, and users with their passwords; required where other machines may "
+        "reach it.",
+        None,
+        secret=True,
     )
     shutdown_timeout: float = option(
         types.seconds(3600, zero=True),

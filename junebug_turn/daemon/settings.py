@@ -21,6 +21,7 @@ from junebug_turn.daemon.channels.options import ChannelsOptions
 from junebug_turn.daemon.channels.settings import ChannelsSettings, channels_settings
 from junebug_turn.daemon.junebug.command_line import Pieces
 from junebug_turn.daemon.junebug.translation import Translation
+from junebug_turn.daemon.operators.faults import address_faults
 from junebug_turn.daemon.options import DaemonOptions
 from junebug_turn.daemon.secret_faults import published_secrets, shadowed_secrets
 from junebug_turn.errors import ConfigError
@@ -163,6 +164,9 @@ class _Reading:
         for each in found:
             self._faults += published_secrets(each.report, each.values.get("http_bind"))
         channels = self._channels(daemon["channels"], resolver) if self._stored else None
+        others = [each.values.get("http_bind") for each in found]
+        others += [] if channels is None else [channels.http_bind]
+        self._faults += address_faults(resolver.report, others)
         settings = None
         if not self._faults:
             applications = tuple(each.type.options(**each.values) for each in found)

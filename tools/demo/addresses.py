@@ -44,6 +44,7 @@ class Addresses:
     :ivar turn_path: below which the receiver is Turn
     :ivar rapidpro: the External channel of RapidPro, in the same way
     :ivar kannel: the Kannel channel, in the same way
+    :ivar operators: the operators' address, None where the file has none
     """
 
     config: str
@@ -59,6 +60,7 @@ class Addresses:
     rapidpro_phone: Address
     kannel: KannelOptions | None
     kannel_phone: Address
+    operators: Address | None
 
     @classmethod
     def of(
@@ -75,7 +77,7 @@ class Addresses:
         :raises RunError: it is not one for the demo
         """
         settings = load({"config": path}, os.environ)
-        applications = settings.applications
+        applications, admin = settings.applications, settings.daemon.admin_bind
         junebug = next((each for each in applications if isinstance(each, JunebugOptions)), None)
         turn = next((each for each in applications if isinstance(each, TurnOptions)), None)
         rapidpro = next((each for each in applications if isinstance(each, RapidProOptions)), None)
@@ -106,6 +108,7 @@ class Addresses:
             rapidpro_phone=("127.0.0.1", rapidpro_phone_port),
             kannel=kannel,
             kannel_phone=("127.0.0.1", kannel_phone_port),
+            operators=None if admin is None else _address(str(admin), "admin_bind"),
         )
 
     @property
@@ -122,6 +125,8 @@ class Addresses:
             found.append(("the phone of the RapidPro channel", self.rapidpro_phone))
         if self.kannel:
             found.append(("the phone of the Kannel channel", self.kannel_phone))
+        if self.operators:
+            found.append(("the operators' page (admin_bind)", self.operators))
         return found
 
     @property
@@ -156,12 +161,13 @@ class Addresses:
         if self.kannel:
             turn_addresses += self._kannel_addresses(self.kannel)
             turn_lines += self._kannel_lines()
+        operators = f"  operators' page       http://{_netloc(self.operators)}/\n" if self.operators else ""
         return f"""
   Junebug Message API   {api}
   its phone             {_netloc(self.phone)}  (a line typed is a message; what is sent to it appears)
 {turn_addresses}  receiver              {receiver}  (stands in for {roles}; prints what it gets)
   health                {self.health_url}
-  RabbitMQ              {self.amqp.hostname}:{self.amqp.port}  ({broker})
+{operators}  RabbitMQ              {self.amqp.hostname}:{self.amqp.port}  ({broker})
 
 Try, each in another terminal:
 

@@ -31,6 +31,7 @@ class Run:
         self.http, self.receiver, self.amqp = free_port(), free_port(), amqp_port
         self.phone, self.turn_phone = free_port(), free_port()
         self.rapidpro_phone, self.kannel_phone = free_port(), free_port()
+        self.operators = free_port()
         self.process = self._start(var)
         self.output = ""
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -38,7 +39,7 @@ class Run:
 
     def _start(self, var: Path) -> subprocess.Popen[str]:
         text = (ROOT / "etc" / "junebug-turn.yaml").read_text("utf-8")
-        for port, free in ((8080, self.http), (8081, self.receiver)):
+        for port, free in ((8080, self.http), (8081, self.receiver), (8082, self.operators)):
             assert f"127.0.0.1:{port}" in text
             text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{free}")
         var.mkdir()
@@ -93,7 +94,7 @@ class Run:
     def all_free(self) -> bool:
         """Whether nothing of it listens any more."""
         phones = (self.phone, self.turn_phone, self.rapidpro_phone, self.kannel_phone)
-        return all(is_free(port) for port in (self.http, self.receiver, *phones))
+        return all(is_free(port) for port in (self.http, self.receiver, self.operators, *phones))
 
 
 @pytest.fixture

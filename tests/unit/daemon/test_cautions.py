@@ -122,3 +122,10 @@ def test_cautions_of_an_application() -> None:
     url = {"turn_api_url": "https://whatsapp.turn.io/v1/numbers/1"}
     (line,) = warned(TURN | url, bind="127.0.0.1:80")
     assert line.startswith("ussd: status_format is flat, and Turn takes nested today")
+
+
+def test_short_credentials_of_operators() -> None:
+    """A short token or password of the operators' address is warned of."""
+    bind = "127.0.0.1:1"
+    (line,) = warned(JUNEBUG, bind=bind, admin_bind="0.0.0.0:2", admin_auth="{users: {me: short}}")
+    assert line.startswith("admin_auth of the operators' address has a token or password of fewer than 16")

@@ -305,3 +305,35 @@ class TestSecrets:
             f"{key}: this one is published in an example, and other machines can reach {http_bind}"
         )
         assert published not in line
+
+
+class TestOperatorsAddress:
+    @pytest.mark.parametrize(
+        ("bind", "refused"),
+        [
+            ("127.0.0.1:8082", False),
+            ("localhost:8082", False),
+            ("[::1]:8082", False),
+            ("unix:/run/x", False),
+            ("0.0.0.0:8082", True),
+            (":8082", True),
+            ("10.0.0.1:8082", True),
+            ("systemd:domain=INET:index=0", True),
+        ],
+    )
+    def test_authentication(self, bind: str, refused: bool) -> None:
+        """admin_auth is required where the address is not loopback or a socket file."""
+        load(FLAGS | {"admin_bind": bind, "admin_auth": "{tokens: [t0ken]}"}, {})
+        if not refused:
+            load(FLAGS | {"admin_bind": bind}, {})
+            return
+        (line,) = faults(FLAGS | {"admin_bind": bind})
+        assert line.startswith(f"admin_auth: required, since other machines may reach the admin_bind {bind}:")
+        assert line.endswith("(flag --admin-bind)")
+
+    def test_address_of_its_own(self) -> None:
+        """The operators' address is none of the addresses of applications, in whatever spelling."""
+        (line,) = faults(FLAGS | {"admin_bind": "tcp:8080:interface=127.0.0.1"})
+        assert line.startswith(
+            "admin_bind: tcp:8080:interface=127.0.0.1 is the http_bind of an application too"
+        )
