@@ -15,7 +15,7 @@ from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.amqp.publisher import Publisher
-from junebug_turn.amqp.reconnecting import CLOSE_TIMEOUT, connect, refusal
+from junebug_turn.amqp.reconnecting import CLOSE_TIMEOUT, connect, is_login_refusal, refusal
 from junebug_turn.amqp.topology import Topology
 from junebug_turn.errors import AmqpConnectionError
 
@@ -41,8 +41,11 @@ class QueueBrowser:
         try:
             return cls(reactor, await connect(reactor, options, "command", trust_root=trust_root))
         except Exception as fault:
-            where = f"{options.hostname}:{options.port}"
-            raise AmqpConnectionError(f"no AMQP broker at {where}: {refusal(fault)}") from None
+            where, why = f"{options.hostname}:{options.port}", refusal(fault)
+            text = f"no AMQP broker at {where}"
+            if is_login_refusal(why):
+                text = f"the AMQP broker at {where} refused user {options.username} on virtual host {options.vhost}"
+            raise AmqpConnectionError(f"{text}: {why}") from None
 
     async def close(self) -> None:
         """Close the connection in order."""

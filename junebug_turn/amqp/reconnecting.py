@@ -71,6 +71,11 @@ def refusal(fault: BaseException) -> str:
     return f"no answer within {CONNECT_TIMEOUT} s" if isinstance(fault, TimeoutError) else describe(fault)
 
 
+def is_login_refusal(why: str) -> bool:
+    """Return whether the broker is there, and refused the user or the virtual host."""
+    return "ACCESS_REFUSED" in why or "NOT_ALLOWED" in why
+
+
 def _endpoint(reactor: Any, options: AmqpOptions, trust_root: Any) -> IStreamClientEndpoint:
     endpoint = NameEndpoint(reactor, options.hostname, options.port, timeout=CONNECT_TIMEOUT)
     if not options.tls:
@@ -216,7 +221,7 @@ class ReconnectingConnection:
 
     def _report(self, fault: Exception) -> None:
         why = refusal(fault)
-        if "ACCESS_REFUSED" in why or "NOT_ALLOWED" in why:
+        if is_login_refusal(why):
             self.log.error(
                 "The AMQP broker at {address} refused user {username} on virtual host {vhost}: {why}; "
                 "check amqp.username, amqp.password and amqp.vhost, and the user's permissions at the broker",

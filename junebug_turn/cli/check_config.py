@@ -18,7 +18,7 @@ import attrs
 
 from junebug_turn.cli.connectivity import Reached, reach
 from junebug_turn.cli.terminal import run_in_reactor
-from junebug_turn.config.report import Report
+from junebug_turn.config.report import DEFAULT, Report
 from junebug_turn.daemon.settings import Explained, Settings, explain
 from junebug_turn.errors import ConfigError
 from junebug_turn.net.clocks import use_monotonic
@@ -34,10 +34,18 @@ def add_parser(tools: Any, configuration: argparse.ArgumentParser) -> None:
     """
     text = "show the configuration with the source of each value, and try to reach what it names"
     parser: argparse.ArgumentParser = tools.add_parser(
-        "check-config", parents=[configuration], help=text, description=text
+        "check-config",
+        parents=[configuration],
+        usage="%(prog)s [options]",
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog="Exit status: 0 all is well, 1 the configuration cannot be used, 2 wrong command line, 3 the broker or "
+        "a destination cannot be reached, or the broker lacks what the daemon needs.",
+        allow_abbrev=False,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("--json", action="store_true", help="write one JSON object")
+    parser.add_argument("--all", action="store_true", help="show the options that are at their defaults, too")
+    parser.add_argument("--json", action="store_true", help="write one JSON object, with all options")
     parser.add_argument(
         "--no-connect", action="store_true", help="do not try to reach the broker and the destinations"
     )
@@ -70,7 +78,7 @@ def run(flags: Mapping[str, str], arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(_report(explained, faults, reached, status), indent=2))
     else:
-        _print(explained, faults, reached)
+        _print(explained, faults, reached, every=arguments.all)
     return status
 
 
@@ -101,23 +109,39 @@ def _report(
     }
 
 
-def _print(explained: Explained, faults: Sequence[str], reached: Sequence[Reached]) -> None:
+def _print(explained: Explained, faults: Sequence[str], reached: Sequence[Reached], *, every: bool) -> None:
+    """Print the report for a person: faults and the verdict at its end, where they are seen."""
     titles = ("The daemon", *(f"Application {number}" for number in range(len(explained.applications))))
     for title, report in zip(titles, (explained.daemon, *explained.applications), strict=True):
-        print(title)
-        for key, value in report.items():
+        shown = {key: value for key, value in report.items() if every or value.source != DEFAULT}
+        if report:
+            print(title)
+        for key, value in shown.items():
             print(f"  {key} = {json.dumps(value.shown, ensure_ascii=False)}  ({value.source})")
+        if len(shown) < len(report):
+            print(f"  {len(report) - len(shown)} options have their defaults: --all shows them")
     for each in reached:
         name = each.what if each.application is None else f"{each.what} of {each.application}"
-        print(f"{'can not reach' if each.fault else 'reached'} {name} at {each.where}", end="")
+        print(f"{'cannot reach' if each.fault else 'reached'} {name} at {each.where}", end="")
         print(f": {each.fault}" if each.fault else "")
         for line in each.notes:
             print(f"  {line}")
         for line in each.lacks:
             print(f"  lacks {line}")
+    # Standard error is not buffered: without this its lines come first.
+    sys.stdout.flush()
     for line in explained.settings.warnings if explained.settings else ():
         print(f"junebug-turn: warning: {line}", file=sys.stderr)
     for line in faults:
         print(f"junebug-turn: {line}", file=sys.stderr)
     if not faults:
-        print("The configuration can be used.")
+        print(_verdict(reached))
+
+
+def _verdict(reached: Sequence[Reached]) -> str:
+    away = sum(each.fault is not None for each in reached)
+    if away:
+        return f"The configuration is valid, but {away} of {len(reached)} addresses cannot be reached."
+    if not all(each.ok for each in reached):
+        return "The configuration is valid, but the broker lacks what the daemon needs."
+    return "The configuration can be used."

@@ -6,30 +6,64 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
+from junebug_turn import version
+from junebug_turn.applications.registry import APPLICATION_TYPES
 from junebug_turn.cli import check_config, import_junebug, parked
-from junebug_turn.daemon.settings import schema
+from junebug_turn.daemon.flags import CONFIG_HELP, flags
+from junebug_turn.daemon.settings import DAEMON
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line; the argument ``run`` is the tool's function."""
-    configuration = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    group = configuration.add_argument_group("configuration, as the daemon's")
-    group.add_argument(
-        "-c",
-        "--config",
-        dest="given_config",
-        metavar="FILE",
-        help="the YAML file; else as for the daemon, from the environment",
+    main = argparse.ArgumentParser(
+        "junebug-turn",
+        description="Tools for the daemon, which twistd junebug-turn starts.",
+        epilog="Example: junebug-turn check-config -c /etc/junebug-turn/junebug-turn.yaml",
+        allow_abbrev=False,
     )
-    for name, flag in sorted({(entry.name, entry.flag) for entry in schema().entries}):
-        shown = "as twistd junebug-turn --help tells" if flag.startswith("amqp") else argparse.SUPPRESS
-        group.add_argument(f"--{flag}", dest=f"given_{name}", metavar="TEXT", help=shown)
-    main = argparse.ArgumentParser("junebug-turn", description="Tools for the daemon.", allow_abbrev=False)
+    main.add_argument("--version", action="version", version=f"junebug-turn {version() or 'not installed'}")
     tools = main.add_subparsers(metavar="TOOL", required=True)
-    for tool in (check_config, parked, import_junebug):
-        tool.add_parser(tools, configuration)
+    check_config.add_parser(tools, _configuration(whole=True))
+    for tool in (parked, import_junebug):
+        tool.add_parser(tools, _configuration(whole=False))
     return main
+
+
+def _configuration(*, whole: bool) -> argparse.ArgumentParser:
+    """Return the parser of the daemon's flags.
+
+    :param whole: whether the help shows all of them; else those of the broker
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    text = "The flags of twistd junebug-turn."
+    if not whole:
+        text += " All of them are taken; twistd junebug-turn --help explains those that are not shown here."
+    first = parser.add_argument_group("configuration", text)
+    first.add_argument("-c", "--config", dest="given_config", metavar="FILE", help=CONFIG_HELP)
+    groups: dict[str, Any] = {}
+    for flag in flags():
+        shown = whole or (flag.owners == (DAEMON,) and flag.name.startswith("amqp-"))
+        title = _title(flag.owners)
+        if shown and title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        (groups[title] if shown else first).add_argument(
+            f"--{flag.name}",
+            dest=f"given_{flag.name.replace('-', '_')}",
+            metavar="TEXT",
+            # A % is argparse's own.
+            help=flag.help.replace("%", "%%") if shown else argparse.SUPPRESS,
+        )
+    return parser
+
+
+def _title(owners: tuple[str, ...]) -> str:
+    if owners == (DAEMON,):
+        return "options of the daemon"
+    if len(owners) == len(APPLICATION_TYPES):
+        return "options of every application"
+    return f"options of application {' and '.join(owners)}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -37,21 +37,40 @@ def add_parser(tools: Any, configuration: argparse.ArgumentParser) -> None:
     parked.set_defaults(run=run)
     verbs = parked.add_subparsers(dest="verb", metavar="VERB", required=True)
 
-    def verb(name: str, text: str) -> argparse.ArgumentParser:
+    def verb(name: str, text: str, example: str, ids: str = "") -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = verbs.add_parser(
-            name, parents=[common], help=text, description=text, allow_abbrev=False
+            name,
+            parents=[common],
+            usage=f"%(prog)s {ids}[options]",
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}.",
+            epilog=f"Example: junebug-turn parked {name} {example}",
+            allow_abbrev=False,
         )
         return parser
 
-    listing = verb("list", "list parked messages; they stay where they are")
+    listing = verb(
+        "list", "list parked messages; they stay where they are", "--connector sms --reason http_status"
+    )
     listing.add_argument("--limit", type=_limit, default=100, help="at most so many (100); 0: all")
-    show = verb("show", "show one whole")
+    show = verb("show", "show one message with its headers", "0f1b... --body", "ID ")
     show.add_argument("id", metavar="ID")
     show.add_argument("--body", action="store_true", help="its body too, with the text and all addresses")
-    replay = verb("replay", "put parked messages back into their queues, to be delivered as if they were new")
-    replay.add_argument("ids", metavar="ID", nargs="*", help="these; without any: all that are selected")
+    replay = verb(
+        "replay",
+        "put parked messages back into their queues, to be delivered as if they were new",
+        "--connector sms",
+        "[ID ...] ",
+    )
+    replay.add_argument(
+        "ids", metavar="ID", nargs="*", help="these messages; without any: all that are selected"
+    )
     replay.add_argument("--limit", type=_limit, default=EVERYTHING, help="at most so many; 0: all")
-    purge = verb("purge", "drop parked messages for ever")
+    replay.add_argument("--all", action="store_true", help="every parked message, without a question")
+    purge = verb("purge", "drop parked messages for ever", "--reason unreadable", "[ID ...] ")
+    purge.add_argument(
+        "ids", metavar="ID", nargs="*", help="these messages; without any: all that are selected"
+    )
     purge.add_argument("--limit", type=_limit, default=EVERYTHING, help="at most so many; 0: all")
     purge.add_argument("--yes", action="store_true", help="don't ask")
 
@@ -142,6 +161,8 @@ class Command:
         await self._walk(ParkedMessages.each, self._arguments.limit, see)
         if as_json:
             say("]" if count else "[]")
+        elif not count:
+            say("No parked messages.")
         elif count == self._arguments.limit:
             self._terminal.complain(f"there may be more than these {count}: --limit shows more, 0 all")
         return 0
@@ -168,34 +189,52 @@ class Command:
         return 0
 
     async def _replay(self) -> int:
-        missing, done = dict.fromkeys(self._arguments.ids), 0
+        arguments = self._arguments
+        selected = arguments.ids or arguments.connector or arguments.kind or arguments.reason
+        if not selected and arguments.limit == EVERYTHING and not arguments.all:
+            return await self._asked(
+                "Replayed", ParkedMessages.replay, "Replay all of the {count} parked message(s)?"
+            )
+        return await self._change("Replayed", ParkedMessages.replay, arguments.limit)
+
+    async def _purge(self) -> int:
+        if self._arguments.yes:
+            return await self._change("Purged", ParkedMessages.purge, self._arguments.limit)
+        return await self._asked("Purged", ParkedMessages.purge, "Drop {count} parked message(s) for ever?")
+
+    async def _asked(self, done: str, work: Callable[..., Awaitable[int]], question: str) -> int:
+        """Ask, with the number of messages, before they are changed."""
+        verb = self._arguments.verb
+        if self._terminal.ask is None:
+            for_scripts = "--all" if verb == "replay" else "--yes"
+            self._terminal.complain(
+                f"{verb} asks first, and nobody is there to answer: {for_scripts} for scripts"
+            )
+            return 1
+        count = await self._walk(ParkedMessages.each, self._arguments.limit, lambda parked: None)
+        # No connection is open while a person thinks, and no more are changed than the question names.
+        if count and not self._terminal.ask(question.format(count=count)):
+            self._report(done, 0)
+            return 1
+        return await self._change(done, work, count)
+
+    async def _change(self, done: str, work: Callable[..., Awaitable[int]], limit: int) -> int:
+        """Do ``work`` with the first ``limit`` selected messages, and report how many it was done with."""
+        missing, count = dict.fromkeys(self._arguments.ids), 0
 
         def see(parked: Parked) -> None:
-            nonlocal done
-            done += 1
+            nonlocal count
+            count += 1
             missing.pop(parked.id, None)
 
         try:
-            await self._walk(ParkedMessages.replay, self._arguments.limit, see)
+            if limit:
+                await self._walk(work, limit, see)
         finally:
-            self._report("Replayed", done, **({"missing": list(missing)} if missing else {}))
+            self._report(done, count, **({"missing": list(missing)} if missing else {}))
         for id in missing:
             self._terminal.complain(f"no parked message has the id {plain(id)}")
         return 1 if missing else 0
-
-    async def _purge(self) -> int:
-        arguments, limit = self._arguments, self._arguments.limit
-        if not arguments.yes:
-            if self._terminal.ask is None:
-                self._terminal.complain("purge asks first, and nobody is there to answer: --yes for scripts")
-                return 1
-            limit = await self._walk(ParkedMessages.each, limit, lambda parked: None)
-            # No connection is open while a person thinks, and no more are purged than the question names.
-            if not limit or not self._terminal.ask(f"Drop {limit} parked message(s) for ever?"):
-                self._report("Purged", 0)
-                return 1 if limit else 0
-        self._report("Purged", await self._walk(ParkedMessages.purge, limit))
-        return 0
 
 
 def _selection(settings: Settings, arguments: Any) -> Selection:

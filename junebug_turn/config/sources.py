@@ -124,6 +124,7 @@ class Sources:
 
     :ivar faults: a line for each source, or value in it, that can't be read
     :ivar warnings: a line for each option of another program that has no effect here
+    :ivar unreadable: whether the file can't be read: then nobody knows what is missing
     :ivar place: the file's name, for a line about an option that could stand there
     :ivar prefix: the prefix of environment variables
     :ivar above: the layer of the environment and the command line, which are stronger than the file
@@ -141,6 +142,7 @@ class Sources:
     ) -> None:
         self.faults: list[str] = []
         self.warnings: list[str] = []
+        self.unreadable = False
         self.place = "a configuration file"
         self.above: Layer = {}
         prefix = environ.get("VUMI_CONFIG_PREFIX", "")
@@ -187,6 +189,7 @@ class Sources:
             self.faults.append(f"config: {self.place}: {error} ({source})")
         else:
             return value or {}, source.endswith(f" {SHARED_FILE}")
+        self.unreadable = True
         return {}, False
 
     def _environment(self) -> Layer:

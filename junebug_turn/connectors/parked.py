@@ -190,12 +190,13 @@ class ParkedMessages:
             # Read leniently, but in no form that can be written: a message without headers is better than none.
             await self._browser.publish(queue, delivery, {})
 
-    async def purge(self, selection: Selection, limit: int) -> int:
-        """Drop messages; returns how many."""
+    async def purge(self, selection: Selection, limit: int, see: Callable[[Parked], None]) -> int:
+        """Drop messages, each of which ``see`` gets; returns how many."""
 
         async def drop(batch: list[Parked]) -> list[Parked]:
             for parked in batch:
                 parked.delivery.ack()
+                see(parked)
             return batch
 
         return await self._walk(selection, limit, drop)

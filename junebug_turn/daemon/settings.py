@@ -156,6 +156,8 @@ class _Reading:
         self._warnings = self._sources.warnings
 
     def explained(self) -> Explained:
+        if self._sources.unreadable:
+            return Explained(None, tuple(self._faults), {}, ())
         resolver = self._resolver("the daemon", self._sources.place)
         daemon = self._daemon(resolver)
         self._stored = daemon["channels"].store is not None

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
 
-from attrs import NOTHING
 from twisted.application.internet import TimerService
 from twisted.application.service import IService, IServiceCollection, MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -18,10 +16,10 @@ from twisted.python import usage
 from twisted.python.components import Componentized
 
 from junebug_turn import version
-from junebug_turn.config.option import Entry
 from junebug_turn.config.sources import FILE_VARIABLES
+from junebug_turn.daemon.flags import CONFIG_HELP, flags
 from junebug_turn.daemon.junebug import command_line
-from junebug_turn.daemon.settings import load, schema
+from junebug_turn.daemon.settings import load
 from junebug_turn.errors import ConfigError
 from junebug_turn.telemetry.context import hear_debug
 
@@ -35,35 +33,13 @@ COUNT_INTERVAL = 5.0
 """Seconds between looks for repeated lines whose count is due."""
 
 
-def _default(entry: Entry) -> str:
-    if entry.default is NOTHING:
-        return "required"
-    if entry.default in (None, "", {}):
-        return "none by default"
-    text = str(entry.default).lower() if isinstance(entry.default, bool) else str(entry.default)
-    return f"default {text}"
-
-
 class _Parameters:
     """The rows of ``optParameters``, made when the command line is read: by then all applications are known."""
 
     def __iter__(self) -> Iterator[list[str | None]]:
-        yield [
-            "config",
-            "c",
-            None,
-            "The YAML file with the configuration; else the one that JUNEBUG_TURN_CONFIG_FILE or "
-            "VUMI_CONFIG_FILE names.",
-        ]
-        by_flag = sorted(schema().entries, key=lambda entry: entry.flag)
-        for flag, group in groupby(by_flag, key=lambda entry: entry.flag):
-            # Several applications may have a variant of the option.
-            entries = list(group)
-            defaults = "; ".join(f"{' and '.join(entry.owners)}: {_default(entry)}" for entry in entries)
-            meaning = " Or: ".join(dict.fromkeys(entry.option.help for entry in entries))
-            yield [flag, None, None, f"{meaning} ({entries[0].option.type.name}; {defaults})"]
-            if any(entry.option.secret for entry in entries):
-                yield [f"{flag}-file", None, None, f"The file that has the value of --{flag}."]
+        yield ["config", "c", None, CONFIG_HELP]
+        for flag in flags():
+            yield [flag.name, None, None, flag.help]
 
 
 def _end(*lines: str) -> SystemExit:

@@ -239,7 +239,7 @@ async def test_hostile_headers(shelf: Shelf) -> None:
     (found,) = json.loads(out)
     assert (status, found["attempts"], found["reason"]) == (0, 0, "error")
     assert (await shelf.run("show", found["id"], "--body"))[0] == 0
-    assert (await shelf.run("replay"))[0] == 0
+    assert (await shelf.run("replay", "--all"))[0] == 0
     assert shelf.channel.basic_get(f"{shelf.connector}.inbound", True)[2] == b"\xff\x00"
 
 
@@ -253,7 +253,7 @@ async def test_replay(shelf: Shelf) -> None:
     other = shelf.channel.queue_declare("", exclusive=True).method.queue
     shelf.channel.queue_bind(other, "vumi", f"{shelf.connector}.inbound")
     ids = shelf.park_messages(120, mine=5)
-    status, out, _ = await shelf.run("replay")
+    status, out, _ = await shelf.run("replay", "--all")
     assert (status, out) == (0, "Replayed 120 messages.\n")
     method, properties, _ = shelf.channel.basic_get(f"{shelf.connector}.inbound")
     assert properties.headers == {"mine": 5}
@@ -294,7 +294,7 @@ async def test_replay_to_a_running_daemon(shelf: Shelf) -> None:
 
     side.handle = refuse
     ids = shelf.park_messages(70)
-    assert (await shelf.run("replay"))[1] == "Replayed 70 messages.\n"
+    assert (await shelf.run("replay", "--all"))[1] == "Replayed 70 messages.\n"
     await until(lambda: shelf.count("inbound.parked") == 70)
     assert sorted(seen) == sorted(ids)
     assert side.live()
@@ -309,7 +309,7 @@ async def test_replay_without_its_queue(shelf: Shelf) -> None:
     """Where the queue is gone the messages stay parked, and the command fails with words."""
     ids = shelf.park_messages(2)
     shelf.channel.queue_delete(f"{shelf.connector}.inbound")
-    status, out, err = await shelf.run("replay")
+    status, out, err = await shelf.run("replay", "--all")
     assert (status, out) == (1, "Replayed 0 messages.\n")
     assert err == f"junebug-turn: there is no queue {shelf.connector}.inbound to put messages back into\n"
     assert shelf.ids("inbound.parked") == ids
@@ -319,7 +319,7 @@ async def test_replay_without_its_queue(shelf: Shelf) -> None:
 def test_replay_interrupted(shelf: Shelf, number: signal.Signals) -> None:
     """A replay that is killed, or ended by Ctrl-C, loses none: each message is in its queue, or still parked."""
     ids = shelf.park_messages(3000)
-    process = shelf.start(*shelf.arguments("replay"))
+    process = shelf.start(*shelf.arguments("replay", "--all"))
     end = time.monotonic() + 30
     while shelf.count("inbound") < 200:
         assert time.monotonic() < end
@@ -349,7 +349,7 @@ async def test_replay_cut(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None
             await deferToThread(shelf.node.close_connections)
 
     monkeypatch.setattr(QueueBrowser, "publish", publish_and_cut)
-    status, out, err = await shelf.run("replay")
+    status, out, err = await shelf.run("replay", "--all")
     assert status == 1
     assert out.startswith("Replayed ")
     assert "the connection to the AMQP broker is lost" in err
@@ -377,6 +377,44 @@ def test_purge_with_nobody_to_ask(shelf: Shelf) -> None:
     assert few
     assert shelf.count("event.parked") == 1
     assert shelf.ids("inbound.parked") == many
+
+
+@pytest_twisted.ensureDeferred
+async def test_purge_ids(shelf: Shelf) -> None:
+    """purge drops the messages whose ids it is given, and no others; an id that is not there is an error."""
+    many = shelf.park_messages(60)
+    assert (await shelf.run("purge", many[55], "--yes", "--json"))[:2] == (0, '{"purged": 1}\n')
+    status, out, err = await shelf.run("purge", many[3], "nobody", "--yes", "--json")
+    assert (status, json.loads(out)) == (1, {"purged": 1, "missing": ["nobody"]})
+    assert "nobody" in err
+    assert shelf.ids("inbound.parked") == [each for each in many if each not in (many[3], many[55])]
+
+
+@pytest_twisted.ensureDeferred
+async def test_replay_without_a_selection(shelf: Shelf) -> None:
+    """replay without any selection asks, with the number; where nobody can answer it wants --all."""
+    shelf.park_messages(3)
+    status, out, err = await shelf.run("replay")
+    assert (status, out) == (1, "")
+    assert "--all" in err
+    questions: list[str] = []
+
+    def yes(question: str) -> bool:
+        questions.append(question)
+        return True
+
+    assert (await shelf.run("replay", ask=lambda question: False))[:2] == (1, "Replayed 0 messages.\n")
+    assert shelf.count("inbound") == 0
+    assert (await shelf.run("replay", ask=yes))[:2] == (0, "Replayed 3 messages.\n")
+    assert "3" in questions[0]
+    assert shelf.count("inbound") == 3
+
+
+@pytest_twisted.ensureDeferred
+async def test_nothing_is_parked(shelf: Shelf) -> None:
+    """An empty list is a sentence; in JSON it is an empty list."""
+    assert (await shelf.run("list"))[:2] == (0, "No parked messages.\n")
+    assert (await shelf.run("list", "--json"))[:2] == (0, "[]\n")
 
 
 @pytest_twisted.ensureDeferred
@@ -420,10 +458,12 @@ def test_errors(shelf: Shelf) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_wrong_password(shelf: Shelf) -> None:
-    """A refused login is told, without the password."""
+    """A refused login names the user and the virtual host, not the password; the broker is there."""
     shelf.flags["amqp_password"] = "s3cret-pw"
     status, _, err = await shelf.run("list")
     assert status == 1
+    assert "refused user guest on virtual host /" in err
+    assert "no AMQP broker" not in err
     assert "ACCESS_REFUSED" in err
     assert "s3cret-pw" not in err
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from junebug_turn.daemon.settings import explain, schema
@@ -144,14 +145,53 @@ def test_status(rabbitmq: RabbitNode, tmp_path: Path) -> None:
         file = tmp_path / "c.yaml"
         url = f"http://user:s3cret-url@127.0.0.1:{destination.getsockname()[1]}/inbound"
         written(file, JUNEBUG | {"mo_message_url": url})
-        status, out, _ = command("-c", str(file), "--json", "--amqp-url", rabbitmq.url)
+        status, out, err = command("-c", str(file), "--json", "--amqp-url", rabbitmq.url)
         report = json.loads(out)
+        assert err == ""
         assert (status, report["status"], [each["ok"] for each in report["reached"]]) == (0, 0, [True, True])
         assert report["reached"][1]["where"] == f"http://127.0.0.1:{destination.getsockname()[1]}"
     status, out, _ = command("-c", str(file), "--amqp-url", rabbitmq.url)
     assert status == 3
     assert "reached broker at" in out
-    assert "can not reach mo_message_url of sms" in out
+    assert "cannot reach mo_message_url of sms" in out
+    assert out.endswith("The configuration is valid, but 1 of 2 addresses cannot be reached.\n")
+
+
+def test_defaults(tmp_path: Path) -> None:
+    """What differs from the defaults is shown; --all shows every option, and the verdict stands at the end."""
+    file = tmp_path / "c.yaml"
+    written(file, JUNEBUG | {"max_retries": 7})
+    status, out, _ = command("-c", str(file), "--no-connect")
+    assert status == 0
+    assert "max_retries = 7" in out
+    assert "(default)" not in out
+    assert "--all shows them" in out
+    assert out.endswith("The configuration can be used.\n")
+    whole = command("-c", str(file), "--no-connect", "--all")[1]
+    assert "limits.max_headers = 100  (default)" in whole
+
+
+@pytest.mark.parametrize("content", [None, b"a: [", b"- a list", b"\xff"])
+def test_an_unreadable_file(tmp_path: Path, content: bytes | None) -> None:
+    """A file that can't be read is the only fault: nobody knows what is missing in it."""
+    file = tmp_path / "c.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    status, out, err = command("-c", str(file))
+    assert (status, out) == (1, "")
+    assert err.count("\n") == 1
+    assert str(file) in err
+
+
+def test_secrets_in_files(tmp_path: Path) -> None:
+    """Each flag of the daemon is one of the tools, too, those of secrets in files among them."""
+    file, secret = tmp_path / "c.yaml", tmp_path / "password"
+    written(file, JUNEBUG)
+    secret.write_text("s3cret-amqp\n")
+    status, out, _ = command("-c", str(file), "--no-connect", "--json", f"--amqp-password-file={secret}")
+    password = json.loads(out)["daemon"]["amqp.password"]
+    assert (status, password["value"]) == (0, "***")
+    assert "--amqp-password-file" in password["source"] or "amqp_password_file" in password["source"]
 
 
 def test_as_a_part_of_the_command(tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ def test_purging(browser: Browser) -> None:
     browser.park(b"a", b"b", b"c")
     progress: list[tuple[int, int]] = []
     parked = parked_messages(browser, lambda place, seen, count: progress.append((seen, count)))
-    assert result(parked.purge(EVERYTHING, 100)) == 3
+    assert result(parked.purge(EVERYTHING, 100, lambda each: None)) == 3
     assert browser.acked == [1, 2, 3]
     assert progress == [(2, 3), (3, 3)]
     assert not browser.published
