@@ -6,9 +6,9 @@ Tested by tests/integration/test_channels.py and tests/integration/test_routers.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 from attrs import frozen
 from twisted.internet.defer import DeferredLock
@@ -25,6 +25,9 @@ from junebug_turn.applications.registry import type_of
 from junebug_turn.errors import UnreadableEntry, UnreadableMessage
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state.message_store import MessageStore
+
+Work: TypeAlias = tuple[str, Callable[[], Any]]
+"""The id of a channel, router or destination, and what has to be done for it after it was started or changed."""
 
 STOP_TIMEOUT = 5.0
 """Seconds that handlers under way have when a channel is stopped; then their messages go back to the queue."""
