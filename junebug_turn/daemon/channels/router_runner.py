@@ -11,7 +11,8 @@ from typing import Any
 from attrs import define, field
 from twisted.logger import Logger
 
-from junebug_turn.daemon.channels.running import Parts, RunningRouter, Work, read_pattern
+from junebug_turn.daemon.channels.patterns import read_pattern
+from junebug_turn.daemon.channels.running import Parts, RunningRouter, Work
 from junebug_turn.daemon.channels.settings import ChannelsSettings
 from junebug_turn.state.channel_store import DESTINATIONS, ROUTERS, Definition, Definitions, Key
 from junebug_turn.telemetry.logging.channel_logs import ChannelLogs
