@@ -132,7 +132,7 @@ class ChannelsService:
         """Store a definition that is new, and run it."""
         if not await self._store.replace(key, None, properties):
             raise ChangedMeanwhile("the id is taken")
-        await self.refresh()
+        await self._run(key)
         return properties
 
     async def change(
@@ -149,9 +149,14 @@ class ChannelsService:
                 raise missing
             properties = changed(before)
             if await self._store.replace(key, before, properties):
-                await self.refresh()
+                await self._run(key)
                 return properties
         raise ChangedMeanwhile("others change it all the time")
+
+    async def _run(self, key: Key) -> None:
+        """Run what was stored; on return it runs, also where the poll has found it first."""
+        await self.refresh()
+        await self._runner.settled(key)
 
     async def remove(self, key: Key, missing: Exception) -> None:
         """Remove a definition, and stop what it runs.
