@@ -15,6 +15,7 @@ from twisted.web.resource import IResource
 from junebug_turn.applications.base import ApplicationOptions, Services
 from junebug_turn.applications.forwarding import Forwarder
 from junebug_turn.applications.message_request import MessageRequest
+from junebug_turn.delivery.refusal_text import RefusalReader
 from junebug_turn.errors import CacheError, MessageNotFound
 from junebug_turn.http.deduplication import MAX_RESULTS, Deduplication, OnPublish, Start
 from junebug_turn.http.json import within
@@ -31,6 +32,7 @@ class HttpApplication(ABC, Generic[_Options, _Request]):
     """Base of the applications with an HTTP API: one channel, between its connector and its HTTP peers.
 
     :param default_from_addr: the from address of new messages whose requests give none
+    :param read_refusal: reads the words of a destination from the body of its refusal
     :ivar unknown_events: the number of events that were not forwarded, since their messages were not known (any more)
     """
 
@@ -38,12 +40,18 @@ class HttpApplication(ABC, Generic[_Options, _Request]):
     resource: IResource
     _require_from = True
 
-    def __init__(self, options: _Options, services: Services, default_from_addr: str | None) -> None:
+    def __init__(
+        self,
+        options: _Options,
+        services: Services,
+        default_from_addr: str | None,
+        read_refusal: RefusalReader | None = None,
+    ) -> None:
         self.options = options
         self.services = services
         self._default_from_addr = default_from_addr
         self._store = services.store
-        self._forwarder = Forwarder(options, services.deliverer)
+        self._forwarder = Forwarder(options, services.deliverer, read_refusal)
         self.unknown_events = 0
 
     async def send(

@@ -12,6 +12,7 @@ from junebug_turn.delivery.bulkhead import CLIENT_PATIENCE
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.pacing import TURN_LIMIT
+from junebug_turn.delivery.refusal_text import RefusalReader
 from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy, inbound_patience
 from junebug_turn.delivery.signature import Keys, Webhook, signing_key
 from junebug_turn.messages import strictjson
@@ -19,9 +20,14 @@ from junebug_turn.messages.vumi import Event, Message, new_id
 
 
 class Forwarder:
-    """Forwarder of the inbound messages, the events and the statuses of one application."""
+    """Forwarder of the inbound messages, the events and the statuses of one application.
 
-    def __init__(self, options: ApplicationOptions, deliverer: Deliverer) -> None:
+    :param read_refusal: reads the destination's words from the body of its refusal
+    """
+
+    def __init__(
+        self, options: ApplicationOptions, deliverer: Deliverer, read_refusal: RefusalReader | None = None
+    ) -> None:
         self._options = options
         policy = RetryPolicy(options.max_retries, options.retry_delay_base, options.retry_delay_exponent)
         # The paths below one configured URL share its quota.
@@ -32,6 +38,7 @@ class Forwarder:
             policy=policy,
             url_base=base,
             rate=options.delivery_rate_limit,
+            read_refusal=read_refusal,
         )
         # What waits for its turn must not keep those from their places that go elsewhere.
         self._event_turn = CLIENT_PATIENCE if options.client_events else TURN_LIMIT

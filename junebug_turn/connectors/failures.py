@@ -65,6 +65,7 @@ class Failures:
     - ``reason``: that of ``DeliveryFailed``, or ``unreadable``, or ``session_expired``, or ``error`` for a fault
       of our own
     - ``last_status``: the last HTTP status, an integer; not there when nothing answered
+    - ``last_error``: the destination's own words with it, cut and masked; not there without any
     - ``attempts``: how many deliveries were tried, an integer
     - ``delays``: how often it was in a delay queue, an integer; not there when it never was
     - ``first_failure``, ``last_failure``: times, in ISO 8601, UTC, to the second

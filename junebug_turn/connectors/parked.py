@@ -112,6 +112,7 @@ class Parked:
             **names,
             "reason": history.reason,
             "last_status": history.last_status,
+            "last_error": history.last_error or None,
             "attempts": history.attempts,
             "delays": history.delays,
             "first_failure": headers["first_failure"],
