@@ -162,6 +162,17 @@ class Broker(Service):
         return self._publishing.protocol is not None and self._consuming.protocol is not None
 
     @property
+    def takes_messages(self) -> bool:
+        """Whether an outbound message that is published now can be confirmed now."""
+        protocol = self._publishing.protocol
+        return (
+            protocol is not None
+            and not protocol.blocked
+            and self._publisher.channel is not None
+            and not self._publisher.refused
+        )
+
+    @property
     def stopping(self) -> bool:
         """Whether handlers are cancelled because the service stops."""
         return self._stopping

@@ -16,6 +16,7 @@ from junebug_turn.applications.registry import type_of
 from junebug_turn.connectors.connector import Connector
 from junebug_turn.connectors.retry_queues import RetryWindows
 from junebug_turn.daemon.channels.build import make_channels
+from junebug_turn.daemon.drain import Drain
 from junebug_turn.daemon.health import health
 from junebug_turn.daemon.operators.build import operators_mounts
 from junebug_turn.daemon.process import MAX_DESCRIPTORS, connections_within
@@ -27,6 +28,7 @@ from junebug_turn.delivery.destination import Destination
 from junebug_turn.errors import ConfigError, DeliveryRefused
 from junebug_turn.http.admin.health import Health
 from junebug_turn.http.admin.metrics import MetricsPage
+from junebug_turn.http.admin.probes import Liveness, Readiness
 from junebug_turn.http.authentication import Authenticator
 from junebug_turn.http.connection_limits import ConnectionLimits
 from junebug_turn.http.listening import ListenAddress
@@ -95,7 +97,12 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
             mounts[each.connector_name] = parts.mount(each, store)
     if faults:
         raise ConfigError(*faults)
-    sites = parts.sites(mounts, Health(lambda: report_health()))
+    pages = {
+        Health.path: Mount(Health(lambda: report_health())),
+        Liveness.path: Mount(Liveness(), while_stopping=True),
+        Readiness.path: Mount(Readiness(lambda: daemon.obstacle()), while_stopping=True),
+    }
+    sites = parts.sites(mounts, pages)
     queue_counts = QueueCounts(reactor, broker)
     channels = None
     if settings.channels is not None:
@@ -122,7 +129,7 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
     report_health = partial(
         health, broker, deliverer, stores, configured, channels.status if channels else None
     )
-    return Daemon(
+    daemon = Daemon(
         reactor=reactor,
         broker=broker,
         queue_counts=queue_counts,
@@ -134,9 +141,11 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
         certificates={"outgoing HTTPS": renew_tls},
         renewals=parts.renewals,
         health=report_health,
+        drain=Drain(options.drain_delay, reactor),
         shutdown_timeout=options.shutdown_timeout,
         channels=channels,
     )
+    return daemon
 
 
 @contextmanager
@@ -196,20 +205,20 @@ class _Parts:
             max_json_depth=self.settings.daemon.limits.max_json_depth,
         )
 
-    def sites(self, mounts: Mapping[str, Mount], health_page: Health) -> dict[ListenAddress, ApiSite]:
+    def sites(self, mounts: Mapping[str, Mount], common: Mapping[str, Mount]) -> dict[ListenAddress, ApiSite]:
         """Make a site for each address.
 
         :param mounts: connector -> the mount of its application
+        :param common: path -> the mount of a page that is at every address but ``metrics_bind``
         """
         limits, metrics_bind = self.settings.daemon.limits, self.settings.daemon.metrics_bind
         most = connections_within(self.settings, self.descriptors)
         connections = ConnectionLimits(self.reactor, most, limits.max_connections_per_client)
         pages: dict[ListenAddress, dict[str, Mount]] = {}
         if self.settings.channels is not None:
-            pages[self.settings.channels.http_bind] = {}
+            pages[self.settings.channels.http_bind] = dict(common)
         for options in self.settings.applications:
-            there = pages.setdefault(options.http_bind, {})
-            there[Health.path] = Mount(health_page)
+            there = pages.setdefault(options.http_bind, dict(common))
             there[options.path] = mounts[options.connector_name]
         metrics_page = MetricsPage(self.metrics, self.reactor)
         for there in (pages.setdefault(metrics_bind, {}),) if metrics_bind else pages.values():

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.daemon.channels.service import ChannelsService
+from junebug_turn.daemon.drain import Drain
 from junebug_turn.daemon.queue_counts import QueueCounts
 from junebug_turn.daemon.settings import Settings
 from junebug_turn.delivery.deliverer import Deliverer
@@ -41,6 +42,7 @@ class Daemon(Service):
     :ivar renewals: connector -> has its application use the secrets of options that were read again
     :ivar health: returns the state of each component, as ``/health`` shows it
     :ivar channels: follows the store of the channels that are made at run time
+    :ivar drain: the time before the listeners close when it stops
     :ivar shutdown_timeout: seconds that what is under way has when the daemon stops
     :ivar ready: whether it listens and all its parts are started
     """
@@ -56,6 +58,7 @@ class Daemon(Service):
     certificates: dict[str, Callable[[], None]]
     renewals: Mapping[str, Callable[[Any], None]] = field(factory=dict)
     health: Callable[[], Mapping[str, Mapping[str, Any]]]
+    drain: Drain
     shutdown_timeout: float
     channels: ChannelsService | None = None
     ready: bool = field(default=False, init=False)
@@ -146,13 +149,25 @@ class Daemon(Service):
         for address in self.addresses:
             self.log.info("listening on {address}", address=address)
 
+    def obstacle(self) -> str | None:
+        """Return the reason why requests can't be served now; None where they can."""
+        if not self.running:
+            return "stopping"
+        if not self.ready:
+            return "starting"
+        return None if self.broker.takes_messages else "the broker takes no messages"
+
     def stopService(self) -> Deferred[None]:
-        """Stop consuming and listening, let work under way finish within ``shutdown_timeout``, then close."""
+        """Drain, stop consuming and listening, let work under way finish within ``shutdown_timeout``, then close."""
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
         self._starting.cancel()
+        if self.ready:
+            for site in self.sites.values():
+                site.close_connections()
+            await self.drain.wait()
         timeout = self.shutdown_timeout
         self.log.info("stopping: {timeout:g} s at most for what is under way", timeout=timeout)
         if self.queue_counts.running:
