@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from junebug_turn.cli import check_config, import_junebug, parked
+from junebug_turn.cli import check_config, import_junebug, parked, trace
 from junebug_turn.daemon.settings import schema
 
 
@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
         group.add_argument(f"--{flag}", dest=f"given_{name}", metavar="TEXT", help=shown)
     main = argparse.ArgumentParser("junebug-turn", description="Tools for the daemon.", allow_abbrev=False)
     tools = main.add_subparsers(metavar="TOOL", required=True)
-    for tool in (check_config, parked, import_junebug):
+    for tool in (check_config, parked, trace, import_junebug):
         tool.add_parser(tools, configuration)
     return main
 

@@ -95,6 +95,7 @@ class Deliverer:
         rate: DeliveryRate | None = None,
         turn_patience: float = TURN_LIMIT,
         read_refusal: RefusalReader | None = None,
+        delivered: Callable[[], None] | None = None,
     ) -> None:
         """POST ``body`` (or GET, as the destination says) until the answer is a 2xx.
 
@@ -116,6 +117,7 @@ class Deliverer:
         :param rate: that quota, where it is configured
         :param turn_patience: seconds in which it may wait for its turn
         :param read_refusal: reads the destination's words from the body of its refusal
+        :param delivered: is called after the 2xx
         :raises DeliveryRefused: the answer is permanent
         :raises DeliveryDeferred: the circuit is open, and there was no patience left, or no place to wait in; or the
             bulkhead is full, or its turn didn't come
@@ -131,6 +133,8 @@ class Deliverer:
         try:
             with self._metrics.delivery(connector, kind):
                 await chain
+            if delivered is not None:
+                delivered()
         finally:
             self._running.discard(chain)
 

@@ -15,6 +15,7 @@ from junebug_turn.daemon.drain import Drain
 from junebug_turn.daemon.service import Daemon
 from junebug_turn.daemon.settings import load
 from junebug_turn.http.listening import ListenAddress
+from junebug_turn.state.journal import Journals
 from tests.support.configurations import TURN
 
 STARTED = ["middleware.setup", "store.start", "broker.startService", "counts.startService"]
@@ -51,7 +52,7 @@ class Bench:
         self.reactor = MemoryReactorClock()
         self.calls: list[str] = []
         self.ends: dict[str, Any] = {}
-        names = ("broker", "counts", "deliverer", "middleware", "store", "site")
+        names = ("broker", "counts", "deliverer", "middleware", "store", "site", "traces")
         part: dict[str, Any] = {name: Part(name, self.calls, self.ends) for name in names}
         self.daemon = Daemon(
             reactor=self.reactor,
@@ -59,6 +60,8 @@ class Bench:
             queue_counts=part["counts"],
             deliverer=part["deliverer"],
             middlewares=[part["middleware"]],
+            journals=Journals(self.reactor),
+            traces=part["traces"],
             stores={"a": part["store"]},
             sites={ListenAddress.of("127.0.0.1:8080"): part["site"]},
             shared=frozenset(),
