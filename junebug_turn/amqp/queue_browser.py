@@ -15,7 +15,7 @@ from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.amqp.publisher import Publisher
-from junebug_turn.amqp.reconnecting import CLOSE_TIMEOUT, connect, refusal
+from junebug_turn.amqp.reconnecting import CLOSE_TIMEOUT, connect_to_any, refusal
 from junebug_turn.amqp.topology import Topology
 from junebug_turn.errors import AmqpConnectionError
 
@@ -39,10 +39,9 @@ class QueueBrowser:
         :raises AmqpConnectionError: there is no connection, or the login was refused
         """
         try:
-            return cls(reactor, await connect(reactor, options, "command", trust_root=trust_root))
+            return cls(reactor, await connect_to_any(reactor, options, "command", trust_root=trust_root))
         except Exception as fault:
-            where = f"{options.hostname}:{options.port}"
-            raise AmqpConnectionError(f"no AMQP broker at {where}: {refusal(fault)}") from None
+            raise AmqpConnectionError(f"no AMQP broker at {options.address}: {refusal(fault)}") from None
 
     async def close(self) -> None:
         """Close the connection in order."""
