@@ -202,6 +202,7 @@ class DeliveryFailed(JunebugTurnError):
     :ivar attempts: the number of attempts
     :ivar first_failure: when the first one failed, in Unix seconds
     :ivar last_failure: when the last one failed, in Unix seconds
+    :ivar last_error: the destination's own words about it, safe to log; empty: none
     """
 
     def __init__(
@@ -213,6 +214,7 @@ class DeliveryFailed(JunebugTurnError):
         attempts: int,
         first_failure: float,
         last_failure: float,
+        last_error: str = "",
     ) -> None:
         super().__init__(message)
         self.reason = reason
@@ -220,6 +222,7 @@ class DeliveryFailed(JunebugTurnError):
         self.attempts = attempts
         self.first_failure = first_failure
         self.last_failure = last_failure
+        self.last_error = last_error
 
 
 class DeliveryRefused(DeliveryFailed):

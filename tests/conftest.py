@@ -83,13 +83,14 @@ def private_rabbitmq() -> Iterator[Callable[..., RabbitNode]]:
     """Makes nodes that are the test's alone (5 seconds each): for what would disturb the others."""
     nodes: list[RabbitNode] = []
 
-    def make(settings: str = "") -> RabbitNode:
-        node = _started(RabbitNode(settings=settings))
+    def make(settings: str = "", cluster: RabbitNode | None = None) -> RabbitNode:
+        node = _started(RabbitNode(settings=settings, cluster=cluster))
         nodes.append(node)
         return node
 
     yield make
-    for node in nodes:
+    # One that joined another's cluster needs the port mapper of that.
+    for node in reversed(nodes):
         node.close()
 
 

@@ -22,7 +22,7 @@ from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.amqp.permissions import fault
 from junebug_turn.amqp.publication import Publication
 from junebug_turn.amqp.publisher import Publisher
-from junebug_turn.amqp.reconnecting import ReconnectingConnection, connect
+from junebug_turn.amqp.reconnecting import ReconnectingConnection, connect_to_any
 from junebug_turn.amqp.refusals import MessageSizes
 from junebug_turn.amqp.retired import RetiredQueues
 from junebug_turn.amqp.topology import EXCHANGE, Queue, Topology, count
@@ -62,6 +62,7 @@ class Broker(Service):
     ) -> None:
         self.reactor = reactor
         self.max_message_size = options.max_message_size
+        self._several = len(options.nodes) > 1
         self._prefetch = prefetch
         self._rng = rng
         self._queues: dict[str, Queue] = {}
@@ -73,7 +74,7 @@ class Broker(Service):
         self._checking = LoopingCall(lambda: Deferred.fromCoroutine(self._check()))
         self._checking.clock = reactor
         self._retired = RetiredQueues(
-            reactor, partial(connect, reactor, options, "cleaning", trust_root=trust_root)
+            reactor, partial(connect_to_any, reactor, options, "cleaning", trust_root=trust_root)
         )
         self._publishing, self._consuming = (
             ReconnectingConnection(reactor, options, purpose, rng=rng, trust_root=trust_root)
@@ -162,6 +163,17 @@ class Broker(Service):
         return self._publishing.protocol is not None and self._consuming.protocol is not None
 
     @property
+    def takes_messages(self) -> bool:
+        """Whether an outbound message that is published now can be confirmed now."""
+        protocol = self._publishing.protocol
+        return (
+            protocol is not None
+            and not protocol.blocked
+            and self._publisher.channel is not None
+            and not self._publisher.refused
+        )
+
+    @property
     def stopping(self) -> bool:
         """Whether handlers are cancelled because the service stops."""
         return self._stopping
@@ -170,15 +182,19 @@ class Broker(Service):
         """Report the state of the connections, the publisher and the consumers, for operators.
 
         ``publishing`` is whether the queues are declared and the channels that publish are open; ``faults``, where
-        there are any, says what the broker doesn't give the daemon.
+        there are any, says what the broker doesn't give the daemon.  ``hosts``, where several are configured, has those
+        of the connections.
         """
         protocol = self._publishing.protocol
-        status = {
+        status: dict[str, Any] = {
             "connected": self.connected,
             "publishing": all(each.channel is not None for each in self._publishers),
             "blocked": protocol is not None and protocol.blocked,
             "consumers": {consumer.name: consumer.live for consumer in self._consumers},
         }
+        if self._several:
+            addresses = {each.address for each in (self._publishing, self._consuming)}
+            status["hosts"] = sorted(filter(None, addresses))
         faults = [each.fault for each in (self._publishing, self._consuming) if each.fault]
         faults += [fault(what, why) for what, why in self._topology.faults.items()]
         faults += [publisher.refused for publisher in self._publishers if publisher.refused]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import unquote
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from junebug_turn.config import types
 from junebug_turn.config.option import option
@@ -32,8 +33,42 @@ def _vhost(value: Any) -> str:
     return vhost
 
 
+MAX_HOSTS = 20
+
+
+def _host_and_port(text: str) -> tuple[str, int | None]:
+    """Return the parts of ``host`` or ``host:port``; an IPv6 address with a port stands in brackets."""
+    match = re.fullmatch(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::([0-9]{1,5}))?", text, re.ASCII)
+    if match is None:
+        return types.HOST.read(text), None
+    host = types.HOST.read(match[1].removeprefix("[").removesuffix("]"))
+    return host, None if match[2] is None else types.whole(1, 65535).read(int(match[2]))
+
+
+def _hosts(value: Any) -> str:
+    """One host, or several with commas between them; each with its port where it has one."""
+    texts = value if isinstance(value, list) else types.filled(value).split(",")
+    try:
+        found = [_host_and_port(types.filled(text).strip()) for text in texts]
+    except ValueError:
+        found = []
+    if not 1 <= len(found) <= MAX_HOSTS:
+        raise ValueError("must be a host name or an address, host:port, or a list of these")
+    return ",".join(_address(*each) for each in found)
+
+
+def _address(host: str, port: int | None) -> str:
+    if port is None:
+        return host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _amqp_url(value: Any) -> dict[str, Any]:
-    """The values of ``AmqpOptions`` that a URL means; see https://www.rabbitmq.com/docs/uri-spec."""
+    """The values of ``AmqpOptions`` that a URL means; see https://www.rabbitmq.com/docs/uri-spec.
+
+    Several hosts may stand in the place of one, with commas between them.
+    """
+    value, more = _first_host(value) if isinstance(value, str) else (value, None)
     parts = types.split_url(value, "amqp", "amqps")
     if parts.query or parts.fragment:
         raise ValueError("must have no query and no fragment; # and ? in a password are %23 and %3F")
@@ -46,9 +81,12 @@ def _amqp_url(value: Any) -> dict[str, Any]:
         )
     except ValueError:
         raise ValueError("must have percent-encoded UTF-8 as user, password and virtual host") from None
+    hostname, port = parts.hostname or "", parts.port
+    if more is not None:
+        hostname, port = _hosts(f"{_address(hostname, port)},{more}"), None
     return {
-        "hostname": parts.hostname,
-        "port": parts.port or (5671 if tls else 5672),
+        "hostname": hostname,
+        "port": port or (5671 if tls else 5672),
         "username": username,
         "password": password,
         "vhost": _vhost(vhost),
@@ -56,17 +94,37 @@ def _amqp_url(value: Any) -> dict[str, Any]:
     }
 
 
+def _first_host(url: str) -> tuple[str, str | None]:
+    """Return a URL with the first of its hosts alone, and the text of the others; None where there are none."""
+    scheme, _, rest = url.partition("://")
+    end = min((rest.find(mark) for mark in "/?#" if mark in rest), default=len(rest))
+    login, at, hosts = rest[:end].rpartition("@")
+    first, comma, more = hosts.partition(",")
+    return (f"{scheme}://{login}{at}{first}{rest[end:]}", more) if comma else (url, None)
+
+
 QUEUE_NAME = ValueType("text", _queue_name)
 VHOST = ValueType("text", _vhost)
+HOSTS = ValueType("host, or list of host:port", _hosts)
 AMQP_URL = ValueType("URL", _amqp_url)
 
 
 @frozen(kw_only=True)
 class AmqpOptions:
-    """The broker's address, and the login there."""
+    """The broker's address, and the login there.
 
-    hostname: str = option(types.HOST, "The broker's host name or address.", "127.0.0.1")
-    port: int = option(types.whole(1, 65535), "The broker's port; 5671 is usual with TLS.", 5672)
+    :ivar hostname: one host, or several nodes of a cluster as ``nodes`` has them apart
+    """
+
+    hostname: str = option(
+        HOSTS,
+        "The broker's host name or address; or a list of the nodes of a cluster, each as host or host:port, of which "
+        "one that answers is used.",
+        "127.0.0.1",
+    )
+    port: int = option(
+        types.whole(1, 65535), "The broker's port, where hostname has none; 5671 is usual with TLS.", 5672
+    )
     username: str = option(types.FILLED, "The user name at the broker.", "guest")
     password: str = option(types.TEXT, "The password at the broker.", "guest", secret=True)
     vhost: str = option(VHOST, "The virtual host at the broker.", "/")
@@ -87,3 +145,14 @@ class AmqpOptions:
     client_key_file: str | None = option(
         optional(types.FILLED), "The file with its key, unless it stands in client_cert_file.", None
     )
+
+    @property
+    def nodes(self) -> tuple[AmqpOptions, ...]:
+        """The options for each of the hosts alone."""
+        found = (_host_and_port(text) for text in self.hostname.split(","))
+        return tuple(evolve(self, hostname=host, port=port or self.port) for host, port in found)
+
+    @property
+    def address(self) -> str:
+        """Host and port, for the log; without credentials."""
+        return ", ".join(_address(node.hostname, node.port) for node in self.nodes)

@@ -15,7 +15,7 @@ from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.amqp.publisher import Publisher
-from junebug_turn.amqp.reconnecting import CLOSE_TIMEOUT, connect, is_login_refusal, refusal
+from junebug_turn.amqp.reconnecting import CLOSE_TIMEOUT, connect_to_any, is_login_refusal, refusal
 from junebug_turn.amqp.topology import Topology
 from junebug_turn.errors import AmqpConnectionError
 
@@ -39,12 +39,15 @@ class QueueBrowser:
         :raises AmqpConnectionError: there is no connection, or the login was refused
         """
         try:
-            return cls(reactor, await connect(reactor, options, "command", trust_root=trust_root))
+            return cls(reactor, await connect_to_any(reactor, options, "command", trust_root=trust_root))
         except Exception as fault:
-            where, why = f"{options.hostname}:{options.port}", refusal(fault)
-            text = f"no AMQP broker at {where}"
+            why = refusal(fault)
+            text = f"no AMQP broker at {options.address}"
             if is_login_refusal(why):
-                text = f"the AMQP broker at {where} refused user {options.username} on virtual host {options.vhost}"
+                text = (
+                    f"the AMQP broker at {options.address} refused user {options.username} on virtual host "
+                    f"{options.vhost}"
+                )
             raise AmqpConnectionError(f"{text}: {why}") from None
 
     async def close(self) -> None:

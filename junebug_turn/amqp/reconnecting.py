@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import cycle
 from typing import Any, Protocol
 
 from attrs import evolve
@@ -29,8 +31,9 @@ SPARE_CHANNELS = 1  # beside those of the users: to declare queues, and to count
 async def connect(
     reactor: Any, options: AmqpOptions, purpose: str, *, trust_root: Any = None
 ) -> AmqpProtocol:
-    """Connect to the broker and log in; ``refusal`` puts the exceptions of this into words.
+    """Connect to one host of the broker and log in; ``refusal`` puts the exceptions of this into words.
 
+    :param options: with one host
     :param purpose: shown at the broker, as a part of the connection's name
     :param trust_root: the authorities that may sign the broker's certificate, as ``CertificateOptions`` takes them;
         None: those of the platform
@@ -64,6 +67,17 @@ async def connect(
             if protocol.transport is not None:
                 protocol.abort(describe(fault))
         raise
+
+
+async def connect_to_any(
+    reactor: Any, options: AmqpOptions, purpose: str, *, trust_root: Any = None
+) -> AmqpProtocol:
+    """Connect to the first of the broker's hosts that answers; the exception is the last one's."""
+    *others, last = options.nodes
+    for node in others:
+        with suppress(Exception):
+            return await connect(reactor, node, purpose, trust_root=trust_root)
+    return await connect(reactor, last, purpose, trust_root=trust_root)
 
 
 def refusal(fault: BaseException) -> str:
@@ -102,6 +116,9 @@ class ReconnectingConnection:
     each refused login would leave an unhandled error (test_a_refused_login).  It also drops the transport at a stop,
     where the broker is owed a connection.close (test_stopping).
 
+    Where there are several hosts, the next one is asked when one is lost or doesn't answer; the delays between
+    attempts are for all of them together.
+
     :ivar protocol: the connection while it is up
     """
 
@@ -117,11 +134,12 @@ class ReconnectingConnection:
         trust_root: Any = None,
     ) -> None:
         self._reactor = reactor
-        self._options = options
+        self._nodes = cycle(options.nodes)
+        self._node = next(self._nodes)
+        self._several = len(options.nodes)
         self._purpose = purpose
         self._rng = rng
         self._trust_root = trust_root
-        self._address = f"{options.hostname}:{options.port}"
         self._users: list[User] = []
         self._serving: set[Deferred[None]] = set()
         self._running: Deferred[None] | None = None
@@ -143,6 +161,11 @@ class ReconnectingConnection:
             f"{self._purpose} needs {needed} channels on its connection, and the broker allows "
             f"{self.protocol.channel_max}: raise channel_max at the broker"
         )
+
+    @property
+    def address(self) -> str | None:
+        """Host and port of the connection; None while there is none."""
+        return None if self.protocol is None else self._node.address
 
     def add(self, user: User) -> None:
         """Have ``user`` work on this connection, and on those that follow it."""
@@ -171,11 +194,12 @@ class ReconnectingConnection:
 
     async def _run(self) -> None:
         delays = Backoff(self._rng)
+        failed = 0
         while True:
             lasted = 0.0
             try:
                 protocol = await connect(
-                    self._reactor, self._options, self._purpose, trust_root=self._trust_root
+                    self._reactor, self._node, self._purpose, trust_root=self._trust_root
                 )
             except CancelledError:
                 raise
@@ -184,12 +208,16 @@ class ReconnectingConnection:
                     # Twisted has an exception of its own for a connecting that was cancelled.
                     return
                 self._report(fault)
+                self._node = next(self._nodes)
+                failed += 1
+                if failed < self._several:
+                    continue
             else:
                 since = self._reactor.seconds()
                 self.protocol = protocol
                 self.log.info(
                     "Connected to the AMQP broker at {address}, for {purpose}",
-                    address=self._address,
+                    address=self._node.address,
                     purpose=self._purpose,
                 )
                 if self.fault is not None:
@@ -201,15 +229,17 @@ class ReconnectingConnection:
                 self._abandon_serving()
                 self.log.warn(
                     "Lost the AMQP broker at {address}, for {purpose}: {why}",
-                    address=self._address,
+                    address=self._node.address,
                     purpose=self._purpose,
                     why=protocol.ended,
                 )
                 lasted = self._reactor.seconds() - since
+                self._node = next(self._nodes)
+            failed = 0
             delay = delays.after(lasted)
             self.log.info(
                 "Connecting again to the AMQP broker at {address}, for {purpose}, in {delay:.1f} s",
-                address=self._address,
+                address=self._node.address,
                 purpose=self._purpose,
                 delay=delay,
             )
@@ -225,15 +255,15 @@ class ReconnectingConnection:
             self.log.error(
                 "The AMQP broker at {address} refused user {username} on virtual host {vhost}: {why}; "
                 "check amqp.username, amqp.password and amqp.vhost, and the user's permissions at the broker",
-                address=self._address,
-                username=self._options.username,
-                vhost=self._options.vhost,
+                address=self._node.address,
+                username=self._node.username,
+                vhost=self._node.vhost,
                 why=why,
             )
         else:
             self.log.warn(
                 "No AMQP broker at {address}: {why}; is it running, and are amqp.hostname and amqp.port right?",
-                address=self._address,
+                address=self._node.address,
                 why=why,
             )
 

@@ -15,12 +15,14 @@ from twisted.web.resource import IResource
 from junebug_turn.applications.base import ApplicationOptions, Services
 from junebug_turn.applications.forwarding import Forwarder
 from junebug_turn.applications.message_request import MessageRequest
+from junebug_turn.delivery.refusal_text import RefusalReader
 from junebug_turn.errors import CacheError, MessageNotFound
 from junebug_turn.http.deduplication import MAX_RESULTS, Deduplication, OnPublish, Start
 from junebug_turn.http.json import within
 from junebug_turn.http.rate_limit import LimitedResource, RateLimit
 from junebug_turn.http.routing import Router
 from junebug_turn.messages.vumi import Event, Message, check_length
+from junebug_turn.state.journal import MAX_ID, NOT_FORWARDED
 from junebug_turn.telemetry.context import about
 
 _Options = TypeVar("_Options", bound=ApplicationOptions)
@@ -31,6 +33,7 @@ class HttpApplication(ABC, Generic[_Options, _Request]):
     """Base of the applications with an HTTP API: one channel, between its connector and its HTTP peers.
 
     :param default_from_addr: the from address of new messages whose requests give none
+    :param read_refusal: reads the words of a destination from the body of its refusal
     :ivar unknown_events: the number of events that were not forwarded, since their messages were not known (any more)
     """
 
@@ -38,12 +41,18 @@ class HttpApplication(ABC, Generic[_Options, _Request]):
     resource: IResource
     _require_from = True
 
-    def __init__(self, options: _Options, services: Services, default_from_addr: str | None) -> None:
+    def __init__(
+        self,
+        options: _Options,
+        services: Services,
+        default_from_addr: str | None,
+        read_refusal: RefusalReader | None = None,
+    ) -> None:
         self.options = options
         self.services = services
         self._default_from_addr = default_from_addr
         self._store = services.store
-        self._forwarder = Forwarder(options, services.deliverer)
+        self._forwarder = Forwarder(options, services.deliverer, services.journal, read_refusal)
         self.unknown_events = 0
 
     async def send(
@@ -114,8 +123,14 @@ class HttpApplication(ABC, Generic[_Options, _Request]):
         wanted = self.options.forward_events
         if wanted is None or kind in wanted:
             return True
+        self._not_forwarded(event, "not in forward_events")
         self.log.debug("{event_type} {event_id} is not in forward_events", **_fields(event))
         return False
+
+    def _not_forwarded(self, event: Event, reason: str) -> None:
+        if self.services.journal is not None:
+            details = {"event_id": event.event_id[:MAX_ID], "reason": reason}
+            self.services.journal.note(event.user_message_id, NOT_FORWARDED, details)
 
     def _store_inbound(self, message: Message) -> Awaitable[None]:
         """Store as much of an inbound message as a reply to it needs."""
@@ -133,6 +148,7 @@ class HttpApplication(ABC, Generic[_Options, _Request]):
     def _warn_unknown(self, event: Event, reason: str = "or no longer") -> None:
         """Count and log an event whose message isn't known, so that it is not forwarded."""
         self.unknown_events += 1
+        self._not_forwarded(event, "its message is not known")
         self._warn(
             event,
             "{event_type} {event_id} on {connector} is not forwarded: its message {message_id} is not known, "

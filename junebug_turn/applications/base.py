@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     # Reading options is quick: what only a running application needs is not loaded for it.
     from junebug_turn.connectors.connector import Connector
     from junebug_turn.delivery.deliverer import Deliverer
+    from junebug_turn.state.journal import Journal
     from junebug_turn.state.message_store import MessageStore
     from junebug_turn.telemetry.metrics import Metrics
 
@@ -228,6 +229,7 @@ class Services:
     :ivar store: its own
     :ivar clock: the reactor
     :ivar max_json_depth: the deepest nesting of arrays and objects in a request's JSON
+    :ivar journal: gets the steps of each message; None: no steps are kept
     """
 
     connector: Connector
@@ -236,6 +238,7 @@ class Services:
     metrics: Metrics
     clock: IReactorTime
     max_json_depth: int
+    journal: Journal | None = None
 
 
 @frozen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -12,17 +12,30 @@ from junebug_turn.delivery.bulkhead import CLIENT_PATIENCE
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.pacing import TURN_LIMIT
+from junebug_turn.delivery.refusal_text import RefusalReader
 from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy, inbound_patience
 from junebug_turn.delivery.signature import Keys, Webhook, signing_key
 from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import Event, Message, new_id
+from junebug_turn.state.journal import DELIVERED, MAX_ID, Journal
 
 
 class Forwarder:
-    """Forwarder of the inbound messages, the events and the statuses of one application."""
+    """Forwarder of the inbound messages, the events and the statuses of one application.
 
-    def __init__(self, options: ApplicationOptions, deliverer: Deliverer) -> None:
+    :param journal: gets the steps of each message
+    :param read_refusal: reads the destination's words from the body of its refusal
+    """
+
+    def __init__(
+        self,
+        options: ApplicationOptions,
+        deliverer: Deliverer,
+        journal: Journal | None = None,
+        read_refusal: RefusalReader | None = None,
+    ) -> None:
         self._options = options
+        self._journal = journal
         policy = RetryPolicy(options.max_retries, options.retry_delay_base, options.retry_delay_exponent)
         # The paths below one configured URL share its quota.
         base = getattr(options, options.url_options[0]) if len(options.url_options) == 1 else ""
@@ -32,6 +45,7 @@ class Forwarder:
             policy=policy,
             url_base=base,
             rate=options.delivery_rate_limit,
+            read_refusal=read_refusal,
         )
         # What waits for its turn must not keep those from their places that go elsewhere.
         self._event_turn = CLIENT_PATIENCE if options.client_events else TURN_LIMIT
@@ -57,6 +71,7 @@ class Forwarder:
             patience=patience,
             turn_patience=min(patience, TURN_LIMIT),
             configured=True,
+            delivered=self._delivered(destination, message.message_id),
         )
 
     def event(self, destination: Destination, event: Event, body: Any) -> Awaitable[None]:
@@ -95,7 +110,17 @@ class Forwarder:
             patience=CHAIN_LIMIT if configured else 0,
             turn_patience=self._event_turn,
             configured=configured,
+            delivered=self._delivered(destination, event.user_message_id, event.event_id),
         )
+
+    def _delivered(
+        self, destination: Destination, message_id: str, event_id: str = ""
+    ) -> Callable[[], None] | None:
+        """Return a function that notes the end of a delivery; None where nothing is noted."""
+        if self._journal is None:
+            return None
+        details = {"origin": destination.origin, **({"event_id": event_id[:MAX_ID]} if event_id else {})}
+        return partial(self._journal.note, message_id, DELIVERED, details)
 
     def status(self, destination: Destination, body: Any) -> Awaitable[None]:
         """POST a status of the transport, which is ``body`` as JSON, to a configured destination.

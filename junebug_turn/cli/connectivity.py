@@ -54,7 +54,7 @@ class Reached:
 
 
 async def reach(reactor: Any, settings: Settings, timeout: float) -> list[Reached]:
-    """Connect to the broker, with its login, and to each destination, with TLS; nothing is sent to these.
+    """Connect to each host of the broker, with the login, and to each destination, with TLS; nothing is sent to these.
 
     What the daemon needs of the broker is looked at; nothing is made or changed there.
 
@@ -63,9 +63,10 @@ async def reach(reactor: Any, settings: Settings, timeout: float) -> list[Reache
     daemon = settings.daemon
     tls = TlsFiles(daemon.ca_file, daemon.client_cert_file, daemon.client_key_file).load()
     scheme = "amqps" if daemon.amqp.tls else "amqp"
-    broker = f"{scheme}://{daemon.amqp.hostname}:{daemon.amqp.port}"
-    logging_in: Deferred[AmqpProtocol] = Deferred.fromCoroutine(connect(reactor, daemon.amqp, "checking"))
-    tries: list[tuple[str, str | None, str, Deferred[Any]]] = [("broker", None, broker, logging_in)]
+    tries: list[tuple[str, str | None, str, Deferred[Any]]] = []
+    for node in daemon.amqp.nodes:
+        logging_in = Deferred.fromCoroutine(connect(reactor, node, "checking"))
+        tries.append(("broker", None, f"{scheme}://{node.address}", logging_in))
     for options in settings.applications:
         for name, url in options.urls.items():
             try:
@@ -84,7 +85,7 @@ async def reach(reactor: Any, settings: Settings, timeout: float) -> list[Reache
         fault = None
         try:
             connected = await trying
-            if trying is logging_in:
+            if isinstance(connected, AmqpProtocol):
                 await _examine(connected, make_daemon(reactor, settings).broker, lacks, notes)
         except Exception as error:
             fault = _words(error, timeout)

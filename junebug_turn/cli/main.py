@@ -10,7 +10,7 @@ from typing import Any
 
 from junebug_turn import version
 from junebug_turn.applications.registry import APPLICATION_TYPES
-from junebug_turn.cli import check_config, import_junebug, parked
+from junebug_turn.cli import check_config, import_junebug, parked, trace
 from junebug_turn.daemon.flags import CONFIG_HELP, flags
 from junebug_turn.daemon.settings import DAEMON
 
@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     main.add_argument("--version", action="version", version=f"junebug-turn {version() or 'not installed'}")
     tools = main.add_subparsers(metavar="TOOL", required=True)
     check_config.add_parser(tools, _configuration(whole=True))
-    for tool in (parked, import_junebug):
+    for tool in (parked, trace, import_junebug):
         tool.add_parser(tools, _configuration(whole=False))
     return main
 

@@ -19,13 +19,15 @@ from junebug_turn.amqp.publication import Publication
 from junebug_turn.amqp.topology import Queue
 from junebug_turn.connectors.bridge import Bridge
 from junebug_turn.connectors.content_encoding import decode
-from junebug_turn.connectors.failures import Failures, Task
+from junebug_turn.connectors.failures import Failures
 from junebug_turn.connectors.ordering import Ordering
-from junebug_turn.connectors.retry_queues import RetryWindows, former_delay_queues, forwarded_to
+from junebug_turn.connectors.retry_queues import MAX_REASON, RetryWindows, former_delay_queues, forwarded_to
 from junebug_turn.connectors.statuses import consume_statuses
+from junebug_turn.connectors.task import Task
 from junebug_turn.errors import Passing, UnreadableMessage
 from junebug_turn.messages.vumi import Event, Message, TransportStatus
 from junebug_turn.middlewares.chain import Chain
+from junebug_turn.state.journal import ACCEPTED, MAX_ID, NOT_PUBLISHED, PUBLISHED, RECEIVED, Journal
 from junebug_turn.telemetry.context import debugging, note
 from junebug_turn.telemetry.metrics import Metrics
 
@@ -60,6 +62,7 @@ class Connector:
     :param windows: how long messages are tried and kept
     :param chain: the middlewares.  What one raises is for the caller: ``publish`` fails with it, and an inbound
         message or an event is parked by it.
+    :param journal: gets the steps of each message
     """
 
     log = Logger()
@@ -72,8 +75,10 @@ class Connector:
         *,
         chain: Chain | None = None,
         metrics: Metrics | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self._broker = broker
+        self._journal = journal
         self._windows = windows or RetryWindows()
         self._chain = chain or Chain((), name)
         self._metrics = metrics or Metrics()
@@ -109,12 +114,18 @@ class Connector:
             )
 
         start = self._broker.reactor.seconds()
+        # The message itself isn't kept while it waits.
+        journal, message_id = self._journal, message.message_id
+        if journal is not None:
+            journal.note(message_id, ACCEPTED)
 
         def ended(confirmed: bool) -> None:
             self._metrics.published(self._name, self._broker.reactor.seconds() - start, confirmed=confirmed)
 
         def published(_: None) -> None:
             ended(True)
+            if journal is not None:
+                journal.note(message_id, PUBLISHED)
             self.log.info("Published outbound message {message_id}", log_every=True, **fields)
 
         def failed(fault: BaseException | None) -> None:
@@ -123,6 +134,8 @@ class Connector:
                 reason = "its request ended while it waited for the broker"
             else:
                 reason = str(fault) or type(fault).__name__
+            if journal is not None:
+                journal.note(message_id, NOT_PUBLISHED, {"reason": reason[:MAX_REASON]})
             self.log.warn("Did not publish outbound message {message_id}: {reason}", reason=reason, **fields)
 
         def late(fault: Exception | None) -> None:
@@ -179,7 +192,9 @@ class Connector:
         middlewares: Callable[[_Item], Awaitable[_Item]],
         handler: Callable[[_Item], Awaitable[None]],
     ) -> None:
-        failures = Failures(self._broker, self._name, kind, self._windows, self._metrics)
+        failures = Failures(
+            self._broker, self._name, kind, self._windows, self._metrics, journal=self._journal
+        )
         ordering = Ordering(self._broker.rest)
 
         async def attempt(task: Task, item: _Item) -> None:
@@ -228,17 +243,24 @@ class Connector:
                 )
                 await self._broker.rest(deferLater(self._broker.reactor, REQUEUE_PAUSE))
 
-    def _received(self, item: Message | Event) -> tuple[str, bool]:
-        """Have the log tell of ``item`` from now on; returns its message's id, and whether it is of a USSD session."""
+    def _received(self, item: Message | Event) -> tuple[str, bool, str]:
+        """Have log and journal tell of ``item`` from now on; returns ``message_id`` to ``event_id`` of its ``Task``."""
         if isinstance(item, Message):
             note(message_id=item.message_id)
             if debugging():
                 self.log.debug("Received inbound message {message_id}", from_addr=item.from_addr)
-            return item.message_id, item.transport_type == "ussd"
+            if self._journal is not None:
+                self._journal.note(item.message_id, RECEIVED)
+            return item.message_id, item.transport_type == "ussd", ""
         note(message_id=item.user_message_id, event_id=item.event_id)
         if debugging():
             self.log.debug("Received {event_type} of message {message_id}", event_type=str(item.event_type))
-        return item.user_message_id, False
+        if self._journal is not None:
+            word = item.delivery_status or item.event_type
+            self._journal.note(
+                item.user_message_id, RECEIVED, {"event": word, "event_id": item.event_id[:MAX_ID]}
+            )
+        return item.user_message_id, False, item.event_id[:MAX_ID]
 
 
 def _key(item: Message | Event) -> str | None:

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import attrs
-from attrs import define
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -25,8 +24,10 @@ from junebug_turn.connectors.retry_queues import (
     parked_queue,
     routable_headers,
 )
+from junebug_turn.connectors.task import Task
 from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryFailed, Passing
 from junebug_turn.net.clocks import WALL_CLOCK, WallClock
+from junebug_turn.state.journal import DEFERRED, DELAYED, PARKED, Journal
 from junebug_turn.telemetry.metrics import Metrics
 
 HOLD_LIMIT = 10 * 60.0
@@ -35,22 +36,6 @@ a consumer that holds one for 30 minutes, and its own delivery may take half of 
 
 REPLACE_PAUSE = 5.0
 """Seconds until it is tried again to replace a message by a copy."""
-
-
-@define(eq=False)
-class Task:
-    """A message that was received at ``since``; ``in_session`` ones are of no use after a long delay.
-
-    :ivar forwarded: the ``amqp_queue`` that has it already; empty: none
-    :ivar key: shared by messages that must not overtake each other
-    """
-
-    delivery: Delivery
-    since: float
-    message_id: str = "?"
-    in_session: bool = False
-    forwarded: str = ""
-    key: str | None = None
 
 
 class Failures:
@@ -65,6 +50,7 @@ class Failures:
     - ``reason``: that of ``DeliveryFailed``, or ``unreadable``, or ``session_expired``, or ``error`` for a fault
       of our own
     - ``last_status``: the last HTTP status, an integer; not there when nothing answered
+    - ``last_error``: the destination's own words with it, cut and masked; not there without any
     - ``attempts``: how many deliveries were tried, an integer
     - ``delays``: how often it was in a delay queue, an integer; not there when it never was
     - ``first_failure``, ``last_failure``: times, in ISO 8601, UTC, to the second
@@ -72,6 +58,7 @@ class Failures:
 
     :param kind: ``inbound`` or ``event``
     :param wall_clock: dates failures, since these times survive the process
+    :param journal: of the connector's messages
     :ivar queue: ``{connector}.{kind}``
     """
 
@@ -85,8 +72,10 @@ class Failures:
         windows: RetryWindows,
         metrics: Metrics,
         wall_clock: WallClock = WALL_CLOCK,
+        journal: Journal | None = None,
     ) -> None:
         self._broker = broker
+        self._journal = journal
         self._wall_clock = wall_clock
         self._connector = connector
         self._kind = kind
@@ -141,7 +130,7 @@ class Failures:
         if failure is None:
             return
         task.delivery.check()
-        history = _history(task, failure).after(failure)
+        history = task.history(failure).after(failure)
         if not isinstance(failure, DeliveryExhausted):
             await self._park(task, failure, history)
         elif task.in_session:
@@ -157,7 +146,7 @@ class Failures:
     async def park_unreadable(self, task: Task, fault: Exception) -> None:
         """Park a message that can't be read."""
         failure = self._failure("unreadable", str(fault), 0)
-        await self._park(task, failure, _history(task, failure).after(failure))
+        await self._park(task, failure, task.history(failure).after(failure))
 
     def _behind_another(self, task: Task) -> DeliveryFailed | None:
         """Put a message off that would overtake one of the same sender (or message) which is put off."""
@@ -212,7 +201,7 @@ class Failures:
         queue = self._delay_queues[self._deferrals.next(key)]
         await self._copy(queue, task.delivery, history)
         self._metrics.delayed(self._connector, self._kind, history.reason)
-        self._log("Deferred", task, queue, failure, history)
+        self._log(DEFERRED, task, queue, failure, history)
 
     async def _delay_session(self, task: Task, failure: DeliveryFailed, history: History) -> None:
         """Have a message of a session come back soon, at the end of its window at the latest, or park it then."""
@@ -236,7 +225,7 @@ class Failures:
     ) -> None:
         await self._copy(queue, task.delivery, history.delayed(), expiration)
         self._metrics.delayed(self._connector, self._kind, history.reason)
-        self._log("Delayed", task, queue, failure, history)
+        self._log(DELAYED, task, queue, failure, history)
 
     def _now(self, history: History) -> float:
         """Return the time of the clock that told the first failure, as if it had not been set since."""
@@ -245,7 +234,7 @@ class Failures:
     async def _park(self, task: Task, failure: DeliveryFailed, history: History) -> None:
         self._metrics.parked(self._connector, self._kind, history.reason)
         await self._copy(self._parked, task.delivery, history, self._windows.expiration)
-        self._log("Parked", task, self._parked, failure, history)
+        self._log(PARKED, task, self._parked, failure, history)
 
     async def _copy(
         self, queue: Queue, delivery: Delivery, history: History, expiration: int | None = None
@@ -277,11 +266,19 @@ class Failures:
             # The original's headers can't be written again (with ours they may be larger than a frame).
             await publish(headers=ours).confirmed
 
-    def _log(self, done: str, task: Task, queue: Queue, failure: DeliveryFailed, history: History) -> None:
+    def _log(self, step: str, task: Task, queue: Queue, failure: DeliveryFailed, history: History) -> None:
+        if self._journal is not None:
+            details = {"queue": queue.name, "reason": history.reason, "status": history.last_status}
+            details |= {"attempts": history.attempts, **task.of_event}
+            if "x-message-ttl" in queue.arguments:
+                details["next_try"] = round(
+                    self._wall_clock.now() + queue.arguments["x-message-ttl"] / 1000, 3
+                )
+            self._journal.note(task.message_id, step, details)
         self.log.warn(
             "{what} {message_id} in {queue}: {reason}, last status {status}, {attempts} attempts: {failure!s}; "
             "see docs/retries.md for what becomes of it",
-            what=done,
+            what=step.capitalize(),
             message_id=task.message_id,
             queue=queue.name,
             reason=history.reason,
@@ -291,9 +288,3 @@ class Failures:
             # It is the last line of this message for a while, or for ever: a count has no ids.
             log_every=True,
         )
-
-
-def _history(task: Task, failure: DeliveryFailed) -> History:
-    """Read the history of earlier failures, which the message's headers carry."""
-    history = History.read(task.delivery.headers, failure.first_failure)
-    return attrs.evolve(history, forwarded=task.forwarded) if task.forwarded else history

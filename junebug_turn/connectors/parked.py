@@ -49,14 +49,20 @@ class Place:
 
 @frozen
 class Selection:
-    """A choice of parked messages: those of ``places``, of this reason and with these ids, where these are given."""
+    """A choice of parked messages: those of ``places``, of this reason and with these ids, where these are given.
+
+    :ivar message_id: chooses the message with this id, and the events of it
+    """
 
     places: tuple[Place, ...]
     reason: str | None = None
     ids: frozenset[str] = frozenset()
+    message_id: str | None = None
 
     def takes(self, parked: Parked) -> bool:
         """Tell whether ``parked`` is one of them."""
+        if self.message_id is not None and not parked.belongs_to(self.message_id):
+            return False
         return self.reason in (None, parked.history.reason) and (not self.ids or parked.id in self.ids)
 
 
@@ -88,6 +94,10 @@ class Parked:
             found = f"unreadable-{sha256(delivery.body).hexdigest()[:16]}"
         return cls(found, place, delivery, history, content, now - history.last_failure)
 
+    def belongs_to(self, message_id: str) -> bool:
+        """Tell whether it is the message with this id, or an event of it."""
+        return self.id == message_id or getattr(self.content, "user_message_id", None) == message_id
+
     @property
     def body(self) -> bytes:
         """Its body, without its content_encoding where that can be read."""
@@ -112,6 +122,7 @@ class Parked:
             **names,
             "reason": history.reason,
             "last_status": history.last_status,
+            "last_error": history.last_error or None,
             "attempts": history.attempts,
             "delays": history.delays,
             "first_failure": headers["first_failure"],
@@ -131,6 +142,7 @@ class ParkedMessages:
     A walk takes each message once, also where a daemon parks others meanwhile, and holds a few at a time.
 
     :param progress: called with a queue, how many of its messages were looked at, and how many there are
+    :param most: how many messages of each queue are looked at; None: all
     """
 
     def __init__(
@@ -138,8 +150,10 @@ class ParkedMessages:
         browser: QueueBrowser,
         progress: Callable[[Place, int, int], None] | None = None,
         wall_clock: WallClock = WALL_CLOCK,
+        most: int | None = None,
     ) -> None:
         self._wall_clock = wall_clock
+        self._most = most
         self._browser = browser
         self._progress = progress or (lambda place, seen, count: None)
 
@@ -212,7 +226,11 @@ class ParkedMessages:
                 continue
             seen = 0
             try:
-                while done < limit and (batch := await walk.fetch()):
+                while (
+                    done < limit
+                    and (self._most is None or seen < self._most)
+                    and (batch := await walk.fetch())
+                ):
                     seen += len(batch)
                     chosen = list(self._chosen(selection, place, batch))[: limit - done]
                     done += len(await work(chosen))

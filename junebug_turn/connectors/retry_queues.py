@@ -24,7 +24,16 @@ SESSION_DELAY = 5.0
 FORWARDED = "amqp_queue"
 """The header with the name of the ``amqp_queue`` to which a message was forwarded already."""
 
-HISTORY_HEADERS = ("reason", "attempts", "delays", "last_status", "first_failure", "last_failure", FORWARDED)
+HISTORY_HEADERS = (
+    "reason",
+    "attempts",
+    "delays",
+    "last_status",
+    "last_error",
+    "first_failure",
+    "last_failure",
+    FORWARDED,
+)
 
 DEFERRALS = ((5.0, 2000), (30.0, 10_000), (300.0, sys.maxsize))
 """Delays, in seconds, of messages that wait only because their destination is down: so many of a queue wait for the
@@ -47,6 +56,9 @@ _LAST = 253402300799.0  # the last second of the year 9999
 
 MAX_REASON = 100
 """Characters of a reason that are written: with all other properties it has to fit into the smallest frame."""
+
+MAX_ERROR = 300
+"""Bytes of a destination's own words that are written."""
 
 
 @frozen(kw_only=True)
@@ -92,6 +104,7 @@ class History:
     """The failed attempts at a message so far; times are in Unix seconds.
 
     :ivar forwarded: the ``amqp_queue`` that has it already; empty: none
+    :ivar last_error: the destination's own words about the last failure; empty: none
     """
 
     first_failure: float
@@ -101,12 +114,13 @@ class History:
     delays: int = 0
     last_status: int | None = None
     forwarded: str = ""
+    last_error: str = ""
 
     @classmethod
     def read(cls, headers: Mapping[Any, Any], now: float) -> History:
         """Read the history from headers, as far as they can be true: any publisher can write them."""
         first, last = _seconds(headers.get("first_failure")), _seconds(headers.get("last_failure"))
-        reason = headers.get("reason")
+        reason, error = headers.get("reason"), headers.get("last_error")
         return cls(
             first_failure=now if first is None else min(first, now),
             last_failure=now if last is None else min(last, now),
@@ -115,6 +129,7 @@ class History:
             delays=_count(headers.get("delays")) or 0,
             last_status=_count(headers.get("last_status")),
             forwarded=forwarded_to(headers),
+            last_error=error if isinstance(error, str) else "",
         )
 
     def after(self, failure: DeliveryFailed) -> History:
@@ -129,6 +144,7 @@ class History:
             reason=failure.reason,
             attempts=max(0, min(self.attempts + failure.attempts, _MOST)),
             last_status=_count(failure.last_status),
+            last_error=failure.last_error,
         )
 
     def delayed(self) -> History:
@@ -137,12 +153,13 @@ class History:
 
     def headers(self) -> dict[str, Any]:
         """Write the headers that ``read`` reads."""
-        reason = self.reason[:MAX_REASON].encode("utf-8", "replace").decode("utf-8")
-        ours: dict[str, Any] = {"reason": reason, "attempts": self.attempts}
+        ours: dict[str, Any] = {"reason": _writable(self.reason[:MAX_REASON]), "attempts": self.attempts}
         if self.delays:
             ours["delays"] = self.delays
         if self.last_status is not None:
             ours["last_status"] = self.last_status
+        if self.last_error:
+            ours["last_error"] = _writable(self.last_error, MAX_ERROR)
         if self.forwarded:
             ours[FORWARDED] = self.forwarded
         ours["first_failure"] = _iso(self.first_failure)
@@ -249,6 +266,10 @@ def _name(delay: float) -> str:
         if delay >= size and delay % size == 0:
             return f"{delay / size:.0f}{unit}"
     return f"{delay * 1000:.0f}ms"
+
+
+def _writable(text: str, size: int | None = None) -> str:
+    return text.encode("utf-8", "replace")[:size].decode("utf-8", "ignore")
 
 
 def _iso(seconds: float) -> str:

@@ -15,18 +15,22 @@ from junebug_turn.applications.base import ApplicationOptions, Services
 from junebug_turn.applications.registry import type_of
 from junebug_turn.connectors.connector import Connector
 from junebug_turn.connectors.retry_queues import RetryWindows
+from junebug_turn.connectors.trace import Source
 from junebug_turn.daemon.channels.build import make_channels
+from junebug_turn.daemon.drain import Drain
 from junebug_turn.daemon.health import health
 from junebug_turn.daemon.operators.build import operators_mounts
 from junebug_turn.daemon.process import MAX_DESCRIPTORS, connections_within
 from junebug_turn.daemon.queue_counts import QueueCounts
 from junebug_turn.daemon.service import Daemon
 from junebug_turn.daemon.settings import Settings
+from junebug_turn.daemon.traces import Traces
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.errors import ConfigError, DeliveryRefused
 from junebug_turn.http.admin.health import Health
 from junebug_turn.http.admin.metrics import MetricsPage
+from junebug_turn.http.admin.probes import Liveness, Readiness
 from junebug_turn.http.authentication import Authenticator
 from junebug_turn.http.connection_limits import ConnectionLimits
 from junebug_turn.http.listening import ListenAddress
@@ -36,6 +40,7 @@ from junebug_turn.middlewares.base import BaseMiddleware
 from junebug_turn.middlewares.chain import Chain, make_middlewares
 from junebug_turn.net.tls import TlsFiles
 from junebug_turn.state.factory import make_store
+from junebug_turn.state.journal import Journals
 from junebug_turn.state.message_store import MessageStore
 from junebug_turn.telemetry.gauges import BrokerGauges, CircuitGauges, StoreGauges, TurnGauges
 from junebug_turn.telemetry.metrics import Metrics
@@ -75,7 +80,8 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
     middlewares: list[BaseMiddleware] = []
     with _collected(faults):
         middlewares += make_middlewares(options.middlewares or (), names, more=settings.channels is not None)
-    parts = _Parts(reactor, settings, metrics, broker, deliverer, middlewares, descriptors)
+    journals = Journals(reactor)
+    parts = _Parts(reactor, settings, metrics, broker, deliverer, middlewares, descriptors, journals)
     stores: dict[str, MessageStore] = {}
     mounts: dict[str, Mount] = {}
     shared: set[ListenAddress] = set()
@@ -95,7 +101,12 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
             mounts[each.connector_name] = parts.mount(each, store)
     if faults:
         raise ConfigError(*faults)
-    sites = parts.sites(mounts, Health(lambda: report_health()))
+    pages = {
+        Health.path: Mount(Health(lambda: report_health())),
+        Liveness.path: Mount(Liveness(), while_stopping=True),
+        Readiness.path: Mount(Readiness(lambda: daemon.obstacle()), while_stopping=True),
+    }
+    sites = parts.sites(mounts, pages)
     queue_counts = QueueCounts(reactor, broker)
     channels = None
     if settings.channels is not None:
@@ -113,6 +124,14 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
             components=lambda: report_health(),
             queue_counts=queue_counts,
         )
+
+    def sources() -> Iterator[Source]:
+        for each in settings.applications:
+            name = each.connector_name
+            yield Source(connector=name, store=stores[name], urls=tuple(each.urls.values()))
+        if channels is not None:
+            yield from channels.sources()
+
     register = metrics.registry.register
     register(BrokerGauges(broker.status, queue_counts.latest, broker.unconfirmed))
     register(StoreGauges(names, lambda: {name: store.stats() for name, store in stores.items()}))
@@ -122,21 +141,25 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
     report_health = partial(
         health, broker, deliverer, stores, configured, channels.status if channels else None
     )
-    return Daemon(
+    daemon = Daemon(
         reactor=reactor,
         broker=broker,
         queue_counts=queue_counts,
         deliverer=deliverer,
         middlewares=middlewares,
+        journals=journals,
+        traces=Traces(reactor, amqp, deliverer, journals, sources),
         stores=stores,
         sites=sites,
         shared=frozenset(shared),
         certificates={"outgoing HTTPS": renew_tls},
         renewals=parts.renewals,
         health=report_health,
+        drain=Drain(options.drain_delay, reactor),
         shutdown_timeout=options.shutdown_timeout,
         channels=channels,
     )
+    return daemon
 
 
 @contextmanager
@@ -159,6 +182,7 @@ class _Parts:
     deliverer: Deliverer
     middlewares: Sequence[BaseMiddleware]
     descriptors: int
+    journals: Journals
     renewals: dict[str, Callable[[Any], None]] = Factory(dict)
 
     def mount(self, options: ApplicationOptions, store: MessageStore) -> Mount:
@@ -187,36 +211,38 @@ class _Parts:
             queue_type=self.settings.daemon.queue_type,
         )
         chain = Chain(self.middlewares, queues)
+        journal = self.journals.of(store)
         return Services(
-            connector=Connector(broker, queues, windows, chain=chain, metrics=self.metrics),
+            connector=Connector(broker, queues, windows, chain=chain, metrics=self.metrics, journal=journal),
             store=store,
             deliverer=self.deliverer,
             metrics=self.metrics,
             clock=self.reactor,
             max_json_depth=self.settings.daemon.limits.max_json_depth,
+            journal=journal,
         )
 
-    def sites(self, mounts: Mapping[str, Mount], health_page: Health) -> dict[ListenAddress, ApiSite]:
+    def sites(self, mounts: Mapping[str, Mount], common: Mapping[str, Mount]) -> dict[ListenAddress, ApiSite]:
         """Make a site for each address.
 
         :param mounts: connector -> the mount of its application
+        :param common: path -> the mount of a page that is at every address but ``metrics_bind``
         """
         limits, metrics_bind = self.settings.daemon.limits, self.settings.daemon.metrics_bind
         most = connections_within(self.settings, self.descriptors)
         connections = ConnectionLimits(self.reactor, most, limits.max_connections_per_client)
         pages: dict[ListenAddress, dict[str, Mount]] = {}
         if self.settings.channels is not None:
-            pages[self.settings.channels.http_bind] = {}
+            pages[self.settings.channels.http_bind] = dict(common)
         for options in self.settings.applications:
-            there = pages.setdefault(options.http_bind, {})
-            there[Health.path] = Mount(health_page)
+            there = pages.setdefault(options.http_bind, dict(common))
             there[options.path] = mounts[options.connector_name]
-        metrics_page = MetricsPage(self.metrics, self.reactor)
+        metrics_page = Mount(MetricsPage(self.metrics, self.reactor))
         for there in (pages.setdefault(metrics_bind, {}),) if metrics_bind else pages.values():
-            there.setdefault(MetricsPage.path, Mount(metrics_page))
+            there.setdefault(MetricsPage.path, metrics_page)
         if self.settings.daemon.admin_bind is not None:
             pages[self.settings.daemon.admin_bind] = operators_mounts(
-                self.settings.daemon, (health_page, metrics_page)
+                self.settings.daemon, {**common, MetricsPage.path: metrics_page}
             )
         return {
             address: ApiSite(

@@ -91,6 +91,11 @@ class DaemonOptions:
         None,
         secret=True,
     )
+    drain_delay: float = option(
+        types.seconds(3600, zero=True),
+        "How long requests are still served after SIGTERM, while /health/ready is 503, before the listeners close.",
+        0.0,
+    )
     shutdown_timeout: float = option(
         types.seconds(3600, zero=True),
         "How long requests and deliveries under way have to finish when the daemon is stopped.",

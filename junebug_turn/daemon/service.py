@@ -15,14 +15,17 @@ from twisted.python.failure import Failure
 
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.daemon.channels.service import ChannelsService
+from junebug_turn.daemon.drain import Drain
 from junebug_turn.daemon.queue_counts import QueueCounts
 from junebug_turn.daemon.settings import Settings
+from junebug_turn.daemon.traces import Traces
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.errors import ConfigError
 from junebug_turn.http.listening import ListenAddress, listen_together, server_endpoint
 from junebug_turn.http.server import ApiSite
 from junebug_turn.middlewares.base import BaseMiddleware
 from junebug_turn.net.tcp import accept_promptly
+from junebug_turn.state.journal import Journals
 from junebug_turn.state.message_store import MessageStore
 
 
@@ -40,7 +43,9 @@ class Daemon(Service):
     :ivar certificates: their use -> reads their files again, and raises where they can't be used
     :ivar renewals: connector -> has its application use the secrets of options that were read again
     :ivar health: returns the state of each component, as ``/health`` shows it
+    :ivar traces: finds all that is known of a message
     :ivar channels: follows the store of the channels that are made at run time
+    :ivar drain: the time before the listeners close when it stops
     :ivar shutdown_timeout: seconds that what is under way has when the daemon stops
     :ivar ready: whether it listens and all its parts are started
     """
@@ -50,13 +55,16 @@ class Daemon(Service):
     queue_counts: QueueCounts
     deliverer: Deliverer
     middlewares: Sequence[BaseMiddleware]
+    journals: Journals
     stores: Mapping[str, MessageStore]
     sites: Mapping[ListenAddress, ApiSite]
     shared: frozenset[ListenAddress]
     certificates: dict[str, Callable[[], None]]
     renewals: Mapping[str, Callable[[Any], None]] = field(factory=dict)
     health: Callable[[], Mapping[str, Mapping[str, Any]]]
+    drain: Drain
     shutdown_timeout: float
+    traces: Traces
     channels: ChannelsService | None = None
     ready: bool = field(default=False, init=False)
     _ports: list[IListeningPort] = field(factory=list, init=False)
@@ -146,13 +154,25 @@ class Daemon(Service):
         for address in self.addresses:
             self.log.info("listening on {address}", address=address)
 
+    def obstacle(self) -> str | None:
+        """Return the reason why requests can't be served now; None where they can."""
+        if not self.running:
+            return "stopping"
+        if not self.ready:
+            return "starting"
+        return None if self.broker.takes_messages else "the broker takes no messages"
+
     def stopService(self) -> Deferred[None]:
-        """Stop consuming and listening, let work under way finish within ``shutdown_timeout``, then close."""
+        """Drain, stop consuming and listening, let work under way finish within ``shutdown_timeout``, then close."""
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
         self._starting.cancel()
+        if self.ready:
+            for site in self.sites.values():
+                site.close_connections()
+            await self.drain.wait()
         timeout = self.shutdown_timeout
         self.log.info("stopping: {timeout:g} s at most for what is under way", timeout=timeout)
         if self.queue_counts.running:
@@ -168,6 +188,7 @@ class Daemon(Service):
         await consuming
         await requests
         await self._all("close the deliverer", [self.deliverer.close])
+        await self._all("write the journals", [lambda: Deferred.fromCoroutine(self.journals.write())])
         stores: list[Any] = [*self.stores.values(), *([] if self.channels is None else [self.channels])]
         await self._all("close the stores", [store.stop for store in stores])
         await self._all("end the middlewares", [each.teardown_middleware for each in self.middlewares])

@@ -60,7 +60,8 @@ class Supervision(Service):
     """Supervision of the daemon by the service manager, which is notified of each change of its state.
 
     The watchdog is fed as long as every queue has its consumer: without one the daemon looks alive and carries
-    nothing, and after ``WATCHDOG_USEC`` microseconds without food systemd starts it again.
+    nothing, and after ``WATCHDOG_USEC`` microseconds without food systemd starts it again.  It is fed until the drain
+    is over.
     """
 
     def __init__(self, clock: IReactorTime, environ: Mapping[str, str], daemon: Daemon) -> None:
@@ -80,18 +81,19 @@ class Supervision(Service):
     def stopService(self) -> None:
         """Notify that the daemon stops."""
         super().stopService()
-        if self._look.running:
-            self._look.stop()
         self._notifier.send(STOPPING="1", STATUS="stopping")
 
     def look(self) -> None:
         """Send the states that are new since the last look."""
+        if not self.running and not self._daemon.drain.under_way:
+            self._look.stop()
+            return
         if not self._daemon.ready:
             return
         health = self._daemon.health()
         states: dict[str, str] = {}
         status = status_text(health)
-        if status != self._status:
+        if self.running and status != self._status:
             if not self._status:
                 states["READY"] = "1"
             states["STATUS"] = self._status = status

@@ -178,5 +178,13 @@ def makeService(options: Options) -> IService:
         daemon.renew_secrets(lambda: load(options.given(), os.environ))
 
     call_on_signals(reactor, SIGHUP=reload, SIGUSR1=lines.reopen)
+
+    def end_drain() -> None:
+        daemon.drain.end()
+
+    # A second one ends the drain that the first has begun.
+    cast(Any, reactor).addSystemEventTrigger(
+        "before", "shutdown", call_on_signals, reactor, SIGTERM=end_drain, SIGINT=end_drain
+    )
     cast(Any, reactor).callWhenRunning(tune_garbage_collector)
     return service

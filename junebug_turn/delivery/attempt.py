@@ -16,7 +16,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
 from junebug_turn.delivery.destination import Destination
-from junebug_turn.delivery.http_client import HttpClient
+from junebug_turn.delivery.http_client import HttpClient, excerpt
+from junebug_turn.delivery.refusal_text import RefusalReader, clean
 from junebug_turn.delivery.retry import is_misconfiguration, is_passing, retry_after
 from junebug_turn.delivery.signature import Webhook
 from junebug_turn.net.clocks import WALL_CLOCK, WallClock
@@ -31,6 +32,7 @@ class Fault:
     :ivar retry_after: seconds that the destination asked for
     :ivar misconfigured: whether the answer blames a configured URL or its credentials
     :ivar reached: whether the request may have got to the destination
+    :ivar text: the destination's own words, safe to log; empty: none
     """
 
     reason: str
@@ -38,6 +40,7 @@ class Fault:
     retry_after: float | None = None
     misconfigured: bool = False
     reached: bool = True
+    text: str = ""
 
     @property
     def limited(self) -> bool:
@@ -60,6 +63,11 @@ class Fault:
     def __str__(self) -> str:
         return f"HTTP status {self.status}" if self.reason == "http_status" else self.reason
 
+    @property
+    def quoted(self) -> str:
+        """The destination's own words in brackets, to follow a reason; empty: none."""
+        return f" ({self.text})" if self.text else ""
+
 
 _STATUSES = range(100, 600)
 _KNOWN = frozenset(HTTPStatus)
@@ -74,6 +82,7 @@ class Post:
     :ivar timeout: seconds
     :ivar configured: whether the URL is from the configuration
     :ivar connector: for the metrics, as ``kind``
+    :ivar read_refusal: reads the destination's words from the body of its refusal; None: they are not read
     """
 
     destination: Destination
@@ -83,6 +92,7 @@ class Post:
     configured: bool
     connector: str
     kind: str
+    read_refusal: RefusalReader | None = None
 
     def headers(self, now: float) -> Headers:
         """Make the headers of an attempt at ``now``, in Unix seconds."""
@@ -152,7 +162,11 @@ async def attempt(
     if status in (429, 503):
         header = response.headers.getRawHeaders(b"Retry-After", [None])[0]
         wait = retry_after(header, wall_clock.now())
-    return Fault("http_status", status, wait, post.configured and is_misconfiguration(status))
+    text = ""
+    if post.read_refusal is not None and status >= 400:
+        text = clean(post.read_refusal(await excerpt(response)), post.destination.authorization)
+    misconfigured = post.configured and is_misconfiguration(status)
+    return Fault("http_status", status, wait, misconfigured, text=text)
 
 
 def failure_reason(error: BaseException) -> str | None:

@@ -8,9 +8,7 @@ destination is down are in ``circuit``, those of clients' URLs in ``bulkhead``, 
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -23,11 +21,13 @@ from junebug_turn.delivery.bulkhead import CLIENT_PATIENCE, Bulkhead, BulkheadFu
 from junebug_turn.delivery.circuit import CircuitOpen
 from junebug_turn.delivery.circuits import Circuits
 from junebug_turn.delivery.destination import Destination
+from junebug_turn.delivery.failed_places import FailedPlaces
 from junebug_turn.delivery.http_client import Clients
 from junebug_turn.delivery.outcome import deferred, given_up, judge
 from junebug_turn.delivery.paces import Paces, Pacing
 from junebug_turn.delivery.pacing import TURN_LIMIT
 from junebug_turn.delivery.rate import DeliveryRate
+from junebug_turn.delivery.refusal_text import RefusalReader
 from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy
 from junebug_turn.delivery.signature import Webhook
 from junebug_turn.errors import DeliveryRefused
@@ -74,8 +74,7 @@ class Deliverer:
         self._wall_clock = wall_clock
         self._circuits = Circuits(self._clock, rng, suspect_limit=suspect_limit, wall_clock=wall_clock)
         self._paces = Paces(self._clock, wall_clock)
-        self._failed: Counter[tuple[str, str]] = Counter()
-        self._failed_limit = failed_limit
+        self._failed = FailedPlaces(failed_limit)
         self._bulkheads: dict[tuple[str, str], Bulkhead] = {}
         self._client_limit = client_limit
 
@@ -95,6 +94,8 @@ class Deliverer:
         url_base: str = "",
         rate: DeliveryRate | None = None,
         turn_patience: float = TURN_LIMIT,
+        read_refusal: RefusalReader | None = None,
+        delivered: Callable[[], None] | None = None,
     ) -> None:
         """POST ``body`` (or GET, as the destination says) until the answer is a 2xx.
 
@@ -115,13 +116,15 @@ class Deliverer:
         :param url_base: the part of a configured URL that shares a quota; by default all of it
         :param rate: that quota, where it is configured
         :param turn_patience: seconds in which it may wait for its turn
+        :param read_refusal: reads the destination's words from the body of its refusal
+        :param delivered: is called after the 2xx
         :raises DeliveryRefused: the answer is permanent
         :raises DeliveryDeferred: the circuit is open, and there was no patience left, or no place to wait in; or the
             bulkhead is full, or its turn didn't come
         :raises DeliveryExhausted: all attempts failed, or the next would start later than ``CHAIN_LIMIT``, for a
             client's URL than ``CLIENT_PATIENCE``, or ``failed_limit`` was reached at the first failure
         """
-        post = Post(destination, body, timeout, webhook, configured, connector, kind)
+        post = Post(destination, body, timeout, webhook, configured, connector, kind, read_refusal)
         make = self._chain if configured else self._client_chain
         base = url_base or destination.configured_url if configured else None
         pacing = self._paces.of_delivery(base, destination.origin, rate, connector, kind, turn_patience)
@@ -130,6 +133,8 @@ class Deliverer:
         try:
             with self._metrics.delivery(connector, kind):
                 await chain
+            if delivered is not None:
+                delivered()
         finally:
             self._running.discard(chain)
 
@@ -193,7 +198,7 @@ class Deliverer:
         deadline = start + patience
         with (
             self._circuits.of_delivery(destination.origin, url, message_id, deadline, channel) as circuits,
-            self._failures_of(post) as may_go_on,
+            self._failed.of_delivery(post.connector, post.kind) as may_go_on,
             pacing as pace,
         ):
             clients = self._clients.pair(destination.rules)
@@ -244,9 +249,10 @@ class Deliverer:
                 # In doubt, one without patience is let through at once.
                 waits = go_on and (circuits.asking if patience else circuits.is_open)
                 self.log.warn(
-                    "Delivery to {origin} failed: {reason}; attempt {attempt}, next {next}",
+                    "Delivery to {origin} failed: {reason}{quoted}; attempt {attempt}, next {next}",
                     origin=destination.origin,
                     reason=str(fault),
+                    quoted=fault.quoted,
                     attempt=attempts,
                     next="when its circuit lets it" if waits else _in_seconds(delay),
                 )
@@ -264,28 +270,6 @@ class Deliverer:
                 self._metrics.retried(post.connector, post.kind, fault.cause)
                 # After a fault of the connection the others of the pool are suspects too: the host may be gone.
                 client = clients.pooled if fault.status is not None else clients.fresh
-
-    @contextmanager
-    def _failures_of(self, post: Post) -> Iterator[Callable[[bool], bool]]:
-        """Return a function for after a failure: whether the delivery may keep its place until it has succeeded.
-
-        While the circuit is asking they may be more, nearly all, since then they say little about the message.
-        """
-        key = post.connector, post.kind
-        counted = False
-
-        def may_go_on(asking: bool) -> bool:
-            nonlocal counted
-            limit = 2 * self._failed_limit - 2 if asking else self._failed_limit
-            if not counted and self._failed[key] < max(1, limit):
-                self._failed[key] += 1
-                counted = True
-            return counted
-
-        try:
-            yield may_go_on
-        finally:
-            self._failed[key] -= counted
 
     def _delay(self, fault: Fault, tries: int, policy: RetryPolicy) -> float | None:
         """Return the seconds until the next attempt; None when there is none."""

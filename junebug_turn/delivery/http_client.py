@@ -12,17 +12,17 @@ from typing import Any
 from attrs import frozen
 from hyperlink import EncodedURL
 from treq.client import HTTPClient
+from treq.content import content
 from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HostnameCachingHTTPSPolicy, HTTPConnectionPool, ResponseDone
-from twisted.web.http import PotentialDataLoss
+from twisted.web.client import Agent, HostnameCachingHTTPSPolicy, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
+from junebug_turn.delivery.answer_body import Refusal, read_away
 from junebug_turn.delivery.pool import MAX_CLIENT_CONNECTIONS, BoundedPool
 from junebug_turn.delivery.status_line import StatusLineFactory, unreadable_answer
 from junebug_turn.net.addresses import HostRules
@@ -31,10 +31,6 @@ from junebug_turn.net.lookups import Lookups
 
 IDLE_TIMEOUT = 60
 """Seconds that an idle connection is kept for the next delivery."""
-
-MAX_ANSWER_BODY = 64 * 1024
-"""Bytes of an answer's body that are read (and thrown away); a longer one costs its connection instead."""
-
 
 MAX_UNREADABLE = 1000
 """Origins that are remembered because a warning was logged about their answers."""
@@ -74,6 +70,15 @@ class HttpClient:
             reactor=self._reactor,
         )
         return answer
+
+
+async def excerpt(response: IResponse) -> bytes:
+    """Return the first ``MAX_EXCERPT`` bytes of the body of an answer of ``HttpClient``; none of a compressed one.
+
+    :param response: one with a status of 400 or more: of others nothing is kept
+    """
+    beginning: bytes = await content(response)
+    return beginning
 
 
 @frozen
@@ -217,7 +222,7 @@ class _AnswerDroppingAgent:
             # From treq's ContentDecoderAgent, in a copy of its own.
             headers.removeHeader(b"Accept-Encoding")
         answer: Deferred[Any] = self.agent.request(method, uri, headers, bodyProducer)
-        return answer.addCallback(_read_away).addErrback(self._status_line, uri)
+        return answer.addCallback(read_away).addErrback(self._status_line, uri)
 
     def _status_line(self, failure: Failure, uri: bytes) -> Any:
         answer = unreadable_answer(failure.value)
@@ -225,40 +230,4 @@ class _AnswerDroppingAgent:
             return failure
         origin = b"/".join(uri.split(b"/", 3)[:3])
         self.unreadable(origin.decode("ascii"), answer.cause)
-        return answer.response
-
-
-def _read_away(response: IResponse) -> Deferred[IResponse]:
-    reader = _BodyReader(response)
-    response.deliverBody(reader)
-    return reader.done
-
-
-class _BodyReader(Protocol):
-    """Reads at most ``MAX_ANSWER_BODY`` bytes of an answer and keeps none; ``done`` fires at the end."""
-
-    def __init__(self, response: IResponse) -> None:
-        self.done: Deferred[IResponse] = Deferred(lambda done: self._abort())
-        self._response = response
-        self._left = MAX_ANSWER_BODY
-
-    def dataReceived(self, data: bytes) -> None:
-        self._left -= len(data)
-        if self._left < 0:
-            self._abort()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self.done.called:
-            return
-        # PotentialDataLoss: the end of the connection is the body's end, as HTTP/1.0 has it.
-        if self._left < 0 or reason.check(ResponseDone, PotentialDataLoss):
-            self.done.callback(self._response)
-        else:
-            self.done.errback(reason)
-
-    def _abort(self) -> None:
-        # A response's transport is a proxy that only knows loseConnection, which waits for a TLS peer's
-        # goodbye: one that hangs or never stops sending would keep the connection for ever.
-        transport: Any = self.transport
-        transport = getattr(transport, "_producer", None) or transport
-        getattr(transport, "abortConnection", transport.loseConnection)()
+        return Refusal(answer.response, b"")

@@ -33,12 +33,13 @@ def given_up(
         # What the destination hasn't got can't be the cause.
         kind = DeliveryDeferred
     return kind(
-        f"delivery to {destination.origin} failed after {attempts} attempt(s): {fault}",
+        f"delivery to {destination.origin} failed after {attempts} attempt(s): {fault}{fault.quoted}",
         reason=fault.reason,
         last_status=fault.status,
         attempts=attempts,
         first_failure=first_failure,
         last_failure=last_failure,
+        last_error=fault.text,
     )
 
 

@@ -28,12 +28,14 @@ class Mount:
     :ivar authenticator: checks the headers of each request to it
     :ivar answer: returns the HTTP status and the JSON of an error, in the form of the resource's API; bytes are a line
         of plain text in place of JSON
+    :ivar while_stopping: whether requests to it are answered also when no others are, while the daemon stops
     """
 
     resource: IResource
     connector: str = ""
     answer: Callable[[Answer], tuple[int, Any]] = envelope
     authenticator: Authenticator = _OPEN
+    while_stopping: bool = False
 
 
 class Mounts:

@@ -54,6 +54,7 @@ class ApiSite(Site):
         self.connections = connections
         self._metrics = metrics
         self.under_way = 0
+        self._closing = False
         self._large: deque[ApiRequest] = deque()
         self._draining: Deferred[None] | None = None
 
@@ -90,10 +91,13 @@ class ApiSite(Site):
                 self._ended()
 
         request.notifyFinish().addBoth(ended)
-        if not admitted:
+        if self._closing:
             request.setHeader(b"connection", b"close")
+            request.channel.persistent = False
+        if admitted:
+            self.under_way += 1
+        elif not request.mount.while_stopping:
             raise ShuttingDown("the service is shutting down")
-        self.under_way += 1
 
     def _ended(self) -> None:
         self.under_way -= 1
@@ -111,8 +115,13 @@ class ApiSite(Site):
                 status=request.code,
             )
 
+    def close_connections(self) -> None:
+        """Have each answer from now on end its connection, so that the client's next request goes elsewhere."""
+        self._closing = True
+
     def drain(self) -> Deferred[None]:
         """Refuse new requests from now on; the Deferred fires when none is under way."""
+        self._closing = True
         self._draining = succeed(None) if self.under_way == 0 else Deferred()
         return self._draining
 

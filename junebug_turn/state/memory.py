@@ -18,6 +18,7 @@ from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state import packing
 from junebug_turn.state.expiring import SWEEP_INTERVAL, ExpiringMap, Key, pack_key, unpack_key
+from junebug_turn.state.journal import JournalEntries, shortened
 from junebug_turn.state.message_store import MessageStore, OutboundRecord, StoreOptions
 from junebug_turn.state.options import StoreConfig
 from junebug_turn.telemetry.gauges import PartStats, StoreStats
@@ -49,7 +50,8 @@ class MemoryConfig(StoreConfig):
 class MemoryStore(MessageStore):
     """A message store in memory.
 
-    :param max_entries: bound for inbound messages, for outbound ones, for messages with events and for notes, each
+    :param max_entries: bound for inbound messages, for outbound ones, for messages with events, for notes and for
+        messages with steps, each
     :param max_bytes: bound for the memory of each
     :param option: the prefix of the options' names, for the warning of a full store
     :param options: those of ``MessageStore``; ``remember_last`` costs memory
@@ -58,6 +60,7 @@ class MemoryStore(MessageStore):
     :ivar outbound: the same for outbound messages
     :ivar events: the same for messages that have events
     :ivar notes: the same for notes
+    :ivar steps: the same for messages whose steps are known
     """
 
     def __init__(
@@ -85,7 +88,8 @@ class MemoryStore(MessageStore):
         self.outbound = ExpiringMap(clock, **settings)
         self.events = ExpiringMap(clock, **settings)
         self.notes = ExpiringMap(clock, **settings)
-        self._maps = (self.inbound, self.outbound, self.events, self.notes)
+        self.steps = ExpiringMap(clock, **settings)
+        self._maps = (self.inbound, self.outbound, self.events, self.notes, self.steps)
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = clock
 
@@ -107,6 +111,7 @@ class MemoryStore(MessageStore):
             "outbound": self.outbound,
             "events": self.events,
             "menus": self.notes,
+            "steps": self.steps,
         }
         return StoreStats(
             {
@@ -114,6 +119,9 @@ class MemoryStore(MessageStore):
                 for name, part in parts.items()
             }
         )
+
+    def journal_entries(self) -> MemorySteps:
+        return MemorySteps(self.steps)
 
     async def stop(self) -> None:
         if self._sweeping.running:
@@ -182,6 +190,21 @@ class MemoryStore(MessageStore):
         addr = packing.packed_from_addr(packed)
         if addr is not None and self._last.get(_pack_address(addr)) == key:
             del self._last[_pack_address(addr)]
+
+
+class MemorySteps(JournalEntries):
+    """Steps of messages in memory."""
+
+    def __init__(self, steps: ExpiringMap) -> None:
+        self._steps = steps
+
+    async def append(self, lines: Mapping[str, bytes]) -> None:
+        for message_id, more in lines.items():
+            key = pack_key(message_id)
+            self._steps.put(key, shortened((self._steps.get(key) or b"") + more))
+
+    async def fetch(self, message_id: str) -> bytes:
+        return self._steps.get(pack_key(message_id)) or b""
 
 
 def _pack_address(addr: str) -> Key:

@@ -12,6 +12,7 @@ from junebug_turn.config.types import DAY
 from junebug_turn.errors import ConfigError
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state.channel_records import ChannelRecords, MemoryRecords
+from junebug_turn.state.journal import JournalEntries
 from junebug_turn.telemetry.gauges import StoreStats
 
 
@@ -102,6 +103,10 @@ class MessageStore(ABC):
         """
         records: ChannelRecords = self._records.setdefault("", MemoryRecords(window))
         return records
+
+    def journal_entries(self) -> JournalEntries:
+        """Return the steps of the connector's messages, which live as long as outbound messages; this base has none."""
+        return JournalEntries()
 
     @abstractmethod
     async def start(self) -> None:

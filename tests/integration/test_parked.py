@@ -166,6 +166,7 @@ async def test_list_as_json(shelf: Shelf) -> None:
         "user_message_id": None,
         "reason": "http_status",
         "last_status": 503,
+        "last_error": None,
         "attempts": 8,
         "delays": 1,
         "first_failure": "2026-01-02T03:04:05+00:00",

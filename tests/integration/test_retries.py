@@ -199,7 +199,14 @@ async def test_parked_ttl(
 @pytest.mark.parametrize(
     "headers",
     [
-        {"attempts": "many", "delays": -1, "first_failure": 5, "last_status": {}, "reason": []},
+        {
+            "attempts": "many",
+            "delays": -1,
+            "first_failure": 5,
+            "last_status": {},
+            "last_error": 7,
+            "reason": [],
+        },
         {"first_failure": "9999-12-31T00:00:00", "delays": 2**40, "attempts": 2**62},
         {"x-death": "nonsense", "x-first-death-queue": 7, "delays": 1},
     ],

@@ -197,6 +197,29 @@ async def test_inbound(run_junebug: RunJunebug) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_hostile_expression(run_junebug: RunJunebug) -> None:
+    """A regular expression that would take for ever holds up no message; its own destination gets none until it is
+    changed, and the router's log says so."""
+    async with run_junebug() as side:
+        channel = await side.create()
+        id = await router(side, channel)
+        hostile = await destination(side, id, "(a|aa)+$", mo_url=side.receiver.url("/hostile"))
+        await destination(side, id, ".", mo_url=side.receiver.url("/other"))
+        for number in range(3):
+            side.of(channel).publish("inbound", inbound(channel, number, to_addr="a" * 60 + "b"))
+        assert {each.path for each in await side.receiver.received(3)} == {"/other"}
+        lines = (await side.call("GET", f"/routers/{id}/logs")).body["result"]
+        (line,) = [line["message"] for line in lines if "takes too long" in line["message"]]
+        assert hostile in line
+        changes = {"config": {"regular_expression": "b$"}}
+        changed = await side.call("PATCH", f"/routers/{id}/destinations/{hostile}", changes)
+        assert changed.status == 200
+        side.of(channel).publish("inbound", inbound(channel, 4, to_addr="ab"))
+        got = await side.receiver.received(5)
+        assert [each.json["content"] for each in got if each.path == "/hostile"] == ["4"]
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_channel_that_changes(run_junebug: RunJunebug) -> None:
     """A router whose channel gets a URL of its own routes its messages no more; its log says why."""
     async with run_junebug() as side:

@@ -16,14 +16,14 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 
 from junebug_turn.messages.vumi import Event, Message
 from tests.integration.conftest import RunDaemon
 from tests.support.daemon import Answered, Running, in_reactor, until
 from tests.support.strategies import json_objects, json_values
 from tests.unit.applications.turn.test_messages import BUTTONS, DOCUMENTED_REQUEST
-from tools.servers.receiver import HANG, Receiver
+from tools.servers.receiver import HANG, Answer, Receiver
 
 SECRET = "h00k s3cret"
 PATH = "/turn"
@@ -334,6 +334,31 @@ async def test_inbound_is_retried(turn: Running) -> None:
     turn.publish("inbound", inbound())
     properties, _ = await turn.taken("inbound.parked")
     assert properties.headers["last_status"] == 400
+
+
+@pytest.mark.parametrize("connection", ["kept", "closed"])
+@pytest_twisted.ensureDeferred
+async def test_errors_of_turn(turn: Running, connection: str) -> None:
+    """The titles of Turn's error body are in the log line and in last_error of the parked message, without tokens,
+    numbers and line breaks; a body that is none, of whatever size, changes nothing."""
+    error = {"code": 470, "title": "Recipient 27821234567 has\nno\x1b[2J opt-in, t0ken", "details": "secret"}
+    refusal = {"meta": {"api_status": "stable"}, "errors": [error, {"code": 1}, "?"]}
+    headers = {} if connection == "kept" else {"Connection": "close"}
+    bodies = [json.dumps(refusal).encode(), b"\xff" * 100_000, b"[" * 60_000, b""]
+    turn.receiver.script(*[Answer(400, headers, body) for body in bodies])
+    with capturedLogs() as events:
+        for _ in bodies:
+            turn.publish("inbound", inbound())
+        await until(lambda: turn.count("inbound.parked") == len(bodies), "the parked messages")
+    found = [turn.take("inbound.parked") for _ in bodies]
+    said = [properties.headers.get("last_error") for properties, _ in filter(None, found)]
+    words = "Recipient ***4567 has no [2J opt-in, *** (470); code 1"
+    assert sorted(filter(None, said)) == [words]
+    lines = [formatEvent(event) or "" for event in events]
+    failed = [line for line in lines if line.startswith("Delivery to") and words in line]
+    parked = [line for line in lines if line.startswith("Parked") and words in line]
+    assert len(failed) == len(parked) == 1
+    assert not any("t0ken" in line or "27821234567" in line for line in lines)
 
 
 # menus

@@ -40,6 +40,7 @@ KNOWN_TO = {
     "text_unidecode": ("middlewares.unidecoder",),
     "txredisapi": ("state.redis",),
     "jsonschema": ("http.admin.channels.schemas",),
+    "regex": ("daemon.channels.patterns",),
 }
 
 # Packages whose names users import: the others define nothing in their __init__.py that another module defines.

@@ -65,7 +65,7 @@ NAMES = {
     "_hostAsBytesAndText": ("net/endpoints.py", "connects to names with underscores"),
     "_makeTransport": ("net/tcp.py", "makes connections that send at the end of the reactor's turn"),
     "_producer": (
-        "delivery/http_client.py",
+        "delivery/answer_body.py",
         "aborts the connection of an answer that is too long or too late",
     ),
     "_factory": ("delivery/http_client.py", "has a pool make connections that keep an answer's status"),

@@ -198,6 +198,9 @@ The same through Turn:
      {self._webhook_line("Hello from Turn!")}
   6. send it a menu; answer 1 or 2 at the phone, and see at the receiver what was chosen:
      {self._webhook_line("How are you?", "--waiting", "--buttons", "Well", "Not well")}
+     and Turn's quota, 60 calls in 60 seconds: send more at once, see the receiver count the calls that are left, and
+     the daemon wait for its turn (destinations.waiting in {self.health_url}):
+     {self._webhook_line("Hello again!", "--count", "40")}
 """
 
     def _rapidpro_addresses(self, rapidpro: RapidProOptions) -> str:

@@ -2,8 +2,8 @@
 
 ``GET /last`` gives the last inbound message that came, ``GET /last/message_id`` one field of it as plain text.
 With ``--turn-token`` it is Turn's API below ``/turn``: ``/turn/messages`` and ``/turn/statuses`` want that Bearer
-token, and answer 401 to any other.  Below ``/c/ex`` and ``/c/kn`` it is RapidPro's courier (courier.py), with an
-External and a Kannel channel.
+token, and answer 401 to any other; a call over Turn's quota gets a 429 with Turn's headers.  Below ``/c/ex`` and
+``/c/kn`` it is RapidPro's courier (courier.py), with an External and a Kannel channel.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ import argparse
 import hmac
 import json
 import sys
+import time
 from typing import Any
 from urllib.parse import parse_qsl
 
+from attrs import evolve
 from twisted.internet.error import CannotListenError
 
 from tools.demo import courier
+from tools.servers.quota import Quota
 from tools.servers.receiver import Answer, Received, Receiver
 
 MAX_BODY = 16 * 1024 * 1024  # bytes
@@ -30,6 +33,9 @@ ERRORS = {
     413: "more than 16 MiB",
     503: "asked to fail",
 }
+
+
+TOO_MANY = b'{"errors": [{"code": 429, "title": "Too many requests"}]}'
 
 
 def say(text: str) -> None:
@@ -50,15 +56,23 @@ class DemoReceiver(Receiver):
 
     :param turn_path: the path below which it is Turn
     :param turn_token: the Bearer token that is wanted there; without one there is no Turn
+    :param turn_quota: the quota there
     """
 
     def __init__(
-        self, reactor: Any, host: str, *, turn_path: str = "/turn", turn_token: str | None = None
+        self,
+        reactor: Any,
+        host: str,
+        *,
+        turn_path: str = "/turn",
+        turn_token: str | None = None,
+        turn_quota: Quota | None = None,
     ) -> None:
         super().__init__(reactor, interface=host)
         self.default = _json(200, {})
         self._turn_path = turn_path.rstrip("/")
         self._turn_token = turn_token
+        self._turn_quota = turn_quota
         self._last: dict[str, Any] | None = None
 
     def answer_to(self, request: Received) -> Answer:
@@ -82,7 +96,9 @@ class DemoReceiver(Receiver):
         scheme = authorization.partition(" ")[0]
         signed = f" ({scheme} authorization)" if scheme else ""
         shown = json.dumps(body, indent=2, ensure_ascii=False)
-        say(f"POST {request.path}{signed} -> {answer.status}\n{shown}")
+        left = answer.headers.get("X-Ratelimit-Remaining")
+        calls = f", {left} of {answer.headers['X-Ratelimit-Limit']} calls left" if left else ""
+        say(f"POST {request.path}{signed} -> {answer.status}{calls}\n{shown}")
         return answer
 
     def _answer_post(self, request: Received, authorization: str, body: object) -> Answer:
@@ -92,7 +108,13 @@ class DemoReceiver(Receiver):
                 return _error(404)
             if not hmac.compare_digest(authorization.encode(), f"Bearer {self._turn_token}".encode()):
                 return _error(401)
+        headers: dict[str, str] = {}
+        if is_turn and self._turn_quota is not None:
+            within, headers = self._turn_quota.call(time.monotonic(), time.time())
+            if not within:
+                return Answer(429, headers | {"Content-Type": "application/json"}, TOO_MANY)
         answer = super().answer_to(request)
+        answer = evolve(answer, headers=answer.headers | headers)
         # The last object that isn't an event, and was answered 200.
         if answer.status == 200 and isinstance(body, dict) and "event_type" not in body and not is_turn:
             self._last = body
@@ -131,6 +153,12 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--fail", type=int, default=0, metavar="N", help="answer the first N POSTs with 503")
     parser.add_argument("--turn-path", default="/turn", help="below which it plays Turn (%(default)s)")
     parser.add_argument("--turn-token", help="the Bearer token of Turn; without one it doesn't play Turn")
+    parser.add_argument(
+        "--turn-calls", type=int, default=60, help="Turn's quota: as many calls (%(default)s)"
+    )
+    parser.add_argument(
+        "--turn-seconds", type=float, default=60.0, help="within as many seconds (%(default)g)"
+    )
     return parser.parse_args(argv)
 
 
@@ -139,7 +167,13 @@ def main(argv: list[str]) -> None:
     from twisted.internet import reactor
 
     options = arguments(argv)
-    receiver = DemoReceiver(reactor, options.host, turn_path=options.turn_path, turn_token=options.turn_token)
+    receiver = DemoReceiver(
+        reactor,
+        options.host,
+        turn_path=options.turn_path,
+        turn_token=options.turn_token,
+        turn_quota=Quota(options.turn_calls, options.turn_seconds),
+    )
     receiver.script(*[_error(503)] * options.fail)
     try:
         receiver.start(options.port)

@@ -47,6 +47,8 @@ class RabbitNode(Server):
     :param folder: its data; None makes one that goes with the node
     :param port: for AMQP; None takes a free one
     :param settings: further lines for its rabbitmq.conf
+    :ivar epmd_port: the port of the nodes' port mapper
+    :param cluster: a running node that it joins when it starts for the first time, and whose port mapper it uses
     """
 
     username = "guest"
@@ -54,10 +56,20 @@ class RabbitNode(Server):
     vhost = "/"
     nodename = "junebug-turn@localhost"
 
-    def __init__(self, folder: Path | None = None, port: int | None = None, settings: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        port: int | None = None,
+        settings: str = "",
+        cluster: RabbitNode | None = None,
+    ) -> None:
         super().__init__("rabbitmq", folder, port)
         self._settings = settings
+        self._cluster = cluster
+        if cluster is not None:
+            self.nodename = f"junebug-turn-{self.port}@localhost"
         self._environment: dict[str, str] = {}
+        self.epmd_port = ""
 
     @property
     def version(self) -> tuple[int, ...]:
@@ -77,9 +89,15 @@ class RabbitNode(Server):
         """
         server = command(PROGRAM, self.folder)
         epmd = in_system(_find_epmd(), self.folder)
+        joined = (self.folder / "data").exists()
         self._environment = self._prepare()
-        port_mapper = [*epmd, "-port", self._environment["ERL_EPMD_PORT"], "-address", HOST]
-        self._run(port_mapper, server, limit=timeout, env=self._environment)
+        port_mapper = [*epmd, "-port", self.epmd_port, "-address", HOST]
+        commands = [server] if self._cluster else [port_mapper, server]
+        self._run(*commands, limit=timeout, env=self._environment)
+        if self._cluster is not None and not joined:
+            self.ctl("stop_app")
+            self.ctl("join_cluster", self._cluster.nodename)
+            self.start_app()
 
     def answers(self) -> bool:
         return is_broker(self.host, self.port)
@@ -122,12 +140,16 @@ class RabbitNode(Server):
     def _prepare(self) -> dict[str, str]:
         """Write the node's files.  Its environment is made anew: no setting of the machine leaks in."""
         folder = self.folder
+        self.epmd_port = self._cluster.epmd_port if self._cluster else str(free_port())
         for name in ("home", "log", "data", "conf.d"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         cookie = folder / "home" / ".erlang.cookie"
         if not cookie.exists():
+            secret = secrets.token_hex(20)
+            if self._cluster is not None:
+                secret = (self._cluster.folder / "home" / ".erlang.cookie").read_text("ascii")
             cookie.touch(mode=0o600)
-            cookie.write_text(secrets.token_hex(20), "ascii")
+            cookie.write_text(secret, "ascii")
             cookie.chmod(0o400)
         configuration = [_CONFIGURATION.format(host=self.host, port=self.port), self._settings]
         configuration.append(os.environ.get(SETTINGS, ""))
@@ -142,7 +164,7 @@ class RabbitNode(Server):
             "HOME": str(folder / "home"),
             "LANG": "C.UTF-8",
             "LC_ALL": "C.UTF-8",
-            "ERL_EPMD_PORT": str(free_port()),
+            "ERL_EPMD_PORT": self.epmd_port,
             "ERL_EPMD_ADDRESS": HOST,
             "ERL_CRASH_DUMP": str(folder / "log" / "erl_crash.dump"),
             "RABBITMQ_NODENAME": self.nodename,

@@ -135,6 +135,7 @@ class JunebugApplication(HttpApplication[JunebugOptions, OutboundRequest]):
         elif self._default_event_destination is not None:
             await self._forwarder.event(self._default_event_destination, event, body)
         elif not self._bridged:
+            self._not_forwarded(event, "no event_url is known")
             self._warn(
                 event,
                 "{event_type} {event_id} of message {message_id} on {connector} can't be delivered: "

@@ -13,6 +13,7 @@ from junebug_turn.applications.turn.api import TurnApi
 from junebug_turn.applications.turn.menus import Choice, Menu
 from junebug_turn.applications.turn.messages import (
     OutboundRequest,
+    error_titles,
     errors_to_json,
     flat_status,
     inbound_to_json,
@@ -34,7 +35,7 @@ class TurnApplication(HttpApplication[TurnOptions, OutboundRequest]):
     """One channel of Turn, between its connector and Turn's API."""
 
     def __init__(self, options: TurnOptions, services: Services) -> None:
-        super().__init__(options, services, options.default_from_addr)
+        super().__init__(options, services, options.default_from_addr, error_titles)
         self._api = TurnApi(self)
         self.resource = self._api.resource
         self._destinations: dict[str, Destination] = {}

@@ -17,12 +17,16 @@ from junebug_turn.applications.turn.interactive import render
 from junebug_turn.applications.turn.menus import Choice
 from junebug_turn.errors import InvalidBody
 from junebug_turn.http.errors import Answer
+from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import CLOSE, DELIVERED, DELIVERY_REPORT, FAILED, NACK, RESUME, Event, Message
 
 MAX_KIND = 100
 """Characters of a message's type that are logged."""
 
 MAX_NAME = 255
+
+MAX_ERRORS, MAX_TITLE = 5, 200
+"""Errors in the body of a refusal that are read, and the characters of the title of each."""
 
 
 @frozen(kw_only=True)
@@ -174,6 +178,30 @@ def nested_status(event: Event, recipient: str | None) -> dict[str, Any]:
 def errors_to_json(answer: Answer) -> dict[str, Any]:
     """Return the JSON of an error answer."""
     return {"errors": [{"type": answer.type, "message": answer.message}]}
+
+
+def error_titles(body: bytes) -> str:
+    """Return the titles and codes in the body of a refusal by Turn, whatever is in it; empty where it has none.
+
+    The form is ``{"errors": [{"code": 470, "title": "..."}]}``.
+    """
+    try:
+        answer = strictjson.loads(body)
+    except ValueError:
+        return ""
+    errors = answer.get("errors") if isinstance(answer, dict) else None
+    texts = [_error_title(error) for error in errors[:MAX_ERRORS]] if isinstance(errors, list) else []
+    return "; ".join(text for text in texts if text)
+
+
+def _error_title(error: Any) -> str:
+    if not isinstance(error, dict):
+        return ""
+    title, code = error.get("title"), error.get("code")
+    title = title.strip()[:MAX_TITLE] if isinstance(title, str) else ""
+    if isinstance(code, int | str) and not isinstance(code, bool):
+        return f"{title} ({code!s:.20})" if title else f"code {code!s:.20}"
+    return title
 
 
 def _is_report(event: Event, status: str) -> bool:

@@ -11,7 +11,8 @@ from typing import Any
 from attrs import define, field
 from twisted.logger import Logger
 
-from junebug_turn.daemon.channels.running import Parts, RunningRouter, read_pattern
+from junebug_turn.daemon.channels.patterns import read_pattern
+from junebug_turn.daemon.channels.running import Parts, RunningRouter, Work
 from junebug_turn.daemon.channels.settings import ChannelsSettings
 from junebug_turn.state.channel_store import DESTINATIONS, ROUTERS, Definition, Definitions, Key
 from junebug_turn.telemetry.logging.channel_logs import ChannelLogs
@@ -31,9 +32,7 @@ class RouterRunner:
 
     log = Logger()
 
-    def apply(
-        self, definitions: Definitions, end: Callable[[Coroutine[Any, Any, None]], None]
-    ) -> list[Callable[[], Any]]:
+    def apply(self, definitions: Definitions, end: Callable[[Coroutine[Any, Any, None]], None]) -> list[Work]:
         """Run the routers of ``definitions``, and no other; returns what declares the queues that are new.
 
         :param end: waits for the end of a router
@@ -49,13 +48,13 @@ class RouterRunner:
                 end(running.stop())
             if id not in wanted:
                 self.logs.remove(id)
-        preparing: list[Callable[[], Any]] = []
+        preparing: list[Work] = []
         for id in [id for id in wanted if id not in self._routers]:
             self.logs.add(id)
             made = self._run(id, definitions)
             self._routers[id] = (wanted[id], made)
             if made is not None:
-                preparing.append(made.prepare)
+                preparing.append((id, made.prepare))
         return preparing
 
     def _run(self, id: str, definitions: Definitions) -> RunningRouter | None:

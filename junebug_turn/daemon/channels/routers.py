@@ -11,9 +11,9 @@ from typing import Any
 
 from twisted.web.resource import IResource
 
+from junebug_turn.daemon.channels.patterns import read_pattern
 from junebug_turn.daemon.channels.router_runner import FROM_ADDRESS, channel_of, why_not
 from junebug_turn.daemon.channels.runner import ChannelRunner
-from junebug_turn.daemon.channels.running import read_pattern
 from junebug_turn.daemon.channels.service import ChannelsService
 from junebug_turn.daemon.channels.settings import ChannelsSettings
 from junebug_turn.errors import (

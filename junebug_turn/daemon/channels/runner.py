@@ -9,13 +9,13 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, DeferredLock, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
 from junebug_turn.daemon.channels.router_runner import RouterRunner, channel_of
-from junebug_turn.daemon.channels.running import Parts, RunningChannel
+from junebug_turn.daemon.channels.running import Parts, RunningChannel, Work
 from junebug_turn.daemon.channels.settings import ChannelsSettings
 from junebug_turn.daemon.channels.statuses import StatusConsumers
 from junebug_turn.errors import ApiUsageError, ConfigError, DeliveryRefused, InvalidBody
@@ -62,6 +62,8 @@ class ChannelRunner:
     _routers: RouterRunner = field(init=False)
     _applied: Definitions | None = field(default=None, init=False)
     _stopping: set[Deferred[None]] = field(factory=set, init=False)
+    # By the id of a channel, router or destination, while work on it is under way.
+    _locks: dict[str, DeferredLock] = field(factory=dict, init=False)
 
     log = Logger()
 
@@ -76,7 +78,8 @@ class ChannelRunner:
     async def apply(self, definitions: Definitions) -> None:
         """Make what runs the same as ``definitions``; on return the queues are declared, where there is a broker.
 
-        What is stopped takes no more messages from now on, and ends those under way behind our back.
+        Where another call has begun with the same definitions, that may still be under way: see ``settled``.  What is
+        stopped takes no more messages from now on, and ends those under way behind our back.
         """
         if definitions is self._applied:
             return
@@ -86,18 +89,35 @@ class ChannelRunner:
             for key, found in definitions.items()
             if key.kind != ROUTERS and not (key.kind == CHANNELS and key.id in self.configured)
         }
-        work: list[Callable[[], Any]] = []
+        work: list[Work] = []
         for key in [key for key in self._channels if key not in wanted]:
             self._stop(key)
         for key, definition in wanted.items():
             try:
-                work += self._apply_one(key, definition, definitions)
+                work += [(key.id, each) for each in self._apply_one(key, definition, definitions)]
             except Exception:
                 self.log.failure("{what} can't be run or changed", what=_what(key), channel=key.id)
         work += self._routers.apply(definitions, self._end)
         channels = {key.id: found for key, found in wanted.items() if key.kind == CHANNELS}
         work += self._statuses.apply(channels, self._end)
-        await gatherResults([Deferred.fromCoroutine(each()) for each in work])
+        await gatherResults([Deferred.fromCoroutine(self._do(id, each)) for id, each in work])
+
+    async def settled(self, key: Key) -> None:
+        """Wait for the work that is under way on a channel, or on a router or one of its destinations."""
+        for id in (key.id, key.router):
+            if id in self._locks:
+                await self._do(id, _nothing)
+
+    async def _do(self, id: str, work: Callable[[], Any]) -> None:
+        """Do work on a channel, router or destination after the work on it that is under way."""
+        lock = self._locks.setdefault(id, DeferredLock())
+        await lock.acquire()
+        try:
+            await work()
+        finally:
+            lock.release()
+            if not lock.locked and self._locks.get(id) is lock:
+                del self._locks[id]
 
     def _apply_one(
         self, key: Key, definition: Definition, definitions: Definitions
@@ -236,6 +256,10 @@ class ChannelRunner:
         if channel is not None and channel.running is not None:
             await channel.running.restart()
             self._mount(key, channel)
+
+
+async def _nothing() -> None:
+    """Do no work, but wait for what is under way."""
 
 
 def _what(key: Key) -> str:

@@ -5,10 +5,9 @@ Tested by tests/integration/test_channels.py and tests/integration/test_routers.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 from attrs import frozen
 from twisted.internet.defer import DeferredLock
@@ -22,9 +21,13 @@ from junebug_turn.amqp.topology import Queue
 from junebug_turn.applications.base import Application, ApplicationOptions, Services
 from junebug_turn.applications.junebug.options import JunebugOptions
 from junebug_turn.applications.registry import type_of
+from junebug_turn.daemon.channels.patterns import Pattern
 from junebug_turn.errors import UnreadableEntry, UnreadableMessage
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state.message_store import MessageStore
+
+Work: TypeAlias = tuple[str, Callable[[], Any]]
+"""The id of a channel, router or destination, and what has to be done for it after it was started or changed."""
 
 STOP_TIMEOUT = 5.0
 """Seconds that handlers under way have when a channel is stopped; then their messages go back to the queue."""
@@ -145,18 +148,19 @@ class RunningRouter:
     log = Logger()
 
     def __init__(
-        self, parts: Parts, id: str, options: JunebugOptions, destinations: Mapping[str, re.Pattern[str]]
+        self, parts: Parts, id: str, options: JunebugOptions, destinations: Mapping[str, Pattern]
     ) -> None:
         self._id = id
         self._channel = options.connector_name
-        self._destinations = dict(destinations)
+        # None for one whose regular expression took too long: each further search would hold up all channels.
+        self._patterns: dict[str, Pattern | None] = dict(destinations)
         self._store = parts.messages.sibling(self._channel)
         self._broker = parts.broker
         self._part = BrokerPart(parts.broker)
         broker = cast(Broker, self._part)
         self._services = parts.services(options, self._store, broker, self._channel)
         self._services.connector.consume(self._route_inbound, self._route_event)
-        for each in self._destinations:
+        for each in destinations:
             self._part.declare(Queue(f"{each}.outbound"))
             self._part.consume(Queue(f"{each}.outbound"), self._forward)
 
@@ -181,11 +185,7 @@ class RunningRouter:
         await self._send(from_addr, "event", event, event.user_message_id)
 
     async def _send(self, address: str | None, kind: str, item: Message | Event, message_id: str) -> None:
-        fitting = [
-            name
-            for name, pattern in self._destinations.items()
-            if address is not None and pattern.search(address)
-        ]
+        fitting = [] if address is None else [name for name in self._patterns if self._fits(name, address)]
         for name in fitting:
             await self._broker.publish(f"{name}.{kind}", item.to_json()).confirmed
         if not fitting:
@@ -196,6 +196,19 @@ class RunningRouter:
                 connector=self._channel,
                 channel=self._id,
             )
+
+    def _fits(self, name: str, address: str) -> bool:
+        pattern = self._patterns[name]
+        try:
+            return pattern is not None and pattern.fits(address)
+        except TimeoutError:
+            self._patterns[name] = None
+            self.log.error(
+                "destination {name} gets no messages until it is changed: its regular expression takes too long",
+                name=name,
+                channel=self._id,
+            )
+            return False
 
     async def _forward(self, delivery: Delivery) -> None:
         """Forward an outbound message of a destination, and remember its ``from`` for its events."""
@@ -208,20 +221,3 @@ class RunningRouter:
 
 def _note(message_id: str) -> str:
     return f"outbound {message_id}"
-
-
-def read_pattern(properties: Mapping[str, Any]) -> re.Pattern[str]:
-    """Return the regular expression of a destination.
-
-    :raises ValueError: there is none that can be used; the text says why
-    """
-    config = properties.get("config")
-    text = config.get("regular_expression") if isinstance(config, Mapping) else None
-    if text is None:
-        raise ValueError("Missing required config field 'regular_expression'")
-    try:
-        return re.compile(text)
-    except (re.error, TypeError, RecursionError) as error:
-        raise ValueError(
-            f"Error parsing config field 'regular_expression': is not a valid regular expression: {error}"
-        ) from None

@@ -6,7 +6,7 @@ Tested by tests/integration/test_channels.py.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -14,6 +14,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, globalLogPublisher
 from twisted.web.resource import IResource
 
+from junebug_turn.connectors.trace import Source
 from junebug_turn.daemon.channels.runner import ChannelRunner
 from junebug_turn.daemon.channels.settings import ChannelsSettings
 from junebug_turn.daemon.channels.status import ChannelStatus
@@ -61,6 +62,14 @@ class ChannelsService:
     def definitions(self) -> Definitions:
         """The definitions as they were read last."""
         return self._definitions
+
+    def sources(self) -> Iterator[Source]:
+        """Yield the channels as sources of a message's trace."""
+        for key, definition in self._definitions.items():
+            if key.kind == CHANNELS:
+                url = definition.properties.get("mo_url")
+                urls = (url,) if isinstance(url, str) else ()
+                yield Source(connector=key.id, store=self._messages.sibling(key.id), urls=urls)
 
     async def start(self) -> None:
         """Open the stores, and run the channels, where the store can be read now; else they run as soon as it can."""
@@ -132,7 +141,7 @@ class ChannelsService:
         """Store a definition that is new, and run it."""
         if not await self._store.replace(key, None, properties):
             raise ChangedMeanwhile("the id is taken")
-        await self.refresh()
+        await self._run(key)
         return properties
 
     async def change(
@@ -149,9 +158,14 @@ class ChannelsService:
                 raise missing
             properties = changed(before)
             if await self._store.replace(key, before, properties):
-                await self.refresh()
+                await self._run(key)
                 return properties
         raise ChangedMeanwhile("others change it all the time")
+
+    async def _run(self, key: Key) -> None:
+        """Run what was stored; on return it runs, also where the poll has found it first."""
+        await self.refresh()
+        await self._runner.settled(key)
 
     async def remove(self, key: Key, missing: Exception) -> None:
         """Remove a definition, and stop what it runs.

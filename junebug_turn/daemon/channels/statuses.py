@@ -14,7 +14,7 @@ from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.part import BrokerPart
 from junebug_turn.applications.junebug.options import JunebugOptions
 from junebug_turn.applications.junebug.status import TransportStatuses
-from junebug_turn.daemon.channels.running import STOP_TIMEOUT, Parts
+from junebug_turn.daemon.channels.running import STOP_TIMEOUT, Parts, Work
 from junebug_turn.daemon.channels.settings import ChannelsSettings
 from junebug_turn.errors import DeliveryRefused, InvalidBody
 from junebug_turn.state.channel_store import Definition
@@ -32,7 +32,7 @@ class StatusConsumers:
 
     def apply(
         self, channels: Mapping[str, Definition], end: Callable[[Coroutine[Any, Any, None]], None]
-    ) -> list[Callable[[], Any]]:
+    ) -> list[Work]:
         """Consume the statuses of these channels, and of no other; returns what declares the queues that are new.
 
         :param channels: id -> definition
@@ -40,7 +40,7 @@ class StatusConsumers:
         """
         for id in self._running.keys() - channels.keys():
             end(self._running.pop(id)[1].stop(STOP_TIMEOUT))
-        preparing: list[Callable[[], Any]] = []
+        preparing: list[Work] = []
         for id, definition in channels.items():
             running = self._running.get(id)
             if running is not None and running[0] is definition:
@@ -51,7 +51,7 @@ class StatusConsumers:
                 store = self._parts.messages.sibling(id)
                 services = self._parts.services(options, store, cast(Broker, part), id)
                 statuses = TransportStatuses(options, services)
-                preparing.append(part.prepare)
+                preparing.append((id, part.prepare))
             else:
                 _, part, statuses = running
                 statuses.use(options)

@@ -128,3 +128,18 @@ end
 FETCH_STATUSES = """
 return redis.call('HGETALL', KEYS[1])
 """
+
+# KEYS: the beginning of a key.  ARGV: the time to live, the bytes that a value has at most, and then by turns the end
+# of a key and the lines to add to its value.  Of a value that is too long the older half goes, up to the end of a line.
+APPEND_LINES = """
+local most = tonumber(ARGV[2])
+for at = 3, #ARGV, 2 do
+    local key = KEYS[1] .. ARGV[at]
+    if redis.call('APPEND', key, ARGV[at + 1]) > most then
+        local kept = redis.call('GETRANGE', key, -math.floor(most / 2), -1)
+        local line = string.find(kept, '\\n', 1, true)
+        redis.call('SET', key, string.sub(kept, (line or 0) + 1))
+    end
+    redis.call('PEXPIRE', key, ARGV[1])
+end
+"""

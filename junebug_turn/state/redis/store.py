@@ -31,6 +31,7 @@ from junebug_turn.state.packing import MAX_EVENTS
 from junebug_turn.state.redis import scripts
 from junebug_turn.state.redis.address import RedisAddress
 from junebug_turn.state.redis.errors import remedy
+from junebug_turn.state.redis.journal import RedisSteps
 from junebug_turn.state.redis.options import RedisConfig
 from junebug_turn.state.redis.pool import RedisPool
 from junebug_turn.state.redis.records import RedisRecords
@@ -112,6 +113,9 @@ class RedisStore(MessageStore):
             self._records[self._channel] = RedisRecords(self._reactor, self._eval, self._channel, window)
         records: RedisRecords = self._records[self._channel]
         return records
+
+    def journal_entries(self) -> RedisSteps:
+        return RedisSteps(self._eval, self._execute, f"{self._channel}:steps:", self._outbound_ttl)
 
     def stats(self) -> StoreStats:
         # Without the numbers of entries: counting them would take a walk through all of the server's keys.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from copy import copy
 from pathlib import Path
@@ -39,6 +39,7 @@ from junebug_turn.state.sqlite.entries import (
     unpack_key,
 )
 from junebug_turn.state.sqlite.file import MAX_BYTES, SqliteFile, Write, check_file
+from junebug_turn.state.sqlite.journal import SqliteSteps
 from junebug_turn.state.sqlite.records import SqliteRecords
 from junebug_turn.state.sqlite.sweep import Sweep
 from junebug_turn.telemetry.gauges import PartStats, StoreStats
@@ -126,11 +127,12 @@ class SqliteStore(MessageStore):
 
     def channel_records(self, window: float) -> SqliteRecords:
         if self._connector not in self._records:
-            self._records[self._connector] = SqliteRecords(
-                self._connector, lambda work: self._monitor.result(self._file.read(work)), self._write, window
-            )
+            self._records[self._connector] = SqliteRecords(self._connector, self._read, self._write, window)
         records: SqliteRecords = self._records[self._connector]
         return records
+
+    def journal_entries(self) -> SqliteSteps:
+        return SqliteSteps(self._entries, self._read, self._write)
 
     async def stop(self) -> None:
         if self._counting.running:
@@ -186,7 +188,7 @@ class SqliteStore(MessageStore):
             packed = None if key is None else entries.get(cursor, INBOUND, key)
             return None if key is None or packed is None else (key, packed)
 
-        found = self._parts[INBOUND].asked(await self._monitor.result(self._file.read(read)))
+        found = self._parts[INBOUND].asked(await self._read(read))
         if found is None:
             return None
         message = self._message(unpack_key(found[0]), found[1])
@@ -241,13 +243,16 @@ class SqliteStore(MessageStore):
 
     async def _get(self, kind: str, name: str) -> bytes | None:
         entries, key = self._entries(), pack_key(name)
-        found = await self._monitor.result(self._file.read(lambda cursor: entries.get(cursor, kind, key)))
+        found = await self._read(lambda cursor: entries.get(cursor, kind, key))
         part = self._parts.get(kind)
         return found if part is None else part.asked(found)
 
     async def _put(self, kind: str, name: str, value: bytes) -> None:
         expires = self._wall_clock.now() + self._timeout
         await self._write((self._connector, kind, pack_key(name), value, expires))
+
+    async def _read(self, read: Callable[[Any], Any]) -> Any:
+        return await self._monitor.result(self._file.read(read))
 
     async def _write(self, write: Write) -> None:
         await self._monitor.result(self._file.write(write))

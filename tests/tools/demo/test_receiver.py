@@ -101,11 +101,25 @@ def test_it_plays_turn(start: Callable[..., Running], endpoint: str) -> None:
     receiver = start("--turn-token", "t0ken")
     path = f"/turn/{endpoint}"
     assert receiver.post(b"{}", path, Authorization="Bearer t0ken") == 200
-    assert receiver.line() == f"receiver | POST {path} (Bearer authorization) -> 200"
+    assert receiver.line() == f"receiver | POST {path} (Bearer authorization) -> 200, 59 of 60 calls left"
     assert receiver.line() == "{}"
     for wrong in ("Bearer t0ken2", "Token t0ken", "Bearer \xe9", ""):
         assert receiver.post(b"{}", path, Authorization=wrong) == 401
     assert receiver.post(b"{}", path) == 401
+
+
+def test_the_quota_of_turn(start: Callable[..., Running]) -> None:
+    """Below /turn what is over the quota gets a 429 with Turn's headers and error body; other paths have no quota."""
+    receiver = start("--turn-token", "t0ken", "--turn-calls", "2", "--turn-seconds", "3600")
+    path = "/turn/statuses"
+    found = [receiver.post(b"{}", path, Authorization="Bearer t0ken") for _ in range(3)]
+    assert found == [200, 200, 429]
+    lines = [receiver.line() for _ in range(6)][::2]
+    said = [
+        f"receiver | POST {path} (Bearer authorization) -> {rest}" for rest in ("200, 1", "200, 0", "429, 0")
+    ]
+    assert lines == [f"{line} of 2 calls left" for line in said]
+    assert [receiver.post(b"{}") for _ in range(3)] == [200] * 3
 
 
 def test_turn_beside_rapidpro(start: Callable[..., Running]) -> None:

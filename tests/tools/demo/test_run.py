@@ -181,7 +181,7 @@ def test_the_lines_to_copy_for_turn(start: Callable[..., Run], tmp_path: Path) -
         terminal.readline()
         assert "-> 200" in _shell(text, tmp_path)
         assert "Hello from Turn!" in terminal.readline()
-        run.until(r"POST /turn/statuses \(Bearer authorization\) -> 200")
+        run.until(r"POST /turn/statuses \(Bearer authorization\) -> 200, 59 of 60 calls left")
         run.until('"status": "delivered"')
         terminal.write("Hi Turn\n")
         terminal.flush()

@@ -82,6 +82,13 @@ def test_it_sends_to_the_channel_of_the_file(channel: Channel, tmp_path: Path) -
     assert done.returncode == 0
 
 
+def test_several(channel: Channel) -> None:
+    """With --count the webhook is sent as often; the status is 0 when each was taken."""
+    url = f"http://127.0.0.1:{channel.server_port}/x"
+    assert run("Hello", "--url", url, "--secret", "s", "--count", "3").returncode == 0
+    assert len(channel.requests) == 3
+
+
 def test_another_channel(channel: Channel) -> None:
     """--url and --secret need no file; an answer that is no 200 is printed, status 1."""
     channel.status = 401

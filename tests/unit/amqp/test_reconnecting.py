@@ -15,19 +15,33 @@ from twisted.logger import globalLogPublisher
 from junebug_turn.amqp import reconnecting
 from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.options import AmqpOptions
-from junebug_turn.amqp.reconnecting import CONNECT_TIMEOUT, ReconnectingConnection, connect, refusal
+from junebug_turn.amqp.reconnecting import (
+    CONNECT_TIMEOUT,
+    ReconnectingConnection,
+    connect,
+    connect_to_any,
+    refusal,
+)
 from tests.support.broker_peer import Peer
 
 OPTIONS = AmqpOptions(hostname="broker.example", password="s3cret")
 
 
 class Network:
-    """Gives each connection that is made a broker's side; while ``down``, refuses them."""
+    """Gives each connection that is made a broker's side; while ``down``, refuses them.
+
+    :ivar asked: the host of each attempt
+    """
 
     def __init__(self) -> None:
         self.clock = Clock()
         self.peers: list[Peer] = []
         self.down = False
+        self.asked: list[str] = []
+
+    def of(self, options: AmqpOptions) -> Network:
+        self.asked.append(options.hostname)
+        return self
 
     def connect(self, factory: Any) -> Deferred[Any]:
         if self.down:
@@ -62,7 +76,7 @@ class User:
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch) -> Network:
     network = Network()
-    monkeypatch.setattr(reconnecting, "_endpoint", lambda reactor, options, trust_root: network)
+    monkeypatch.setattr(reconnecting, "_endpoint", lambda reactor, options, trust_root: network.of(options))
     return network
 
 
@@ -212,3 +226,38 @@ def test_a_users_fault(
     network.peer.lose(ConnectionDone())
     network.clock.advance(0.1)
     assert len(network.peers) == 2
+
+
+def test_several_hosts(network: Network, logged: list[dict[str, Any]]) -> None:
+    """Of several hosts the next one is asked when one doesn't answer, at once, and when one is lost; the delays are
+    those between two rounds."""
+    options = AmqpOptions(hostname="a,b:1", password="s3cret")
+    connection = ReconnectingConnection(network.clock, options, "testing", rng=lambda: 1.0)
+    network.down = True
+    connection.start()
+    assert network.asked == ["a", "b"]
+    network.clock.advance(0.1)
+    assert network.asked == ["a", "b"] * 2
+    network.down = False
+    network.clock.advance(0.2)
+    assert network.asked == ["a", "b"] * 2 + ["a"]
+    assert connection.address is None
+    network.peer.connect()
+    assert connection.address == "a:5672"
+    network.peer.lose(ConnectionDone())
+    network.clock.advance(0.4)
+    network.peer.connect()
+    assert connection.address == "b:1"
+    shown = [event["address"] for event in logged if "address" in event]
+    assert set(shown) == {"a:5672", "b:1"}
+    Deferred.fromCoroutine(connection.stop())
+
+
+def test_one_connection_to_any(network: Network) -> None:
+    """A command's connection is to the first host that answers."""
+    options = AmqpOptions(hostname="a,b", password="s3cret")
+    network.down = True
+    failed = Deferred.fromCoroutine(connect_to_any(network.clock, options, "testing"))
+    assert isinstance(failed.result.value, ConnectionRefusedError)
+    failed.addErrback(lambda _: None)
+    assert network.asked == ["a", "b"]

@@ -22,7 +22,8 @@ DESTINATION = Destination.of("http://h/", None)
 CHAIN = {"max_retries": 5, "retry_delay_base": 3, "retry_delay_exponent": 1}
 POLICY = RetryPolicy(5, 3, 1)
 RATE = DeliveryRate(60, 60)
-PACE = {"url_base": "", "rate": RATE}
+PACE = {"url_base": "", "rate": RATE, "read_refusal": None}
+DELIVERED = {"delivered": None}
 
 
 class Recorder:
@@ -68,6 +69,7 @@ async def test_inbound(transport_type: str, patience: float) -> None:
                 "patience": patience,
                 "turn_patience": min(patience, TURN_LIMIT),
                 **PACE,
+                **DELIVERED,
                 "configured": True,
             },
         )
@@ -110,6 +112,7 @@ async def test_event(configured: bool) -> None:
                 "patience": CHAIN_LIMIT if configured else 0,
                 "turn_patience": TURN_LIMIT,
                 **PACE,
+                **DELIVERED,
                 "configured": configured,
             },
         )

@@ -11,8 +11,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from junebug_turn.amqp.delivery import DeliveryLost
-from junebug_turn.connectors.failures import HOLD_LIMIT, REPLACE_PAUSE, Failures, Task
+from junebug_turn.connectors.failures import HOLD_LIMIT, REPLACE_PAUSE, Failures
 from junebug_turn.connectors.retry_queues import RetryWindows
+from junebug_turn.connectors.task import Task
 from junebug_turn.errors import (
     AmqpConnectionError,
     DeliveryDeferred,

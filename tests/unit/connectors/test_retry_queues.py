@@ -42,9 +42,10 @@ def failure(first: float, last: float, attempts: int = 4, status: int | None = 5
     status=st.none() | st.integers(),
     attempts=st.integers(),
     times=st.tuples(st.floats(), st.floats()),
+    error=st.text(st.characters(exclude_categories=()), max_size=400),
 )
 def test_a_copy_never_fails_for_its_history(
-    reason: str, status: int | None, attempts: int, times: tuple[float, float]
+    reason: str, status: int | None, attempts: int, times: tuple[float, float], error: str
 ) -> None:
     """Whatever a failure says, its history can be written and read again: numbers of any size, times that are none,
     long texts and odd characters.  It fits into the smallest frame beside all other properties of a message."""
@@ -55,11 +56,23 @@ def test_a_copy_never_fails_for_its_history(
         attempts=attempts,
         first_failure=times[0],
         last_failure=times[1],
+        last_error=error,
     )
     history = History(1.0, 1.0, attempts=2**31 - 1).after(wrong).delayed()
     table = encode_table(history.headers())
     assert History.read(decode_table(table)[0], 2.0).attempts >= 0
-    assert len(publish_properties(history.headers(), 2**31)) < 800
+    assert len(publish_properties(history.headers(), 2**31)) < 1150
+
+
+def test_the_destinations_words() -> None:
+    """What the destination said is a header of its own; a later failure without words has none."""
+    failed = failure(1, 2)
+    failed.last_error = "Invalid recipient (470)"
+    history = History(1.0, 1.0).after(failed)
+    assert history.headers()["last_error"] == "Invalid recipient (470)"
+    assert History.read(history.headers(), 3.0).last_error == "Invalid recipient (470)"
+    assert "last_error" not in history.after(failure(3, 4)).headers()
+    assert "last_error" not in original_headers(history.headers(), with_deaths=True)
 
 
 def test_the_delay_queues() -> None:

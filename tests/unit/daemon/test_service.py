@@ -11,12 +11,15 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs, formatEvent
 
+from junebug_turn.daemon.drain import Drain
 from junebug_turn.daemon.service import Daemon
 from junebug_turn.daemon.settings import load
 from junebug_turn.http.listening import ListenAddress
+from junebug_turn.state.journal import Journals
 from tests.support.configurations import TURN
 
 STARTED = ["middleware.setup", "store.start", "broker.startService", "counts.startService"]
+DRAINING = ["site.close_connections"]
 ASKED_TO_STOP = ["counts.stopService", "broker.stop_consuming", "deliverer.stop_waiting", "site.drain"]
 CLOSED = ["deliverer.close", "store.stop", "middleware.teardown_middleware", "broker.stopService"]
 
@@ -45,11 +48,11 @@ class Bench:
     :ivar ends: part and call -> the exception that it raises, or the Deferred that it returns
     """
 
-    def __init__(self, **certificates: Callable[[], None]) -> None:
+    def __init__(self, drain_delay: float = 0, **certificates: Callable[[], None]) -> None:
         self.reactor = MemoryReactorClock()
         self.calls: list[str] = []
         self.ends: dict[str, Any] = {}
-        names = ("broker", "counts", "deliverer", "middleware", "store", "site")
+        names = ("broker", "counts", "deliverer", "middleware", "store", "site", "traces")
         part: dict[str, Any] = {name: Part(name, self.calls, self.ends) for name in names}
         self.daemon = Daemon(
             reactor=self.reactor,
@@ -57,11 +60,14 @@ class Bench:
             queue_counts=part["counts"],
             deliverer=part["deliverer"],
             middlewares=[part["middleware"]],
+            journals=Journals(self.reactor),
+            traces=part["traces"],
             stores={"a": part["store"]},
             sites={ListenAddress.of("127.0.0.1:8080"): part["site"]},
             shared=frozenset(),
             certificates=certificates,
             health=dict,
+            drain=Drain(drain_delay, self.reactor),
             shutdown_timeout=5,
         )
 
@@ -98,7 +104,52 @@ def test_start(bench: Bench) -> None:
 def test_stop(bench: Bench) -> None:
     """Everything ends in order: first what brings work, at last the broker's connection."""
     assert bench.stop() == [None]
-    assert bench.calls == ASKED_TO_STOP + CLOSED
+    assert bench.calls == DRAINING + ASKED_TO_STOP + CLOSED
+
+
+def test_drain_delay() -> None:
+    """After SIGTERM /health/ready is 503 for drain_delay while requests are still served; then the listener closes."""
+    bench = Bench(drain_delay=10)
+    stopped = bench.stop()
+    assert bench.daemon.obstacle() == "stopping"
+    bench.reactor.advance(9.9)
+    assert bench.calls == DRAINING
+    bench.reactor.advance(0.1)
+    assert bench.calls == DRAINING + ASKED_TO_STOP + CLOSED
+    assert stopped == [None]
+
+
+def test_drain_that_is_ended() -> None:
+    """A drain that is ended early is followed by all the rest; one that is over is not ended again."""
+    bench = Bench(drain_delay=10)
+    bench.ends["site.drain"] = Deferred()
+    bench.stop()
+    bench.daemon.drain.end()
+    assert bench.calls == DRAINING + ASKED_TO_STOP
+    bench.daemon.drain.end()
+    assert bench.calls == DRAINING + ASKED_TO_STOP
+
+
+def test_no_drain_before_the_start() -> None:
+    """A daemon that is still starting is no load balancer's destination yet, and stops at once."""
+    bench = Bench(drain_delay=10)
+    bench.ends["store.start"] = Deferred()
+    assert bench.stop() == [None]
+
+
+def test_ready(bench: Bench) -> None:
+    """/health/ready is 503 while starting, while the broker takes no messages, and from the moment of SIGTERM on."""
+    bench.ends["store.start"] = waiting = Deferred()
+    bench.start()
+    assert bench.daemon.obstacle() == "starting"
+    waiting.callback(None)
+    broker: Any = bench.daemon.broker
+    broker.takes_messages = False
+    assert bench.daemon.obstacle() == "the broker takes no messages"
+    broker.takes_messages = True
+    assert bench.daemon.obstacle() is None
+    bench.daemon.stopService()
+    assert bench.daemon.obstacle() == "stopping"
 
 
 @pytest.mark.parametrize("call", ["broker.stop_consuming", "site.drain"])
@@ -106,9 +157,9 @@ def test_work_under_way(bench: Bench, call: str) -> None:
     """While a delivery or a request is under way nothing that it needs is closed."""
     bench.ends[call] = waiting = Deferred()
     stopped = bench.stop()
-    assert bench.calls == ASKED_TO_STOP
+    assert bench.calls == DRAINING + ASKED_TO_STOP
     waiting.callback(None)
-    assert bench.calls == ASKED_TO_STOP + CLOSED
+    assert bench.calls == DRAINING + ASKED_TO_STOP + CLOSED
     assert stopped == [None]
 
 
@@ -128,7 +179,7 @@ def test_a_part_that_can_t_stop(bench: Bench, call: str) -> None:
     bench.ends[call] = fault = LookupError(call)
     with capturedLogs() as events:
         assert bench.stop() == [None]
-    assert bench.calls == ASKED_TO_STOP + CLOSED
+    assert bench.calls == DRAINING + ASKED_TO_STOP + CLOSED
     assert [event["log_failure"].value for event in events if "log_failure" in event] == [fault]
 
 

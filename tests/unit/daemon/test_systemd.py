@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from junebug_turn.daemon.drain import Drain
 from junebug_turn.daemon.options import DaemonOptions
 from junebug_turn.daemon.systemd import Notifier, Supervision, status_text
 
@@ -52,6 +54,7 @@ class State:
 
     def __init__(self) -> None:
         self.ready = True
+        self.drain = Drain(10, Clock())
         self.consumers = {"a.inbound": True, "a.event": True}
         self.connected = True
 
@@ -119,6 +122,23 @@ def test_watchdog(manager: Manager, supervised: Make) -> None:
     state.consumers["a.inbound"] = True
     clock.advance(0.5)
     assert manager.told() == ["STATUS=ok\nWATCHDOG=1"]
+
+
+def test_watchdog_during_the_drain(manager: Manager) -> None:
+    """The watchdog is fed until the drain is over, and no other state follows the one that the daemon stops."""
+    clock, state = Clock(), State()
+    service = Supervision(clock, manager.environ | {"WATCHDOG_USEC": "2000000"}, state)  # type: ignore[arg-type]
+    service.startService()
+    manager.told()
+    service.stopService()
+    Deferred.fromCoroutine(state.drain.wait())
+    state.connected = False
+    clock.pump([0.5] * 2)
+    assert manager.told() == ["STOPPING=1\nSTATUS=stopping", "WATCHDOG=1", "WATCHDOG=1"]
+    state.drain.end()
+    clock.pump([0.5] * 2)
+    assert manager.told() == []
+    assert clock.getDelayedCalls() == []
 
 
 @pytest.mark.parametrize(

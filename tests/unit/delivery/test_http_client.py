@@ -17,12 +17,12 @@ from twisted.internet.tcp import Client
 from twisted.web.client import GzipDecoder
 
 from junebug_turn import version
+from junebug_turn.delivery.answer_body import MAX_ANSWER_BODY, MAX_EXCERPT
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import FORM, Destination
-from junebug_turn.delivery.http_client import MAX_ANSWER_BODY
 from junebug_turn.delivery.retry import RetryPolicy
 from junebug_turn.delivery.signature import Webhook
-from junebug_turn.errors import DeliveryExhausted, DeliveryRefused
+from junebug_turn.errors import DeliveryExhausted, DeliveryFailed, DeliveryRefused
 from junebug_turn.net.tls import ClientTls
 from tests.support.certificates import self_signed
 from tests.support.delivery_harness import BODY, SUBJECT, TIMEOUT, Bench, benched
@@ -179,6 +179,45 @@ async def test_a_bomb_is_not_unpacked(bench: Bench, monkeypatch: pytest.MonkeyPa
     await bench.start()
     assert unpacked == []
     assert [request.connection for request in bench.receiver.requests] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "read"),
+    [
+        (Answer(400, body=b"why"), b"why"),
+        (Answer(400, body=b""), b""),
+        (Answer(400, body=bytes(range(256)) * 200), (bytes(range(256)) * 200)[:MAX_EXCERPT]),
+        (Answer(400, body=b"x" * 5_000_000), b"x" * MAX_EXCERPT),
+        (Answer(400, {"Content-Encoding": "gzip"}, gzip.compress(b"why")), b""),
+        (Answer(400, {"Content-Encoding": "gzip"}, b"not gzip"), b""),
+        (Answer(302, body=b"why"), None),
+        (Answer(200, body=b"why"), None),
+    ],
+    ids=["short", "empty", "binary", "long", "gzip", "no gzip", "redirect", "taken"],
+)
+@pytest_twisted.ensureDeferred
+async def test_the_body_of_a_refusal(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, answer: Answer, read: bytes | None
+) -> None:
+    """The first 4 KiB of the body of a refusal are read where the application wants them; what is compressed is not
+    unpacked, and no body changes the outcome."""
+    seen: list[bytes] = []
+
+    def reader(body: bytes) -> str:
+        seen.append(body)
+        return "words"
+
+    bench.receiver.script(answer)
+    delivery = bench.start(policy=RetryPolicy(max_retries=0), read_refusal=reader)
+    if answer.status == 200:
+        await delivery
+    else:
+        with pytest.raises(DeliveryFailed) as caught:
+            await delivery
+        assert caught.value.last_status == answer.status
+        assert caught.value.last_error == ("words" if read is not None else "")
+        assert ("(words)" in str(caught.value)) == (read is not None)
+    assert seen == ([] if read is None else [read])
 
 
 @pytest_twisted.ensureDeferred

@@ -48,7 +48,8 @@ class Held(Resource):
 class Server:
     def __init__(self) -> None:
         self.top = Held()
-        self.site = make_site({"/top": Mount(self.top)}, reactor, max_body_size=100_000)
+        mounts = {"/top": Mount(self.top), "/probe": Mount(self.top, while_stopping=True)}
+        self.site = make_site(mounts, reactor, max_body_size=100_000)
         self.port = reactor.listenTCP(0, self.site, interface="127.0.0.1")
         self.number = self.port.getHost().port
         self.url = f"http://127.0.0.1:{self.number}"
@@ -115,10 +116,22 @@ async def test_drain(server: Server) -> None:
     assert answer[2]["retry-after"] == "5"
     assert not drained.called
     request = server.top.held[0]
+    assert (await server.request("GET", "/probe"))[0] == 200
+    assert not drained.called
     request.write(b"{}")
     request.finish()
     assert (await held)[0] == 200
     await drained
+
+
+@pytest_twisted.ensureDeferred
+async def test_close_connections(server: Server) -> None:
+    """Before the listener closes each answer ends its connection, so that the client's next request goes elsewhere;
+    requests are still served."""
+    server.site.close_connections()
+    received = await server.raw(b"GET /top HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert received.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nConnection: close\r\n" in received.title().replace(b"Close", b"close")
 
 
 @pytest_twisted.ensureDeferred

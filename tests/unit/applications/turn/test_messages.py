@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from junebug_turn.applications.turn.menus import Choice
 from junebug_turn.applications.turn.messages import (
     OutboundRequest,
+    error_titles,
     errors_to_json,
     flat_status,
     inbound_to_json,
@@ -214,6 +215,33 @@ def test_errors() -> None:
     assert errors_to_json(answer_for(InvalidBody("m"))) == {
         "errors": [{"type": "invalid_body", "message": "m"}]
     }
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b'{"errors": [{"code": 470, "title": "No opt-in", "details": "d"}]}', "No opt-in (470)"),
+        (b'{"meta": {}, "errors": [{"title": "a"}, {"code": "b", "title": " c "}]}', "a; c (b)"),
+        (b'{"errors": [{"code": 429}, {}, null, {"title": 5, "code": true}]}', "code 429"),
+        (b'{"errors": {"title": "a"}}', ""),
+        (b'{"error": "a"}', ""),
+        (b'["errors"]', ""),
+        (b'{"errors": [{"title": "cut', ""),
+        (b"<html>", ""),
+        (b"\xff\x00", ""),
+        (b"", ""),
+        (b"[" * 4096, ""),
+    ],
+)
+def test_error_titles(body: bytes, text: str) -> None:
+    """Titles and codes of Turn's error body are read; any other body has none."""
+    assert error_titles(body) == text
+
+
+@given(json_values | json_objects | st.fixed_dictionaries({"errors": st.lists(json_values | json_objects)}))
+def test_titles_of_any_json(body: Any) -> None:
+    """Whatever JSON an error body is, reading it does not fail, and the text is bounded."""
+    assert len(error_titles(strictjson.dumps(body))) < 1500
 
 
 def test_buttons_become_numbers() -> None:

@@ -1,0 +1,147 @@
+"""Several hosts of the broker: the nodes of a cluster, of which one is stopped."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pika
+import pytest
+import pytest_twisted
+from pika.adapters.blocking_connection import BlockingChannel
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.threads import deferToThread
+
+from tests.conftest import pika_connection
+from tests.integration.test_outage import BODY, PATH, inbound
+from tests.support.daemon import Answered, Running, running, until
+from tools.servers.process import free_port
+from tools.servers.rabbitmq import RabbitNode
+from tools.servers.receiver import Receiver
+
+
+@pytest.fixture
+def cluster(private_rabbitmq: Callable[..., RabbitNode]) -> tuple[RabbitNode, RabbitNode]:
+    """Two nodes with each queue on both, of which the second may be stopped."""
+    stays = private_rabbitmq()
+    if stays.version >= (4,):
+        pytest.skip("RabbitMQ 4 has no queue that is on two nodes and survives the loss of one")
+    ends = private_rabbitmq(cluster=stays)
+    stays.ctl("set_policy", "all", ".*", '{"ha-mode":"all","ha-sync-mode":"automatic"}')
+    return stays, ends
+
+
+@pytest.fixture
+def witness(cluster: tuple[RabbitNode, RabbitNode]) -> Iterator[BlockingChannel]:
+    """A client of the node that stays, whose messages are confirmed."""
+    connection = pika_connection(cluster[0])
+    channel = connection.channel()
+    channel.confirm_delivery()
+    yield channel
+    connection.close()
+
+
+def hosts(*nodes: RabbitNode) -> str:
+    return ",".join(f"{node.host}:{node.port}" for node in nodes)
+
+
+def publish(channel: BlockingChannel, numbers: range) -> None:
+    """Publish inbound messages, each confirmed before the next."""
+    for number in numbers:
+        properties = pika.BasicProperties(delivery_mode=2)
+        channel.basic_publish("vumi", "sms.inbound", inbound(number).to_json(), properties)
+
+
+async def posted(side: Running, times: int) -> list[Answered]:
+    """Make ten requests at a time, so many times."""
+    answers: list[Answered] = []
+    for _ in range(times):
+        answers += await gatherResults([Deferred.fromCoroutine(side.post(BODY)) for _ in range(10)])
+    return answers
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_node_stopped_under_load(
+    cluster: tuple[RabbitNode, RabbitNode], witness: BlockingChannel, receiver: Receiver
+) -> None:
+    """amqp.hostname may be a list of host[:port]: when the node in use is lost, the next one is connected to.  Each
+    201 is in the queue and every inbound message is delivered: none is lost."""
+    stays, ends = cluster
+    options = {
+        "base_url_path": PATH,
+        "mo_message_url": receiver.url("/inbound"),
+        "amqp_hostname": hosts(ends, stays),
+        "request_timeout": 60,
+    }
+    async with running(stays, "sms", witness, receiver, "junebug", **options) as side:
+        assert used(side) == [hosts(ends)]
+        numbers = range(200)
+        # In a thread: a node that stops waits for its clients, and confirms wait for the node.
+        publishing = deferToThread(publish, witness, numbers)
+        answers = await posted(side, 5)
+        stopping = deferToThread(ends.stop)
+        while not stopping.called:
+            answers += await posted(side, 1)
+        answers += await posted(side, 5)
+        await publishing
+        await until(side.live, "the consumers to be back")
+        assert used(side) == [hosts(stays)]
+        assert (await posted(side, 1))[0].status == 201
+        accepted = {answer.body["result"]["message_id"] for answer in answers if answer.status == 201}
+        assert len(accepted) > len(answers) / 2
+        assert {answer.status for answer in answers} <= {201, 503}
+        await until(
+            lambda: {request.json["content"] for request in receiver.requests} == set(map(str, numbers)),
+            "all inbound messages",
+        )
+        sent = set()
+        while found := side.take("outbound"):
+            sent.add(json.loads(found[1])["message_id"])
+        assert accepted <= sent
+
+
+def used(side: Running) -> list[str]:
+    """The hosts that health names."""
+    return list(side.daemon.health()["amqp"]["hosts"])
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_host_that_does_not_answer(
+    rabbitmq: RabbitNode, connector_name: str, pika_channel: BlockingChannel, receiver: Receiver
+) -> None:
+    """The first that answers is connected to, and /health names it, without credentials."""
+    gone = f"127.0.0.1:{free_port()}"
+    options = {
+        "base_url_path": PATH,
+        "mo_message_url": receiver.url("/inbound"),
+        "amqp_hostname": f"{gone},{rabbitmq.host}",
+        "amqp_port": rabbitmq.port,
+    }
+    async with running(rabbitmq, connector_name, pika_channel, receiver, "junebug", **options) as side:
+        assert (await side.post(BODY)).status == 201
+        health = await side.request("GET", "/health")
+        assert health.body["components"]["amqp"]["hosts"] == [hosts(rabbitmq)]
+        assert rabbitmq.password not in json.dumps(health.body["components"]["amqp"])
+
+
+def test_check_config(rabbitmq: RabbitNode) -> None:
+    """check-config looks at each host of the broker."""
+    gone = f"127.0.0.1:{free_port()}"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "junebug_turn.cli.main", "check-config", "--json"),
+            *("--amqp-hostname", f"{hosts(rabbitmq)},{gone}", "--application", "junebug"),
+            *("--connector-name", "sms", "--http-bind", "127.0.0.1:0", "--base-url-path", "/"),
+            *("--amqp-queue", "q", "--transport-type", "sms"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    report = json.loads(done.stdout)
+    found = {each["where"]: each["fault"] for each in report["reached"] if each["what"] == "broker"}
+    assert found[f"amqp://{hosts(rabbitmq)}"] is None
+    assert "refused" in found[f"amqp://{gone}"]
+    assert done.returncode == 3
