@@ -206,3 +206,16 @@ def test_a_path_of_somebody_else_s_host(side: Side) -> None:
     """Events for a path that answers 503, at the origin of another channel's configured URL, delay that channel's
     messages by less than 5 s (it was 57 s)."""
     assert side.attack(*[f"{side.url}theirs"] * 12) < WAIT
+
+
+def test_a_backlog_of_a_client_s_url(side: Side) -> None:
+    """Hundreds of events for a client's URL that answers slowly hold up others in their queue for less than 5 s (it was
+    as long as they took)."""
+    over = Flag()
+
+    def answer(connection: socket.socket, path: str, id: str) -> None:
+        over.wait(1)
+        connection.sendall(OK)
+
+    with Destination(answer) as slow:
+        assert side.attack(*[slow.url] * (500 if LARGE else 200), over=over.set) < WAIT
