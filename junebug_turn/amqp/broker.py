@@ -183,7 +183,8 @@ class Broker(Service):
 
         ``publishing`` is whether the queues are declared and the channels that publish are open; ``faults``, where
         there are any, says what the broker doesn't give the daemon.  ``hosts``, where several are configured, has those
-        of the connections.
+        of the connections.  ``max_message_size`` is the broker's limit, in bytes, once a refused message has shown it
+        on the present connection.
         """
         protocol = self._publishing.protocol
         status: dict[str, Any] = {
@@ -195,6 +196,8 @@ class Broker(Service):
         if self._several:
             addresses = {each.address for each in (self._publishing, self._consuming)}
             status["hosts"] = sorted(filter(None, addresses))
+        if protocol is not None and self._sizes.limit is not None:
+            status["max_message_size"] = self._sizes.limit
         faults = [each.fault for each in (self._publishing, self._consuming) if each.fault]
         faults += [fault(what, why) for what, why in self._topology.faults.items()]
         faults += [publisher.refused for publisher in self._publishers if publisher.refused]

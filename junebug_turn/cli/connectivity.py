@@ -27,6 +27,12 @@ from junebug_turn.errors import DeliveryRefused
 from junebug_turn.net.endpoints import NameEndpoint
 from junebug_turn.net.tls import ClientTls, TlsFiles
 
+NO_SIZE = (
+    "the broker's max_message_size can't be asked for over AMQP, nor by its management API; "
+    "`rabbitmqctl environment | grep max_message_size` shows it"
+)
+"""Note on the limit that only shows when a message is over it."""
+
 
 @frozen
 class Reached:
@@ -100,6 +106,7 @@ async def _examine(protocol: AmqpProtocol, broker: Broker, lacks: list[str], not
         notes.append(
             f"channel_max {protocol.channel_max}, of which {needed} are needed; frame_max {protocol.frame_max}"
         )
+        notes.append(NO_SIZE)
         if protocol.channel_max < needed:
             lacks.append(
                 f"{needed} channels on a connection, and the broker allows {protocol.channel_max}: raise channel_max "

@@ -15,8 +15,8 @@ from twisted.logger import Logger
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.topology import Queue
+from junebug_turn.connectors.deferrals import Deferrals
 from junebug_turn.connectors.retry_queues import (
-    Deferrals,
     History,
     RetryWindows,
     delay_queue,
@@ -127,6 +127,8 @@ class Failures:
         # A message whose channel is gone comes again: what is done for this one would be done twice.
         task.delivery.check()
         failure = self._behind_another(task) or await self._try(task, attempt)
+        if not isinstance(failure, DeliveryDeferred):
+            self._deferrals.done(task.key, hash(task.delivery.body))
         if failure is None:
             return
         task.delivery.check()
@@ -150,10 +152,7 @@ class Failures:
 
     def _behind_another(self, task: Task) -> DeliveryFailed | None:
         """Put a message off that would overtake one of the same sender (or message) which is put off."""
-        if task.in_session or not self._deferrals.has_out(task.key):
-            return None
-        if "first_failure" in task.delivery.headers:
-            # It was put off itself, and comes back in its turn.
+        if task.in_session or not self._deferrals.is_behind(task.key, hash(task.delivery.body)):
             return None
         return self._failure("circuit_open", "one before it waits for its destination", 0, DeliveryDeferred)
 
@@ -198,7 +197,7 @@ class Failures:
         if self._windows.delay(history, self._now(history)) is None:
             await self._park(task, failure, history)
             return
-        queue = self._delay_queues[self._deferrals.next(key)]
+        queue = self._delay_queues[self._deferrals.next(key, hash(task.delivery.body))]
         await self._copy(queue, task.delivery, history)
         self._metrics.delayed(self._connector, self._kind, history.reason)
         self._log(DEFERRED, task, queue, failure, history)

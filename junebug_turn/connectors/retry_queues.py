@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,10 +39,6 @@ DEFERRALS = ((5.0, 2000), (30.0, 10_000), (300.0, sys.maxsize))
 shortest, so many for the next, and others for the last.  What waits is looked at again each time: the more there are,
 the seldomer, so that an outage of a day costs little."""
 
-MAX_KEYS = 100_000
-"""Keys of deferred messages that are remembered, so that others with the same key stay behind them."""
-
-_MARGIN = 1.0  # seconds that a message may need to come back
 _PREFIX = "junebug-turn.delay"
 
 _DEATH_HEADERS = ("x-death", "x-first-death-", "x-last-death-")
@@ -165,51 +160,6 @@ class History:
         ours["first_failure"] = _iso(self.first_failure)
         ours["last_failure"] = _iso(self.last_failure)
         return ours
-
-
-class Deferrals:
-    """Choice of the delay for a message that waits only because its destination is down.
-
-    :param delays: see ``DEFERRALS``
-    :param seconds: the clock
-    """
-
-    def __init__(self, delays: tuple[tuple[float, int], ...], seconds: Callable[[], float]) -> None:
-        self._seconds = seconds
-        # The times when messages come back, for each delay but the last.
-        self._out: list[tuple[float, int, deque[float]]] = [(*each, deque()) for each in delays[:-1]]
-        self._last = delays[-1][0]
-        # Until when a message with this key is surely not back, the one that was put off last at the end.
-        self._keys: OrderedDict[str, float] = OrderedDict()
-
-    def next(self, key: str | None) -> float:
-        """Choose the delay of one more message, whose ``key`` those share that must not overtake each other."""
-        now = self._seconds()
-        delay = self._choose(now)
-        if key is not None:
-            self._keys[key] = now + delay + _MARGIN
-            self._keys.move_to_end(key)
-            if len(self._keys) > MAX_KEYS:
-                self._keys.popitem(last=False)
-        return delay
-
-    def has_out(self, key: str | None) -> bool:
-        """Tell whether a message with this key was put off, and may not be back yet."""
-        if key is None or key not in self._keys:
-            return False
-        if self._keys[key] > self._seconds():
-            return True
-        del self._keys[key]
-        return False
-
-    def _choose(self, now: float) -> float:
-        for delay, most, out in self._out:
-            while out and out[0] <= now:
-                out.popleft()
-            if len(out) < most:
-                out.append(now + delay)
-                return delay
-        return self._last
 
 
 def forwarded_to(headers: Mapping[Any, Any]) -> str:

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.web.iweb import IPolicyForHTTPS
 
 from junebug_turn.delivery.attempt import Fault, Post, attempt
-from junebug_turn.delivery.bulkhead import CLIENT_PATIENCE, Bulkhead, BulkheadFull
+from junebug_turn.delivery.bulkhead import CLIENT_PATIENCE, BulkheadFull, Bulkheads
 from junebug_turn.delivery.circuit import CircuitOpen
 from junebug_turn.delivery.circuits import Circuits
 from junebug_turn.delivery.destination import Destination
@@ -75,8 +75,7 @@ class Deliverer:
         self._circuits = Circuits(self._clock, rng, suspect_limit=suspect_limit, wall_clock=wall_clock)
         self._paces = Paces(self._clock, wall_clock)
         self._failed = FailedPlaces(failed_limit)
-        self._bulkheads: dict[tuple[str, str], Bulkhead] = {}
-        self._client_limit = client_limit
+        self._bulkheads = Bulkheads(self._clock, client_limit)
 
     async def deliver(
         self,
@@ -126,6 +125,8 @@ class Deliverer:
         """
         post = Post(destination, body, timeout, webhook, configured, connector, kind, read_refusal)
         make = self._chain if configured else self._client_chain
+        if configured:
+            self._bulkheads.share(connector, kind)
         base = url_base or destination.configured_url if configured else None
         pacing = self._paces.of_delivery(base, destination.origin, rate, connector, kind, turn_patience)
         chain = Deferred.fromCoroutine(make(post, message_id, policy, min(patience, CHAIN_LIMIT), pacing))
@@ -168,12 +169,9 @@ class Deliverer:
         self, post: Post, message_id: str, policy: RetryPolicy, patience: float, pacing: Pacing
     ) -> None:
         """Make a delivery to a client's URL, in a place of the bulkhead."""
-        key, origin = (post.connector, post.kind), post.destination.origin
-        bulkhead = self._bulkheads.get(key)
-        if bulkhead is None:
-            bulkhead = self._bulkheads[key] = Bulkhead(self._clock, self._client_limit)
+        bulkhead, origin = self._bulkheads.of(post.connector, post.kind), post.destination.origin
         try:
-            standing = await bulkhead.enter(origin)
+            place = await bulkhead.enter(origin)
         except BulkheadFull:
             now = self._wall_clock.now()
             text = "deliveries to clients' URLs have all of their places"
@@ -186,7 +184,7 @@ class Deliverer:
             answered = True
             raise
         finally:
-            bulkhead.leave(origin, standing, answered=answered)
+            bulkhead.leave(origin, place, answered=answered)
 
     async def _chain(
         self, post: Post, message_id: str, policy: RetryPolicy, patience: float, pacing: Pacing

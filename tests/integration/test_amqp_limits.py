@@ -18,7 +18,7 @@ from twisted.logger import LogEvent, capturedLogs
 from junebug_turn.cli.connectivity import reach
 from junebug_turn.daemon.build import make_daemon
 from junebug_turn.daemon.settings import Settings
-from junebug_turn.errors import DeliveryRefused
+from junebug_turn.errors import DeliveryRefused, MessageTooLarge
 from junebug_turn.messages.vumi import Message
 from tests.conftest import pika_connection
 from tests.support.connector_harness import Side, count, message, send, until
@@ -55,7 +55,9 @@ async def junebug(node: RabbitNode, channel: BlockingChannel, receiver: Receiver
 
 @pytest_twisted.ensureDeferred
 async def test_a_message_over_the_brokers_limit(junebug: Running) -> None:
-    """The offender alone gets its error, 413; of the others each 201 is in the queue once, and nothing else is."""
+    """The offender alone gets its error, 413; of the others each 201 is in the queue once, and nothing else is.  Health
+    has the limit from the refusal on."""
+    assert "max_message_size" not in junebug.daemon.health()["amqp"]
 
     def body(number: int) -> dict[str, str]:
         text = "x" * (LIMIT + number) if number % 10 == 5 else f"small {number}"
@@ -73,6 +75,25 @@ async def test_a_message_over_the_brokers_limit(junebug: Running) -> None:
     while (taken := junebug.take("outbound")) is not None:
         found.append(json.loads(taken[1])["content"])
     assert sorted(found) == sorted(body(n)["content"] for n in range(150) if n % 10 != 5)
+    assert junebug.daemon.health()["amqp"]["max_message_size"] == LIMIT
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_limit_is_known_for_one_connection(node: RabbitNode) -> None:
+    """The broker's limit shows in its status for the connection that met it: the next one may be to a broker with
+    another limit."""
+    side = await Side(node, "sizes").start()
+    try:
+        with pytest.raises(MessageTooLarge):
+            await side.connector.publish(message("x" * LIMIT)).confirmed
+        assert side.broker.status()["max_message_size"] == LIMIT
+        node.close_connections()
+        await until(lambda: "max_message_size" not in side.broker.status())
+        await side.connector.publish(message("small")).confirmed
+        assert "max_message_size" not in side.broker.status()
+    finally:
+        await side.broker.stop_consuming(1)
+        await side.broker.stopService()
 
 
 @pytest_twisted.ensureDeferred
@@ -151,6 +172,45 @@ async def test_a_copy_that_is_refused(node: RabbitNode, channel: BlockingChannel
 
 
 @pytest_twisted.ensureDeferred
+async def test_an_exchange_that_is_refused(node: RabbitNode, channel: BlockingChannel) -> None:
+    """Of many messages under way one for an exchange that the user may not write to ends their channel.  It gets its
+    error, which names the exchange; what was written before it is confirmed, or fails since that is not known; what
+    came after it is sent again.  Each confirmed one is in its queue once, and none is there twice."""
+    channel.exchange_declare("forbidden", "direct")
+    node.ctl("add_user", "no-forbidden", "pw")
+    writable = "^(vumi|amq.default|junebug-turn.*|among.*)$"
+    node.ctl("set_permissions", "-p", "/", "no-forbidden", ".*", writable, ".*")
+    side = await Side(node, "among", amqp={"username": "no-forbidden", "password": "pw"}).start()
+    queue = "among.outbound"
+
+    def publish(number: int) -> Deferred[None]:
+        # Both are exchanges of copies, which share a channel.
+        exchange = "forbidden" if number == 100 else ""
+        return side.broker.publish(queue, b'"%d"' % number, exchange=exchange).confirmed
+
+    try:
+        found: Counter[bytes] = Counter()
+        outcomes = await DeferredList([publish(number) for number in range(300)], consumeErrors=True)
+        confirmed = {number for number, (success, _) in enumerate(outcomes) if success}
+        errors = {
+            number: str(failure.value) for number, (success, failure) in enumerate(outcomes) if not success
+        }
+        assert "write to the exchange forbidden: give it the permission" in errors.pop(100)
+        # What was written before it may be answered in another way only where its outcome is not known.
+        assert all(number < 100 and "was not confirmed" in text for number, text in errors.items()), errors
+        assert set(range(101, 300)) <= confirmed
+        await until(lambda: count(channel, queue) >= len(confirmed))
+        while (body := channel.basic_get(queue, auto_ack=True)[2]) is not None:
+            found[body] += 1
+        assert set(found.values()) == {1}
+        assert {b'"%d"' % number for number in confirmed} <= found.keys()
+        assert b'"100"' not in found
+    finally:
+        await side.broker.stop_consuming(1)
+        await side.broker.stopService()
+
+
+@pytest_twisted.ensureDeferred
 async def test_too_few_channels(
     private_rabbitmq: Callable[..., RabbitNode], receiver: Receiver, connector_name: str
 ) -> None:
@@ -194,7 +254,8 @@ def checked(node: RabbitNode, receiver: Receiver, name: str, **amqp: str) -> Set
 async def test_check_config_names_too_few_channels(
     private_rabbitmq: Callable[..., RabbitNode], receiver: Receiver
 ) -> None:
-    """check-config says how many channels are needed, and how many the broker allows."""
+    """check-config says how many channels are needed, and how many the broker allows; and how the limit on messages can
+    be seen, which AMQP has no question for."""
     node = private_rabbitmq("channel_max = 2\n")
     broker = (await reach(reactor, checked(node, receiver, "few"), 10))[0]
     assert (broker.fault, broker.ok) == (None, False)
@@ -202,6 +263,7 @@ async def test_check_config_names_too_few_channels(
         "4 channels on a connection, and the broker allows 2: raise channel_max at the broker",
     )
     assert "channel_max 2, of which 4 are needed; frame_max 131072" in broker.notes
+    assert [note for note in broker.notes if "rabbitmqctl environment | grep max_message_size" in note]
 
 
 @pytest_twisted.ensureDeferred

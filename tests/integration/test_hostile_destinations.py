@@ -169,17 +169,23 @@ def test_a_client_s_url_that_answers(side: Side) -> None:
 
 def test_many_hosts(side: Side) -> None:
     """Event_urls of many hosts that answer leave less than 75 connections open (it was one for each host, until the
-    descriptors were used up), and others wait for less than 5 s."""
+    descriptors were used up), and others wait for less than 5 s.  Half of the hosts are names, half are addresses."""
+    reached = set()
 
     def answer(connection: socket.socket, path: str, id: str) -> None:
+        reached.add(connection.getsockname()[0])
         connection.sendall(OK)
 
     before = side.daemon.descriptors
     with Destination(answer, everywhere=True) as destination:
         for round in range(11 if LARGE else 1):
-            urls = [f"http://127.1.{round}.{number}:{destination.port}/" for number in range(1, 101)]
+            numbers = range(1, 101)
+            hosts = [f"127.1.{round}.{n}" if n % 2 else f"127-1-{round}-{n}.names.test" for n in numbers]
+            urls = [f"http://{host}:{destination.port}/" for host in hosts]
             assert side.attack(*urls) < WAIT
         assert side.daemon.descriptors - before < 75
+    named = {host for host in reached if int(host.rpartition(".")[2]) % 2 == 0}
+    assert min(len(named), len(reached - named)) > 20
 
 
 @pytest.mark.parametrize("how", ["429", "hang"])
@@ -206,3 +212,16 @@ def test_a_path_of_somebody_else_s_host(side: Side) -> None:
     """Events for a path that answers 503, at the origin of another channel's configured URL, delay that channel's
     messages by less than 5 s (it was 57 s)."""
     assert side.attack(*[f"{side.url}theirs"] * 12) < WAIT
+
+
+def test_a_backlog_of_a_client_s_url(side: Side) -> None:
+    """Hundreds of events for a client's URL that answers slowly hold up others in their queue for less than 5 s (it was
+    as long as they took)."""
+    over = Flag()
+
+    def answer(connection: socket.socket, path: str, id: str) -> None:
+        over.wait(1)
+        connection.sendall(OK)
+
+    with Destination(answer) as slow:
+        assert side.attack(*[slow.url] * (500 if LARGE else 200), over=over.set) < WAIT

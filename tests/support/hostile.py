@@ -23,6 +23,9 @@ from tools.servers.process import free_port
 from tools.servers.rabbitmq import RabbitNode
 
 ROOT = Path(__file__).resolve().parents[2]
+NAMES = Path(__file__).with_name("site")
+"""The folder of the module with which the daemon looks up the names of the test."""
+
 HMAC = "the-hmac-secret-of-turn"
 JUNEBUG, TURN = "/jb/messages", "/turn/messages"
 
@@ -93,7 +96,7 @@ class HostileDaemon:
             self._process = subprocess.Popen(
                 self._command,
                 cwd=self._folder,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (NAMES, ROOT)))},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

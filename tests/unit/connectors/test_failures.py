@@ -48,10 +48,12 @@ class Bench:
         if end is not None:
             raise end
 
-    def run(self, *ends: Exception | None, headers: Any = None, **options: Any) -> list[Any]:
+    def run(
+        self, *ends: Exception | None, headers: Any = None, body: bytes = b"body", **options: Any
+    ) -> list[Any]:
         """Work on a message; the result, or none yet."""
         self.ends += ends
-        self.delivery = self.broker.delivery(b"body", headers)
+        self.delivery = self.broker.delivery(body, headers)
         task = Task(self.delivery, self.broker.reactor.seconds(), "m", **options)
         results: list[Any] = []
         Deferred.fromCoroutine(self.failures.run(task, self.attempt)).addBoth(results.append)
@@ -90,7 +92,7 @@ def test_none_overtakes_a_deferred_one() -> None:
     bench = Bench()
     bench.run(failure(DeliveryDeferred), key="+1")
     first = bench.broker.published[-1]
-    assert bench.run(key="+1") == [None]
+    assert bench.run(key="+1", body=b"second") == [None]
     second = bench.broker.published[-1]
     assert (second.exchange, bench.attempts) == ("junebug-turn.delay.5s", 1)
     assert second.headers is not None
@@ -98,11 +100,38 @@ def test_none_overtakes_a_deferred_one() -> None:
     assert bench.run(None, key="+2") == [None]
     bench.broker.reactor.advance(5)
     for copy in (first, second):
-        assert bench.run(None, key="+1", headers=copy.headers) == [None]
+        assert bench.run(None, key="+1", body=copy.body, headers=copy.headers) == [None]
     assert len(bench.broker.published) == 2
     bench.broker.reactor.advance(2)
-    assert bench.run(None, key="+1") == [None]
+    assert bench.run(None, key="+1", body=b"third") == [None]
     assert len(bench.broker.published) == 2
+
+
+def test_none_overtakes_one_that_is_put_off_again() -> None:
+    """Messages of one sender that come back keep their order, however often the first of them is put off: the others
+    are put off behind it, without an attempt, until it is delivered, or parked, or lost from sight."""
+    bench = Bench()
+    bodies = (b"first", b"second", b"third")
+    headers: Any = {"first_failure": "1970-01-01T00:00:00+00:00"}
+    bench.run(failure(DeliveryDeferred), key="+1", body=bodies[0])
+    for body in bodies[1:]:
+        bench.run(key="+1", body=body)
+    for _ in range(3):
+        bench.broker.reactor.advance(5)
+        bench.run(failure(DeliveryDeferred), key="+1", body=bodies[0], headers=headers)
+        for body in bodies[1:]:
+            bench.run(key="+1", body=body, headers=headers)
+    assert (bench.attempts, len(bench.broker.published)) == (4, 12)
+    bench.broker.reactor.advance(5)
+    bench.run(None, key="+1", body=bodies[0], headers=headers)
+    bench.run(failure(DeliveryRefused), key="+1", body=bodies[1], headers=headers)
+    bench.run(None, key="+1", body=bodies[2], headers=headers)
+    assert (bench.attempts, len(bench.broker.published)) == (7, 13)
+    bench.run(failure(DeliveryDeferred), key="+1", body=bodies[0])
+    bench.run(key="+1", body=bodies[1])
+    bench.broker.reactor.advance(7)
+    assert bench.run(None, key="+1", body=bodies[1], headers=headers) == [None]
+    assert len(bench.broker.published) == 15
 
 
 def test_a_short_outage() -> None:
