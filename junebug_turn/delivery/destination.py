@@ -176,6 +176,11 @@ def _wire_host(host: str | None) -> str:
         raise _bad_url("its host is no valid name or address") from None
 
 
+def no_url(option: str) -> DeliveryRefused:
+    """Return the refusal of a delivery for which this option, which is empty, would have the URL."""
+    return _bad_url(f"{option} is empty")
+
+
 def _bad_url(what: str, reason: str = "bad_url") -> DeliveryRefused:
     now = WALL_CLOCK.now()
     return DeliveryRefused(

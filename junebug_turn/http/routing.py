@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import unquote
 
@@ -124,12 +124,24 @@ def _other_methods(path: str, methods: Iterable[str] | None) -> MethodNotAllowed
 
 
 class Router(Klein):
-    """Klein with such a resource, which matches a path as it is written."""
+    """Klein with such a resource, which matches a path as it is written; each with and without a trailing slash."""
 
     def __init__(self) -> None:
         super().__init__()
         # Otherwise it also finds the route of a path with fewer slashes.
         self.url_map.merge_slashes = False
+
+    def route(self, url: str, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+        """Make a method the endpoint of a path; clients write it with a trailing slash or without one."""
+        paths = dict.fromkeys((url, f"{url.rstrip('/')}/"))
+        register = [super(Router, self).route(path, *args, **kwargs) for path in paths]
+
+        def both(endpoint: Any) -> Any:
+            for each in register:
+                endpoint = each(endpoint)
+            return endpoint
+
+        return both
 
     def resource(self) -> KleinResource:
         """Return the resource that routes requests."""

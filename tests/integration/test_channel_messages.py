@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from typing import Any
 
 import pytest
@@ -11,7 +12,10 @@ from twisted.internet.defer import DeferredList, ensureDeferred
 
 from junebug_turn.messages.vumi import Event
 from tests.support.channels import Junebug, RunJunebug, inbound
+from tests.support.daemon import taken
 from tests.support.store_harness import redis_server
+
+DELIVERY_STATUSES = ("pending", "failed", "delivered")
 
 
 async def send(side: Junebug, channel: str, **body: Any) -> Any:
@@ -149,6 +153,59 @@ async def test_events_and_status(run_junebug: RunJunebug) -> None:
         keys = redis_server().cli("KEYS", f"*{id}:outbound_messages:{message_id}").split()
         stored = json.loads(redis_server().cli("--raw", "HGET", keys[0], event.event_id))
         assert stored["event_type"] == "ack"
+
+
+@pytest_twisted.ensureDeferred
+async def test_each_type_of_event(run_junebug: RunJunebug) -> None:
+    """Each type of event is POSTed in Junebug's words with its details, published to the ``amqp_queue`` unchanged, and
+    stands in the message's status, of which the last one to come is the state."""
+    async with run_junebug() as side:
+        id = await side.create(mo_url="http://127.0.0.1:1/", amqp_queue=f"app-{uuid.uuid4().hex}")
+        queue = (await side.call("GET", f"/channels/{id}")).body["result"]["amqp_queue"]
+        answer = await send(side, id, to="+1234", event_url=side.receiver.url("/ev"))
+        message_id = answer.body["result"]["message_id"]
+        fields: list[dict[str, Any]] = [
+            {"event_type": "ack", "sent_message_id": "1"},
+            {"event_type": "nack", "nack_reason": "no credit"},
+            *({"event_type": "delivery_report", "delivery_status": each} for each in DELIVERY_STATUSES),
+        ]
+        events = [Event(user_message_id=message_id, **each) for each in fields]
+        for each in events:
+            side.of(id).publish("event", each)
+        got = [request.json for request in await side.receiver.received(len(events))]
+        # Of one message, and so in order.
+        types = [request["event_type"] for request in got]
+        assert types == [
+            "submitted",
+            "rejected",
+            "delivery_pending",
+            "delivery_failed",
+            "delivery_succeeded",
+        ]
+        assert [each["event_details"] for each in got] == [{}, {"reason": "no credit"}, {}, {}, {}]
+        for each in events:
+            assert (await taken(side.channel, f"{queue}.event"))["event_id"] == each.event_id
+        status = (await side.call("GET", f"/channels/{id}/messages/{message_id}")).body["result"]
+        assert sorted(each["event_type"] for each in status["events"]) == sorted(types)
+        assert status["last_event_type"] == "delivery_succeeded"
+
+
+@pytest_twisted.ensureDeferred
+async def test_mo_url_taken_away(run_junebug: RunJunebug) -> None:
+    """A channel whose ``mo_url`` became null goes on without POSTs: it sends and can reply.  Junebug dropped what came
+    then; here it is parked, so that nothing is lost by a mistake."""
+    async with run_junebug() as side:
+        id = await side.create(mo_url=side.receiver.url("/mo"))
+        side.of(id).publish("inbound", inbound(id, 1))
+        await side.receiver.received(1)
+        assert (await side.call("POST", f"/channels/{id}", {"mo_url": None})).status == 200
+        message = inbound(id, 2)
+        side.of(id).publish("inbound", message)
+        _, body = await side.of(id).taken("inbound.parked")
+        assert body == message.to_json()
+        assert len(side.receiver.requests) == 1
+        assert (await send(side, id, reply_to=message.message_id)).status == 201
+        assert (await side.of(id).outbound())["in_reply_to"] == message.message_id
 
 
 @pytest_twisted.ensureDeferred

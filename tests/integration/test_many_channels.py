@@ -6,12 +6,12 @@ import json
 import os
 import time
 import uuid
+from statistics import median, quantiles
 
 import pytest_twisted
-from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from tests.support.channels import Junebug, RunJunebug, inbound, reactor, redis_options
+from tests.support.channels import RunJunebug, inbound, reactor, redis_options
 from tests.support.daemon import until
 from tests.support.store_harness import redis_server
 
@@ -19,6 +19,18 @@ from tests.support.store_harness import redis_server
 LARGE = bool(os.environ.get("LARGE"))
 CHANNELS = 500 if LARGE else 40
 ROUNDS = 20 if LARGE else 5
+COPIES = 10 if LARGE else 2
+"""Messages of each channel in a round."""
+
+PATIENCE = 3.0
+"""Seconds in which half of the rounds end also on a busy machine: less than the end of a consumer may take."""
+
+CHANGES = (
+    {"label": "another"},
+    {"amqp_queue": "many-channels-1"},
+    {"mo_url": "http://127.0.0.1:1/other"},
+    {"amqp_queue": "many-channels-2"},
+)
 
 
 def fill(prefix: str, url: str) -> list[str]:
@@ -40,7 +52,7 @@ def fill(prefix: str, url: str) -> list[str]:
 @pytest_twisted.ensureDeferred
 async def test_many_channels(run_junebug: RunJunebug) -> None:
     """All channels of a store run soon after the start, are listed at once, and a change to one of them takes effect
-    at once, while no message of another one is late."""
+    at once, also one that has other consumers, while no message of another one is late."""
     prefix = uuid.uuid4().hex
     receiver_url = "http://127.0.0.1:1/"
     ids = fill(prefix, receiver_url)
@@ -58,30 +70,35 @@ async def test_many_channels(run_junebug: RunJunebug) -> None:
         for id in flowing:
             answer = await side.call("POST", f"/channels/{id}", {"mo_url": side.receiver.url(f"/{id}")})
             assert answer.status == 200
-        changes, delays = [], []
+        changes, worst, delays = [], [], []
         for number in range(ROUNDS):
-            sent = time.monotonic()
-            for id in flowing:
-                side.of(id).publish("inbound", inbound(id, number))
-            arriving = Deferred.fromCoroutine(_arrived(side, (number + 1) * len(flowing), sent))
-            began = time.monotonic()
-            answer = await side.call("POST", f"/channels/{changed}", {"label": str(number)})
+            sent = reactor.seconds()
+            for copy in range(COPIES):
+                for place, id in enumerate(flowing):
+                    # A contact each: those of one wait for each other.
+                    contact = (number * COPIES + copy) * len(flowing) + place
+                    side.of(id).publish("inbound", inbound(id, contact))
+            began = reactor.seconds()
+            answer = await side.call("POST", f"/channels/{changed}", CHANGES[number % len(CHANGES)])
             assert answer.status == 200
-            changes.append(time.monotonic() - began)
-            delays.append(await arriving)
+            changes.append(reactor.seconds() - began)
+            done = len(delays)
+            got = await side.receiver.received(done + COPIES * len(flowing))
+            delays += [each.seconds - sent for each in got[done:]]
+            worst.append(max(delays[done:]))
             await deferLater(reactor, 0.05)
+        late = quantiles(delays, n=100)[98]
         figures = (
             f"{CHANNELS} channels: started in {start:.1f} s ({start_cpu:.1f} s of CPU), listed in {listing:.3f} s, "
-            f"a change in {max(changes):.3f} s at most, messages of others in {max(delays):.3f} s at most"
+            f"a change in {max(changes):.3f} s at most; of {len(delays)} messages of others beside it 99 % in "
+            f"{late:.3f} s, all in {max(delays):.3f} s"
         )
         print(figures)
+        # Not the worst: a machine that is busy stops for a moment.  Who waits for a change does so in each round.
+        assert median(worst) < PATIENCE, figures
+        assert median(changes) < PATIENCE, figures
         if LARGE:
             assert start < 10, figures
             assert listing < 0.5, figures
             assert max(changes) < 0.5, figures
-            assert max(delays) < 0.5, figures
-
-
-async def _arrived(side: Junebug, count: int, sent: float) -> float:
-    await side.receiver.received(count)
-    return time.monotonic() - sent
+            assert late < 0.5, figures

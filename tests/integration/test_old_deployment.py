@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 import pytest_twisted
 
+from junebug_turn.messages.vumi import Event, Message
 from tests.conftest import pika_connection
 from tests.support.commands import JB, RunCommand, asked, free_port, wait_for
 from tests.support.daemon import taken, until
@@ -110,3 +112,100 @@ def test_the_tool(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(argv) == 1
         assert "name an empty one" in capsys.readouterr().err
     assert main(["--redis", f"redis://127.0.0.1:{free_port()}/0"]) == 1
+
+
+def hash_of(key: str) -> dict[str, str]:
+    words = redis_server().cli("hgetall", key).splitlines()
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
+def members(key: str) -> list[str]:
+    return sorted(redis_server().cli("smembers", key).split())
+
+
+@pytest_twisted.ensureDeferred
+async def test_going_back(
+    rabbitmq: RabbitNode, vhost: str, receiver: Receiver, run_command: RunCommand, tmp_path: Path
+) -> None:
+    """After the rollback of docs/migrating.md the Redis is one of Junebug 0.2: each key that it reads has the type, the
+    JSON and the expiry that it writes, with what was made, changed and deleted, received and sent meanwhile."""
+    url = receiver.url("")
+    deployment = Deployment.of(url)
+    redis, prefix, port = redis_server().url, tmp_path.name, free_port()
+    commands(redis, list(deployment.commands(url, prefix)))
+    keys = redis_server().cli("--scan", "--pattern", f"{prefix}:*").split()
+    before = _kinds(redis, keys)
+    broker = f"amqp://{rabbitmq.username}:{quote(rabbitmq.password)}@{rabbitmq.host}:{rabbitmq.port}/{vhost}"
+    file = tmp_path / "junebug.yml"
+    file.write_text(junebug_yml(redis, broker, port, prefix))
+    process = run_command(*JB, "-c", str(file))
+    base = f"http://127.0.0.1:{port}"
+    wait_for(f"{base}/health", process, tmp_path / "output", 200)
+
+    body = {"type": "telnet", "config": {"twisted_endpoint": "tcp:9002"}, "mo_url": f"{url}/new"}
+    made = asked(f"{base}/channels/", body)[1]["result"]["id"]
+    changed, deleted = (
+        id for id, each in deployment.channels.items() if each["label"] in ("smpp 0", "smpp 1")
+    )
+    assert asked(f"{base}/channels/{changed}", {"label": "another", "mo_url": f"{url}/changed"})[0] == 200
+    assert asked(f"{base}/channels/{deleted}", method="DELETE")[0] == 200
+    router = next(iter(deployment.routers))
+    destination = {"config": {"regular_expression": "^8130$"}, "mo_url": f"{url}/8130"}
+    status, answer = asked(f"{base}/routers/{router}/destinations/", destination)
+    assert status == 201, answer
+    added = answer["result"]["id"]
+    request = {"to": "+2781", "from": "8110", "content": "hi", "event_url": f"{url}/event"}
+    sent = asked(f"{base}/channels/{made}/messages/", request)[1]["result"]
+    connection = pika_connection(rabbitmq, vhost)
+    transport = connection.channel()
+    message = Message(
+        to_addr="8110", from_addr="+2781", transport_name=made, transport_type="telnet", content="a"
+    )
+    transport.basic_publish("vumi", f"{made}.inbound", message.to_json())
+    event = Event(user_message_id=sent["message_id"], event_type="ack", sent_message_id="s1")
+    transport.basic_publish("vumi", f"{made}.event", event.to_json())
+    await until(lambda: {"/new", "/event"} <= {each.path for each in receiver.requests}, "both")
+    connection.close()
+    process.terminate()
+    process.wait(60)
+
+    def stored(key: str) -> Any:
+        (text,) = commands(redis, [("GET", f"{prefix}:{key}")])
+        return json.loads(text)
+
+    assert members(f"{prefix}:channels") == sorted({*deployment.channels, made} - {deleted})
+    assert stored(f"{made}:properties") == body
+    assert stored(f"{changed}:properties") == deployment.channels[changed] | {
+        "label": "another",
+        "mo_url": f"{url}/changed",
+    }
+    for id in set(deployment.channels) - {changed, deleted}:
+        assert stored(f"{id}:properties") == deployment.channels[id]
+    assert members(f"{prefix}:routers") == sorted(deployment.routers)
+    assert added in members(f"{prefix}:routers:{router}:destinations")
+    assert stored(f"routers:{router}:destinations:{added}") == destination | {"id": added}
+    for id, (of_router, definition) in deployment.destinations.items():
+        assert stored(f"routers:{of_router}:destinations:{id}") == definition
+
+    # What Junebug's stores read: TransportUserMessage.from_json, the request with the result, TransportEvent.from_json.
+    inbound = f"{prefix}:{made}:inbound_messages:{message.message_id}"
+    assert json.loads(hash_of(inbound)["message"]) == json.loads(message.to_json())
+    outbound = f"{prefix}:{made}:outbound_messages:{sent['message_id']}"
+    fields = hash_of(outbound)
+    kept = json.loads(fields.pop("message"))
+    assert {name: value for name, value in kept.items() if value is not None} == {
+        name: value for name, value in (request | sent).items() if value is not None
+    }
+    assert {name: json.loads(text) for name, text in fields.items()} == {
+        event.event_id: json.loads(event.to_json())
+    }
+    assert 0 < int(redis_server().cli("ttl", inbound)) <= 600
+    assert 600 < int(redis_server().cli("ttl", outbound)) <= 172800
+    # No key of the deployment has become something else.
+    after = _kinds(redis, keys)
+    assert {key for key in keys if after[key] != before[key]} == {f"{prefix}:{deleted}:properties"}
+    assert after[f"{prefix}:{deleted}:properties"] == "none"
+
+
+def _kinds(redis: str, keys: list[str]) -> dict[str, str]:
+    return dict(zip(keys, commands(redis, [("TYPE", key) for key in keys]), strict=True))

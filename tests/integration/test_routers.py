@@ -197,6 +197,44 @@ async def test_inbound(run_junebug: RunJunebug) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_no_address(run_junebug: RunJunebug) -> None:
+    """An inbound message without a ``to_addr``, an event of an unknown message, and one of a message without a ``from``
+    fit no destination, whatever its expression; the router's log has them, as many as are asked for."""
+    async with run_junebug() as side:
+        channel = await side.create()
+        id = await router(side, channel)
+        one = await destination(side, id, "", mo_url=side.receiver.url("/one"))
+        message = inbound(channel, 1, to_addr=None)
+        sent = await side.call(
+            "POST",
+            f"/routers/{id}/destinations/{one}/messages/",
+            {"to": "+1234", "content": "hi", "event_url": side.receiver.url("/event")},
+        )
+        assert sent.status == 201
+        ids = [sent.body["result"]["message_id"], "unknown"]
+        side.of(channel).publish("inbound", message)
+        for each in ids:
+            side.of(channel).publish(
+                "event", Event(user_message_id=each, event_type="ack", sent_message_id="1")
+            )
+
+        async def lines(query: str = "") -> list[str]:
+            answer = await side.call("GET", f"/routers/{id}/logs{query}")
+            return [line["message"] for line in answer.body["result"]]
+
+        await until(
+            lambda: side.of(channel).count("inbound") == side.of(channel).count("event") == 0, "taken"
+        )
+        await side.handlers_done()
+        found = await lines()
+        for each in (message.message_id, *ids):
+            assert any(each in line and "fits no destination" in line for line in found), found
+        assert await lines("?n=2") == found[:2]
+        assert side.receiver.requests == []
+        assert side.of(channel).count("inbound.parked") == side.of(channel).count("event.parked") == 0
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_hostile_expression(run_junebug: RunJunebug) -> None:
     """A regular expression that would take for ever holds up no message; its own destination gets none until it is
     changed, and the router's log says so."""

@@ -54,10 +54,12 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def asked(url: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+def asked(url: str, body: Any = None, *, method: str | None = None, **headers: str) -> tuple[int, Any]:
     """Status and JSON of an answer; with a body it is a POST."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})
+    request = urllib.request.Request(
+        url, data, {"Content-Type": "application/json", **headers}, method=method
+    )
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.status, json.loads(answer.read())

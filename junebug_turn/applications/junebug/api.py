@@ -34,7 +34,6 @@ class JunebugApi(HttpApi[JunebugOptions, OutboundRequest]):
 
     # Two routes, so that neither form is redirected to the other.
     @router.route("/messages", methods=["POST"])
-    @router.route("/messages/", methods=["POST"])
     def send_message(self, request: ApiRequest) -> Deferred[bytes]:
         """Send an outbound message; with an ``Idempotency-Key`` once, however often the request comes.
 

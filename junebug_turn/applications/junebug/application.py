@@ -10,7 +10,7 @@ from junebug_turn.applications.junebug.api import JunebugApi
 from junebug_turn.applications.junebug.messages import OutboundRequest, event_to_json, message_to_json
 from junebug_turn.applications.junebug.options import JunebugOptions
 from junebug_turn.applications.junebug.status import TransportStatuses
-from junebug_turn.delivery.destination import Destination
+from junebug_turn.delivery.destination import Destination, no_url
 from junebug_turn.delivery.signature import signing_key
 from junebug_turn.errors import DeliveryRefused, InvalidBody
 from junebug_turn.http.errors import envelope
@@ -84,10 +84,11 @@ class JunebugApplication(HttpApplication[JunebugOptions, OutboundRequest]):
         if not (self._wanted(message) if self._bridged else await self._remember(message)):
             return
         self._records.count("inbound")
-        if self._inbound_destination is not None or not self._bridged:
-            destination = self._inbound_destination or Destination.of("", None)
+        if self._inbound_destination is not None:
             body = message_to_json(message, message.transport_name)
-            await self._forwarder.inbound(destination, message, body)
+            await self._forwarder.inbound(self._inbound_destination, message, body)
+        elif not self._bridged:
+            raise no_url("mo_message_url")
 
     async def _remember(self, message: Message) -> bool:
         """Store an inbound message for replies, if it is to be forwarded; returns whether it is.

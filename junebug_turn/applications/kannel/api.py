@@ -42,9 +42,7 @@ class KannelApi(HttpApi[KannelOptions, OutboundRequest]):
 
     # A route for each form, so that none is redirected to another.
     @router.route("/cgi-bin/sendsms", methods=METHODS)
-    @router.route("/cgi-bin/sendsms/", methods=METHODS)
     @router.route("/send", methods=METHODS)
-    @router.route("/send/", methods=METHODS)
     def send_message(self, request: ApiRequest) -> Deferred[bytes]:
         """Send a message to each receiver."""
         parameters = Parameters.read(request)

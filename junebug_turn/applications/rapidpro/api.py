@@ -35,7 +35,6 @@ class RapidProApi(HttpApi[RapidProOptions, OutboundRequest]):
 
     # Two routes, so that neither form is redirected to the other.
     @router.route("/send", methods=METHODS)
-    @router.route("/send/", methods=METHODS)
     def send_message(self, request: ApiRequest) -> Deferred[bytes]:
         """Send an outbound message."""
         body = decode(request, request.take_body())

@@ -49,7 +49,6 @@ class TurnApi(HttpApi[TurnOptions, OutboundRequest]):
 
     # Two routes, so that neither form is redirected to the other.
     @router.route("/messages", methods=["POST"])
-    @router.route("/messages/", methods=["POST"])
     def send_message(self, request: ApiRequest) -> Deferred[bytes]:
         """Send an outbound message; the signature is checked before anything of the body is read."""
         body = request.take_body()

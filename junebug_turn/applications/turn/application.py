@@ -21,7 +21,7 @@ from junebug_turn.applications.turn.messages import (
 )
 from junebug_turn.applications.turn.options import TurnOptions
 from junebug_turn.config.types import each
-from junebug_turn.delivery.destination import Destination
+from junebug_turn.delivery.destination import Destination, no_url
 from junebug_turn.http.deduplication import OnPublish
 from junebug_turn.http.errors import Answer
 from junebug_turn.messages.vumi import NACK, Event, Message
@@ -66,7 +66,9 @@ class TurnApplication(HttpApplication[TurnOptions, OutboundRequest]):
 
         :raises DeliveryRefused: ``turn_api_url`` is empty
         """
-        return self._destinations.get(path) or Destination.of("", None)
+        if path not in self._destinations:
+            raise no_url("turn_api_url")
+        return self._destinations[path]
 
     def answer(self, error: Answer) -> tuple[int, Any]:
         """Return the status and the JSON of an error."""

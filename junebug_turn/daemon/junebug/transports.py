@@ -44,6 +44,8 @@ _NPI = {
     8: "NATIONAL",
     9: "PRIVATE",
     10: "ERMES",
+    14: "INTERNET",
+    18: "WAP_CLIENT_ID",
 }
 _CODINGS = {
     0: "SMSC_DEFAULT_ALPHABET",

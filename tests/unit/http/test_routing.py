@@ -114,9 +114,19 @@ async def test_nothing_there(server: Server) -> None:
         assert (await server.request("POST", "/messages"))[0] == 200
         assert await server.request("GET", "/messages") == (405, '["one","/messages takes POST only"]\n')
         assert await server.request("POST", "/nothing") == (404, '["one","there is nothing at /nothing"]\n')
-        # No redirect to the route without the slash.
-        assert (await server.request("POST", "/messages/"))[0] == 404
         assert (await server.request("POST", "/%ff"))[0] == 404
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_trailing_slash(server: Server) -> None:
+    """Each path is served with and without a trailing slash, without a redirect."""
+    for slash in ("", "/"):
+        assert await server.request("POST", f"/messages{slash}") == (200, "one messages")
+        assert await server.request("GET", f"/messages{slash}") == (
+            405,
+            f'["one","/messages{slash} takes POST only"]\n',
+        )
+        assert await server.request("GET", f"/items/a{slash}") == (200, "one item a")
 
 
 @pytest_twisted.ensureDeferred

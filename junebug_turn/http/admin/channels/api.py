@@ -82,53 +82,45 @@ class ChannelsApi(Api):
         self._check_message = check_message
 
     @router.route("/channels", methods=["GET"])
-    @router.route("/channels/", methods=["GET"])
     async def list_channels(self, request: ApiRequest) -> bytes:
         """Answer with the ids of all channels."""
         return answer(request, 200, "channels listed", await self._channels.ids())
 
     @router.route("/channels", methods=["POST"])
-    @router.route("/channels/", methods=["POST"])
     async def create(self, request: ApiRequest) -> bytes:
         """Make a channel."""
         properties = self._body(request, schemas.NEW_CHANNEL)
         return answer(request, 201, "channel created", await self._channels.create(properties))
 
     @router.route("/channels/<id>", methods=["GET"])
-    @router.route("/channels/<id>/", methods=["GET"])
     async def show(self, request: ApiRequest, id: str) -> bytes:
         """Answer with a channel's properties and status."""
         return answer(request, 200, "channel found", await self._channels.show(id))
 
     @router.route("/channels/<id>", methods=["POST"])
-    @router.route("/channels/<id>/", methods=["POST"])
     async def update(self, request: ApiRequest, id: str) -> bytes:
         """Change properties of a channel."""
         changes = self._body(request, schemas.CHANNEL_CHANGES)
         return answer(request, 200, "channel updated", await self._channels.update(id, changes))
 
     @router.route("/channels/<id>", methods=["DELETE"])
-    @router.route("/channels/<id>/", methods=["DELETE"])
     async def delete(self, request: ApiRequest, id: str) -> bytes:
         """Delete a channel."""
         await self._channels.delete(id)
         return answer(request, 200, "channel deleted", {})
 
     @router.route("/channels/<id>/restart", methods=["POST"])
-    @router.route("/channels/<id>/restart/", methods=["POST"])
     async def restart(self, request: ApiRequest, id: str) -> bytes:
         """Restart a channel's consumers."""
         await self._channels.restart(id)
         return answer(request, 200, "channel restarted", {})
 
     @router.route("/channels/<id>/logs", methods=["GET"])
-    @router.route("/channels/<id>/logs/", methods=["GET"])
     async def logs(self, request: ApiRequest, id: str) -> bytes:
         """Answer with the last log lines about a channel."""
         return answer(request, 200, "logs retrieved", await self._channels.logs(id, limit_of(request)))
 
     @router.route("/channels/<id>/messages", methods=["POST"])
-    @router.route("/channels/<id>/messages/", methods=["POST"])
     async def send(self, request: ApiRequest, id: str) -> Any:
         """Have the channel's application send a message: this daemon may just have learned of the channel."""
         self._check_message(self._json(request))
@@ -136,7 +128,6 @@ class ChannelsApi(Api):
         return await self._hand_on(request, id)
 
     @router.route("/channels/<id>/messages/<message_id>", methods=["GET"])
-    @router.route("/channels/<id>/messages/<message_id>/", methods=["GET"])
     async def message_status(self, request: ApiRequest, id: str, message_id: str) -> Any:
         """Have the channel's application answer with a message's status."""
         return await self._hand_on(request, id, message_id)

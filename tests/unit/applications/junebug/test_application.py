@@ -9,6 +9,7 @@ import pytest
 from twisted.logger import LogLevel
 
 from junebug_turn.applications.junebug import TYPE
+from junebug_turn.errors import DeliveryRefused
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state.message_store import OutboundRecord
 from tests.support.application_harness import Face, done, logged
@@ -82,6 +83,15 @@ def test_inbound() -> None:
     ((destination, body, options),) = face.deliverer.delivered
     assert (destination.origin, body["message_id"], options["kind"]) == ("http://rapidpro:80", "m", "inbound")
     assert face.ask("POST", "/messages", b'{"content": "c", "reply_to": "m"}').status == 201
+
+
+def test_inbound_without_a_destination() -> None:
+    """An inbound message of a channel without ``mo_url`` and ``amqp_queue`` is refused, and so parked, by a reason that
+    names the option."""
+    face = Face(TYPE, attrs.evolve(junebug().application.options, mo_message_url=""))
+    with pytest.raises(DeliveryRefused, match="mo_message_url is empty"):
+        done(face.application.handle_inbound(INBOUND))
+    assert face.deliverer.delivered == []
 
 
 def test_inbound_without_store() -> None:

@@ -112,6 +112,11 @@ class TestSmpp:
         """What has no counterpart, or a value that it can't have, is named and not guessed."""
         assert smpp(**config) == ({}, tuple(config))
 
+    @pytest.mark.parametrize(("number", "name"), [(0, "UNKNOWN"), (14, "INTERNET"), (18, "WAP_CLIENT_ID")])
+    def test_numbering_plans(self, number: int, name: str) -> None:
+        """Each numbering plan of SMPP 3.4 has the name that vumi2's library has for it."""
+        assert smpp(dest_addr_npi=number) == ({"submit_sm_processor_config": {"dest_addr_npi": name}}, ())
+
 
 def test_aat_ussd() -> None:
     """vumi2 has AAT's USSD: with the port as its http_bind."""
