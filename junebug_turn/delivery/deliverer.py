@@ -29,6 +29,7 @@ from junebug_turn.delivery.pacing import TURN_LIMIT
 from junebug_turn.delivery.rate import DeliveryRate
 from junebug_turn.delivery.refusal_text import RefusalReader
 from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy
+from junebug_turn.delivery.shared_quota import QuotaStore
 from junebug_turn.delivery.signature import Webhook
 from junebug_turn.errors import DeliveryRefused
 from junebug_turn.net.clocks import WALL_CLOCK, WallClock
@@ -96,6 +97,7 @@ class Deliverer:
         turn_patience: float = TURN_LIMIT,
         read_refusal: RefusalReader | None = None,
         delivered: Callable[[], None] | None = None,
+        quotas: QuotaStore | None = None,
     ) -> None:
         """POST ``body`` (or GET, as the destination says) until the answer is a 2xx.
 
@@ -118,6 +120,7 @@ class Deliverer:
         :param turn_patience: seconds in which it may wait for its turn
         :param read_refusal: reads the destination's words from the body of its refusal
         :param delivered: is called after the 2xx
+        :param quotas: counts the calls within ``rate`` of all processes that share it
         :raises DeliveryRefused: the answer is permanent
         :raises DeliveryDeferred: the circuit is open, and there was no patience left, or no place to wait in; or the
             bulkhead is full, or its turn didn't come
@@ -127,7 +130,9 @@ class Deliverer:
         post = Post(destination, body, timeout, webhook, configured, connector, kind, read_refusal)
         make = self._chain if configured else self._client_chain
         base = url_base or destination.configured_url if configured else None
-        pacing = self._paces.of_delivery(base, destination.origin, rate, connector, kind, turn_patience)
+        pacing = self._paces.of_delivery(
+            base, destination.origin, rate, connector, kind, turn_patience, quotas
+        )
         chain = Deferred.fromCoroutine(make(post, message_id, policy, min(patience, CHAIN_LIMIT), pacing))
         self._running.add(chain)
         try:
