@@ -26,6 +26,7 @@ from junebug_turn.delivery.http_client import Clients
 from junebug_turn.delivery.outcome import deferred, given_up, judge
 from junebug_turn.delivery.paces import Paces, Pacing
 from junebug_turn.delivery.pacing import TURN_LIMIT
+from junebug_turn.delivery.quota import pause
 from junebug_turn.delivery.rate import DeliveryRate
 from junebug_turn.delivery.refusal_text import RefusalReader
 from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy
@@ -209,7 +210,7 @@ class Deliverer:
             clients = self._clients.pair(destination.rules)
             client = clients.pooled
             fault: Fault | None = None
-            attempts = tries = 0
+            attempts = tries = limits = 0
             first_failure = last_failure = 0.0
             while True:
                 if (turn := pace.enter()) is not None:
@@ -235,7 +236,9 @@ class Deliverer:
                     attempts, fault = attempts - 1, None
                     self._metrics.retried(post.connector, post.kind, "http_429")
                     continue
-                tries += counts
+                limited = fault is not None and fault.limited
+                limits = limits + 1 if limited else 0
+                tries += counts and not limited
                 if fault is None:
                     self.log.info(
                         "Delivered to {origin}, attempt {attempt}",
@@ -246,7 +249,7 @@ class Deliverer:
                     return
                 last_failure = self._wall_clock.now()
                 first_failure = last_failure if attempts == 1 else first_failure
-                delay = self._delay(fault, tries, policy)
+                delay = pause(fault.retry_after, limits) if limited else self._delay(fault, tries, policy)
                 over = delay is not None and self._clock.seconds() + delay - start > limit
                 go_on = fault.passing and may_go_on(circuits.asking)
                 if over or not go_on:

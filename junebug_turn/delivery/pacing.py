@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
-from junebug_turn.delivery.quota import stated_quota
+from junebug_turn.delivery.quota import pause, stated_quota
 from junebug_turn.delivery.rate import DeliveryRate
 from junebug_turn.delivery.retry import MAX_RETRY_AFTER, retry_after
 from junebug_turn.delivery.shared_quota import QuotaStore, SharedQuota
@@ -24,9 +24,6 @@ from junebug_turn.net.clocks import WallClock
 TURN_LIMIT = MAX_RETRY_AFTER + 30
 """The most seconds that a delivery waits in place for its turn; then it is put off.  Longer than any pause that a
 service asks for."""
-
-MAX_BACKOFF = 60.0
-"""The most seconds without a call after a 429 that says nothing of time; the first such pause has 1 s."""
 
 UNLIMITED = 20
 """Calls at once with which the caution after a 429 ends, where the service states no quota."""
@@ -227,7 +224,7 @@ class Pace:
         """Make no call for as long as a 429 asks, and longer each time that it comes again."""
         if not self._limited or now >= self._until:
             self._pauses += 1
-        wait = max(asked or 0.0, min(MAX_BACKOFF, 2.0 ** (min(self._pauses, 10) - 1)))
+        wait = pause(asked, self._pauses)
         if not self._limited or now >= self._until:
             self.log.warn(
                 "{origin} takes no more calls (HTTP status 429): the next one is made in {delay:.0f} s",
