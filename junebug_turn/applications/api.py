@@ -52,7 +52,9 @@ class HttpApplication(ABC, Generic[_Options, _Request]):
         self.services = services
         self._default_from_addr = default_from_addr
         self._store = services.store
-        self._forwarder = Forwarder(options, services.deliverer, services.journal, read_refusal)
+        self._forwarder = Forwarder(
+            options, services.deliverer, services.journal, read_refusal, services.store.quotas()
+        )
         self.unknown_events = 0
 
     async def send(

@@ -14,6 +14,7 @@ from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.pacing import TURN_LIMIT
 from junebug_turn.delivery.refusal_text import RefusalReader
 from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy, inbound_patience
+from junebug_turn.delivery.shared_quota import QuotaStore
 from junebug_turn.delivery.signature import Keys, Webhook, signing_key
 from junebug_turn.messages import strictjson
 from junebug_turn.messages.vumi import Event, Message, new_id
@@ -25,6 +26,7 @@ class Forwarder:
 
     :param journal: gets the steps of each message
     :param read_refusal: reads the destination's words from the body of its refusal
+    :param quotas: counts the calls of all processes that share ``delivery_rate_limit``
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class Forwarder:
         deliverer: Deliverer,
         journal: Journal | None = None,
         read_refusal: RefusalReader | None = None,
+        quotas: QuotaStore | None = None,
     ) -> None:
         self._options = options
         self._journal = journal
@@ -46,6 +49,7 @@ class Forwarder:
             url_base=base,
             rate=options.delivery_rate_limit,
             read_refusal=read_refusal,
+            quotas=quotas,
         )
         # What waits for its turn must not keep those from their places that go elsewhere.
         self._event_turn = CLIENT_PATIENCE if options.client_events else TURN_LIMIT

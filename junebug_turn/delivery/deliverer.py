@@ -26,9 +26,11 @@ from junebug_turn.delivery.http_client import Clients
 from junebug_turn.delivery.outcome import deferred, given_up, judge
 from junebug_turn.delivery.paces import Paces, Pacing
 from junebug_turn.delivery.pacing import TURN_LIMIT
+from junebug_turn.delivery.quota import pause
 from junebug_turn.delivery.rate import DeliveryRate
 from junebug_turn.delivery.refusal_text import RefusalReader
 from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy
+from junebug_turn.delivery.shared_quota import QuotaStore
 from junebug_turn.delivery.signature import Webhook
 from junebug_turn.errors import DeliveryRefused
 from junebug_turn.net.clocks import WALL_CLOCK, WallClock
@@ -95,6 +97,7 @@ class Deliverer:
         turn_patience: float = TURN_LIMIT,
         read_refusal: RefusalReader | None = None,
         delivered: Callable[[], None] | None = None,
+        quotas: QuotaStore | None = None,
     ) -> None:
         """POST ``body`` (or GET, as the destination says) until the answer is a 2xx.
 
@@ -117,6 +120,7 @@ class Deliverer:
         :param turn_patience: seconds in which it may wait for its turn
         :param read_refusal: reads the destination's words from the body of its refusal
         :param delivered: is called after the 2xx
+        :param quotas: counts the calls within ``rate`` of all processes that share it
         :raises DeliveryRefused: the answer is permanent
         :raises DeliveryDeferred: the circuit is open, and there was no patience left, or no place to wait in; or the
             bulkhead is full, or its turn didn't come
@@ -128,7 +132,9 @@ class Deliverer:
         if configured:
             self._bulkheads.share(connector, kind)
         base = url_base or destination.configured_url if configured else None
-        pacing = self._paces.of_delivery(base, destination.origin, rate, connector, kind, turn_patience)
+        pacing = self._paces.of_delivery(
+            base, destination.origin, rate, connector, kind, turn_patience, quotas
+        )
         chain = Deferred.fromCoroutine(make(post, message_id, policy, min(patience, CHAIN_LIMIT), pacing))
         self._running.add(chain)
         try:
@@ -202,7 +208,7 @@ class Deliverer:
             clients = self._clients.pair(destination.rules)
             client = clients.pooled
             fault: Fault | None = None
-            attempts = tries = 0
+            attempts = tries = limits = 0
             first_failure = last_failure = 0.0
             while True:
                 if (turn := pace.enter()) is not None:
@@ -228,7 +234,9 @@ class Deliverer:
                     attempts, fault = attempts - 1, None
                     self._metrics.retried(post.connector, post.kind, "http_429")
                     continue
-                tries += counts
+                limited = fault is not None and fault.limited
+                limits = limits + 1 if limited else 0
+                tries += counts and not limited
                 if fault is None:
                     self.log.info(
                         "Delivered to {origin}, attempt {attempt}",
@@ -239,7 +247,7 @@ class Deliverer:
                     return
                 last_failure = self._wall_clock.now()
                 first_failure = last_failure if attempts == 1 else first_failure
-                delay = self._delay(fault, tries, policy)
+                delay = pause(fault.retry_after, limits) if limited else self._delay(fault, tries, policy)
                 over = delay is not None and self._clock.seconds() + delay - start > limit
                 go_on = fault.passing and may_go_on(circuits.asking)
                 if over or not go_on:

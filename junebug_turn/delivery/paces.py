@@ -13,6 +13,7 @@ from twisted.web.iweb import IResponse
 from junebug_turn.delivery.outcome import deferred
 from junebug_turn.delivery.pacing import NoTurn, Pace
 from junebug_turn.delivery.rate import DeliveryRate
+from junebug_turn.delivery.shared_quota import QuotaStore
 from junebug_turn.net.clocks import WALL_CLOCK, WallClock
 
 
@@ -92,6 +93,7 @@ class Paces:
         connector: str,
         kind: str,
         patience: float,
+        quotas: QuotaStore | None = None,
     ) -> Iterator[DeliveryPace]:
         """Return the pace of one delivery.
 
@@ -99,6 +101,7 @@ class Paces:
         :param rate: the configured quota
         :param kind: ``inbound`` goes before all others
         :param patience: seconds in which it waits for its turns
+        :param quotas: counts the calls of the configured quota by all processes
         """
         if url_base is None:
             yield DeliveryPace(None, connector, kind, patience)
@@ -109,6 +112,8 @@ class Paces:
             if self._stopped:
                 pace.stop()
         pace.rate = rate or pace.rate
+        if quotas is not None and rate is not None:
+            pace.share(quotas, url_base)
         pace.users += 1
         delivery = DeliveryPace(pace, connector, kind, patience)
         try:

@@ -15,17 +15,15 @@ from twisted.logger import Logger
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
-from junebug_turn.delivery.quota import stated_quota
+from junebug_turn.delivery.quota import pause, stated_quota
 from junebug_turn.delivery.rate import DeliveryRate
 from junebug_turn.delivery.retry import MAX_RETRY_AFTER, retry_after
+from junebug_turn.delivery.shared_quota import QuotaStore, SharedQuota
 from junebug_turn.net.clocks import WallClock
 
 TURN_LIMIT = MAX_RETRY_AFTER + 30
 """The most seconds that a delivery waits in place for its turn; then it is put off.  Longer than any pause that a
 service asks for."""
-
-MAX_BACKOFF = 60.0
-"""The most seconds without a call after a 429 that says nothing of time; the first such pause has 1 s."""
 
 UNLIMITED = 20
 """Calls at once with which the caution after a 429 ends, where the service states no quota."""
@@ -80,6 +78,7 @@ class Pace:
         self.wall_clock = wall_clock
         self.origin = origin
         self.rate: DeliveryRate | None = None
+        self.shared: SharedQuota | None = None
         self.users = 0
         self._running = self._inbound = 0
         # Until then events stay behind the inbound messages that are under way, or follow one that was.
@@ -143,6 +142,8 @@ class Pace:
     def release(self, kind: str) -> None:
         """End a call that was not made."""
         self._begin(kind, -1)
+        if self.shared is not None:
+            self.shared.give_back()
         self._wake()
 
     def end(self, kind: str, response: IResponse | None) -> None:
@@ -167,6 +168,8 @@ class Pace:
 
     def _begin(self, kind: str, change: int = 1) -> None:
         self._running += change
+        if self.shared is not None and change > 0:
+            self.shared.use()
         if kind == INBOUND:
             self._inbound += change
             self._succession_until = self.clock.seconds() + SUCCESSION
@@ -184,7 +187,14 @@ class Pace:
                 self._counted.popleft()
             if self._running + len(self._counted) >= self.rate.calls:
                 return self._counted[0] - now if self._counted else None
+            if self.shared is not None:
+                return self.shared.delay(self.rate, sum(map(len, self._queues)))
         return 0
+
+    def share(self, store: QuotaStore, url_base: str) -> None:
+        """Keep to the configured quota together with other processes, from now on."""
+        if self.shared is None:
+            self.shared = SharedQuota(self.clock, store, url_base, self._wake)
 
     def _note(self, status: int, headers: Headers, now: float) -> None:
         """Heed what an answer says of the service's quota."""
@@ -214,7 +224,7 @@ class Pace:
         """Make no call for as long as a 429 asks, and longer each time that it comes again."""
         if not self._limited or now >= self._until:
             self._pauses += 1
-        wait = max(asked or 0.0, min(MAX_BACKOFF, 2.0 ** (min(self._pauses, 10) - 1)))
+        wait = pause(asked, self._pauses)
         if not self._limited or now >= self._until:
             self.log.warn(
                 "{origin} takes no more calls (HTTP status 429): the next one is made in {delay:.0f} s",

@@ -9,7 +9,15 @@ from twisted.web.http_headers import Headers
 
 from junebug_turn.delivery.retry import MAX_RETRY_AFTER
 
+MAX_BACKOFF = 60.0
+"""The most seconds without a call after a 429 that says nothing of time; the first such pause has 1 s."""
+
 _EPOCH = 10**8  # A larger X-Ratelimit-Reset is a date in Unix seconds.
+
+
+def pause(asked: float | None, times: int) -> float:
+    """Return the seconds without a call after the last of so many 429 in a row, which asked for ``asked`` of them."""
+    return max(asked or 0.0, min(MAX_BACKOFF, 2.0 ** (min(times, 10) - 1)))
 
 
 def stated_quota(headers: Headers, now: float) -> tuple[int | None, float | None]:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self, TypedDict
 from attrs import evolve, field, frozen
 
 from junebug_turn.config.types import DAY
+from junebug_turn.delivery.shared_quota import QuotaStore
 from junebug_turn.errors import ConfigError
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state.channel_records import ChannelRecords, MemoryRecords
@@ -107,6 +108,10 @@ class MessageStore(ABC):
     def journal_entries(self) -> JournalEntries:
         """Return the steps of the connector's messages, which live as long as outbound messages; this base has none."""
         return JournalEntries()
+
+    def quotas(self) -> QuotaStore | None:
+        """Return the counts of calls which the processes that share the store have together; None: it is not shared."""
+        return None
 
     @abstractmethod
     async def start(self) -> None:

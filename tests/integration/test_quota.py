@@ -21,6 +21,7 @@ from junebug_turn.daemon.build import make_daemon
 from junebug_turn.daemon.settings import explain
 from junebug_turn.messages.vumi import Event, Message
 from tests.support.daemon import Running, until
+from tests.support.store_harness import redis_server
 from tools.servers.quota import Quota
 from tools.servers.rabbitmq import RabbitNode
 from tools.servers.receiver import Answer, Received, Receiver
@@ -34,15 +35,16 @@ CALLS, SECONDS, EACH = (60, 60.0, 200) if WHOLE else (50, 1.0, 60)
 class Turn(Receiver):
     """Turn, with a quota for each channel; it states it, or leaves it to the documentation."""
 
-    def __init__(self, *, states_it: bool) -> None:
+    def __init__(self, *, states_it: bool, quota: tuple[int, float] = (CALLS, SECONDS)) -> None:
         super().__init__(reactor)
+        self.quota = quota
         self.states_it = states_it
         self.quotas: dict[str, Quota] = {}
         self.taken: list[Received] = []
 
     def answer_to(self, request: Received) -> Answer:
         channel = request.path.rpartition("/")[0]
-        quota = self.quotas.setdefault(channel, Quota(CALLS, SECONDS))
+        quota = self.quotas.setdefault(channel, Quota(*self.quota))
         within, headers = quota.call(reactor.seconds(), time.time())
         if within:
             self.taken.append(request)
@@ -55,7 +57,7 @@ class Turn(Receiver):
 
 @asynccontextmanager
 async def channels(
-    node: RabbitNode, witness: BlockingChannel, turn: Turn, names: list[str]
+    node: RabbitNode, witness: BlockingChannel, turn: Turn, names: list[str], **options: Any
 ) -> AsyncIterator[list[Running]]:
     """A daemon with a channel of Turn for each connector."""
     rate = {} if turn.states_it else {"delivery_rate_limit": {"calls": CALLS, "seconds": SECONDS}}
@@ -70,6 +72,7 @@ async def channels(
             "default_from_addr": "8110",
             "forward_unknown_events": True,
             **rate,
+            **options,
         }
         for name in names
     ]
@@ -137,5 +140,35 @@ async def test_many_at_once(
             assert busy.daemon.health()["destinations"]["state"] == "ok"
             if WHOLE:
                 assert took < 2 * EACH / CALLS * SECONDS * 1.1
+    finally:
+        await turn.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_processes_share_a_quota(
+    rabbitmq: RabbitNode, pika_channel: BlockingChannel, connector_name: str
+) -> None:
+    """Two daemons of one channel with one Redis keep to delivery_rate_limit together: with a service that states no
+    quota, 60 calls in 3 s, hardly a call is over it, and nothing is parked.  Each for itself makes twice as many."""
+    calls, seconds = 60, 3.0
+    turn = Turn(states_it=False, quota=(calls, seconds))
+    turn.start()
+    options = {
+        "delivery_rate_limit": {"calls": calls, "seconds": seconds},
+        "message_cache_class": "redis",
+        "message_cache_config": {"url": redis_server().url, "key_prefix": connector_name},
+    }
+    count = 2 * calls
+    try:
+        async with (
+            channels(rabbitmq, pika_channel, turn, [connector_name], **options) as (one,),
+            channels(rabbitmq, pika_channel, turn, [connector_name], **options) as (other,),
+        ):
+            for n in range(count):
+                one.publish("inbound", inbound(n))
+            await until(lambda: len(turn.paths(one.path)) >= count, "all of them")
+            assert turn.quotas[one.path].refused <= calls // 10
+            assert one.count("inbound.parked") == 0
+            assert {each.daemon.health()["destinations"]["state"] for each in (one, other)} == {"ok"}
     finally:
         await turn.stop()

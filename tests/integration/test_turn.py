@@ -437,6 +437,21 @@ MESSAGE_TYPES: list[tuple[dict[str, Any], str | None]] = [
     ({"type": "image", "image": {"id": "a1b2"}}, None),
     ({"type": "sticker", "sticker": {"id": "a1b2"}}, None),
     ({"type": "template", "template": {"name": "hello"}}, None),
+    (
+        {
+            "type": "template",
+            "template": {
+                "name": "visit",
+                "components": [
+                    {"type": "body", "parameters": [{"type": "text", "text": "Thandi"}]},
+                    {"type": "header", "parameters": [{"type": "image", "image": {"link": LINK}}]},
+                ],
+            },
+        },
+        f"{LINK}\nThandi",
+    ),
+    ({"type": "interactive", "interactive": {"type": "cta_url", "body": {"text": "Look"}}}, "Look"),
+    ({"type": "text", "text": {"body": "Hello"}}, "Hello"),
     ({"type": "reaction", "reaction": {"emoji": "x"}}, None),
     ({"type": "something new"}, None),
 ]

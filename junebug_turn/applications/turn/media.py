@@ -38,7 +38,24 @@ def render(kind: str, value: Any) -> tuple[str, bool]:
         action = _object(value.get("action"))
         texts = [_text(_object(value.get(part)).get("text")) for part in ("header", "body", "footer")]
         return _lines(*texts, link_of(_object(action.get("parameters")).get("url"))), False
+    if kind == "template":
+        # Its own words are with WhatsApp: what stands in the message is what is put into them.
+        parts = sorted(_objects(value.get("components")), key=lambda part: part.get("type") != "header")
+        shown = [part for part in parts if part.get("type") in ("header", "body")]
+        return _lines(
+            *[_parameter(each) for part in shown for each in _objects(part.get("parameters"))]
+        ), False
     return "", False
+
+
+def _parameter(value: dict[str, Any]) -> str:
+    kind = _text(value.get("type"))
+    part = value.get(kind)
+    if kind == "text":
+        return _text(part)
+    part = _object(part)
+    # Amounts and dates have their text beside them.
+    return link_of(part.get("link")) if kind in MEDIA else _text(part.get("fallback_value"))
 
 
 def _contact(value: dict[str, Any]) -> str:

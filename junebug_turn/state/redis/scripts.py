@@ -143,3 +143,30 @@ for at = 3, #ARGV, 2 do
     redis.call('PEXPIRE', key, ARGV[1])
 end
 """
+
+# KEYS: a quota's slots.  ARGV: its calls, its seconds, the calls that are wanted, the number of slots, the margin: see
+# state/quota_slots.py.  By the server's clock, which is the same for all.
+TAKE_CALLS = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local seconds, width = tonumber(ARGV[2]), ARGV[2] / ARGV[4]
+local kept = seconds * (1 + ARGV[5]) + width
+local free, first = tonumber(ARGV[1]), now + kept
+local slots = redis.call('HGETALL', KEYS[1])
+for at = 1, #slots, 2 do
+    local over = (slots[at] + 1) * width + seconds
+    if over <= now or over > now + kept + width then
+        redis.call('HDEL', KEYS[1], slots[at])
+    else
+        free = free - slots[at + 1]
+        first = math.min(first, over)
+    end
+end
+local taken = math.min(tonumber(ARGV[3]), free)
+if taken <= 0 then
+    return {0, string.format('%.6f', first - now)}
+end
+redis.call('HINCRBY', KEYS[1], string.format('%.0f', math.floor((now + seconds * ARGV[5]) / width)), taken)
+redis.call('PEXPIRE', KEYS[1], math.ceil(kept * 1000))
+return {taken, '0'}
+"""

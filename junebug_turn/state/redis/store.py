@@ -34,6 +34,7 @@ from junebug_turn.state.redis.errors import remedy
 from junebug_turn.state.redis.journal import RedisSteps
 from junebug_turn.state.redis.options import RedisConfig
 from junebug_turn.state.redis.pool import RedisPool
+from junebug_turn.state.redis.quotas import RedisQuotas
 from junebug_turn.state.redis.records import RedisRecords
 from junebug_turn.telemetry.gauges import PartStats, StoreStats
 
@@ -116,6 +117,9 @@ class RedisStore(MessageStore):
 
     def journal_entries(self) -> RedisSteps:
         return RedisSteps(self._eval, self._execute, f"{self._channel}:steps:", self._outbound_ttl)
+
+    def quotas(self) -> RedisQuotas:
+        return RedisQuotas(self._eval, self._prefix)
 
     def stats(self) -> StoreStats:
         # Without the numbers of entries: counting them would take a walk through all of the server's keys.

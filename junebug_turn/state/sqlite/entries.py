@@ -9,7 +9,7 @@ from attrs import frozen
 
 from junebug_turn.state import expiring, packing
 
-INBOUND, LAST, OUTBOUND, EVENTS, NOTE, STATUS, STEPS = "i", "l", "o", "e", "m", "s", "t"
+INBOUND, LAST, OUTBOUND, EVENTS, NOTE, STATUS, STEPS, QUOTA = "i", "l", "o", "e", "m", "s", "t", "q"
 
 DAMAGED = (ValueError, TypeError, IndexError)
 """The exceptions of ``packing`` for a value that it did not make."""

@@ -22,7 +22,7 @@ DESTINATION = Destination.of("http://h/", None)
 CHAIN = {"max_retries": 5, "retry_delay_base": 3, "retry_delay_exponent": 1}
 POLICY = RetryPolicy(5, 3, 1)
 RATE = DeliveryRate(60, 60)
-PACE = {"url_base": "", "rate": RATE, "read_refusal": None}
+PACE = {"url_base": "", "rate": RATE, "read_refusal": None, "quotas": None}
 DELIVERED = {"delivered": None}
 
 

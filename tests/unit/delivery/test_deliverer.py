@@ -133,6 +133,24 @@ async def test_429_of_a_client_s_url(bench: Bench) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_429_of_a_client_s_url_uses_up_no_attempt(bench: Bench) -> None:
+    """A 429 of a client's URL uses up no attempt either; it is made again after 1, 2 s and so on where no Retry-After
+    asks for more, and what would be made later than 5 s after the beginning waits in the broker."""
+    bench.receiver.script(429, Answer(429, {"Retry-After": "0"}), 200)
+    policy = RetryPolicy(max_retries=0)
+    assert await bench.run(bench.start(configured=False, policy=policy)) == [1, 2]
+    bench.receiver.script(429, 503, 429, 503)
+    with pytest.raises(DeliveryExhausted) as caught:
+        await bench.run(bench.start(configured=False, policy=RetryPolicy(max_retries=1)))
+    assert caught.value.attempts == 4
+    bench.receiver.script(*[429] * 3)
+    with pytest.raises(DeliveryExhausted):
+        await bench.run(bench.start(configured=False, policy=policy))
+    assert len(bench.receiver.requests) == 3 + 4 + 3
+    assert bench.deliverer.degraded() == {}
+
+
+@pytest_twisted.ensureDeferred
 async def test_429(bench: Bench) -> None:
     """A 429 of a configured URL uses up no attempt, opens no circuit and slows down its own URL only: nothing is asked
     there while it lasts, and all goes on then; another URL at the same origin gets its messages meanwhile."""

@@ -13,12 +13,12 @@ from twisted.web.http_headers import Headers
 
 from junebug_turn.delivery.pacing import (
     EVENTS_BEHIND,
-    MAX_BACKOFF,
     TURN_LIMIT,
     UNLIMITED,
     NoTurn,
     Pace,
 )
+from junebug_turn.delivery.quota import MAX_BACKOFF
 from junebug_turn.delivery.rate import DeliveryRate
 from tests.support.clocks import Wall
 

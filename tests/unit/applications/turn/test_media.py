@@ -34,6 +34,38 @@ def test_contacts() -> None:
     assert len(render("contacts", [contact] * 99)[0].splitlines()) == MAX_CONTACTS
 
 
+def test_template() -> None:
+    """A template becomes the values of its header and its body, in this order; content goes before that, since the
+    template's own words are not in the message."""
+    amount = {"fallback_value": "R 10", "code": "ZAR", "amount_1000": 10000}
+    components = [
+        {
+            "type": "body",
+            "parameters": [
+                {"type": "text", "text": "Thandi"},
+                {"type": "currency", "currency": amount},
+                {"type": "date_time", "date_time": {"fallback_value": "5 May"}},
+            ],
+        },
+        {"type": "button", "parameters": [{"type": "payload", "payload": "secret"}]},
+        {
+            "type": "header",
+            "parameters": [{"type": "document", "document": {"link": "https://h/1", "filename": "a"}}],
+        },
+    ]
+    assert render("template", {"name": "visit", "components": components}) == (
+        "https://h/1\nThandi\nR 10\n5 May",
+        False,
+    )
+    for broken in (
+        None,
+        [],
+        {"components": 5},
+        {"components": [{"type": "body", "parameters": [{"type": []}]}]},
+    ):
+        assert render("template", broken) == ("", False)
+
+
 def test_interactive_with_a_link() -> None:
     """An interactive message with a link's button is its text and the link."""
     value = {"body": {"text": "b"}, "action": {"name": "cta_url", "parameters": {"url": "https://h/"}}}
