@@ -86,8 +86,8 @@ async def test_outbound(
 async def test_put_off(
     run_daemon: RunDaemon, connector_name: str, receiver: Receiver, logged: Logged
 ) -> None:
-    """Of many that fail alike, the failed attempts are summed up at warn; that a message was delayed or parked is
-    there for each, with its id."""
+    """A parked or delayed message always has its line, with its id; no line of a single message is rate-limited away,
+    not that of a failed attempt either."""
     async with run_daemon("junebug", mo_message_url=receiver.url(), max_retries=0) as side:
         ids: dict[int, list[str]] = {500: [], 400: []}
         for status in (500, 400, 500, 400, 500, 400):
@@ -104,7 +104,10 @@ async def test_put_off(
             last = logged.grep(message_id)[-1]
             assert (last["level"], last["text"].split()[:2]) == ("warn", [done, message_id])
         attempts = [line["level"] for line in logged.grep(f"failed: HTTP status {status}")]
-        assert attempts == ["warn", "debug", "debug"]
+        assert attempts == ["warn", "warn", "warn"]
+        assert {line["message_id"] for line in logged.grep(f"failed: HTTP status {status}")} == set(
+            ids[status]
+        )
 
 
 @pytest_twisted.ensureDeferred

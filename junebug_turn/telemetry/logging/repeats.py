@@ -1,4 +1,4 @@
-"""Limit of repeated log lines: lines of one cause become one line a minute, and a count."""
+"""Limit of repeated log lines: lines of one cause become one line a minute, and a count, but for lines of messages."""
 
 from __future__ import annotations
 
@@ -48,8 +48,9 @@ class Limiter:
     """Limiter that lets each line of one cause through once in ``WINDOW`` seconds; the others go through as ``debug``.
 
     A cause is the line's format, with the fields that say why and where, and with the place of a failure.
-    When the time is over, a line says how many there were.  ``debug`` lines, and those with ``log_every=True``, which
-    say that one message fares well or was put off, go through as they are.
+    When the time is over, a line says how many there were.  ``debug`` lines, and those with ``log_every=True``, go
+    through as they are.  So do those with a ``message_id``, since a count would leave no line for a message; only its
+    traceback is left out where the same was shown before.
 
     :param show: is given the events that go through
     :param seconds: the clock
@@ -66,7 +67,13 @@ class Limiter:
 
     def __call__(self, event: LogEvent) -> None:
         level = event.get("log_level")
-        if level is None or level is LogLevel.debug or event.get("log_every"):
+        failed = _failure_of(event) is not None
+        if (
+            level is None
+            or level is LogLevel.debug
+            or event.get("log_every")
+            or ("message_id" in event and not failed)
+        ):
             self._show(event)
             return
         self.flush()
@@ -84,6 +91,8 @@ class Limiter:
 
     def _note(self, key: Any, event: LogEvent) -> list[LogEvent]:
         cause = self._causes.get(key)
+        if cause is not None and "message_id" in event:
+            return [_without_objects(event) | {"log_counted": True}]
         if cause is not None:
             cause.count += 1
             cause.last = _without_objects(event)

@@ -32,13 +32,38 @@ class TestLimit:
         """100,000 lines of one cause are a line and a count, and each is there at debug."""
         limited = Limited()
         for number in range(100_000):
-            limited.log.warn("Parked {message_id}: {reason}", message_id=number, reason="timeout")
-        assert limited.texts(LogLevel.debug)[:2] == ["Parked 0: timeout", "Parked 1: timeout"]
-        limited.log.warn("Parked {message_id}: {reason}", message_id="last", reason="timeout")
+            limited.log.warn("Refused {number}: {reason}", number=number, reason="timeout")
+        assert limited.texts(LogLevel.debug)[:2] == ["Refused 0: timeout", "Refused 1: timeout"]
+        limited.log.warn("Refused {number}: {reason}", number="last", reason="timeout")
         assert limited.texts() == []
         limited.now += WINDOW
         limited.limiter.flush()
-        assert limited.texts() == ["... 100000 times in the last 60 s: Parked last: timeout"]
+        assert limited.texts() == ["... 100000 times in the last 60 s: Refused last: timeout"]
+
+    def test_messages(self) -> None:
+        """No line of a single message is rate-limited away: each message has its own, with its id."""
+        limited = Limited()
+        ids = [f"m{number}" for number in range(1000)]
+        for message_id in ids:
+            limited.log.warn(
+                "Did not publish {message_id}: {reason}", message_id=message_id, reason="timeout"
+            )
+        assert limited.texts() == [f"Did not publish {message_id}: timeout" for message_id in ids]
+        limited.now += WINDOW
+        limited.limiter.flush()
+        assert limited.texts() == []
+
+    def test_faults_of_messages(self) -> None:
+        """A fault in many messages has a line for each, and the traceback of the first one only."""
+        limited = Limited()
+        for message_id in ("m1", "m2", "m3"):
+            limited.log.failure("Fault in {message_id}", failure=fault(), message_id=message_id)
+        assert ["log_failure" in event for event in limited.shown] == [True, False, False]
+        assert {event["log_level"] for event in limited.shown} == {LogLevel.critical}
+        assert limited.texts() == ["Fault in m1", "Fault in m2: LookupError", "Fault in m3: LookupError"]
+        limited.now += WINDOW
+        limited.limiter.flush()
+        assert limited.texts() == []
 
     def test_goes_on(self) -> None:
         """What goes on has a count a minute, and when it was silent for one it is a line again."""
@@ -59,12 +84,12 @@ class TestLimit:
         assert limited.texts() == ["... 60 times in the last 180 s: again", "again"][-2:]
 
     def test_causes(self) -> None:
-        """Another connector, queue, origin or reason is another cause; another message is none."""
+        """Another connector, queue, origin or reason is another cause; another number is none."""
         limited = Limited()
         for field in ("connector", "queue", "origin", "reason"):
             for value in "ab":
-                for message_id in "12":
-                    limited.log.warn("it", message_id=message_id, **{field: value})
+                for number in "12":
+                    limited.log.warn("it", number=number, **{field: value})
         assert len(limited.texts()) == 8
 
     def test_failures(self) -> None:
