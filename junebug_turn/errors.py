@@ -183,7 +183,7 @@ class DeliveryFailed(JunebugTurnError):
     """An HTTP delivery that was given up.
 
     :ivar reason: a word for headers and metrics: ``http_status``, ``timeout``, ``connection``, ``dns``, ``tls``,
-        ``bad_url``, ``forbidden_address``, ``circuit_open``, ``bulkhead_full``, ``rate_limited``
+        ``proxy``, ``bad_url``, ``forbidden_address``, ``circuit_open``, ``bulkhead_full``, ``rate_limited``
     :ivar last_status: the last HTTP status, None without any answer
     :ivar attempts: the number of attempts
     :ivar first_failure: when the first one failed, in Unix seconds

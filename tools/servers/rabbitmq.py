@@ -65,6 +65,7 @@ class RabbitNode(Server):
         super().__init__("rabbitmq", folder, port)
         self._settings = settings
         self._cluster = cluster
+        self.port_mapper: int = cluster.port_mapper if cluster else free_port()
         if cluster is not None:
             self.nodename = f"junebug-turn-{self.port}@localhost"
         self._environment: dict[str, str] = {}
@@ -161,9 +162,7 @@ class RabbitNode(Server):
             "HOME": str(folder / "home"),
             "LANG": "C.UTF-8",
             "LC_ALL": "C.UTF-8",
-            "ERL_EPMD_PORT": self._cluster._environment["ERL_EPMD_PORT"]
-            if self._cluster
-            else str(free_port()),
+            "ERL_EPMD_PORT": str(self.port_mapper),
             "ERL_EPMD_ADDRESS": HOST,
             "ERL_CRASH_DUMP": str(folder / "log" / "erl_crash.dump"),
             "RABBITMQ_NODENAME": self.nodename,
