@@ -185,6 +185,7 @@ FAILURE_REASONS = (
     "connection",
     "dns",
     "tls",
+    "proxy",
     "bad_url",
     "forbidden_address",
     "circuit_open",

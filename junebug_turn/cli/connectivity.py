@@ -8,7 +8,6 @@ from attrs import frozen
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -24,8 +23,9 @@ from junebug_turn.daemon.build import make_daemon
 from junebug_turn.daemon.settings import Settings
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.errors import DeliveryRefused
-from junebug_turn.net.endpoints import NameEndpoint
-from junebug_turn.net.tls import ClientTls, TlsFiles
+from junebug_turn.net.endpoints import UrlEndpoints, host_of
+from junebug_turn.net.proxies import ProxyFault
+from junebug_turn.net.tls import TlsFiles
 
 NO_SIZE = (
     "the broker's max_message_size can't be asked for over AMQP, nor by its management API; "
@@ -80,7 +80,8 @@ async def reach(reactor: Any, settings: Settings, timeout: float) -> list[Reache
             except DeliveryRefused as error:
                 tries.append((name, options.connector_name, "?", fail(error)))
                 continue
-            connecting = Deferred.fromCoroutine(_connect(reactor, destination, tls))
+            endpoints = UrlEndpoints(reactor, tls, None, proxies=daemon.proxies)
+            connecting = Deferred.fromCoroutine(_connect(destination, endpoints))
             tries.append((name, options.connector_name, destination.origin, connecting))
     for *_, trying in tries:
         trying.addTimeout(timeout, reactor)
@@ -130,6 +131,8 @@ def _words(error: Exception, timeout: float) -> str:
         return "the host's name is not known"
     if isinstance(error, SSL.Error):
         return "its certificate can't be verified, or TLS fails"
+    if isinstance(error, ProxyFault):
+        return str(error)
     return describe(error)
 
 
@@ -148,13 +151,12 @@ class _Handshake(Protocol):
             self.done.errback(reason)
 
 
-async def _connect(reactor: Any, destination: Destination, tls: ClientTls) -> None:
+async def _connect(destination: Destination, endpoints: UrlEndpoints) -> None:
     uri = URI.fromBytes(destination.url.encode("ascii"))
-    host = uri.host.decode("ascii").strip("[]")
-    endpoint: Any = NameEndpoint(reactor, host, uri.port)
     secure = uri.scheme == b"https"
-    if secure:
-        endpoint = wrapClientTLS(tls.creator(host), endpoint)
+    proxy = None if secure else endpoints.proxies.proxy("http", host_of(uri), uri.port)
+    # A request for an http URL goes to the proxy, which connects to the destination.
+    endpoint: Any = endpoints.endpointForURI(uri) if proxy is None else endpoints.proxy_endpoint(proxy)
     factory = Factory.forProtocol(_Handshake if secure else Protocol)
     factory.noisy = False
     connected: Any = await endpoint.connect(factory)

@@ -17,6 +17,7 @@ class Option:
 
     :ivar help: the option's meaning, for the documentation and ``--help``
     :ivar secret: whether the value is masked wherever it is shown
+    :ivar variables: environment variables that other programs have for the same, and that mean it as well
     :ivar group: the option class whose options stand below this key; then nothing else is read at it
     """
 
@@ -24,11 +25,20 @@ class Option:
     type: ValueType
     secret: bool = False
     group: Any = None
+    variables: tuple[str, ...] = ()
 
 
-def option(type: ValueType, help: str, default: Any = NOTHING, *, secret: bool = False) -> Any:
+def option(
+    type: ValueType,
+    help: str,
+    default: Any = NOTHING,
+    *,
+    secret: bool = False,
+    variables: tuple[str, ...] = (),
+) -> Any:
     """A field for one option; without ``default`` the option is required."""
-    return attrs.field(default=default, repr=not secret, metadata={"option": Option(help, type, secret)})
+    declared = Option(help, type, secret, variables=variables)
+    return attrs.field(default=default, repr=not secret, metadata={"option": declared})
 
 
 def mapping_option(help: str) -> Any:

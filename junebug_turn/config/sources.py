@@ -213,6 +213,8 @@ class Sources:
             yield (group,), self.prefix + group.upper(), True, ""
         for entry in self._schema.entries:
             variable = self.prefix + entry.variable
+            for usual in entry.option.variables:
+                yield entry.path, usual, entry.option.type.from_yaml, ""
             yield entry.path, variable, entry.option.type.from_yaml, ""
             *parents, key = entry.path
             yield (*parents, key + SUFFIX), variable + SUFFIX.upper(), False, variable

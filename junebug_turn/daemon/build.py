@@ -64,6 +64,7 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
         failed_limit=half,
         client_limit=half,
         metrics=metrics,
+        proxies=options.proxies,
     )
     tls_files = TlsFiles(options.ca_file, options.client_cert_file, options.client_key_file)
 

@@ -17,6 +17,7 @@ from junebug_turn.http.authentication import CREDENTIALS, Credentials
 from junebug_turn.http.listening import BIND, ListenAddress
 from junebug_turn.http.options import LimitOptions
 from junebug_turn.middlewares.base import MIDDLEWARES
+from junebug_turn.net.proxies import DIRECT_HOSTS, PROXY_URL, THIS_MACHINE, Proxies
 
 
 @frozen(kw_only=True)
@@ -60,6 +61,27 @@ class DaemonOptions:
     client_key_file: str | None = option(
         optional(types.FILLED), "The file with its key, unless it stands in client_cert_file.", None
     )
+    http_proxy: str | None = option(
+        optional(PROXY_URL),
+        "The HTTP proxy that deliveries go through, http://user:password@host:port.",
+        None,
+        secret=True,
+        variables=("HTTP_PROXY", "http_proxy"),
+    )
+    https_proxy: str | None = option(
+        optional(PROXY_URL),
+        "The HTTP proxy for https URLs, where it is another one than http_proxy.",
+        None,
+        secret=True,
+        variables=("HTTPS_PROXY", "https_proxy"),
+    )
+    no_proxy: str = option(
+        DIRECT_HOSTS,
+        "Hosts that deliveries reach without the proxy: names, which stand for all names below them too, addresses and "
+        "networks; or * for all.",
+        THIS_MACHINE,
+        variables=("NO_PROXY", "no_proxy"),
+    )
     sentry_dsn: str | None = option(
         optional(types.URL), "The Sentry DSN that bugs are reported to.", None, secret=True
     )
@@ -101,3 +123,8 @@ class DaemonOptions:
         "How long requests and deliveries under way have to finish when the daemon is stopped.",
         30.0,
     )
+
+    @property
+    def proxies(self) -> Proxies:
+        """The proxies of these options."""
+        return Proxies.of(self.http_proxy, self.https_proxy, self.no_proxy)

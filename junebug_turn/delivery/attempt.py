@@ -22,6 +22,7 @@ from junebug_turn.delivery.retry import is_misconfiguration, is_passing, retry_a
 from junebug_turn.delivery.signature import Webhook
 from junebug_turn.net.clocks import WALL_CLOCK, WallClock
 from junebug_turn.net.endpoints import ForbiddenAddress
+from junebug_turn.net.proxies import ProxyFault
 from junebug_turn.net.tls import CertificateRefused
 
 
@@ -33,6 +34,7 @@ class Fault:
     :ivar misconfigured: whether the answer blames a configured URL or its credentials
     :ivar reached: whether the request may have got to the destination
     :ivar text: the destination's own words, safe to log; empty: none
+    :ivar detail: further words for the log
     """
 
     reason: str
@@ -41,6 +43,7 @@ class Fault:
     misconfigured: bool = False
     reached: bool = True
     text: str = ""
+    detail: str = ""
 
     @property
     def limited(self) -> bool:
@@ -61,7 +64,8 @@ class Fault:
         return f"http_{self.status}" if self.status in _KNOWN else f"http_{self.status // 100}xx"
 
     def __str__(self) -> str:
-        return f"HTTP status {self.status}" if self.reason == "http_status" else self.reason
+        words = f"HTTP status {self.status}" if self.reason == "http_status" else self.reason
+        return f"{words}, {self.detail}" if self.detail else words
 
     @property
     def quoted(self) -> str:
@@ -72,7 +76,7 @@ class Fault:
 _STATUSES = range(100, 600)
 _KNOWN = frozenset(HTTPStatus)
 
-_NO_CONNECTION = (ConnectError, ConnectTimeout, DNSLookupError)
+_NO_CONNECTION = (ConnectError, ConnectTimeout, DNSLookupError, ProxyFault)
 
 
 @frozen
@@ -143,11 +147,13 @@ async def attempt(
         if cancelled:
             raise CancelledError() from None
         if expired:
-            return Fault("timeout")
+            return Fault("timeout", detail=_through(post, client))
         reason = failure_reason(error)
         if reason is None:
             raise
-        return Fault(reason, reached=not (reason == "tls" or isinstance(error, _NO_CONNECTION)))
+        reached = not (reason == "tls" or isinstance(error, _NO_CONNECTION))
+        detail = str(error) if isinstance(error, ProxyFault) else _through(post, client)
+        return Fault(reason, reached=reached, detail=detail)
     finally:
         if limit.active():
             limit.cancel()
@@ -155,18 +161,28 @@ async def attempt(
     status = response.code
     if status not in _STATUSES:
         # No HTTP: what is copied, counted and logged further on has only numbers that can be one.
-        return Fault("connection")
+        return Fault("connection", detail=_through(post, client))
     if 200 <= status < 300:
         return None
     wait = None
     if status in (429, 503):
         header = response.headers.getRawHeaders(b"Retry-After", [None])[0]
         wait = retry_after(header, wall_clock.now())
+    proxy = client.proxy(post.destination.origin)
+    if status == 407 and proxy is not None:
+        # No other than a proxy has this status.
+        return Fault("proxy", reached=False, detail=str(proxy.fault(407)))
     text = ""
     if post.read_refusal is not None and status >= 400:
         text = clean(post.read_refusal(await excerpt(response)), post.destination.authorization)
     misconfigured = post.configured and is_misconfiguration(status)
-    return Fault("http_status", status, wait, misconfigured, text=text)
+    return Fault("http_status", status, wait, misconfigured, text=text, detail=_through(post, client))
+
+
+def _through(post: Post, client: HttpClient) -> str:
+    """Name the proxy, which may be the cause of a failure; empty without one."""
+    proxy = client.proxy(post.destination.origin)
+    return "" if proxy is None else f"through {proxy.name}"
 
 
 def failure_reason(error: BaseException) -> str | None:
@@ -174,6 +190,8 @@ def failure_reason(error: BaseException) -> str | None:
     if isinstance(error, ResponseFailed | RequestTransmissionFailed):
         reasons = [failure_reason(failure.value) for failure in error.reasons]
         return next((reason for reason in reasons if reason), "connection")
+    if isinstance(error, ProxyFault):
+        return "proxy"
     if isinstance(error, ForbiddenAddress):
         return "forbidden_address"
     if isinstance(error, DNSLookupError):

@@ -34,6 +34,7 @@ from junebug_turn.delivery.shared_quota import QuotaStore
 from junebug_turn.delivery.signature import Webhook
 from junebug_turn.errors import DeliveryRefused
 from junebug_turn.net.clocks import WALL_CLOCK, WallClock
+from junebug_turn.net.proxies import DIRECT, Proxies
 from junebug_turn.net.tls import ClientTls
 from junebug_turn.telemetry.metrics import Metrics
 
@@ -67,11 +68,12 @@ class Deliverer:
         client_limit: int = 10,
         tls_policy: IPolicyForHTTPS | None = None,
         metrics: Metrics | None = None,
+        proxies: Proxies = DIRECT,
     ) -> None:
         self._metrics = metrics or Metrics()
         self._clock: Any = reactor if clock is None else clock
         self._rng = rng
-        self._clients = Clients(reactor, tls_policy or ClientTls(), connections_per_host)
+        self._clients = Clients(reactor, tls_policy or ClientTls(), connections_per_host, proxies)
         self._running: set[Deferred[None]] = set()
         self._wall_clock = wall_clock
         self._circuits = Circuits(self._clock, rng, suspect_limit=suspect_limit, wall_clock=wall_clock)

@@ -17,17 +17,19 @@ from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HostnameCachingHTTPSPolicy, HTTPConnectionPool
+from twisted.web.client import URI, HostnameCachingHTTPSPolicy, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
 from junebug_turn.delivery.answer_body import Refusal, read_away
 from junebug_turn.delivery.pool import MAX_CLIENT_CONNECTIONS, BoundedPool
+from junebug_turn.delivery.proxy_agent import make_agent
 from junebug_turn.delivery.status_line import StatusLineFactory, unreadable_answer
 from junebug_turn.net.addresses import HostRules
-from junebug_turn.net.endpoints import UrlEndpoints
+from junebug_turn.net.endpoints import UrlEndpoints, host_of
 from junebug_turn.net.lookups import Lookups
+from junebug_turn.net.proxies import DIRECT, Proxies, Proxy
 
 IDLE_TIMEOUT = 60
 """Seconds that an idle connection is kept for the next delivery."""
@@ -40,6 +42,7 @@ class HttpClient:
     """Client that makes requests over the connections of one pool.
 
     :param unreadable: called with the origin and the cause where an answer can't be read after its status line
+    :param unkept: a pool that keeps no connection
     """
 
     def __init__(
@@ -48,10 +51,17 @@ class HttpClient:
         pool: HTTPConnectionPool,
         endpoints: UrlEndpoints,
         unreadable: Callable[[str, str], None],
+        unkept: HTTPConnectionPool,
     ) -> None:
         self._reactor = reactor
-        agent = _AnswerDroppingAgent(Agent.usingEndpointFactory(reactor, endpoints, pool), unreadable)
+        self._endpoints = endpoints
+        agent = _AnswerDroppingAgent(make_agent(reactor, pool, endpoints, unkept), unreadable)
         self._treq = HTTPClient(agent, _NO_COOKIES, data_to_body_producer=_BytesBody)
+
+    def proxy(self, origin: str) -> Proxy | None:
+        """Return the proxy that a request to an origin goes through."""
+        url = URI.fromBytes(origin.encode("ascii"))
+        return self._endpoints.proxies.proxy(url.scheme.decode("ascii"), host_of(url), url.port)
 
     def request(self, method: str, url: EncodedURL, headers: Headers, body: bytes) -> Deferred[IResponse]:
         """Make a request; fires with the answer once its body is read away, and follows no redirect.
@@ -95,11 +105,19 @@ class Clients:
 
     :param tls_policy: verifies the destinations' certificates
     :param connections_per_host: how many idle connections to one origin are kept
+    :param proxies: those that requests go through
     """
 
     log = Logger()
 
-    def __init__(self, reactor: Any, tls_policy: IPolicyForHTTPS, connections_per_host: int) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        tls_policy: IPolicyForHTTPS,
+        connections_per_host: int,
+        proxies: Proxies = DIRECT,
+    ) -> None:
+        self._proxies = proxies
         self._reactor = reactor
         self._tls = self._guarded_tls = _cached(tls_policy)
         self._connections_per_host = connections_per_host
@@ -132,11 +150,11 @@ class Clients:
             factory: Any = StatusLineFactory
             pool._factory = unkept._factory = factory
             tls = self._tls if rules is None else self._guarded_tls
-            endpoints = UrlEndpoints(self._reactor, tls, rules, self._lookups)
+            endpoints = UrlEndpoints(self._reactor, tls, rules, self._lookups, self._proxies)
             pair = self._pairs[rules] = ClientPair(
                 pool,
-                HttpClient(self._reactor, pool, endpoints, self._note_unreadable),
-                HttpClient(self._reactor, unkept, endpoints, self._note_unreadable),
+                HttpClient(self._reactor, pool, endpoints, self._note_unreadable, unkept),
+                HttpClient(self._reactor, unkept, endpoints, self._note_unreadable, unkept),
             )
         return pair
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from ipaddress import ip_address
 from typing import Any
 
@@ -15,6 +16,7 @@ from attrs import frozen
 from twisted.internet._resolver import GAIResolver
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import (
     IAddress,
     IConnector,
@@ -33,7 +35,9 @@ from zope.interface import implementer
 
 from junebug_turn.net.addresses import HostRules, is_local_name
 from junebug_turn.net.lookups import LookupResolver, Lookups
+from junebug_turn.net.proxies import DIRECT, Proxies, Proxy
 from junebug_turn.net.tcp import PromptConnector
+from junebug_turn.net.tunnel import ProxyEndpoint, TunnelEndpoint
 
 CONNECT_TIMEOUT = 30.0
 """Seconds to connect for an HTTP request; each attempt of a delivery has a shorter limit of its own."""
@@ -165,6 +169,25 @@ class _CheckingReceiver:
         self._receiver.resolutionComplete()
 
 
+@implementer(IResolutionReceiver)
+class _Addresses:
+    """Receiver that collects the addresses of a host; ``found`` fires with them at the end."""
+
+    def __init__(self) -> None:
+        self._addresses: list[str] = []
+        self.found: Deferred[list[str]] = Deferred()
+
+    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
+        pass
+
+    def addressResolved(self, address: Any) -> None:
+        self._addresses.append(address.host)
+
+    def resolutionComplete(self) -> None:
+        if not self.found.called:
+            self.found.callback(self._addresses)
+
+
 @implementer(IAgentEndpointFactory)
 @frozen
 class UrlEndpoints:
@@ -173,27 +196,42 @@ class UrlEndpoints:
     :ivar tls_policy: verifies the certificates
     :ivar rules: which addresses may be connected to; None: any
     :ivar lookups: for hosts with rules, which clients give; other hosts are the operator's, and never wait for these
+    :ivar proxies: those that are asked for a tunnel.  Where there are rules it leads to an address that was resolved
+        and checked here, since a proxy would resolve the name anew
     """
 
     reactor: Any
     tls_policy: IPolicyForHTTPS
     rules: HostRules | None
     lookups: Lookups | None = None
+    proxies: Proxies = DIRECT
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         """The endpoint for a URL's host and port; connecting fails with ``ForbiddenAddress`` by the rules."""
         return _UrlEndpoint(self, uri)
 
     def connect(self, uri: URI, factory: IProtocolFactory) -> Deferred[IProtocol]:
-        name = uri.host.decode("ascii").removeprefix("[").removesuffix("]")
+        name = host_of(uri)
         check = None
         if self.rules is not None:
             check = _CheckingResolver(self._client_resolver(), self.rules, name)
-        endpoint: Any = NameEndpoint(self.reactor, name, uri.port, timeout=CONNECT_TIMEOUT, resolver=check)
+        proxy = self.proxies.proxy(uri.scheme.decode("ascii"), name, uri.port)
+        endpoint: Any
+        if proxy is None:
+            endpoint = NameEndpoint(self.reactor, name, uri.port, timeout=CONNECT_TIMEOUT, resolver=check)
+        else:
+            hosts = partial(_tunnelled, name, uri.port, check)
+            endpoint = TunnelEndpoint(self.proxy_endpoint(proxy), hosts, uri.port)
         if uri.scheme == b"https":
             endpoint = wrapClientTLS(self.tls_policy.creatorForNetloc(uri.host, uri.port), endpoint)
         connecting: Deferred[IProtocol] = endpoint.connect(factory)
         return connecting.addErrback(check.explained) if check else connecting
+
+    def proxy_endpoint(self, proxy: Proxy) -> ProxyEndpoint:
+        """Return the endpoint of a proxy."""
+        return ProxyEndpoint(
+            proxy, NameEndpoint(self.reactor, proxy.host, proxy.port, timeout=CONNECT_TIMEOUT)
+        )
 
     def _client_resolver(self) -> IHostnameResolver:
         resolver: IHostnameResolver = self.reactor.nameResolver
@@ -201,6 +239,24 @@ class UrlEndpoints:
         if self.lookups is not None and isinstance(resolver, GAIResolver):
             return LookupResolver(self.lookups)
         return resolver
+
+
+async def _tunnelled(name: str, port: int, check: _CheckingResolver | None) -> list[str]:
+    """Return the host that a proxy is asked for: an operator's by its name, a client's by its checked addresses."""
+    if check is None:
+        return [name]
+    addresses = _Addresses()
+    check.resolveHostName(addresses, name, port)
+    found = await addresses.found
+    if not found:
+        raise DNSLookupError()
+    return found
+
+
+def host_of(uri: URI) -> str:
+    """Return the host of a URL, an IPv6 address without brackets."""
+    host: str = uri.host.decode("ascii")
+    return host.removeprefix("[").removesuffix("]")
 
 
 @implementer(IStreamClientEndpoint)

@@ -16,7 +16,7 @@ from tools.servers.installed import ensure_installed, find_program
 from tools.servers.process import ROOT, ProcessError
 
 RELEASE = "trixie"
-PACKAGES = ("rabbitmq-server", "redis-server")
+PACKAGES = ("rabbitmq-server", "redis-server", "tinyproxy")
 TREE = ROOT / "var" / "debian-13"
 _PROGRAM = "debootstrap"
 # A mount namespace of its own, so that no mount stays behind.

@@ -47,7 +47,6 @@ class RabbitNode(Server):
     :param folder: its data; None makes one that goes with the node
     :param port: for AMQP; None takes a free one
     :param settings: further lines for its rabbitmq.conf
-    :ivar epmd_port: the port of the nodes' port mapper
     :param cluster: a running node that it joins when it starts for the first time, and whose port mapper it uses
     """
 
@@ -66,10 +65,10 @@ class RabbitNode(Server):
         super().__init__("rabbitmq", folder, port)
         self._settings = settings
         self._cluster = cluster
+        self.port_mapper: int = cluster.port_mapper if cluster else free_port()
         if cluster is not None:
             self.nodename = f"junebug-turn-{self.port}@localhost"
         self._environment: dict[str, str] = {}
-        self.epmd_port = ""
 
     @property
     def version(self) -> tuple[int, ...]:
@@ -91,7 +90,7 @@ class RabbitNode(Server):
         epmd = in_system(_find_epmd(), self.folder)
         joined = (self.folder / "data").exists()
         self._environment = self._prepare()
-        port_mapper = [*epmd, "-port", self.epmd_port, "-address", HOST]
+        port_mapper = [*epmd, "-port", self._environment["ERL_EPMD_PORT"], "-address", HOST]
         commands = [server] if self._cluster else [port_mapper, server]
         self._run(*commands, limit=timeout, env=self._environment)
         if self._cluster is not None and not joined:
@@ -140,7 +139,6 @@ class RabbitNode(Server):
     def _prepare(self) -> dict[str, str]:
         """Write the node's files.  Its environment is made anew: no setting of the machine leaks in."""
         folder = self.folder
-        self.epmd_port = self._cluster.epmd_port if self._cluster else str(free_port())
         for name in ("home", "log", "data", "conf.d"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         cookie = folder / "home" / ".erlang.cookie"
@@ -164,7 +162,7 @@ class RabbitNode(Server):
             "HOME": str(folder / "home"),
             "LANG": "C.UTF-8",
             "LC_ALL": "C.UTF-8",
-            "ERL_EPMD_PORT": self.epmd_port,
+            "ERL_EPMD_PORT": str(self.port_mapper),
             "ERL_EPMD_ADDRESS": HOST,
             "ERL_CRASH_DUMP": str(folder / "log" / "erl_crash.dump"),
             "RABBITMQ_NODENAME": self.nodename,
