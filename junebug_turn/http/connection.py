@@ -261,11 +261,8 @@ class ApiConnection(HTTPChannel):
         if self._entered:
             self.site.count_refusal(request)
         # TLS has no half-closed connections.
-        if (
-            self._half_closed
-            or ISSLTransport.providedBy(self.transport)
-            or not hasattr(self.transport, "loseWriteConnection")
-        ):
+        secure = ISSLTransport.providedBy(self.transport)
+        if self._half_closed or secure or not hasattr(self.transport, "loseWriteConnection"):
             self.loseConnection()
         else:
             self.transport.loseWriteConnection()
@@ -278,8 +275,12 @@ class ApiConnection(HTTPChannel):
         else:
             self._end()
 
-    def _end(self) -> None:
+    def loseConnection(self) -> None:
+        """End the connection when what is written is sent; nothing more is read from it."""
         self.closing = True
+        super().loseConnection()
+
+    def _end(self) -> None:
         self.loseConnection()
         self._deadline.set(LINGER)
 

@@ -122,7 +122,7 @@ class Face:
     @property
     def repeats(self) -> float:
         """The number of requests that came again, in the metrics."""
-        lines = self.metrics.text().decode().splitlines()
+        lines = b"".join(self.metrics.text()).decode().splitlines()
         return sum(float(line.split()[-1]) for line in lines if "repeated_requests_total{" in line)
 
     def break_store(self, *methods: str) -> None:

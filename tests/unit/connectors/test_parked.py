@@ -106,6 +106,7 @@ def test_a_summary(browser: Browser) -> None:
         "to": "8110",
         "user_message_id": None,
         **HISTORY,
+        "last_error": None,
         "age": 40,
     }
     event = Event(user_message_id="m", event_type="ack")
