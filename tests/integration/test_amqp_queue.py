@@ -15,10 +15,11 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from junebug_turn.messages.vumi import Event, Message
 from tests.integration.conftest import RunDaemon
-from tests.integration.test_outage import Process, free_port, healthy
+from tests.integration.test_outage import Process, healthy
 from tests.support.channels import RunJunebug
 from tests.support.connector_harness import count
 from tests.support.daemon import Running, until
+from tools.servers.process import free_port
 from tools.servers.rabbitmq import RabbitNode
 from tools.servers.receiver import Receiver
 

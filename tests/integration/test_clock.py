@@ -16,10 +16,11 @@ from pika.adapters.blocking_connection import BlockingChannel
 from twisted.internet.task import deferLater
 
 from junebug_turn.messages.vumi import Message
-from tests.integration.test_outage import PATH, Process, free_port, healthy, inbound
+from tests.integration.test_outage import PATH, Process, healthy, inbound
 from tests.support.connector_harness import count
 from tests.support.daemon import until
 from tests.support.store_harness import reactor
+from tools.servers.process import free_port
 from tools.servers.rabbitmq import RabbitNode
 from tools.servers.receiver import Answer, Receiver
 

@@ -17,7 +17,7 @@ from junebug_turn.delivery.signature import Webhook, signing_key
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state.message_store import OutboundRecord
 from tests.support.daemon import Running, running, until
-from tests.support.delivery_harness import free_port
+from tools.servers.process import free_port
 from tools.servers.rabbitmq import RabbitNode
 from tools.servers.receiver import HANG, Answer, Receiver
 

@@ -15,7 +15,8 @@ from junebug_turn.delivery.circuits import OF_CLIENTS
 from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy
 from junebug_turn.delivery.signature import Webhook
 from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryRefused
-from tests.support.delivery_harness import Bench, benched, free_port
+from tests.support.delivery_harness import Bench, benched
+from tools.servers.process import free_port
 from tools.servers.receiver import HANG, RESET, Answer, Received
 
 ONCE = RetryPolicy(max_retries=0)

@@ -16,11 +16,12 @@ import yaml
 from junebug_turn.cli.main import main
 from junebug_turn.daemon.settings import load
 from tests.conftest import pika_connection
-from tests.support.commands import ROOT, TWISTD, RunCommand, asked, free_port, wait_for
+from tests.support.commands import ROOT, TWISTD, RunCommand, asked, wait_for
 from tests.support.daemon import taken, until
 from tests.support.store_harness import redis_server
 from tools.old_junebug.__main__ import junebug_yml
 from tools.old_junebug.deployment import Deployment
+from tools.servers.process import free_port
 from tools.servers.rabbitmq import RabbitNode
 from tools.servers.receiver import Receiver
 from tools.servers.redis import commands

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.commands import JB, TWISTD, RunCommand, asked, free_port, wait_for
+from tests.support.commands import JB, TWISTD, RunCommand, asked, wait_for
 from tests.support.store_harness import redis_server
+from tools.servers.process import free_port
 
 
 def junebug_yml(folder: Path, port: int) -> Path:

@@ -13,11 +13,12 @@ import pytest_twisted
 
 from junebug_turn.messages.vumi import Event, Message
 from tests.conftest import pika_connection
-from tests.support.commands import JB, RunCommand, asked, free_port, wait_for
+from tests.support.commands import JB, RunCommand, asked, wait_for
 from tests.support.daemon import taken, until
 from tests.support.store_harness import redis_server
 from tools.old_junebug.__main__ import junebug_yml, main
 from tools.old_junebug.deployment import Deployment
+from tools.servers.process import free_port
 from tools.servers.rabbitmq import RabbitNode
 from tools.servers.receiver import Receiver
 from tools.servers.redis import RedisServer, commands

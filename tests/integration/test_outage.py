@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from junebug_turn.messages.vumi import Message
 from tests.conftest import pika_connection
 from tests.integration.conftest import RunDaemon
 from tests.support.daemon import Answered, Running, running, until
+from tools.servers.process import free_port
 from tools.servers.rabbitmq import RabbitNode
 from tools.servers.receiver import HANG, Receiver
 
@@ -228,11 +228,6 @@ def start(tmp_path: Path, rabbitmq: RabbitNode, connector_name: str) -> Iterator
     base = {"application": "junebug", "connector_name": connector_name, "base_url_path": PATH}
     with processes(tmp_path, rabbitmq, **base) as start:
         yield start
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 async def healthy(url: str) -> None:

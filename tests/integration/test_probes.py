@@ -15,8 +15,9 @@ import pytest_twisted
 from twisted.internet.threads import deferToThread
 
 from tests.integration.conftest import RunDaemon
-from tests.support.commands import TWISTD, Commands, asked, free_port, wait_for
+from tests.support.commands import TWISTD, Commands, asked, wait_for
 from tests.support.daemon import until
+from tools.servers.process import free_port
 from tools.servers.rabbitmq import RabbitNode
 from tools.servers.receiver import Receiver
 

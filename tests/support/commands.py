@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -47,11 +46,6 @@ class Commands:
             process.terminate()
         for process in self._processes:
             process.wait(60)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def asked(url: str, body: Any = None, *, method: str | None = None, **headers: str) -> tuple[int, Any]:

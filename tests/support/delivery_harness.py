@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -85,10 +84,3 @@ async def benched() -> AsyncIterator[Bench]:
     await bench.deliverer.close()
     await receiver.stop()
     assert clock.getDelayedCalls() == []
-
-
-def free_port() -> int:
-    """A port where nobody listens."""
-    with socket.socket() as unbound:
-        unbound.bind(("127.0.0.1", 0))
-        return unbound.getsockname()[1]  # type: ignore[no-any-return]

@@ -14,7 +14,8 @@ from junebug_turn.delivery.attempt import Fault
 from junebug_turn.delivery.retry import RetryPolicy
 from junebug_turn.errors import DeliveryExhausted
 from tests.support.certificates import self_signed
-from tests.support.delivery_harness import Bench, benched, free_port
+from tests.support.delivery_harness import Bench, benched
+from tools.servers.process import free_port
 from tools.servers.receiver import CLOSE, CUT, HANG, HANG_IN_BODY, RESET, TRICKLE, Answer, Receiver
 
 reactor: Any = _reactor

@@ -17,7 +17,8 @@ from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.retry import CHAIN_LIMIT, MAX_RETRY_AFTER, RetryPolicy
 from junebug_turn.delivery.signature import Webhook
 from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryFailed, DeliveryRefused
-from tests.support.delivery_harness import BODY, SUBJECT, TIMEOUT, Bench, benched, free_port
+from tests.support.delivery_harness import BODY, SUBJECT, TIMEOUT, Bench, benched
+from tools.servers.process import free_port
 from tools.servers.receiver import CLOSE, HANG, Answer
 
 reactor: Any = _reactor
