@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, DeferredLock, gatherResults
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
@@ -61,7 +61,7 @@ class ChannelRunner:
     _statuses: StatusConsumers = field(init=False)
     _routers: RouterRunner = field(init=False)
     _applied: Definitions | None = field(default=None, init=False)
-    _stopping: set[Deferred[None]] = field(factory=set, init=False)
+    _under_way: set[Deferred[None]] = field(factory=set, init=False)
     # By the id of a channel, router or destination, while work on it is under way.
     _locks: dict[str, DeferredLock] = field(factory=dict, init=False)
 
@@ -75,11 +75,10 @@ class ChannelRunner:
     def _router_runner(self) -> RouterRunner:
         return RouterRunner(self.settings, self.parts, self.logs)
 
-    async def apply(self, definitions: Definitions) -> None:
-        """Make what runs the same as ``definitions``; on return the queues are declared, where there is a broker.
+    def apply(self, definitions: Definitions) -> None:
+        """Make what runs the same as ``definitions``; ``settled`` waits until that is done for one of them.
 
-        Where another call has begun with the same definitions, that may still be under way: see ``settled``.  What is
-        stopped takes no more messages from now on, and ends those under way behind our back.
+        What is stopped takes no more messages from now on, and ends those under way behind our back.
         """
         if definitions is self._applied:
             return
@@ -97,13 +96,17 @@ class ChannelRunner:
                 work += [(key.id, each) for each in self._apply_one(key, definition, definitions)]
             except Exception:
                 self.log.failure("{what} can't be run or changed", what=_what(key), channel=key.id)
-        work += self._routers.apply(definitions, self._end)
+        work += self._routers.apply(definitions, self._follow)
         channels = {key.id: found for key, found in wanted.items() if key.kind == CHANNELS}
-        work += self._statuses.apply(channels, self._end)
-        await gatherResults([Deferred.fromCoroutine(self._do(id, each)) for id, each in work])
+        work += self._statuses.apply(channels, self._follow)
+        for id, each in work:
+            self._follow(self._do(id, each))
 
     async def settled(self, key: Key) -> None:
-        """Wait for the work that is under way on a channel, or on a router or one of its destinations."""
+        """Wait for the work that is under way on a channel, or on a router or one of its destinations.
+
+        On return the queues are declared, where there is a broker, and the consumers are those of the definition.
+        """
         for id in (key.id, key.router):
             if id in self._locks:
                 await self._do(id, _nothing)
@@ -155,7 +158,7 @@ class ChannelRunner:
         if options is None:
             channel.running = None
             self.mounts.remove(self._path(key))
-            self._end(running.stop())
+            self._follow(running.stop())
             return []
         if options == running.options:
             return []
@@ -207,18 +210,19 @@ class ChannelRunner:
                 self.applications.pop(key.id, None)
                 self.logs.remove(key.id)
 
-        self._end(stop())
+        self._follow(stop())
 
-    def _end(self, stop: Coroutine[Any, Any, None]) -> None:
-        stopping = Deferred.fromCoroutine(stop)
-        self._stopping.add(stopping)
+    def _follow(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do work behind the caller's back, and log its failure."""
+        doing = Deferred.fromCoroutine(work)
+        self._under_way.add(doing)
 
-        def stopped(result: Any) -> None:
-            self._stopping.discard(stopping)
+        def done(result: Any) -> None:
+            self._under_way.discard(doing)
             if isinstance(result, Failure):
-                self.log.failure("a channel could not be stopped", failure=result)
+                self.log.failure("a channel could not be started, changed or stopped", failure=result)
 
-        stopping.addBoth(stopped)
+        doing.addBoth(done)
 
     def _options(self, key: Key, definition: Definition, definitions: Definitions) -> Any:
         if key.kind == CHANNELS:

@@ -112,13 +112,13 @@ class ChannelsService:
             self.log.failure("the channels could not be made as the store has them")
 
     async def refresh(self) -> Definitions:
-        """Read the store, run what it has, and return it.
+        """Read the store, have the runner run what it has, and return it.
 
         :raises CacheError: the store can't be read now
         """
         self._definitions = await self._store.fetch()
         self.loaded = True
-        await self._runner.apply(self._definitions)
+        self._runner.apply(self._definitions)
         return self._definitions
 
     async def known(self) -> Definitions:

@@ -11,7 +11,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 
 from junebug_turn.amqp import reconnecting
-from junebug_turn.amqp.broker import Broker
+from junebug_turn.amqp.broker import CHECK_INTERVAL, CHECKED_AT_ONCE, CHECKED_TOGETHER, Broker
 from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.amqp.topology import Queue
@@ -91,6 +91,19 @@ def test_counting(bench: Bench) -> None:
     found = result(Deferred.fromCoroutine(bench.broker.count_queues()))
     bench.peers["consuming"].answer()
     assert found == [{"q": (3, 1)}]
+
+
+def test_a_new_queue_beside_the_regular_declaration(bench: Bench) -> None:
+    """A queue that is new is declared soon also while thousands are declared again, as they are now and then."""
+    bench.broker.declare(*(Queue(f"q{number}") for number in range(2 * CHECKED_AT_ONCE)))
+    bench.start()
+    consuming = bench.peers["consuming"]
+    bench.clock.advance(CHECK_INTERVAL)
+    found = result(Deferred.fromCoroutine(bench.broker.declare_now([Queue("new")])))
+    declared = [call.queue for call in consuming.answer() if call.NAME == "Queue.Declare"]
+    assert len(declared) == CHECKED_AT_ONCE + 1
+    assert declared.index("new") <= CHECKED_TOGETHER
+    assert found == [None]
 
 
 def test_room_of_requests(bench: Bench) -> None:

@@ -185,6 +185,22 @@ def test_a_change_beside_a_slow_one(bench: Bench) -> None:
     assert slow.called
 
 
+def test_a_slow_change_of_another_daemon(bench: Bench) -> None:
+    """What another daemon has changed is found by any request, which doesn't wait for it where it is about another
+    channel."""
+    for key in (ONE, Key.channel("c2")):
+        Deferred.fromCoroutine(bench.service.create(key, HTTP))
+        bench.broker.work()
+    Deferred.fromCoroutine(bench.store.replace(ONE, None, HTTP | {"amqp_queue": "q"}))
+    shown = Deferred.fromCoroutine(bench.service.find(Key.channel("c2")))
+    assert bench.broker.waiting
+    assert shown.called
+    changed = Deferred.fromCoroutine(bench.service.change(ONE, lambda before: HTTP, ChannelNotFound("")))
+    assert not changed.called
+    bench.broker.work()
+    assert changed.called
+
+
 def test_two_changes_of_one_channel(bench: Bench) -> None:
     """Changes that come while the one before is under way follow it, and the last one is in effect."""
     Deferred.fromCoroutine(bench.service.create(ONE, HTTP))
