@@ -125,7 +125,7 @@ async def test_many_at_once(
 ) -> None:
     """Far more than the quota at once: no 429 after the first, inbound messages before events, nothing parked or put
     off, and all there in the quota's time + 10 %.  Another channel at the same host is not held up: the p99 of its
-    messages grows by less than 0.5 s (in the short form, where a stall of the machine counts for more, half of them
+    messages grows by less than 1 s (in the short form, where a stall of the machine counts for more, half of them
     take less than the quota's time).  No circuit opens."""
     turn = Turn(states_it=states_it)
     turn.start()
@@ -146,7 +146,7 @@ async def test_many_at_once(
                 print(
                     f"\nanother channel: p99 {quiet[-1]:.3f} s alone, {meanwhile[-1]:.3f} s beside a busy one"
                 )
-                assert meanwhile[-1] < quiet[-1] + 0.5
+                assert meanwhile[-1] < quiet[-1] + 1
             assert median(meanwhile) < SECONDS
             await until(
                 lambda: len(turn.paths(busy.path)) == 2 * EACH or busy.count("event.parked"),
