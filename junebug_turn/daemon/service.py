@@ -125,9 +125,12 @@ class Daemon(Service):
         Where the settings can't be used, all stays as it was.
         """
         try:
-            for options in read().applications:
+            settings = read()
+            for options in settings.applications:
                 if options.connector_name in self.renewals:
                     self.renewals[options.connector_name](options)
+            if self.channels is not None and settings.channels is not None:
+                self.channels.renew(settings.channels)
         except Exception as error:
             # The lines of a ConfigError hold no value.
             reason = str(error).splitlines()[:1] if isinstance(error, ConfigError) else type(error).__name__

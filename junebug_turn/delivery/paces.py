@@ -29,7 +29,7 @@ class DeliveryPace:
         self._kind = kind
         self._patience = patience
         self._deadline = 0.0 if pace is None else pace.clock.seconds() + patience
-        self._entered = False
+        self._entered = self._again = False
 
     def enter(self) -> Deferred[None] | None:
         """Take the turn to make a call: at once (None), or when the Deferred fires.
@@ -39,7 +39,7 @@ class DeliveryPace:
         pace = self._pace
         if pace is None:
             return None
-        turn = pace.enter(self._connector, self._kind, self._deadline)
+        turn = pace.enter(self._connector, self._kind, self._deadline, again=self._again)
         if turn is None:
             self._entered = True
             return None
@@ -60,6 +60,7 @@ class DeliveryPace:
         """End the call, whose answer is ``response``; None: there was none."""
         if self._pace is not None and self._entered:
             self._entered = False
+            self._again = response is not None and response.code == 429
             self._pace.end(self._kind, response)
 
     def leave(self) -> None:

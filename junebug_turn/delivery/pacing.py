@@ -5,7 +5,7 @@ It is the policy only, which delivery may make a call, and when.  Calls are in `
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,6 +53,7 @@ class _Waiting:
     connector: str
     kind: str
     since: float
+    again: bool
 
 
 class Pace:
@@ -88,8 +89,8 @@ class Pace:
         self._until = 0.0
         self._limited = False  # by a 429
         self._pauses = 0
-        # In the order of arrival: inbound messages, and all others.
-        self._queues: tuple[dict[Deferred[None], _Waiting], ...] = ({}, {})
+        # In the order of their turns: inbound messages, and all others.
+        self._queues: tuple[OrderedDict[Deferred[None], _Waiting], ...] = (OrderedDict(), OrderedDict())
         self._alarm: Any = None
         self._stopped = False
 
@@ -105,9 +106,12 @@ class Pace:
         now = self.clock.seconds()
         return not (self._remaining is not None or any(end > now for end in self._counted))
 
-    def enter(self, connector: str, kind: str, deadline: float) -> Deferred[None] | None:
+    def enter(
+        self, connector: str, kind: str, deadline: float, *, again: bool = False
+    ) -> Deferred[None] | None:
         """Begin a call: at once (None), or when the Deferred fires.
 
+        :param again: after a 429, with which it has lost its turn: it goes before those that wait
         :raises NoTurn: (in the Deferred) not before ``deadline``
         """
         now = self.clock.seconds()
@@ -133,7 +137,10 @@ class Pace:
         turn: Deferred[None] = Deferred(leave)
         turn.addBoth(ended)
         limit = self.clock.callLater(max(0.0, deadline - now), expire)
-        queue[turn] = _Waiting(connector, kind, now)
+        queue[turn] = _Waiting(connector, kind, now, again)
+        if again:
+            for other in [other for other, waiting in queue.items() if not waiting.again]:
+                queue.move_to_end(other)
         self._set_alarm()
         if self._stopped:
             turn.cancel()

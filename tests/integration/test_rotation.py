@@ -14,7 +14,9 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from junebug_turn.messages.vumi import Message
 from tests.integration.conftest import RunDaemon
-from tests.support.daemon import Running, settings
+from tests.support import channels
+from tests.support.channels import RunJunebug, redis_options
+from tests.support.daemon import Running, settings, until
 from tools.servers.rabbitmq import RabbitNode
 from tools.servers.receiver import Receiver
 
@@ -82,3 +84,38 @@ async def test_rotation(run_daemon: RunDaemon, rabbitmq: RabbitNode, receiver: R
                 assert request.headers["authorization"] == f"Bearer {token}"
                 standardwebhooks.Webhook(peer).verify(request.body, request.headers)
         assert await webhook(side, OLD, 0) == 401
+
+
+@pytest_twisted.ensureDeferred
+async def test_rotation_for_channels(
+    run_junebug: RunJunebug, rabbitmq: RabbitNode, junebug_vhost: str, receiver: Receiver
+) -> None:
+    """webhook_secret of channels.defaults is read again with the others: the channels that run, those that are changed
+    and those that are made later sign with it."""
+    options = {**redis_options(), "channels_defaults": {"webhook_secret": OLD}}
+    async with run_junebug(**options) as side:
+        running, changed = [await side.create(mo_url=receiver.url("/")) for _ in range(2)]
+        new = options | {"channels_defaults": {"webhook_secret": NEW, "max_retries": 9}}
+        side.daemon.renew_secrets(lambda: channels.settings(rabbitmq, junebug_vhost, **new))
+        await side.call("POST", f"/channels/{changed}", {"character_limit": 9})
+        made = await side.create(mo_url=receiver.url("/"))
+        for number, channel in enumerate((running, changed, made), 1):
+            side.of(channel).publish("inbound", channels.inbound(channel))
+            request = (await receiver.received(number))[-1]
+            standardwebhooks.Webhook(NEW).verify(request.body, request.headers)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_quota_for_channels(run_junebug: RunJunebug, receiver: Receiver) -> None:
+    """delivery_rate_limit of channels.defaults is that of each channel's URL."""
+    limit = {"delivery_rate_limit": {"calls": 1, "seconds": 3600}}
+    options = {**redis_options(), "channels_defaults": limit}
+    async with run_junebug(**options) as side:
+        one, other = [await side.create(mo_url=receiver.url(path)) for path in ("/one", "/other")]
+        for number in range(2):
+            side.of(one).publish("inbound", channels.inbound(one, number))
+        await until(lambda: side.daemon.health()["destinations"]["waiting"], "the quota's end")
+        side.of(other).publish("inbound", channels.inbound(other))
+        await receiver.received(2)
+        assert sorted(request.path for request in receiver.requests) == ["/one", "/other"]
+        assert list(side.daemon.health()["destinations"]["waiting"]) == [one]

@@ -13,7 +13,7 @@ from twisted.internet import reactor as _reactor
 
 from junebug_turn.daemon.build import make_daemon
 from junebug_turn.daemon.service import Daemon
-from junebug_turn.daemon.settings import explain
+from junebug_turn.daemon.settings import Settings, explain
 from junebug_turn.messages.vumi import Message
 from tests.support.daemon import Answered, Running, until
 from tests.support.leaks import LEAKS
@@ -64,8 +64,8 @@ def redis_options(prefix: str | None = None) -> dict[str, Any]:
     }
 
 
-def made(node: RabbitNode, vhost: str, **options: Any) -> Daemon:
-    """A daemon that is not started."""
+def settings(node: RabbitNode, vhost: str, **options: Any) -> Settings:
+    """The settings of a daemon with a store of channels."""
     values: dict[str, Any] = {
         "http_bind": "127.0.0.1:0",
         "amqp_hostname": node.host,
@@ -81,7 +81,12 @@ def made(node: RabbitNode, vhost: str, **options: Any) -> Daemon:
     explained = explain(flags, {})
     assert explained.settings is not None, explained.faults
     LEAKS.secrets_of(explained)
-    return make_daemon(reactor, explained.settings)
+    return explained.settings
+
+
+def made(node: RabbitNode, vhost: str, **options: Any) -> Daemon:
+    """A daemon that is not started."""
+    return make_daemon(reactor, settings(node, vhost, **options))
 
 
 @asynccontextmanager

@@ -102,6 +102,14 @@ class ChannelRunner:
         for id, each in work:
             self._follow(self._do(id, each))
 
+    def renew(self, settings: ChannelsSettings) -> None:
+        """Sign with the secret of these settings, which were read again, from now on; all else stays as it was."""
+        self.settings.renew(settings)
+        for channel in self._channels.values():
+            if channel.running is not None:
+                channel.running.renew(self.settings.template.webhook_secret)
+        self._statuses.renew()
+
     async def settled(self, key: Key) -> None:
         """Wait for the work that is under way on a channel, or on a router or one of its destinations.
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol, TypeAlias, cast
 
+import attrs
 from attrs import frozen
 from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
@@ -113,6 +114,11 @@ class RunningChannel:
             await self.restart()
         else:
             self._application = self._make()
+
+    def renew(self, webhook_secret: str | tuple[str, ...] | None) -> None:
+        """Sign with another secret from now on."""
+        self.options = attrs.evolve(self.options, webhook_secret=webhook_secret)
+        self._application.renew(self.options)
 
     async def restart(self) -> None:
         """End the consumers, and make them anew."""

@@ -79,6 +79,10 @@ class ChannelsService:
         await self._poll()
         self._polling.start(POLL_INTERVAL, now=False)
 
+    def renew(self, settings: ChannelsSettings) -> None:
+        """Have the channels use the secret of ``channels.defaults``, which was read again, from now on."""
+        self._runner.renew(settings)
+
     def stop_following(self) -> None:
         """Start and stop no more channels."""
         if self._polling.running:

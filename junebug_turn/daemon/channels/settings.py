@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
-from attrs import frozen
+from attrs import define
 
 from junebug_turn.applications.junebug.options import JunebugOptions
 from junebug_turn.config import types
@@ -48,7 +48,7 @@ _PROPERTIES = {
 }
 
 
-@frozen
+@define
 class ChannelsSettings:
     """The options of the store and the API, and those that each channel begins with.
 
@@ -60,6 +60,10 @@ class ChannelsSettings:
     template: JunebugOptions
     http_bind: ListenAddress
     place: str
+
+    def renew(self, settings: ChannelsSettings) -> None:
+        """Use the secret of the defaults that were read again from now on; all else stays as it was."""
+        self.template = attrs.evolve(self.template, webhook_secret=settings.template.webhook_secret)
 
     def path(self, *segments: str) -> str:
         """Return a path of the API."""

@@ -58,6 +58,11 @@ class StatusConsumers:
             self._running[id] = definition, part, statuses
         return preparing
 
+    def renew(self) -> None:
+        """Sign with the secret of the settings from now on."""
+        for id, (definition, _, statuses) in self._running.items():
+            statuses.use(self._options(id, definition))
+
     def _options(self, id: str, definition: Definition) -> JunebugOptions:
         try:
             return self._settings.statuses(id, definition.properties)

@@ -10,6 +10,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from junebug_turn.delivery.bulkhead import STILL, TICK
@@ -19,7 +20,8 @@ from junebug_turn.delivery.signature import Webhook
 from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryFailed, DeliveryRefused
 from tests.support.delivery_harness import BODY, SUBJECT, TIMEOUT, Bench, benched
 from tools.servers.process import free_port
-from tools.servers.receiver import CLOSE, HANG, Answer
+from tools.servers.quota import Quota
+from tools.servers.receiver import CLOSE, HANG, Answer, Received, Receiver
 
 reactor: Any = _reactor
 
@@ -171,6 +173,66 @@ async def test_429(bench: Bench) -> None:
     # The first ones, one after each pause, and all of them again.
     assert len(receiver.requests) - others == 20 + 3 + 20
     assert bench.clock.seconds() - start >= 4 * 20
+
+
+class Limited(Receiver):
+    """A receiver with a quota below /busy, by the clock of the test, which it doesn't state."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(reactor)
+        self.clock = clock
+        self.quota = Quota(10, 60)
+
+    def answer_to(self, request: Received) -> Answer:
+        within, headers = True, {}
+        if request.path == "/busy":
+            within, headers = self.quota.call(self.clock.seconds(), 0)
+        return Answer(200) if within else Answer(429, {"Retry-After": headers["Retry-After"]})
+
+
+@pytest_twisted.ensureDeferred
+async def test_ten_minutes_over_the_quota(bench: Bench) -> None:
+    """One channel is over its quota for ten minutes: those at the same origin get their messages at once all the time,
+    no circuit opens, and none of its own messages fails."""
+    receiver = Limited(bench.clock)
+    receiver.start()
+    end, done = bench.clock.seconds() + 600, 0
+    busy: set[Deferred[None]] = set()
+
+    def more() -> None:
+        # As many are under way as a queue has places.
+        delivery = bench.start(receiver.url("/busy"), url_base="busy")
+        busy.add(delivery)
+        delivery.addCallback(ended, delivery)
+
+    def ended(_: object, delivery: Deferred[None]) -> None:
+        nonlocal done
+        busy.remove(delivery)
+        done += 1
+        if bench.clock.seconds() < end:
+            more()
+
+    def all_wait() -> bool:
+        waiting = bench.deliverer.waiting_for_turn()
+        return bool(waiting) and waiting["c"]["inbound"]["count"] == 20
+
+    for _ in range(20):
+        more()
+    while bench.clock.seconds() < end:
+        await receiver.until(all_wait, "the quota's end")
+        other = bench.start(receiver.url("/other"), url_base="other")
+        await receiver.until(lambda other=other: other.called, "another channel's message")
+        await other
+        assert bench.deliverer.degraded() == {}
+        bench.clock.advance(5)
+    # Of ten windows, but for the pauses after each 429.
+    assert done >= 80
+    assert receiver.quota.refused > 0
+    assert not any(delivery.called for delivery in busy)
+    for delivery in busy:
+        delivery.addErrback(lambda failure: failure.trap(CancelledError))
+    await bench.deliverer.close()
+    await receiver.stop()
 
 
 @pytest_twisted.ensureDeferred

@@ -61,9 +61,11 @@ class Side:
         pace.rate = rate
         return cls(clock, pace)
 
-    def start(self, name: str, kind: str = "inbound", patience: float = TURN_LIMIT) -> Deferred[None] | None:
+    def start(
+        self, name: str, kind: str = "inbound", patience: float = TURN_LIMIT, *, again: bool = False
+    ) -> Deferred[None] | None:
         """Ask for a turn."""
-        turn = self.pace.enter("c", kind, self.clock.seconds() + patience)
+        turn = self.pace.enter("c", kind, self.clock.seconds() + patience, again=again)
         if turn is None:
             self.turns.append(name)
         else:
@@ -218,6 +220,20 @@ def test_429(headers: dict[str, int], wait: float) -> None:
     assert side.came(0.2) == ["c"]
     assert side.end(answer()) == ["d", "e"]
     assert side.end(answer()) == ["f"]
+
+
+def test_a_429_costs_no_place() -> None:
+    """A delivery that got a 429 has its turn again before those that wait, in the order of the 429s."""
+    side = Side.make()
+    side.starts("a", "b")
+    for name in ("a", "b"):
+        side.end(answer(429, retry_after=9))
+        side.start(f"new {name}")
+        side.start(name, again=True)
+    found = side.came(10)
+    for _ in range(3):
+        found += side.end(answer()) + side.came(1)
+    assert found == ["a", "b", "new a", "new b"]
 
 
 def test_429_again_and_again() -> None:
