@@ -62,9 +62,7 @@ async def test_logins(connect: Connect) -> None:
         without = connect(url)
         await until(lambda: without.refusal, "the refusal")
         assert "NOAUTH" in (without.refusal or "")
-        assert "s3cret" not in (without.refusal or "") + repr(
-            without._address
-        )  # private: what a log could have
+        assert "s3cret" not in (without.refusal or "") + repr(RedisAddress.from_url(url))
 
 
 @pytest_twisted.ensureDeferred
