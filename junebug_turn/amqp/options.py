@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 from urllib.parse import unquote
 
 from attrs import evolve, frozen
 
-from junebug_turn.config import types
+from junebug_turn.config import hosts, types
 from junebug_turn.config.option import option
 from junebug_turn.config.types import ValueType, optional
 
@@ -36,31 +35,16 @@ def _vhost(value: Any) -> str:
 MAX_HOSTS = 20
 
 
-def _host_and_port(text: str) -> tuple[str, int | None]:
-    """Return the parts of ``host`` or ``host:port``; an IPv6 address with a port stands in brackets."""
-    match = re.fullmatch(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::([0-9]{1,5}))?", text, re.ASCII)
-    if match is None:
-        return types.HOST.read(text), None
-    host = types.HOST.read(match[1].removeprefix("[").removesuffix("]"))
-    return host, None if match[2] is None else types.whole(1, 65535).read(int(match[2]))
-
-
 def _hosts(value: Any) -> str:
     """One host, or several with commas between them; each with its port where it has one."""
     texts = value if isinstance(value, list) else types.filled(value).split(",")
     try:
-        found = [_host_and_port(types.filled(text).strip()) for text in texts]
+        found = [hosts.host_and_port(types.filled(text).strip()) for text in texts]
     except ValueError:
         found = []
     if not 1 <= len(found) <= MAX_HOSTS:
         raise ValueError("must be a host name or an address, host:port, or a list of these")
-    return ",".join(_address(*each) for each in found)
-
-
-def _address(host: str, port: int | None) -> str:
-    if port is None:
-        return host
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return ",".join(hosts.shown(*each) for each in found)
 
 
 def _amqp_url(value: Any) -> dict[str, Any]:
@@ -68,7 +52,7 @@ def _amqp_url(value: Any) -> dict[str, Any]:
 
     Several hosts may stand in the place of one, with commas between them.
     """
-    value, more = _first_host(value) if isinstance(value, str) else (value, None)
+    value, more = hosts.first_host(value) if isinstance(value, str) else (value, None)
     parts = types.split_url(value, "amqp", "amqps")
     if parts.query or parts.fragment:
         raise ValueError("must have no query and no fragment; # and ? in a password are %23 and %3F")
@@ -83,7 +67,7 @@ def _amqp_url(value: Any) -> dict[str, Any]:
         raise ValueError("must have percent-encoded UTF-8 as user, password and virtual host") from None
     hostname, port = parts.hostname or "", parts.port
     if more is not None:
-        hostname, port = _hosts(f"{_address(hostname, port)},{more}"), None
+        hostname, port = _hosts(f"{hosts.shown(hostname, port)},{more}"), None
     return {
         "hostname": hostname,
         "port": port or (5671 if tls else 5672),
@@ -92,15 +76,6 @@ def _amqp_url(value: Any) -> dict[str, Any]:
         "vhost": _vhost(vhost),
         "tls": tls,
     }
-
-
-def _first_host(url: str) -> tuple[str, str | None]:
-    """Return a URL with the first of its hosts alone, and the text of the others; None where there are none."""
-    scheme, _, rest = url.partition("://")
-    end = min((rest.find(mark) for mark in "/?#" if mark in rest), default=len(rest))
-    login, at, hosts = rest[:end].rpartition("@")
-    first, comma, more = hosts.partition(",")
-    return (f"{scheme}://{login}{at}{first}{rest[end:]}", more) if comma else (url, None)
 
 
 QUEUE_NAME = ValueType("text", _queue_name)
@@ -149,10 +124,10 @@ class AmqpOptions:
     @property
     def nodes(self) -> tuple[AmqpOptions, ...]:
         """The options for each of the hosts alone."""
-        found = (_host_and_port(text) for text in self.hostname.split(","))
+        found = (hosts.host_and_port(text) for text in self.hostname.split(","))
         return tuple(evolve(self, hostname=host, port=port or self.port) for host, port in found)
 
     @property
     def address(self) -> str:
         """Host and port, for the log; without credentials."""
-        return ", ".join(_address(node.hostname, node.port) for node in self.nodes)
+        return ", ".join(hosts.shown(node.hostname, node.port) for node in self.nodes)

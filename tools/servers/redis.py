@@ -18,7 +18,38 @@ from tools.servers.process import ProcessError, Server
 PROGRAM = "redis-server"
 
 
-class RedisServer(Server):
+class _Answering(Server):
+    """A program that speaks Redis' protocol."""
+
+    def cli(self, *args: str, stdin: str | None = None) -> str:
+        """Run redis-cli on this server; its output.
+
+        :raises ProcessError: it failed
+        """
+        done = subprocess.run(
+            [*command("redis-cli", self.folder), "-h", self.host, "-p", str(self.port), *args],
+            input=stdin or "",
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        if done.returncode:
+            raise ProcessError(f"redis-cli ended with status {done.returncode}:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def answers(self) -> bool:
+        try:
+            with socket.create_connection((self.host, self.port), 1.0) as connection:
+                connection.settimeout(1.0)
+                connection.sendall(b"PING\r\n")
+                # With a password: -NOAUTH.  While it reads its data: -LOADING.
+                return connection.recv(7) in (b"+PONG\r\n", b"-NOAUTH")
+        except OSError:
+            return False
+
+
+class RedisServer(_Answering):
     """A server whose data stay over ``stop()`` and ``start()``, and go with ``close()``.
 
     :param options: more of Redis' configuration, as ``{"requirepass": "secret"}``
@@ -62,32 +93,40 @@ class RedisServer(Server):
         lines = self.cli("info", "server").splitlines()
         return next(line.partition(":")[2] for line in lines if line.startswith("redis_version:"))
 
-    def cli(self, *args: str, stdin: str | None = None) -> str:
-        """Run redis-cli on this server; its output.
 
-        :raises ProcessError: it failed
+class Sentinel(_Answering):
+    """A sentinel, which watches one server and has a replica follow it when that is gone.
+
+    :param primary: the server that is there at first
+    :param options: more of its configuration, as ``{"requirepass": "secret"}``
+    """
+
+    service = "mymaster"
+
+    def __init__(self, primary: RedisServer, quorum: int = 2, **options: str) -> None:
+        super().__init__("redis-sentinel")
+        self._primary = primary
+        self._quorum = quorum
+        self._options = options
+
+    def start(self, timeout: float = 20.0) -> None:
+        """Start the sentinel and wait until it answers.
+
+        :param timeout: seconds
+        :raises ProcessError: not installed, or not ready in time
         """
-        done = subprocess.run(
-            [*command("redis-cli", self.folder), "-h", self.host, "-p", str(self.port), *args],
-            input=stdin or "",
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-        if done.returncode:
-            raise ProcessError(f"redis-cli ended with status {done.returncode}:\n{done.stdout}{done.stderr}")
-        return done.stdout
-
-    def answers(self) -> bool:
-        try:
-            with socket.create_connection((self.host, self.port), 1.0) as connection:
-                connection.settimeout(1.0)
-                connection.sendall(b"PING\r\n")
-                # With a password: -NOAUTH.  While it reads its data: -LOADING.
-                return connection.recv(7) in (b"+PONG\r\n", b"-NOAUTH")
-        except OSError:
-            return False
+        lines = [
+            f"bind {self.host}",
+            f"port {self.port}",
+            f'dir "{self.folder}"',
+            f"sentinel monitor {self.service} {self._primary.host} {self._primary.port} {self._quorum}",
+            f"sentinel down-after-milliseconds {self.service} 1000",
+            f"sentinel failover-timeout {self.service} 5000",
+            *(f"{name} {value}" for name, value in self._options.items()),
+        ]
+        config = self.folder / "sentinel.conf"
+        config.write_text("\n".join(lines) + "\n", "utf-8")
+        self._run([*command(PROGRAM, self.folder), str(config), "--sentinel"], limit=timeout)
 
 
 def commands(url: str, lines: Sequence[Sequence[str]], timeout: float = 30.0) -> list[Any]:

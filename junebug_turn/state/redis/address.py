@@ -8,14 +8,16 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from attrs import field, frozen
 
-_FORMS = "redis://, rediss:// or unix://"
+from junebug_turn.config import hosts
+
+_FORMS = "redis://, rediss://, redis+sentinel://, rediss+sentinel:// or unix://"
 
 
 @frozen
 class RedisAddress:
     """A Redis server, its database, and the credentials for it.
 
-    :ivar host: empty for a socket file
+    :ivar host: empty for a socket file, and where Sentinel names it
     :ivar path: the socket file; None for a host
     """
 
@@ -26,10 +28,16 @@ class RedisAddress:
     database: int
     username: str | None
     password: str | None = field(repr=False)
+    sentinels: tuple[tuple[str, int], ...] = ()
+    service: str = ""
+    sentinel_username: str | None = None
+    sentinel_password: str | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
         """The name for the log, without credentials."""
+        if self.sentinels:
+            return f"Redis of Sentinel's service {self.service}"
         return f"Redis at {self.path or f'{self.host}:{self.port}'}"
 
     @classmethod
@@ -37,12 +45,18 @@ class RedisAddress:
         """Read ``redis://user:password@host:port/database``, ``rediss://`` the same for TLS, or
         ``unix://user:password@/path?db=database``; all but the host or the path may be left out.
 
+        ``redis+sentinel://user:password@host:port,host:port/service/database`` has the hosts of sentinels, and the
+        credentials of the servers that they name; ``?sentinel_username=`` and ``?sentinel_password=`` are for the
+        sentinels.  ``rediss+sentinel://`` is the same with TLS for both.
+
         User, password and path are percent-decoded.
 
         :raises ValueError: the value is none of these; the text begins with "must" and holds nothing of the value
         """
         if not isinstance(value, str) or not value.isprintable() or " " in value:
             raise ValueError(f"must be a URL that begins with {_FORMS}")
+        if value.partition("://")[0] in ("redis+sentinel", "rediss+sentinel"):
+            return cls._of_sentinels(value)
         try:
             parts = urlsplit(value)
             port = parts.port
@@ -70,6 +84,39 @@ class RedisAddress:
             username=username or None,
             password=password or None,
         )
+
+    @classmethod
+    def _of_sentinels(cls, url: str) -> RedisAddress:
+        first, more = hosts.first_host(url)
+        try:
+            parts = urlsplit(first)
+        except ValueError:
+            raise ValueError(f"must be a URL that begins with {_FORMS}") from None
+        texts = [parts.netloc.rpartition("@")[2], *(more.split(",") if more is not None else ())]
+        sentinels = [hosts.host_and_port(text) for text in texts]
+        service, _, database = parts.path.strip("/").partition("/")
+        service = _decoded(service) or ""
+        if not service:
+            raise ValueError("must have the name of Sentinel's service after the hosts, as in /mymaster")
+        options = parse_qs(parts.query, keep_blank_values=True)
+        logins = {name: options.pop(name, [""])[-1] or None for name in _LOGINS}
+        if parts.fragment or options:
+            raise ValueError(f"must have no option but {' and '.join(_LOGINS)} after the ?, and no fragment")
+        return cls(
+            host="",
+            port=0,
+            path=None,
+            tls=parts.scheme.startswith("rediss"),
+            database=_database(database, ""),
+            username=_decoded(parts.username) or None,
+            password=_decoded(parts.password) or None,
+            sentinels=tuple((host, port or 26379) for host, port in sentinels),
+            service=service,
+            **logins,
+        )
+
+
+_LOGINS = ("sentinel_username", "sentinel_password")
 
 
 def _decoded(text: str | None) -> str | None:

@@ -17,7 +17,9 @@ _URL = ValueType("URL", RedisAddress.from_url)
 class RedisConfig(ExternalStoreConfig):
     """The options of the Redis store: server, keys and lifetimes."""
 
-    url: RedisAddress = option(_URL, "The server, its database and the login there.", secret=True)
+    url: RedisAddress = option(
+        _URL, "The server, its database and the login there; or the sentinels that name it.", secret=True
+    )
     key_prefix: str = option(types.TEXT, "The beginning of all keys.", "")
     inbound_ttl: float | None = option(SECONDS, "The timeout of inbound messages, where it is another.", None)
     outbound_ttl: float | None = option(SECONDS, "The timeout of all others, where it is another.", None)

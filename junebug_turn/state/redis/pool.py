@@ -8,6 +8,7 @@ numbers into numbers.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -21,6 +22,7 @@ from junebug_turn.net.endpoints import NameEndpoint
 from junebug_turn.net.tls import ClientTls
 from junebug_turn.state.redis.address import RedisAddress
 from junebug_turn.state.redis.errors import Kind, meaning, remedy
+from junebug_turn.state.redis.sentinel import STEP_TIMEOUT, SentinelEndpoint
 
 SIZE = 3
 """Connections of a pool: one that hangs holds up a part of the commands only."""
@@ -74,11 +76,19 @@ class RedisPool(RedisFactory):  # type: ignore[misc]  # it has no annotations
         endpoint: Any
         if address.path is not None:
             endpoint = UNIXClientEndpoint(self._reactor, address.path, timeout=self._timeout)
+        elif address.sentinels:
+            step = min(STEP_TIMEOUT, self._timeout)
+            connect = partial(self._endpoint, timeout=step)
+            endpoint = SentinelEndpoint(self._reactor, address, connect, step, self.connectionError)
         else:
-            endpoint = NameEndpoint(self._reactor, address.host, address.port, timeout=self._timeout)
-            if address.tls:
-                endpoint = wrapClientTLS(ClientTls(self._trust_root).creator(address.host), endpoint)
+            endpoint = self._endpoint(address.host, address.port, self._timeout)
         self.startConnecting(endpoint)
+
+    def _endpoint(self, host: str, port: int, timeout: float) -> Any:
+        endpoint: Any = NameEndpoint(self._reactor, host, port, timeout=timeout)
+        if self._address.tls:
+            endpoint = wrapClientTLS(ClientTls(self._trust_root).creator(host), endpoint)
+        return endpoint
 
     async def stop(self) -> None:
         """Close all connections, and cancel the requests for one."""
@@ -164,7 +174,17 @@ class RedisPool(RedisFactory):  # type: ignore[misc]  # it has no annotations
         return max(float(super().retryDelay(attempt)), self._pause)
 
     def addConnection(self, conn: Any) -> None:
-        """Take a ready connection into the pool; the base class would also queue it for ever."""
+        """Take a ready connection into the pool, with Sentinel once it has said that it leads to a primary."""
+        if self._address.sentinels:
+            conn.role().addCallbacks(
+                lambda role: self._take(conn) if role[0] == b"master" else conn.transport.loseConnection(),
+                lambda _: conn.transport.loseConnection(),
+            )
+        else:
+            self._take(conn)
+
+    def _take(self, conn: Any) -> None:
+        """Take a connection into the pool; the base class would also queue it for ever."""
         if self.disconnectCalled:
             conn.transport.loseConnection()
             return
