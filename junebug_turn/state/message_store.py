@@ -12,6 +12,7 @@ from junebug_turn.config.types import DAY
 from junebug_turn.errors import ConfigError
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state.channel_records import ChannelRecords, MemoryRecords
+from junebug_turn.state.claims import Claims
 from junebug_turn.telemetry.gauges import StoreStats
 
 
@@ -102,6 +103,13 @@ class MessageStore(ABC):
         """
         records: ChannelRecords = self._records.setdefault("", MemoryRecords(window))
         return records
+
+    def claims(self) -> Claims | None:
+        """Return the claims of the connector's requests; None where no other process and no later one has the entries.
+
+        They are ready as long as the store is.
+        """
+        return None
 
     @abstractmethod
     async def start(self) -> None:

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from junebug_turn.state import expiring, packing
 
-INBOUND, LAST, OUTBOUND, EVENTS, NOTE, STATUS = "i", "l", "o", "e", "m", "s"
+INBOUND, LAST, OUTBOUND, EVENTS, NOTE, STATUS, CLAIM = "i", "l", "o", "e", "m", "s", "r"
 
 DAMAGED = (ValueError, TypeError, IndexError)
 """The exceptions of ``packing`` for a value that it did not make."""

@@ -10,13 +10,10 @@ from pathlib import Path
 from typing import Any, Self, Unpack
 
 import attrs
-from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from junebug_turn.config import types
-from junebug_turn.config.option import option
 from junebug_turn.config.resolver import read_mapping
 from junebug_turn.errors import CacheError, UnreadableEntry
 from junebug_turn.messages import strictjson
@@ -25,7 +22,8 @@ from junebug_turn.net.clocks import WALL_CLOCK, WallClock
 from junebug_turn.state import packing
 from junebug_turn.state.failures import FailureMonitor
 from junebug_turn.state.message_store import MessageStore, OutboundRecord, StoreOptions
-from junebug_turn.state.options import CACHE_TIMEOUT, ExternalStoreConfig
+from junebug_turn.state.options import CACHE_TIMEOUT
+from junebug_turn.state.sqlite.claims import SqliteClaims
 from junebug_turn.state.sqlite.entries import (
     DAMAGED,
     EVENTS,
@@ -39,6 +37,7 @@ from junebug_turn.state.sqlite.entries import (
     unpack_key,
 )
 from junebug_turn.state.sqlite.file import MAX_BYTES, SqliteFile, Write, check_file
+from junebug_turn.state.sqlite.options import SqliteConfig
 from junebug_turn.state.sqlite.records import SqliteRecords
 from junebug_turn.state.sqlite.sweep import Sweep
 from junebug_turn.telemetry.gauges import PartStats, StoreStats
@@ -48,18 +47,6 @@ SWEEP_INTERVAL = 1.0
 
 COUNT_INTERVAL = 60.0
 """Seconds between two counts of the entries, for the metrics."""
-
-
-@frozen(kw_only=True)
-class SqliteConfig(ExternalStoreConfig):
-    """Options of the store in a SQLite file."""
-
-    path: str = option(types.FILLED, "The file; it and its folder are made where they are missing.")
-    max_bytes: int = option(
-        types.whole(1024**2, 10**14),
-        "How large the file can be, in bytes; from 90 % on the oldest entries go first.",
-        MAX_BYTES,
-    )
 
 
 class SqliteStore(MessageStore):
@@ -131,6 +118,9 @@ class SqliteStore(MessageStore):
             )
         records: SqliteRecords = self._records[self._connector]
         return records
+
+    def claims(self) -> SqliteClaims:
+        return SqliteClaims(self._connector, self._write, self._wall_clock)
 
     async def stop(self) -> None:
         if self._counting.running:
