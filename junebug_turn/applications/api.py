@@ -21,6 +21,7 @@ from junebug_turn.http.deduplication import MAX_RESULTS, Deduplication, OnPublis
 from junebug_turn.http.json import within
 from junebug_turn.http.rate_limit import LimitedResource, RateLimit
 from junebug_turn.http.routing import Router
+from junebug_turn.http.shared_results import SharedResults
 from junebug_turn.messages.vumi import Event, Message, check_length
 from junebug_turn.state.journal import MAX_ID, NOT_FORWARDED
 from junebug_turn.telemetry.context import about
@@ -176,6 +177,7 @@ class HttpApi(Generic[_Options, _Request]):
 
     :param window: the seconds in which a request is known as a repeat
     :param max_results: the most requests that are known
+    :param until_answered: whether a request is known only until its client has the answer
     :param signed: whether the endpoints check a signature, and count requests for the rate limit after that
     :param timeout: the seconds until a request is answered, in place of ``request_timeout``
     :ivar resource: the routes, behind the rate limit
@@ -189,6 +191,7 @@ class HttpApi(Generic[_Options, _Request]):
         window: float,
         *,
         max_results: int = MAX_RESULTS,
+        until_answered: bool = False,
         signed: bool = False,
         timeout: float | None = None,
     ) -> None:
@@ -197,12 +200,19 @@ class HttpApi(Generic[_Options, _Request]):
         self._options = options
         self._services = services
         self._rate_limit = RateLimit(services.clock, options.rate_limit)
+        claims = services.store.claims()
+        shared = (
+            None
+            if claims is None
+            else SharedResults(services.clock, claims, window, until_answered=until_answered)
+        )
         self._deduplication = Deduplication(
             services.clock,
             window,
             options.request_timeout if timeout is None else timeout,
             max_results=max_results,
             on_repeat=lambda: services.metrics.repeated(options.connector_name),
+            shared=shared,
         )
         services.metrics.show_deduplication(options.connector_name, self._deduplication)
         routes = self.router.resource()

@@ -5,6 +5,7 @@ All faults are collected, and no line holds a secret.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -21,6 +22,11 @@ from junebug_turn.errors import ConfigError
 
 UNKNOWN = "unknown option"
 """The reason against an option that nobody here has; more words may follow."""
+
+SERVICE_LINK = "; Kubernetes made it of a Service of that name: set enableServiceLinks: false for the pod"
+"""The remedy for a variable that no person has set, as ``AMQP_PORT=tcp://10.96.0.7:5672``."""
+
+_SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://[0-9A-Fa-f.:\[\]]+:\d+")
 
 _T = TypeVar("_T")
 
@@ -93,7 +99,8 @@ class Resolver:
             return option.type.read(value)
         except ValueError as error:
             got = "" if option.secret else f", got {show(value)}"
-            self.faults.append(f"{key}: {error}{got} ({found.source})")
+            hint = SERVICE_LINK if found.ambient and _is_service_link(value) else ""
+            self.faults.append(f"{key}: {error}{got} ({found.source}){hint}")
             return NOTHING
 
     def missing(self, key: str, unless: str = "") -> None:
@@ -119,6 +126,10 @@ class Resolver:
             hint = f"; did you mean {near}?" if (near := _nearest(key, known)) else ""
             lines = self.warnings if layer[key].shared and reason.startswith(UNKNOWN) else self.faults
             lines.append(f"{show_name(key)}: {reason}{hint} ({layer[key].source})")
+
+
+def _is_service_link(value: Any) -> bool:
+    return isinstance(value, str) and _SERVICE_LINK.fullmatch(value) is not None
 
 
 def _nearest(key: Any, known: Collection[str]) -> str | None:

@@ -10,6 +10,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -27,6 +28,9 @@ from junebug_turn.middlewares.base import BaseMiddleware
 from junebug_turn.net.tcp import accept_promptly
 from junebug_turn.state.journal import Journals
 from junebug_turn.state.message_store import MessageStore
+
+CONFIRM_INTERVAL = 0.05
+"""Seconds between looks for messages whose outcome is not known, when the daemon stops."""
 
 
 @define(eq=False, kw_only=True)
@@ -186,7 +190,7 @@ class Daemon(Service):
         # A delivery that only waits is safer in its queue.
         self.deliverer.stop_waiting()
         await self._all("stop listening", [port.stopListening for port in self._ports])
-        requests = self._all("finish requests", [site.drain for site in self.sites.values()])
+        requests = Deferred.fromCoroutine(self._finish_requests())
         requests.addTimeout(timeout, self.reactor).addErrback(self._overdue)
         await consuming
         await requests
@@ -197,6 +201,12 @@ class Daemon(Service):
         await self._all("end the middlewares", [each.teardown_middleware for each in self.middlewares])
         await self._all("close the broker's connection", [self.broker.stopService])
         self.log.info("stopped")
+
+    async def _finish_requests(self) -> None:
+        await self._all("finish requests", [site.drain for site in self.sites.values()])
+        # Also the messages whose clients have gone: a repeat has to know whether they were sent.
+        while any(self.broker.unconfirmed()):
+            await deferLater(self.reactor, CONFIRM_INTERVAL)
 
     def _all(self, aim: str, calls: Iterable[Callable[[], Any]]) -> Deferred[Any]:
         """Make all calls and wait for them; a failure is logged, and keeps none of the others from its end."""

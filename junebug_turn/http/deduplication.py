@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from attrs import define, field, frozen
@@ -14,6 +15,7 @@ from twisted.python.failure import Failure
 
 from junebug_turn.errors import ApiUsageError, IdempotencyKeyReused
 from junebug_turn.http.json import no_confirm, within
+from junebug_turn.http.shared_results import SharedResults
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 
@@ -80,6 +82,7 @@ class Deduplication:
     :param max_results: the limit of stored results; the oldest go first
     :param max_bytes: the limit of their bytes together
     :param on_repeat: called for each repeat
+    :param shared: the results that other processes share; this one stores none of its own then
 
     :ivar size: the memory of the stored results in bytes, about
     """
@@ -95,7 +98,9 @@ class Deduplication:
         max_results: int = MAX_RESULTS,
         max_bytes: int = MAX_BYTES,
         on_repeat: Callable[[], None] = lambda: None,
+        shared: SharedResults | None = None,
     ) -> None:
+        self._shared = shared
         self._on_repeat = on_repeat
         self._clock = clock
         self._window = window
@@ -122,6 +127,7 @@ class Deduplication:
         :param content: must be the same for all requests with the key
         :raises IdempotencyKeyReused: (in the Deferred) it is not
         :raises AmqpConnectionError: (in the Deferred) the time is over
+        :raises CacheError: (in the Deferred) the shared results can't be asked now
         """
         if not self._window:
             return within(self._timeout, self._clock, start(lambda _: None))
@@ -131,7 +137,11 @@ class Deduplication:
             known = self._running[key] = _Running(content, withdraw_unawaited)
             waiting = self._wait(known)
             known.timer = self._clock.callLater(self._timeout, self._time_out, known)
-            known.work = Deferred.fromCoroutine(start(known.published.append))
+            work = partial(start, known.published.append)
+            shared = self._shared
+            known.work = Deferred.fromCoroutine(
+                work() if shared is None else shared.run(key, content, work, self._on_repeat)
+            )
             known.work.addBoth(self._done, key)
             return waiting
         if known.content != content:
@@ -173,7 +183,9 @@ class Deduplication:
         if running.timer is not None:
             running.timer.cancel()
         waiting, running.waiting = running.waiting, []
-        if not isinstance(result, Failure):
+        if not isinstance(result, Failure) and self._shared is not None:
+            self._shared.answered(key, bool(waiting))
+        elif not isinstance(result, Failure):
             self._store(key, _Stored(running.content, result, self._clock.seconds() + self._window))
         elif not waiting and not result.check(CancelledError):
             self.log.warn("work whose requests had gone failed: {error}", error=type(result.value).__name__)

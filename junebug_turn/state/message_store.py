@@ -13,6 +13,7 @@ from junebug_turn.delivery.shared_quota import QuotaStore
 from junebug_turn.errors import ConfigError
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state.channel_records import ChannelRecords, MemoryRecords
+from junebug_turn.state.claims import Claims
 from junebug_turn.state.journal import JournalEntries
 from junebug_turn.telemetry.gauges import StoreStats
 
@@ -108,6 +109,13 @@ class MessageStore(ABC):
     def journal_entries(self) -> JournalEntries:
         """Return the steps of the connector's messages, which live as long as outbound messages; this base has none."""
         return JournalEntries()
+
+    def claims(self) -> Claims | None:
+        """Return the claims of the connector's requests; None where no other process and no later one has the entries.
+
+        They are ready as long as the store is.
+        """
+        return None
 
     def quotas(self) -> QuotaStore | None:
         """Return the counts of calls which the processes that share the store have together; None: it is not shared."""

@@ -38,6 +38,7 @@ class TurnApi(HttpApi[TurnOptions, OutboundRequest]):
             application,
             options.duplicate_window,
             max_results=MAX_UNANSWERED,
+            until_answered=True,
             signed=True,
             timeout=min(options.request_timeout, options.webhook_answer_timeout),
         )

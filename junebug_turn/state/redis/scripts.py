@@ -170,3 +170,51 @@ redis.call('HINCRBY', KEYS[1], string.format('%.0f', math.floor((now + seconds *
 redis.call('PEXPIRE', KEYS[1], math.ceil(kept * 1000))
 return {taken, '0'}
 """
+
+# KEYS: a claim.  ARGV: its owner, the claim as JSON, the time to live.
+SET_CLAIM = """
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+"""
+
+_FIND_CLAIM = """
+local found = redis.call('GET', KEYS[1])
+local read, claim = pcall(cjson.decode, found or '')
+local another = read and type(claim) == 'table' and claim[1] ~= ARGV[1]
+"""
+
+# The same, and the owner whose result is awaited.  Returns the claim that is in front.
+CLAIM = (
+    _FIND_CLAIM
+    + """
+if another and (not claim[4] or claim[1] == ARGV[4]) then
+    return found
+end
+"""
+    + SET_CLAIM
+    + "return false"
+)
+
+UPDATE_CLAIM = (
+    _FIND_CLAIM
+    + """
+if another then
+    return
+end
+"""
+    + SET_CLAIM
+)
+
+# KEYS: a claim.  ARGV: its owner.
+REMOVE_CLAIM = (
+    _FIND_CLAIM
+    + """
+if not another then
+    redis.call('DEL', KEYS[1])
+end
+"""
+)
+
+
+def milliseconds(seconds: float) -> int:
+    """Return a time to live as Redis has it."""
+    return max(1, round(seconds * 1000))

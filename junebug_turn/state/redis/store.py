@@ -30,6 +30,7 @@ from junebug_turn.state.options import CACHE_TIMEOUT
 from junebug_turn.state.packing import MAX_EVENTS
 from junebug_turn.state.redis import scripts
 from junebug_turn.state.redis.address import RedisAddress
+from junebug_turn.state.redis.claims import RedisClaims
 from junebug_turn.state.redis.errors import remedy
 from junebug_turn.state.redis.journal import RedisSteps
 from junebug_turn.state.redis.options import RedisConfig
@@ -73,8 +74,8 @@ class RedisStore(MessageStore):
         super().__init__(**options)
         self._prefix = f"{key_prefix}:" if key_prefix else ""
         self._name_keys(connector)
-        self._inbound_ttl = _milliseconds(inbound_ttl or self._timeout)
-        self._outbound_ttl = _milliseconds(outbound_ttl or self._timeout)
+        self._inbound_ttl = scripts.milliseconds(inbound_ttl or self._timeout)
+        self._outbound_ttl = scripts.milliseconds(outbound_ttl or self._timeout)
         self._parts = {part: PartStats() for part in ("inbound", "outbound", "menus")}
         self._reactor = reactor
         self._pool = RedisPool(reactor, url, cache_timeout, trust_root)
@@ -120,6 +121,9 @@ class RedisStore(MessageStore):
 
     def quotas(self) -> RedisQuotas:
         return RedisQuotas(self._eval, self._prefix)
+
+    def claims(self) -> RedisClaims:
+        return RedisClaims(self._eval, self._channel)
 
     def stats(self) -> StoreStats:
         # Without the numbers of entries: counting them would take a walk through all of the server's keys.
@@ -278,10 +282,6 @@ class RedisStore(MessageStore):
             if "WRONGTYPE" in str(error.__cause__):
                 raise UnreadableEntry("a key of the cache has a value of a wrong type") from error
             raise
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1000))
 
 
 def _bytes(text: str) -> bytes:

@@ -23,6 +23,7 @@ from junebug_turn.state import packing
 from junebug_turn.state.failures import FailureMonitor
 from junebug_turn.state.message_store import MessageStore, OutboundRecord, StoreOptions
 from junebug_turn.state.options import CACHE_TIMEOUT
+from junebug_turn.state.sqlite.claims import SqliteClaims
 from junebug_turn.state.sqlite.entries import (
     DAMAGED,
     EVENTS,
@@ -123,6 +124,9 @@ class SqliteStore(MessageStore):
 
     def quotas(self) -> SqliteQuotas:
         return SqliteQuotas(self._write, self._wall_clock.now)
+
+    def claims(self) -> SqliteClaims:
+        return SqliteClaims(self._connector, self._write, self._wall_clock)
 
     async def stop(self) -> None:
         if self._counting.running:

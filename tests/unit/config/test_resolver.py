@@ -296,3 +296,14 @@ class TestReadMapping:
             "times: must be a whole number",
             "names: must be a list of texts",
         )
+
+
+@pytest.mark.parametrize("value", ["tcp://10.96.0.7:5672", "udp://[fd00::1]:5672"])
+def test_service_link(value: str) -> None:
+    """A variable that Kubernetes made of a Service is named as such, with the remedy; a value of a person's is not."""
+    (line,) = faults(FLAGS, {"AMQP_PORT": value})
+    assert line.startswith("amqp.port: ")
+    assert "environment variable AMQP_PORT" in line
+    assert line.endswith("set enableServiceLinks: false for the pod")
+    assert not any("enableServiceLinks" in line for line in faults(FLAGS | {"amqp_port": value}))
+    assert not any("enableServiceLinks" in line for line in faults(FLAGS, {"AMQP_PORT": "many"}))

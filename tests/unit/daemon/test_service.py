@@ -54,6 +54,8 @@ class Bench:
         self.ends: dict[str, Any] = {}
         names = ("broker", "counts", "deliverer", "middleware", "store", "site", "traces")
         part: dict[str, Any] = {name: Part(name, self.calls, self.ends) for name in names}
+        self.unconfirmed = 0
+        part["broker"].unconfirmed = lambda: (self.unconfirmed, 0)
         self.daemon = Daemon(
             reactor=self.reactor,
             broker=part["broker"],
@@ -170,6 +172,23 @@ def test_requests_that_take_too_long(bench: Bench) -> None:
     bench.reactor.advance(4.9)
     assert not stopped
     bench.reactor.advance(0.1)
+    assert stopped == [None]
+
+
+def test_unconfirmed_messages(bench: Bench) -> None:
+    """What was handed to the broker is remembered until it is known what became of it: the stores are closed after
+    that, or after shutdown_timeout."""
+    bench.unconfirmed = 1
+    stopped = bench.stop()
+    bench.reactor.pump([0.1] * 10)
+    assert bench.calls == DRAINING + ASKED_TO_STOP
+    bench.unconfirmed = 0
+    bench.reactor.advance(0.1)
+    assert stopped == [None]
+    bench = Bench()
+    bench.unconfirmed = 1
+    stopped = bench.stop()
+    bench.reactor.advance(5)
     assert stopped == [None]
 
 
