@@ -9,7 +9,17 @@ from attrs import frozen
 
 from junebug_turn.state import expiring, packing
 
-INBOUND, LAST, OUTBOUND, EVENTS, NOTE, STATUS, STEPS, QUOTA = "i", "l", "o", "e", "m", "s", "t", "q"
+INBOUND, LAST, OUTBOUND, EVENTS, NOTE, STATUS, STEPS, QUOTA, SETTING = (
+    "i",
+    "l",
+    "o",
+    "e",
+    "m",
+    "s",
+    "t",
+    "q",
+    "c",
+)
 
 DAMAGED = (ValueError, TypeError, IndexError)
 """The exceptions of ``packing`` for a value that it did not make."""

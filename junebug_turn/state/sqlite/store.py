@@ -40,6 +40,7 @@ from junebug_turn.state.sqlite.journal import SqliteSteps
 from junebug_turn.state.sqlite.options import SqliteConfig
 from junebug_turn.state.sqlite.quotas import SqliteQuotas
 from junebug_turn.state.sqlite.records import SqliteRecords
+from junebug_turn.state.sqlite.settings import SqliteSettings
 from junebug_turn.state.sqlite.sweep import Sweep
 from junebug_turn.telemetry.gauges import PartStats, StoreStats
 
@@ -123,6 +124,9 @@ class SqliteStore(MessageStore):
 
     def quotas(self) -> SqliteQuotas:
         return SqliteQuotas(self._write, self._wall_clock.now)
+
+    def connector_settings(self) -> SqliteSettings:
+        return SqliteSettings(self._connector, self._read, self._write)
 
     async def stop(self) -> None:
         if self._counting.running:
