@@ -114,6 +114,14 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
             return stores[name].connector_settings()
         return channels.connector_settings(name)
 
+    def sources() -> Iterator[Source]:
+        for each in settings.applications:
+            name = each.connector_name
+            yield Source(connector=name, store=stores[name], urls=tuple(each.urls.values()))
+        if channels is not None:
+            yield from channels.sources()
+
+    traces = Traces(reactor, amqp, deliverer, journals, sources)
     pausing = Pausing(reactor, broker, lambda: names, connector_settings)
     operators = None
     if options.admin_bind is not None:
@@ -124,6 +132,7 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
             health=lambda: report_health(),
             queues=queue_counts.latest,
             pausing=pausing,
+            traces=traces,
             metrics=metrics,
         )
     pages = {
@@ -148,13 +157,6 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
             queue_counts=queue_counts,
         )
 
-    def sources() -> Iterator[Source]:
-        for each in settings.applications:
-            name = each.connector_name
-            yield Source(connector=name, store=stores[name], urls=tuple(each.urls.values()))
-        if channels is not None:
-            yield from channels.sources()
-
     register = metrics.registry.register
     register(BrokerGauges(broker.status, queue_counts.latest, broker.unconfirmed))
     register(StoreGauges(names, lambda: {name: store.stats() for name, store in stores.items()}))
@@ -173,7 +175,7 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
         deliverer=deliverer,
         middlewares=middlewares,
         journals=journals,
-        traces=Traces(reactor, amqp, deliverer, journals, sources),
+        traces=traces,
         stores=stores,
         sites=sites,
         shared=frozenset(shared),

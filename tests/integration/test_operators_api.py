@@ -253,3 +253,29 @@ async def test_names_of_other_sites(run_daemon: RunDaemon, receiver: Receiver) -
             for host in ("localhost", "127.0.0.1", "[::1]", "evil.example")
         }
         assert answers == {"localhost": 200, "127.0.0.1": 200, "[::1]": 200, "evil.example": 403}
+
+
+@pytest_twisted.ensureDeferred
+async def test_messages(run_daemon: RunDaemon, receiver: Receiver) -> None:
+    """GET /api/messages/<id>: all that is known of a message; addresses masked, texts left out unless ?full=true."""
+    async with desk(run_daemon, receiver) as at:
+        message = inbound()
+        receiver.script(404)
+        at.side.publish("inbound", message)
+        await until(lambda: at.side.count("inbound.parked") == 1, "the parked one")
+        found = await at.ask("GET", f"/api/messages/{message.message_id}")
+        assert (found.status, found.body["found"], found.body["broker"]) == (200, True, None)
+        (part,) = found.body["connectors"]
+        assert (part["connector"], part["kind"], part["from"]) == (at.side.connector, "inbound", "****4567")
+        assert [each["id"] for each in part["parked"]] == [message.message_id]
+        (part,) = (await at.ask("GET", f"/api/messages/{message.message_id}?full=true")).body["connectors"]
+        assert part["from"] == NUMBER
+        assert TEXT in part["parked"][0]["body"]
+        status, page = await at.page(f"/messages?id={message.message_id}")
+        assert status == 200
+        assert f"Parked in {at.side.connector}.inbound.parked" in page
+        assert NUMBER[1:] not in page
+        missing = await at.ask("GET", "/api/messages/nothing")
+        assert missing.status == 404
+        assert (await at.page("/messages?id=nothing"))[0] == 404
+        assert (await at.page("/messages"))[0] == 200

@@ -127,7 +127,14 @@ async def test_hostile_texts(run_daemon: RunDaemon, receiver: Receiver) -> None:
         pages = [listed, (await at.page(f"/parked?{urlencode(escaped)}"))[1]]
         for link in links:
             pages += [(await at.page(link))[1], (await at.page(f"{link}&full=true"))[1]]
-        for path in ("/parked?reason=", "/parked?connector=", "/parked?", "/?find=", "/?done="):
+        for path in (
+            "/parked?reason=",
+            "/parked?connector=",
+            "/parked?",
+            "/?find=",
+            "/?done=",
+            "/messages?id=",
+        ):
             pages.append((await at.page(path + urlencode({"": HOSTILE})[1:]))[1])
         for page in pages:
             assert "<script>" not in page

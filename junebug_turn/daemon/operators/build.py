@@ -14,6 +14,7 @@ from junebug_turn.daemon.operators.overview import State
 from junebug_turn.daemon.operators.pausing import Pausing
 from junebug_turn.daemon.operators.service import OperatorsService
 from junebug_turn.daemon.options import DaemonOptions
+from junebug_turn.daemon.traces import Traces
 from junebug_turn.http.admin.operators.api import OperatorsApi
 from junebug_turn.http.admin.operators.guard import Guard
 from junebug_turn.http.admin.operators.page import OperatorsPage
@@ -35,6 +36,7 @@ def make_operators(
     health: Callable[[], Mapping[str, Mapping[str, Any]]],
     queues: Callable[[], Mapping[str, tuple[int, int]]],
     pausing: Pausing,
+    traces: Traces,
     metrics: Metrics,
 ) -> OperatorsService:
     """Make the service behind the page and the API.
@@ -44,7 +46,7 @@ def make_operators(
     :param queues: returns the latest counts of queues
     """
     state = State(applications, health, queues, pausing.is_paused, Rates(reactor, metrics))
-    return OperatorsService(reactor, options.amqp, applications, state, pausing)
+    return OperatorsService(reactor, options.amqp, applications, state, pausing, traces)
 
 
 def operators_mounts(

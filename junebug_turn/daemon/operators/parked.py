@@ -12,6 +12,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.amqp.queue_browser import QueueBrowser
@@ -125,8 +126,8 @@ class ParkedService:
             names = [choice.connector]
         return Selection.of(names, choice.kind, choice.reason, [] if id is None else [id])
 
-    def _do(self, work: Callable[[ParkedMessages], Awaitable[T]]) -> Deferred[T]:
-        """Do ``work`` with the parked messages at the broker.
+    def alone(self, work: Callable[[], Awaitable[T]]) -> Deferred[T]:
+        """Do ``work`` while no other request looks into queues: it would not see the messages.
 
         It goes on when the request is cancelled: a message between its copy and its ack would be there twice.
         """
@@ -136,15 +137,21 @@ class ParkedService:
             if not answer.called:
                 answer.callback(result)
 
-        Deferred.fromCoroutine(self._working(work)).addBoth(done)
+        working = Deferred.fromCoroutine(self._in_turn(work)).addTimeout(TURN_TIME + LIMIT, self.reactor)
+        working.addErrback(_overdue).addBoth(done)
         return answer
 
-    async def _working(self, work: Callable[[ParkedMessages], Awaitable[T]]) -> T:
+    async def _in_turn(self, work: Callable[[], Awaitable[T]]) -> T:
+        await self._turn.acquire().addTimeout(TURN_TIME, self.reactor)
         try:
-            await self._turn.acquire().addTimeout(TURN_TIME, self.reactor)
-        except DeferredTimeout:
-            raise NotAnsweredInTime("another request looks at the parked messages; try again soon") from None
-        try:
+            return await work()
+        finally:
+            self._turn.release()
+
+    def _do(self, work: Callable[[ParkedMessages], Awaitable[T]]) -> Deferred[T]:
+        """Do ``work`` with the parked messages at the broker."""
+
+        async def browse() -> T:
             browser = await QueueBrowser.open(self.reactor, self.amqp)
             until = self.reactor.seconds() + LOOK_TIME
             messages = ParkedMessages(browser, enough=lambda seen: self.reactor.seconds() > until)
@@ -155,8 +162,13 @@ class ParkedService:
                 if closing.active():
                     closing.cancel()
                     await browser.close()
-        finally:
-            self._turn.release()
+
+        return self.alone(browse)
+
+
+def _overdue(failure: Failure) -> None:
+    failure.trap(DeferredTimeout)
+    raise NotAnsweredInTime("the broker or the request before this one takes long; try again soon") from None
 
 
 def _shown(parked: Parked, full: bool, *, brief: bool) -> Json:

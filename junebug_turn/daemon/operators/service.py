@@ -14,7 +14,8 @@ from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.daemon.operators.overview import State
 from junebug_turn.daemon.operators.parked import ParkedService
 from junebug_turn.daemon.operators.pausing import Pausing
-from junebug_turn.errors import NotFound
+from junebug_turn.daemon.traces import Traces
+from junebug_turn.errors import AmqpConnectionError, NotFound
 from junebug_turn.http.admin.operators.backend import Choice, Json, Overview
 
 SAMPLE_INTERVAL = 5.0
@@ -28,11 +29,18 @@ class OperatorsService:
     """
 
     def __init__(
-        self, reactor: Any, amqp: AmqpOptions, applications: Mapping[str, str], state: State, pausing: Pausing
+        self,
+        reactor: Any,
+        amqp: AmqpOptions,
+        applications: Mapping[str, str],
+        state: State,
+        pausing: Pausing,
+        traces: Traces,
     ) -> None:
         self._applications = applications
         self._state = state
         self._pausing = pausing
+        self._traces = traces
         self._parked = ParkedService(reactor, amqp, lambda: list(applications))
         self._sampling = LoopingCall(state.rates.sample)
         self._sampling.clock = reactor
@@ -68,3 +76,11 @@ class OperatorsService:
 
     async def drop(self, id: str, choice: Choice) -> None:
         await self._parked.drop(id, choice)
+
+    async def message(self, id: str, *, full: bool) -> Json:
+        found = await self._parked.alone(lambda: self._traces.find(id, full=full))
+        if not found["found"] and found["broker"] is not None:
+            raise AmqpConnectionError(found["broker"])
+        if not found["found"] and not any(each["fault"] for each in found["connectors"]):
+            raise NotFound(f"nothing is known of a message {id}")
+        return found

@@ -85,6 +85,12 @@ class OperatorsApi:
         await self._operators.drop(id, Parameters(request, CHOICE).choice)
         return write_json(request, 200, {"dropped": 1})
 
+    @router.route("/messages/<id>", methods=["GET"])
+    async def message(self, request: ApiRequest, id: str) -> bytes:
+        """Answer with all that is known of one message."""
+        full = Parameters(request, ("full",)).full
+        return write_json(request, 200, await self._operators.message(id, full=full))
+
     def _body(self, request: ApiRequest) -> dict[str, Any]:
         """Return the JSON object in a request's body; none stands for an empty one."""
         body = decode(request, request.content.read())

@@ -80,3 +80,10 @@ class Operators(Protocol):
 
     async def drop(self, id: str, choice: Choice) -> None:
         """Drop a parked message for ever; raises ``NotFound`` as ``parked_message`` does."""
+
+    async def message(self, id: str, *, full: bool) -> Json:
+        """Return all that is known of a message, as ``junebug-turn trace --json`` has it.
+
+        :param full: whether with addresses and texts
+        :raises NotFound: nothing is known of it
+        """

@@ -21,6 +21,7 @@ from junebug_turn.http.admin.operators.backend import Operators
 from junebug_turn.http.admin.operators.guard import FormTokens
 from junebug_turn.http.admin.operators.parameters import CHOICE, MAX_LIMIT, MAX_OFFSET, Parameters
 from junebug_turn.http.admin.operators.views.layout import fault
+from junebug_turn.http.admin.operators.views.message import message
 from junebug_turn.http.admin.operators.views.overview import Part, overview
 from junebug_turn.http.admin.operators.views.parked import parked, parked_message
 from junebug_turn.http.errors import answer_for
@@ -139,6 +140,15 @@ class OperatorsPage:
         given = self._form(request, CHOICE)
         await self._operators.drop(id, given.choice)
         return _see(request, "/parked", {"done": "dropped"})
+
+    @router.route("/messages", methods=["GET"])
+    @_with_faults
+    async def message(self, request: ApiRequest) -> bytes:
+        """Answer with all that is known of one message, or with the form that asks for its id."""
+        given = Parameters(request, ("id", "full"))
+        id = given.get("id", "").strip()
+        found = await self._operators.message(id, full=given.full) if id else None
+        return await _write(request, message(found, full=given.full))
 
     @router.route("/static/operators.css", methods=["GET"])
     def style(self, request: ApiRequest) -> bytes:

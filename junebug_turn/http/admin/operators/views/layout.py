@@ -39,7 +39,11 @@ def page(title: str, *content: Any, done: str = "") -> Tag:
         tags.body(
             tags.header(
                 tags.h1("junebug-turn"),
-                tags.nav(tags.a("Overview", href="/"), tags.a("Parked messages", href="/parked")),
+                tags.nav(
+                    tags.a("Overview", href="/"),
+                    tags.a("Parked messages", href="/parked"),
+                    tags.a("Find a message", href="/messages"),
+                ),
             ),
             Tag("main", children=[*notice, *content]),
         ),
