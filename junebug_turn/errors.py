@@ -63,6 +63,10 @@ class Unauthorized(JunebugTurnError):
         self.challenge = challenge
 
 
+class Forbidden(JunebugTurnError):
+    """A request that a page of another site has made a browser send."""
+
+
 class NotFound(JunebugTurnError):
     """A path without a resource."""
 

@@ -17,6 +17,7 @@ from txamqp.client import Closed
 from junebug_turn.amqp.backlog import MAX_BYTES, Backlog
 from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.consumer import Consumer, Handler
+from junebug_turn.amqp.consumers import Consumers
 from junebug_turn.amqp.examination import Examination, examine
 from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.amqp.permissions import fault
@@ -71,7 +72,7 @@ class Broker(Service):
         self._queues: dict[str, Queue] = {}
         self._declarers: Counter[str] = Counter()
         self._checked = 0
-        self._consumers: list[Consumer] = []
+        self._consumers = Consumers()
         self._stopping = False
         self._resting: set[Deferred[None]] = set()
         self._checking = LoopingCall(lambda: Deferred.fromCoroutine(self._check()))
@@ -185,17 +186,17 @@ class Broker(Service):
     def status(self) -> dict[str, Any]:
         """Report the state of the connections, the publisher and the consumers, for operators.
 
-        ``publishing`` is whether the queues are declared and the channels that publish are open; ``faults``, where
-        there are any, says what the broker doesn't give the daemon.  ``hosts``, where several are configured, has those
-        of the connections.  ``max_message_size`` is the broker's limit, in bytes, once a refused message has shown it
-        on the present connection.
+        ``publishing`` is whether the queues are declared and the channels to publish are open; ``faults``, if any, are
+        what the broker doesn't give the daemon.  ``hosts``, if several are configured, has those of the connections.
+        ``max_message_size`` is the broker's limit, in bytes, once a refused message has shown it on the present
+        connection.  See ``Consumers.status`` for the others.
         """
         protocol = self._publishing.protocol
         status: dict[str, Any] = {
             "connected": self.connected,
             "publishing": all(each.channel is not None for each in self._publishers),
             "blocked": protocol is not None and protocol.blocked,
-            "consumers": {consumer.name: consumer.live for consumer in self._consumers},
+            **self._consumers.status(),
         }
         if self._several:
             addresses = {each.address for each in (self._publishing, self._consuming)}
@@ -255,6 +256,10 @@ class Broker(Service):
         self._consumers.append(consumer)
         self._consuming.add(consumer)
         return consumer
+
+    async def pause(self, queues: Collection[str], paused: bool) -> None:
+        """Pause consumers, or resume them: see ``Consumers.pause``."""
+        await self._consumers.pause(queues, paused)
 
     async def stop_consumer(self, consumer: Consumer, timeout: float) -> None:
         """End one consumer; handlers under way have ``timeout`` seconds, then their messages go back to the queue."""

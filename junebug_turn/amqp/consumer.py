@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, TimeoutError
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from txamqp.client import ChannelClosed, Closed
@@ -45,6 +45,10 @@ class Consumer(PersistentChannel):
 
     When the channel ends, handlers go on, and a message that the broker delivers again goes to the handler that has it
     already.  The result of one that has returned meanwhile holds for the message that comes again.
+
+    While it is paused its channel stays, so that handlers under way end as usual, and no message comes.
+
+    :ivar paused: whether it shall get no messages
     """
 
     log = Logger()
@@ -70,6 +74,9 @@ class Consumer(PersistentChannel):
         self._opened = 0.0
         self._idle: Deferred[None] | None = None
         self._stopping = False
+        self.paused = False
+        self._consuming = False
+        self._switching = DeferredLock()
 
     @property
     def live(self) -> bool:
@@ -94,6 +101,9 @@ class Consumer(PersistentChannel):
         channel = await protocol.open_channel()
         channel.listener = self
         await protocol.call(channel.basic_qos(prefetch_count=self._prefetch))
+        self._consuming = not self.paused
+        if not self._consuming:
+            return channel
         try:
             await protocol.call(channel.basic_consume(queue=self._queue.name, consumer_tag=_TAG))
         except ChannelClosed:
@@ -104,7 +114,33 @@ class Consumer(PersistentChannel):
 
     def opened(self) -> None:
         self._opened = self._reactor.seconds()
-        self.log.info("Consuming {queue}", queue=self._queue.name)
+        if self._consuming:
+            self.log.info("Consuming {queue}", queue=self._queue.name)
+        # It may have been paused, or not be any more, while the channel was opened.
+        Deferred.fromCoroutine(self._switch())
+
+    async def pause(self, paused: bool) -> None:
+        """Have no messages come from now on, or have them come again; at once where there is a connection."""
+        self.paused = paused
+        await self._switch()
+
+    async def _switch(self) -> None:
+        await self._switching.acquire()
+        try:
+            channel = self.channel
+            if channel is None or self._stopping or self._consuming is not self.paused:
+                return
+            self._consuming = not self.paused
+            if self.paused:
+                await channel.client.call(channel.basic_cancel(consumer_tag=_TAG))
+            else:
+                await channel.client.call(channel.basic_consume(queue=self.name, consumer_tag=_TAG))
+                self.log.info("Consuming {queue}", queue=self.name)
+        except Closed:
+            # The next channel is as it shall be.
+            pass
+        finally:
+            self._switching.release()
 
     def cancelled(self) -> None:
         channel, self.channel = self.channel, None

@@ -11,7 +11,8 @@ from typing import Any
 
 from junebug_turn.amqp.queue_browser import QueueBrowser
 from junebug_turn.cli.terminal import COLUMNS, Terminal, age, ask, plain, row, run_in_reactor
-from junebug_turn.connectors.parked import KINDS, Parked, ParkedMessages, Place, Selection
+from junebug_turn.connectors.parked import KINDS, Parked, Place, Selection
+from junebug_turn.connectors.parked_messages import ParkedMessages
 from junebug_turn.daemon.settings import Settings, load
 from junebug_turn.errors import ConfigError, JunebugTurnError
 from junebug_turn.net.clocks import use_monotonic
@@ -174,9 +175,7 @@ class Command:
             self._terminal.complain(f"no parked message has the id {plain(self._arguments.id)}")
             return 1
         (parked,) = found
-        details = parked.summary() | {"queue": parked.place.parked, "headers": parked.delivery.headers}
-        if self._arguments.body:
-            details["body"] = parked.body.decode("utf-8", "backslashreplace")
+        details = parked.details(body=self._arguments.body)
         if self._arguments.json:
             self._terminal.say(json.dumps(details, default=str, indent=2))
             return 0
@@ -248,7 +247,4 @@ def _selection(settings: Settings, arguments: Any) -> Selection:
         there = ", ".join(known)
         raise ConfigError(*(f"no connector is named {name}; there is {there}" for name in unknown))
     ids = [arguments.id] if arguments.verb == "show" else getattr(arguments, "ids", ())
-    kinds = (arguments.kind,) if arguments.kind else KINDS
-    connectors = dict.fromkeys(arguments.connector or known)
-    places = tuple(Place(connector, kind) for connector in connectors for kind in kinds)
-    return Selection(places, arguments.reason, frozenset(ids))
+    return Selection.of(arguments.connector or known, arguments.kind, arguments.reason, ids)

@@ -204,6 +204,12 @@ def delay_queue(delay: float, queue_type: str = "default") -> Queue:
     return Queue(f"{_PREFIX}.{_name(delay)}", bound=False, arguments=arguments, fanout=True)
 
 
+def delay_of(queue: str) -> str | None:
+    """Return the delay in the name of a delay queue, as ``30s``; None for another queue."""
+    prefix, _, delay = queue.rpartition(".")
+    return delay if prefix == _PREFIX else None
+
+
 def former_delay_queues(connector: str) -> list[str]:
     """Name the delay queues that a connector had of its own in former versions."""
     queues = [f"{connector}.{kind}.retry.{_name(delay)}" for kind in ("inbound", "event") for delay in DELAYS]

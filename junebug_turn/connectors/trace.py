@@ -13,7 +13,8 @@ from attrs import Factory, define, field, frozen
 
 from junebug_turn.amqp.queue_browser import QueueBrowser
 from junebug_turn.amqp.topology import Queue
-from junebug_turn.connectors.parked import KINDS, Parked, ParkedMessages, Place, Selection, masked
+from junebug_turn.connectors.parked import KINDS, Parked, Place, Selection, masked
+from junebug_turn.connectors.parked_messages import ParkedMessages
 from junebug_turn.delivery.circuits import OF_CLIENTS
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.errors import CacheError, DeliveryRefused, UnreadableEntry

@@ -17,9 +17,12 @@ from junebug_turn.connectors.connector import Connector
 from junebug_turn.connectors.retry_queues import RetryWindows
 from junebug_turn.connectors.trace import Source
 from junebug_turn.daemon.channels.build import make_channels
+from junebug_turn.daemon.channels.service import ChannelsService
 from junebug_turn.daemon.drain import Drain
 from junebug_turn.daemon.health import health
-from junebug_turn.daemon.operators.build import operators_mounts
+from junebug_turn.daemon.operators.build import make_operators, operators_mounts
+from junebug_turn.daemon.operators.pausing import Pausing
+from junebug_turn.daemon.operators.service import OperatorsService
 from junebug_turn.daemon.process import MAX_DESCRIPTORS, connections_within
 from junebug_turn.daemon.queue_counts import QueueCounts
 from junebug_turn.daemon.service import Daemon
@@ -39,6 +42,7 @@ from junebug_turn.http.server import ApiSite
 from junebug_turn.middlewares.base import BaseMiddleware
 from junebug_turn.middlewares.chain import Chain, make_middlewares
 from junebug_turn.net.tls import TlsFiles
+from junebug_turn.state.connector_settings import ConnectorSettings
 from junebug_turn.state.factory import make_store
 from junebug_turn.state.journal import Journals
 from junebug_turn.state.message_store import MessageStore
@@ -102,14 +106,41 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
             mounts[each.connector_name] = parts.mount(each, store)
     if faults:
         raise ConfigError(*faults)
+    queue_counts = QueueCounts(reactor, broker)
+    channels: ChannelsService | None = None
+
+    def connector_settings(name: str) -> ConnectorSettings:
+        if name in stores or channels is None:
+            return stores[name].connector_settings()
+        return channels.connector_settings(name)
+
+    def sources() -> Iterator[Source]:
+        for each in settings.applications:
+            name = each.connector_name
+            yield Source(connector=name, store=stores[name], urls=tuple(each.urls.values()))
+        if channels is not None:
+            yield from channels.sources()
+
+    traces = Traces(reactor, amqp, deliverer, journals, sources)
+    pausing = Pausing(reactor, broker, lambda: names, connector_settings)
+    operators = None
+    if options.admin_bind is not None:
+        operators = make_operators(
+            reactor,
+            options,
+            applications=names,
+            health=lambda: report_health(),
+            queues=queue_counts.latest,
+            pausing=pausing,
+            traces=traces,
+            metrics=metrics,
+        )
     pages = {
         Health.path: Mount(Health(lambda: report_health())),
         Liveness.path: Mount(Liveness(), while_stopping=True),
         Readiness.path: Mount(Readiness(lambda: daemon.obstacle()), while_stopping=True),
     }
-    sites = parts.sites(mounts, pages)
-    queue_counts = QueueCounts(reactor, broker)
-    channels = None
+    sites = parts.sites(mounts, pages, operators)
     if settings.channels is not None:
         channels = make_channels(
             reactor,
@@ -126,13 +157,6 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
             queue_counts=queue_counts,
         )
 
-    def sources() -> Iterator[Source]:
-        for each in settings.applications:
-            name = each.connector_name
-            yield Source(connector=name, store=stores[name], urls=tuple(each.urls.values()))
-        if channels is not None:
-            yield from channels.sources()
-
     register = metrics.registry.register
     register(BrokerGauges(broker.status, queue_counts.latest, broker.unconfirmed))
     register(StoreGauges(names, lambda: {name: store.stats() for name, store in stores.items()}))
@@ -146,10 +170,12 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
         reactor=reactor,
         broker=broker,
         queue_counts=queue_counts,
+        pausing=pausing,
+        operators=operators,
         deliverer=deliverer,
         middlewares=middlewares,
         journals=journals,
-        traces=Traces(reactor, amqp, deliverer, journals, sources),
+        traces=traces,
         stores=stores,
         sites=sites,
         shared=frozenset(shared),
@@ -223,11 +249,14 @@ class _Parts:
             journal=journal,
         )
 
-    def sites(self, mounts: Mapping[str, Mount], common: Mapping[str, Mount]) -> dict[ListenAddress, ApiSite]:
+    def sites(
+        self, mounts: Mapping[str, Mount], common: Mapping[str, Mount], operators: OperatorsService | None
+    ) -> dict[ListenAddress, ApiSite]:
         """Make a site for each address.
 
         :param mounts: connector -> the mount of its application
         :param common: path -> the mount of a page that is at every address but ``metrics_bind``
+        :param operators: None where they have no address
         """
         limits, metrics_bind = self.settings.daemon.limits, self.settings.daemon.metrics_bind
         most = connections_within(self.settings, self.descriptors)
@@ -241,10 +270,10 @@ class _Parts:
         metrics_page = Mount(MetricsPage(self.metrics, self.reactor))
         for there in (pages.setdefault(metrics_bind, {}),) if metrics_bind else pages.values():
             there.setdefault(MetricsPage.path, metrics_page)
-        if self.settings.daemon.admin_bind is not None:
-            pages[self.settings.daemon.admin_bind] = operators_mounts(
-                self.settings.daemon, {**common, MetricsPage.path: metrics_page}
-            )
+        daemon = self.settings.daemon
+        if daemon.admin_bind is not None and operators is not None:
+            shared = {**common, MetricsPage.path: metrics_page}
+            pages[daemon.admin_bind] = operators_mounts(self.reactor, daemon, operators, shared)
         return {
             address: ApiSite(
                 there, self.reactor, limits=limits, connections=connections, metrics=self.metrics

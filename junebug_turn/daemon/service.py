@@ -17,6 +17,8 @@ from twisted.python.failure import Failure
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.daemon.channels.service import ChannelsService
 from junebug_turn.daemon.drain import Drain
+from junebug_turn.daemon.operators.pausing import Pausing
+from junebug_turn.daemon.operators.service import OperatorsService
 from junebug_turn.daemon.queue_counts import QueueCounts
 from junebug_turn.daemon.settings import Settings
 from junebug_turn.daemon.traces import Traces
@@ -48,6 +50,8 @@ class Daemon(Service):
     :ivar renewals: connector -> has its application use the secrets of options that were read again
     :ivar health: returns the state of each component, as ``/health`` shows it
     :ivar traces: finds all that is known of a message
+    :ivar pausing: pauses connectors, as their stores say
+    :ivar operators: behind the operators' page and API, where they have an address
     :ivar channels: follows the store of the channels that are made at run time
     :ivar drain: the time before the listeners close when it stops
     :ivar shutdown_timeout: seconds that what is under way has when the daemon stops
@@ -57,6 +61,8 @@ class Daemon(Service):
     reactor: Any
     broker: Broker
     queue_counts: QueueCounts
+    pausing: Pausing
+    operators: OperatorsService | None = None
     deliverer: Deliverer
     middlewares: Sequence[BaseMiddleware]
     journals: Journals
@@ -155,8 +161,11 @@ class Daemon(Service):
             await store.start()
         if self.channels is not None:
             await self.channels.start()
+        await self.pausing.start()
         self.broker.startService()
         self.queue_counts.startService()
+        if self.operators is not None:
+            self.operators.start()
         self.ready = True
         for address in self.addresses:
             self.log.info("listening on {address}", address=address)
@@ -184,6 +193,9 @@ class Daemon(Service):
         self.log.info("stopping: {timeout:g} s at most for what is under way", timeout=timeout)
         if self.queue_counts.running:
             self.queue_counts.stopService()
+        self.pausing.stop()
+        if self.operators is not None:
+            self.operators.stop()
         if self.channels is not None:
             self.channels.stop_following()
         consuming = self._all("stop consuming", [lambda: self.broker.stop_consuming(timeout)])

@@ -55,6 +55,7 @@ _ANSWERS: dict[type[errors.JunebugTurnError], tuple[int, str, str | list[str]]] 
         "InvalidRouterDestinationConfig",
     ),
     errors.Unauthorized: (401, "unauthorized", "Unauthorized"),
+    errors.Forbidden: (403, "forbidden", "Forbidden"),
     errors.NotFound: (404, "not found", "NotFound"),
     errors.ChannelNotFound: (404, "channel not found", "ChannelNotFound"),
     errors.RouterNotFound: (404, "router not found", "RouterNotFound"),

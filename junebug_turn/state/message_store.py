@@ -14,6 +14,7 @@ from junebug_turn.errors import ConfigError
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state.channel_records import ChannelRecords, MemoryRecords
 from junebug_turn.state.claims import Claims
+from junebug_turn.state.connector_settings import ConnectorSettings
 from junebug_turn.state.journal import JournalEntries
 from junebug_turn.telemetry.gauges import StoreStats
 
@@ -105,6 +106,13 @@ class MessageStore(ABC):
         """
         records: ChannelRecords = self._records.setdefault("", MemoryRecords(window))
         return records
+
+    def connector_settings(self) -> ConnectorSettings:
+        """Return the connector's settings, which are kept where the messages are, if they can be.
+
+        They are ready as long as the store is.
+        """
+        return ConnectorSettings()
 
     def journal_entries(self) -> JournalEntries:
         """Return the steps of the connector's messages, which live as long as outbound messages; this base has none."""

@@ -89,6 +89,10 @@ class BrokerGauges(_ReadAtScrape):
         ):
             yield GaugeMetricFamily(f"{PREFIX}_unconfirmed_{name}", help, float(value))
         yield _by("queue", "consumer_live", "Whether the queue is consumed.", status.get("consumers", {}))
+        paused = dict.fromkeys(status.get("consumers", {}), 0) | dict.fromkeys(status.get("paused", ()), 1)
+        yield _by(
+            "queue", "consumer_paused", "Whether the queue is not consumed, by an operator's order.", paused
+        )
         queues = self.queues()
         waiting = {queue: count for queue, (count, _) in queues.items()}
         yield _by("queue", "queue_messages", "Messages that wait in the queue.", waiting)

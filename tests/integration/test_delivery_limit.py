@@ -14,7 +14,8 @@ from twisted.internet.defer import Deferred
 
 from junebug_turn.amqp import consumer
 from junebug_turn.amqp.queue_browser import QueueBrowser
-from junebug_turn.connectors.parked import ParkedMessages, Place, Selection
+from junebug_turn.connectors.parked import Place, Selection
+from junebug_turn.connectors.parked_messages import ParkedMessages
 from junebug_turn.connectors.retry_queues import RetryWindows
 from junebug_turn.errors import CacheError
 from junebug_turn.messages.vumi import Event, Message

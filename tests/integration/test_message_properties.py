@@ -14,7 +14,8 @@ from pika import BasicProperties
 from pika.adapters.blocking_connection import BlockingChannel
 
 from junebug_turn.amqp.queue_browser import QueueBrowser
-from junebug_turn.connectors.parked import Parked, ParkedMessages, Place, Selection
+from junebug_turn.connectors.parked import Parked, Place, Selection
+from junebug_turn.connectors.parked_messages import ParkedMessages
 from junebug_turn.connectors.retry_queues import RetryWindows
 from junebug_turn.errors import DeliveryExhausted, DeliveryRefused
 from junebug_turn.messages.vumi import Event, Message

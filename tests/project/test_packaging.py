@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 NEEDED = {
     "junebug_turn/py.typed",
     "junebug_turn/amqp/amqp0-9-1.xml",
+    "junebug_turn/http/admin/operators/static/operators.css",
+    "junebug_turn/http/admin/operators/static/operators.js",
     "twisted/plugins/junebug_turn_plugin.py",
 }
 

@@ -27,6 +27,7 @@ from junebug_turn.errors import (
 )
 from junebug_turn.http.admin.channels.backend import Properties
 from junebug_turn.state.channel_store import CHANNELS, ChannelStore, Definition, Definitions, Key
+from junebug_turn.state.connector_settings import ConnectorSettings
 from junebug_turn.state.message_store import MessageStore
 from junebug_turn.telemetry.logging.channel_logs import ChannelLogs
 
@@ -94,6 +95,10 @@ class ChannelsService:
         globalLogPublisher.removeObserver(self._runner.logs)
         await self._store.stop()
         await self._messages.stop()
+
+    def connector_settings(self, channel: str) -> ConnectorSettings:
+        """Return the settings of a channel, which are kept where its messages are."""
+        return self._messages.sibling(channel).connector_settings()
 
     def status(self) -> Mapping[str, Any]:
         """Return the state for ``/health``; it is down until the store was read for the first time."""

@@ -12,6 +12,7 @@ from typing import Any
 from junebug_turn.errors import UnreadableEntry
 from junebug_turn.state.claims import Claim, Claims
 from junebug_turn.state.redis import scripts
+from junebug_turn.state.redis.values import milliseconds
 
 
 class RedisClaims(Claims):
@@ -26,7 +27,7 @@ class RedisClaims(Claims):
         self._prefix = f"{channel}:requests:"
 
     async def claim(self, key: bytes, claim: Claim, seconds: float, awaited: str = "") -> Claim | None:
-        name, ttl = self._name(key), scripts.milliseconds(seconds)
+        name, ttl = self._name(key), milliseconds(seconds)
         found = await self._evaluate(scripts.CLAIM, name, claim.owner, claim.to_json(), ttl, awaited)
         if found is None:
             return None
@@ -39,7 +40,7 @@ class RedisClaims(Claims):
 
     async def update(self, key: bytes, claim: Claim, seconds: float) -> None:
         await self._evaluate(
-            scripts.UPDATE_CLAIM, self._name(key), claim.owner, claim.to_json(), scripts.milliseconds(seconds)
+            scripts.UPDATE_CLAIM, self._name(key), claim.owner, claim.to_json(), milliseconds(seconds)
         )
 
     async def remove(self, key: bytes, owner: str) -> None:

@@ -213,8 +213,3 @@ if not another then
 end
 """
 )
-
-
-def milliseconds(seconds: float) -> int:
-    """Return a time to live as Redis has it."""
-    return max(1, round(seconds * 1000))

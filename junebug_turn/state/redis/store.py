@@ -37,6 +37,8 @@ from junebug_turn.state.redis.options import RedisConfig
 from junebug_turn.state.redis.pool import RedisPool
 from junebug_turn.state.redis.quotas import RedisQuotas
 from junebug_turn.state.redis.records import RedisRecords
+from junebug_turn.state.redis.settings import RedisSettings
+from junebug_turn.state.redis.values import marked, milliseconds, read_json, to_bytes
 from junebug_turn.telemetry.gauges import PartStats, StoreStats
 
 _MESSAGE = "message"
@@ -74,8 +76,8 @@ class RedisStore(MessageStore):
         super().__init__(**options)
         self._prefix = f"{key_prefix}:" if key_prefix else ""
         self._name_keys(connector)
-        self._inbound_ttl = scripts.milliseconds(inbound_ttl or self._timeout)
-        self._outbound_ttl = scripts.milliseconds(outbound_ttl or self._timeout)
+        self._inbound_ttl = milliseconds(inbound_ttl or self._timeout)
+        self._outbound_ttl = milliseconds(outbound_ttl or self._timeout)
         self._parts = {part: PartStats() for part in ("inbound", "outbound", "menus")}
         self._reactor = reactor
         self._pool = RedisPool(reactor, url, cache_timeout, trust_root)
@@ -125,6 +127,9 @@ class RedisStore(MessageStore):
     def claims(self) -> RedisClaims:
         return RedisClaims(self._eval, self._channel)
 
+    def connector_settings(self) -> RedisSettings:
+        return RedisSettings(self._execute, self._channel)
+
     def stats(self) -> StoreStats:
         # Without the numbers of entries: counting them would take a walk through all of the server's keys.
         return StoreStats(self._parts, self._monitor.failures)
@@ -148,7 +153,7 @@ class RedisStore(MessageStore):
                 packed,
                 self._inbound_ttl,
                 message.message_id,
-                _marked(message.from_addr),
+                marked(message.from_addr),
                 self._last,
             )
         else:
@@ -170,7 +175,7 @@ class RedisStore(MessageStore):
             self._last + from_addr,
             self._inbound_ttl,
             self._inbound,
-            _marked(from_addr),
+            marked(from_addr),
             self._last,
         )
 
@@ -206,7 +211,7 @@ class RedisStore(MessageStore):
         # The key alone does not make the message known: an event of an unknown message makes the key, too.
         if packed is None:
             return None
-        kept = _read_json(packed)
+        kept = read_json(packed)
         if not isinstance(kept, dict):
             raise UnreadableEntry("an outbound message in the cache is no JSON object")
         to_addr, event_url, event_auth_token, from_addr = (
@@ -247,7 +252,7 @@ class RedisStore(MessageStore):
         return events
 
     async def store_note(self, address: str, value: Any) -> None:
-        key = _bytes(self._note + address)
+        key = to_bytes(self._note + address)
         if value is None:
             await self._execute("DEL", key)
         else:
@@ -255,17 +260,17 @@ class RedisStore(MessageStore):
 
     async def fetch_note(self, address: str) -> Any:
         try:
-            command = self._execute("GET", _bytes(self._note + address))
+            command = self._execute("GET", to_bytes(self._note + address))
             packed = self._parts["menus"].asked(await self._read(command))
-            return None if packed is None else _read_json(packed)
+            return None if packed is None else read_json(packed)
         except UnreadableEntry as error:
             self.log.warn("a note in the cache counts as unknown: {error!s}", error=error)
             return None
 
     async def _eval(self, script: str, key: str, *args: str | bytes | int) -> Any:
         """Run a script on the server, which keeps it, and return its result."""
-        values = [_bytes(arg) if isinstance(arg, str) else arg for arg in args]
-        return await self._monitor.run(self._pool.run("eval", script, [_bytes(key)], values))
+        values = [to_bytes(arg) if isinstance(arg, str) else arg for arg in args]
+        return await self._monitor.run(self._pool.run("eval", script, [to_bytes(key)], values))
 
     async def _execute(self, *command: str | bytes | int) -> Any:
         return await self._monitor.run(self._pool.run("execute_command", *command))
@@ -282,19 +287,3 @@ class RedisStore(MessageStore):
             if "WRONGTYPE" in str(error.__cause__):
                 raise UnreadableEntry("a key of the cache has a value of a wrong type") from error
             raise
-
-
-def _bytes(text: str) -> bytes:
-    # An id from JSON can have half a surrogate pair, which is no UTF-8.
-    return text.encode("utf-8", "surrogatepass")
-
-
-def _marked(from_addr: str | None) -> str:
-    return "" if from_addr is None else f"={from_addr}"
-
-
-def _read_json(packed: bytes) -> Any:
-    try:
-        return strictjson.loads_stored(packed)
-    except ValueError:
-        raise UnreadableEntry("an entry of the cache is not JSON") from None

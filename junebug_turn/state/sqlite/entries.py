@@ -9,7 +9,7 @@ from attrs import frozen
 
 from junebug_turn.state import expiring, packing
 
-INBOUND, LAST, OUTBOUND, EVENTS, NOTE, STATUS, STEPS, QUOTA, CLAIM = (
+INBOUND, LAST, OUTBOUND, EVENTS, NOTE, STATUS, STEPS, QUOTA, CLAIM, SETTING = (
     "i",
     "l",
     "o",
@@ -19,6 +19,7 @@ INBOUND, LAST, OUTBOUND, EVENTS, NOTE, STATUS, STEPS, QUOTA, CLAIM = (
     "t",
     "q",
     "r",
+    "c",
 )
 
 DAMAGED = (ValueError, TypeError, IndexError)

@@ -7,7 +7,8 @@ from sqlite3 import Connection, DatabaseError
 SCHEMA_VERSION = 2
 
 # kind: i inbound, l the last inbound of an address, o outbound, e the events of a message, m a note (a menu), s the
-# status of a transport's component, t the steps of a message, q the calls within a quota, r the claim of a request
+# status of a transport's component, t the steps of a message, q the calls within a quota, r the claim of a request, c a
+# setting of the connector
 # The rows stand in the order of storing, and only the index has the keys, which come in no order: storing costs a
 # quarter less than with the rows in the order of the keys.
 _SCHEMA = (

@@ -41,6 +41,7 @@ from junebug_turn.state.sqlite.journal import SqliteSteps
 from junebug_turn.state.sqlite.options import SqliteConfig
 from junebug_turn.state.sqlite.quotas import SqliteQuotas
 from junebug_turn.state.sqlite.records import SqliteRecords
+from junebug_turn.state.sqlite.settings import SqliteSettings
 from junebug_turn.state.sqlite.sweep import Sweep
 from junebug_turn.telemetry.gauges import PartStats, StoreStats
 
@@ -127,6 +128,9 @@ class SqliteStore(MessageStore):
 
     def claims(self) -> SqliteClaims:
         return SqliteClaims(self._connector, self._write, self._wall_clock)
+
+    def connector_settings(self) -> SqliteSettings:
+        return SqliteSettings(self._connector, self._read, self._write)
 
     async def stop(self) -> None:
         if self._counting.running:

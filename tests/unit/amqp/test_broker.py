@@ -73,6 +73,24 @@ def test_its_state(bench: Bench) -> None:
     assert bench.broker.status() == away | {"consumers": {"q": True}}
 
 
+def test_pausing(bench: Bench) -> None:
+    """A paused queue is named as such, and is no queue that should be consumed; consumers that are made later for it
+    are paused, too."""
+    bench.broker.declare(Queue("r"))
+    bench.start()
+    pausing = Deferred.fromCoroutine(bench.broker.pause(["q", "r"], True))
+    bench.peers["consuming"].answer()
+    assert pausing.called
+    assert (bench.broker.status()["consumers"], bench.broker.status()["paused"]) == ({}, ["q"])
+    bench.broker.consume(Queue("r"), bench.handle)
+    answered = [method.NAME for method in bench.peers["consuming"].answer()]
+    assert "Basic.Consume" not in answered
+    assert bench.broker.status()["paused"] == ["q", "r"]
+    Deferred.fromCoroutine(bench.broker.pause(["q"], False))
+    assert [method.NAME for method in bench.peers["consuming"].answer()] == ["Basic.Consume"]
+    assert (bench.broker.status()["consumers"], bench.broker.status()["paused"]) == ({"q": True}, ["r"])
+
+
 def test_publishing_has_a_connection_of_its_own(bench: Bench) -> None:
     """What is published waits for the connection, and goes over that which consumes nothing."""
     publication = bench.broker.publish("q", b"body")

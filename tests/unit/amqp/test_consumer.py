@@ -146,6 +146,55 @@ def test_a_connection_lost_after_a_cancellation(bench: Bench) -> None:
     assert not bench.consumer.live
 
 
+def pause(bench: Bench, paused: bool) -> list[str]:
+    """Pause the consumer, or end that; the methods that the broker gets for it."""
+    switching = Deferred.fromCoroutine(bench.consumer.pause(paused))
+    names = [method.NAME for method in bench.peer.answer()]
+    assert switching.called
+    return names
+
+
+def test_pausing(bench: Bench) -> None:
+    """A paused consumer gets no messages, and handlers under way end as usual; then it goes on, on the same channel."""
+    bench.deliver(b"a")
+    assert pause(bench, True) == ["Basic.Cancel"]
+    assert pause(bench, True) == []
+    bench.handling[b"a"].callback(None)
+    assert bench.settled() == [("Basic.Ack", 1)]
+    assert pause(bench, False) == ["Basic.Consume"]
+    bench.deliver(b"b")
+    bench.handling[b"b"].callback(None)
+    assert bench.settled() == [("Basic.Ack", 1)]
+
+
+def test_pausing_outlives_the_channel(bench: Bench) -> None:
+    """A new channel of a paused consumer consumes nothing, and that of one which isn't paused any more does."""
+    pause(bench, True)
+    bench.reopen()
+    assert pause(bench, False) == ["Basic.Consume"]
+    bench.consumer.channel.closed = True
+    bench.consumer.closed("lost")
+    assert pause(bench, True) == []
+    bench.peer.clock.advance(1)
+    assert "Basic.Consume" not in [method.NAME for method in bench.peer.answer()]
+    pause(bench, False)
+
+
+def test_pausing_while_the_channel_is_opened(bench: Bench) -> None:
+    """A pause that comes while the channel is opened holds, as soon as it is open."""
+    bench.peer.send(spec.Channel.Close(406, "PRECONDITION_FAILED", 0, 0), bench.consumer.channel.id)
+    bench.peer.answer()
+    bench.peer.clock.advance(1)
+    for name in ("Channel.Open", "Basic.Qos"):
+        calls = [call for call in bench.peer.sent() if name == call.method.NAME]
+        while not calls:
+            calls = [call for call in bench.peer.sent() if name == call.method.NAME]
+        (call,) = calls
+        bench.peer.send(ANSWERS[name], call.channel_number)
+    Deferred.fromCoroutine(bench.consumer.pause(True))
+    assert [method.NAME for method in bench.peer.answer()] == ["Basic.Consume", "Basic.Cancel"]
+
+
 def test_stopping(bench: Bench) -> None:
     """A stop cancels the consumer and waits for handlers; what comes meanwhile goes back."""
     bench.deliver(b"a")

@@ -12,7 +12,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from junebug_turn.amqp.delivery import Delivery
-from junebug_turn.connectors.parked import KINDS, Parked, ParkedMessages, Place, Selection, masked
+from junebug_turn.connectors.parked import KINDS, Parked, Place, Selection, masked
+from junebug_turn.connectors.parked_messages import ParkedMessages
 from junebug_turn.errors import Unroutable
 from junebug_turn.messages.vumi import Event
 from tests.support.clocks import Wall

@@ -18,9 +18,15 @@ from junebug_turn.http.listening import ListenAddress
 from junebug_turn.state.journal import Journals
 from tests.support.configurations import TURN
 
-STARTED = ["middleware.setup", "store.start", "broker.startService", "counts.startService"]
+STARTED = ["middleware.setup", "store.start", "pausing.start", "broker.startService", "counts.startService"]
 DRAINING = ["site.close_connections"]
-ASKED_TO_STOP = ["counts.stopService", "broker.stop_consuming", "deliverer.stop_waiting", "site.drain"]
+ASKED_TO_STOP = [
+    "counts.stopService",
+    "pausing.stop",
+    "broker.stop_consuming",
+    "deliverer.stop_waiting",
+    "site.drain",
+]
 CLOSED = ["deliverer.close", "store.stop", "middleware.teardown_middleware", "broker.stopService"]
 
 
@@ -52,7 +58,7 @@ class Bench:
         self.reactor = MemoryReactorClock()
         self.calls: list[str] = []
         self.ends: dict[str, Any] = {}
-        names = ("broker", "counts", "deliverer", "middleware", "store", "site", "traces")
+        names = ("broker", "counts", "pausing", "deliverer", "middleware", "store", "site", "traces")
         part: dict[str, Any] = {name: Part(name, self.calls, self.ends) for name in names}
         self.unconfirmed = 0
         part["broker"].unconfirmed = lambda: (self.unconfirmed, 0)
@@ -60,6 +66,7 @@ class Bench:
             reactor=self.reactor,
             broker=part["broker"],
             queue_counts=part["counts"],
+            pausing=part["pausing"],
             deliverer=part["deliverer"],
             middlewares=[part["middleware"]],
             journals=Journals(self.reactor),
@@ -92,7 +99,8 @@ def bench() -> Bench:
 
 
 def test_start(bench: Bench) -> None:
-    """Middlewares and stores are there before the broker's consumers, and only then the daemon is ready."""
+    """Middlewares, stores and their paused connectors are there before the broker's consumers, and only then the daemon
+    is ready."""
     bench.ends["store.start"] = waiting = Deferred()
     bench.start()
     assert bench.calls == STARTED[:2]

@@ -79,6 +79,25 @@ def test_outbound(make: Make) -> None:
     assert result(store.fetch_outbound("m3")) is None
 
 
+@in_thread
+def test_settings(stores: Stores) -> None:
+    """A connector's settings are shared by the stores of a place and survive them, where the kind keeps them; they have
+    no expiry, and each connector has its own."""
+    settings = stores.make().connector_settings()
+    assert settings.kept is not isinstance(stores, MemoryStores)
+    result(settings.store("paused", True))
+    again, another = (
+        stores.make(connector=name).connector_settings() for name in ("sms", "another connector")
+    )
+    if not isinstance(stores, RedisStores):  # its clock refuses keys that never expire
+        stores.advance(100 * DAY)
+    assert result(again.fetch("paused")) is (True if settings.kept else None)
+    assert result(again.fetch("other")) is None
+    assert result(another.fetch("paused")) is None
+    result(settings.store("paused", None))
+    assert result(again.fetch("paused")) is None
+
+
 def _nested(depth: int) -> Any:
     value: Any = {}
     for level in range(depth - 1, 0, -1):

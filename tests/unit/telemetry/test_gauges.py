@@ -37,13 +37,23 @@ def test_read_at_each_scrape() -> None:
 @pytest.mark.parametrize("connected", [True, False])
 def test_broker(connected: bool) -> None:
     """The broker's state is 0 or 1, and so is that of each queue's consumer."""
-    status = {"connected": connected, "publishing": True, "consumers": {"a": True, "b": False}}
+    status = {
+        "connected": connected,
+        "publishing": True,
+        "consumers": {"a": True, "b": False},
+        "paused": ["c"],
+    }
     metrics = Metrics()
     metrics.registry.register(BrokerGauges(lambda: status, dict))
     found = samples(metrics)
     assert found["junebug_turn_broker_connected"] == [({}, float(connected))]
     assert found["junebug_turn_broker_blocked"] == [({}, 0)]
     assert found["junebug_turn_consumer_live"] == [({"queue": "a"}, 1), ({"queue": "b"}, 0)]
+    assert found["junebug_turn_consumer_paused"] == [
+        ({"queue": "a"}, 0),
+        ({"queue": "b"}, 0),
+        ({"queue": "c"}, 1),
+    ]
     assert "junebug_turn_queue_messages" not in found
 
 

@@ -1,0 +1,108 @@
+"""The pages of parked messages.
+
+Tested by tests/integration/test_operators_page.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from twisted.web.template import Tag, tags
+
+from junebug_turn.http.admin.operators.backend import Choice, Json
+from junebug_turn.http.admin.operators.views.layout import button, cell, page, shown_age, table
+
+
+def parked(
+    found: Json,
+    connectors: Iterable[str],
+    choice: Choice,
+    offset: int,
+    limit: int,
+    token: str,
+    *,
+    done: str = "",
+) -> Tag:
+    """Return the list of parked messages, with its filter."""
+    chosen = _chosen(choice)
+    rows = [_parked_row(each) for each in found["parked"]]
+    heads = ("Message", "Connector", "From", "To", "Reason", "Attempts", "Parked for")
+    listed: Any = table(heads, rows) if rows else tags.p("No parked messages are selected.", class_="empty")
+    actions = []
+    if rows:
+        actions.append(button("/parked/replay", "Replay all that are selected", token, chosen))
+    if offset:
+        actions.append(tags.a("To the beginning", href=f"/parked?{urlencode(chosen)}"))
+    if found["more"] and rows:
+        further = urlencode({**chosen, "offset": str(offset + limit)})
+        actions.append(tags.a("Further ones", href=f"/parked?{further}"))
+    return page(
+        "Parked messages", tags.h2("Parked messages"), _filter(connectors, choice), listed,
+        tags.div(*actions, class_="actions"), done=done,
+    )  # fmt: skip
+
+
+def _filter(connectors: Iterable[str], choice: Choice) -> Tag:
+    def select(name: str, values: Iterable[str], chosen: str | None, all: str) -> Tag:
+        options = [tags.option(all, value="")]
+        for value in values:
+            option = tags.option(value, value=value)
+            options.append(option(selected="selected") if value == chosen else option)
+        return tags.select(*options, name=name, **{"aria-label": name})
+
+    return tags.form(
+        select("connector", connectors, choice.connector, "All connectors"),
+        select("kind", ("inbound", "event"), choice.kind, "Messages and events"),
+        tags.input(
+            name="reason", value=choice.reason or "", placeholder="reason", **{"aria-label": "reason"}
+        ),
+        tags.button("Show"),
+        method="get",
+        action="/parked",
+        class_="filter",
+    )
+
+
+def _parked_row(each: Json) -> Tag:
+    place = urlencode({"connector": each["connector"], "kind": each["kind"]})
+    link = tags.a(each["id"], href=f"/parked/{quote(each['id'], safe='')}?{place}")
+    status = f" {each['last_status']}" if each["last_status"] is not None else ""
+    return tags.tr(
+        tags.th(link, scope="row"),
+        cell("Connector", f"{each['connector']} {each['kind']}"),
+        cell("From", each["from"] or "–"),
+        cell("To", each["to"] or "–"),
+        cell("Reason", f"{each['reason']}{status}"),
+        cell("Attempts", str(each["attempts"])),
+        cell("Parked for", shown_age(each["age"])),
+    )
+
+
+def parked_message(found: Json, token: str, *, full: bool) -> Tag:
+    """Return the page of one parked message, with what can be done to it."""
+    place = {"connector": found["connector"], "kind": found["kind"]}
+    path = f"/parked/{quote(found['id'], safe='')}"
+    rows = [
+        tags.tr(tags.th(name.replace("_", " "), scope="row"), tags.td("–" if value is None else str(value)))
+        for name, value in found.items()
+        if name not in ("body", "headers")
+    ]
+    whole: list[Tag] = []
+    if full:
+        headers = "\n".join(f"{name}: {value}" for name, value in found["headers"].items())
+        whole = [tags.h2("Headers"), tags.pre(headers), tags.h2("Body"), tags.pre(found["body"])]
+    else:
+        link = f"{path}?{urlencode({**place, 'full': 'true'})}"
+        whole = [tags.p(tags.a("Show its text and addresses", href=link))]
+    drop = tags.details(
+        tags.summary("Drop..."), button(f"{path}/drop", "Drop it for ever", token, place, class_="danger")
+    )
+    actions = tags.div(button(f"{path}/replay", "Replay", token, place), drop, class_="actions")
+    return page("Parked message", tags.h2("Parked message"), table((), rows), actions, *whole)
+
+
+def _chosen(choice: Choice) -> dict[str, str]:
+    given = {"connector": choice.connector, "kind": choice.kind, "reason": choice.reason}
+    return {name: value for name, value in given.items() if value is not None}
