@@ -11,7 +11,6 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, gatherResults
-from twisted.internet.task import LoopingCall
 from txamqp.client import Closed
 
 from junebug_turn.amqp.backlog import MAX_BYTES, Backlog
@@ -27,15 +26,7 @@ from junebug_turn.amqp.reconnecting import ReconnectingConnection, connect_to_an
 from junebug_turn.amqp.refusals import MessageSizes
 from junebug_turn.amqp.retired import RetiredQueues
 from junebug_turn.amqp.topology import EXCHANGE, Queue, Topology, count
-
-CHECK_INTERVAL = 15.0
-"""Seconds between declarations of all queues on a connection that lives."""
-
-CHECKED_AT_ONCE = 1000
-"""Queues that are declared then at most: each takes a part of a millisecond."""
-
-CHECKED_TOGETHER = 100
-"""Of so many queues, those that are declared before others can be: a new channel's must not wait for all."""
+from junebug_turn.amqp.topology_checks import TopologyChecks
 
 
 class Broker(Service):
@@ -71,12 +62,9 @@ class Broker(Service):
         self._rng = rng
         self._queues: dict[str, Queue] = {}
         self._declarers: Counter[str] = Counter()
-        self._checked = 0
         self._consumers = Consumers()
         self._stopping = False
         self._resting: set[Deferred[None]] = set()
-        self._checking = LoopingCall(lambda: Deferred.fromCoroutine(self._check()))
-        self._checking.clock = reactor
         self._retired = RetiredQueues(
             reactor, partial(connect_to_any, reactor, options, "cleaning", trust_root=trust_root)
         )
@@ -95,6 +83,7 @@ class Broker(Service):
             reactor, rng, topology, sizes=self._sizes, name="publishing large messages", alone=True
         )
         self._publishers = (self._publisher, self._copies, self._large)
+        self._checks = TopologyChecks(reactor, topology, self._queues, self._retired, self._protocol_to_check)
         for publisher in self._publishers:
             self._publishing.add(publisher)
 
@@ -103,14 +92,13 @@ class Broker(Service):
         super().startService()
         self._publishing.start()
         self._consuming.start()
-        self._checking.start(CHECK_INTERVAL, now=False)
+        self._checks.start()
 
     def stopService(self) -> Deferred[Any]:
         """Close both connections in order; messages that are not published yet fail."""
         super().stopService()
         self._stopping = True
-        if self._checking.running:
-            self._checking.stop()
+        self._checks.stop()
         for publisher in self._publishers:
             publisher.stop()
         connections = (self._publishing, self._consuming)
@@ -141,21 +129,9 @@ class Broker(Service):
             backlog=self._backlog_of_copies if own else self.backlog,
         )
 
-    async def _check(self) -> None:
-        """Declare all again, or some of very many, since an exchange, a queue or a binding may have been deleted."""
+    def _protocol_to_check(self) -> AmqpProtocol | None:
         # On the connection that consumes: a broker that blocks publishers doesn't read the other one.
-        protocol = self._consuming.protocol
-        if protocol is not None and self._publisher.channel is not None:
-            queues = list(self._queues.values())
-            some = queues[self._checked : self._checked + CHECKED_AT_ONCE]
-            self._checked = self._checked + len(some) if self._checked + len(some) < len(queues) else 0
-            with suppress(Closed):
-                if len(some) == len(queues):
-                    await self._topology.declare(protocol)
-                else:
-                    for at in range(0, len(some), CHECKED_TOGETHER):
-                        await self._topology.extend(protocol, some[at : at + CHECKED_TOGETHER])
-            await self._retired.delete()
+        return None if self._publisher.channel is None else self._consuming.protocol
 
     def unconfirmed(self) -> tuple[int, int]:
         """Count the messages whose outcome is not known, and their bytes."""

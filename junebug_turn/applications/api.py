@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar, Generic, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -16,7 +16,7 @@ from junebug_turn.applications.base import ApplicationOptions, Services
 from junebug_turn.applications.forwarding import Forwarder
 from junebug_turn.applications.message_request import MessageRequest
 from junebug_turn.delivery.refusal_text import RefusalReader
-from junebug_turn.errors import CacheError, MessageNotFound
+from junebug_turn.errors import CacheError, MessageNotFound, UnreadableEntry
 from junebug_turn.http.deduplication import MAX_RESULTS, Deduplication, OnPublish, Start
 from junebug_turn.http.json import within
 from junebug_turn.http.rate_limit import LimitedResource, RateLimit
@@ -24,7 +24,9 @@ from junebug_turn.http.routing import Router
 from junebug_turn.http.shared_results import SharedResults
 from junebug_turn.messages.vumi import Event, Message, check_length
 from junebug_turn.state.journal import MAX_ID, NOT_FORWARDED
+from junebug_turn.state.message_store import OutboundRecord
 from junebug_turn.telemetry.context import about
+from junebug_turn.telemetry.tracing import current, resume
 
 _Options = TypeVar("_Options", bound=ApplicationOptions)
 _Request = TypeVar("_Request", bound=MessageRequest)
@@ -130,6 +132,14 @@ class HttpApplication(ABC, Generic[_Options, _Request]):
         self.log.debug("{event_type} {event_id} is not in forward_events", **_fields(event))
         return False
 
+    async def _resume_answered(self, message: Message) -> None:
+        """Go on with the trace of the outbound message that an inbound one answers, where it says which."""
+        answered = None
+        with suppress(CacheError, UnreadableEntry):
+            if message.in_reply_to is not None and current() is None:
+                answered = await self._store.fetch_outbound(message.in_reply_to)
+        resume_trace(answered)
+
     def _not_forwarded(self, event: Event, reason: str) -> None:
         if self.services.journal is not None:
             details = {"event_id": event.event_id[:MAX_ID], "reason": reason}
@@ -166,6 +176,11 @@ class HttpApplication(ABC, Generic[_Options, _Request]):
             fields |= _fields(item)
         message_id = item.user_message_id if isinstance(item, Event) else item.message_id
         self.log.warn(text, message_id=message_id, connector=self.options.connector_name, **fields)
+
+
+def resume_trace(outbound: OutboundRecord | None) -> None:
+    """Go on with the trace of an outbound message."""
+    resume(None if outbound is None else outbound.traceparent)
 
 
 def _fields(event: Event) -> dict[str, Any]:

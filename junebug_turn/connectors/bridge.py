@@ -8,6 +8,7 @@ from junebug_turn.amqp.topology import Queue
 from junebug_turn.connectors.retry_queues import routable_headers
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.telemetry.context import note
+from junebug_turn.telemetry.tracing import current_headers
 
 
 class Bridge:
@@ -36,7 +37,7 @@ class Bridge:
         :raises Passing: the broker has not confirmed it
         """
         queue = self._inbound if isinstance(item, Message) else self._event
-        await self._broker.publish(queue.name, item.to_json()).confirmed
+        await self._broker.publish(queue.name, item.to_json(), headers=current_headers()).confirmed
 
     async def _forward_outbound(self, delivery: Delivery) -> None:
         note(connector=self._connector, kind="outbound")

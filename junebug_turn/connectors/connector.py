@@ -30,8 +30,10 @@ from junebug_turn.middlewares.chain import Chain
 from junebug_turn.state.journal import ACCEPTED, MAX_ID, NOT_PUBLISHED, PUBLISHED, RECEIVED, Journal
 from junebug_turn.telemetry.context import debugging, note
 from junebug_turn.telemetry.metrics import Metrics
+from junebug_turn.telemetry.tracing import TRACEPARENT, TraceContext, current, current_headers, use
 
 _Item = TypeVar("_Item", Message, Event)
+_TRACEPARENT = TRACEPARENT.encode("ascii")
 
 
 @define(eq=False)
@@ -108,6 +110,12 @@ class Connector:
 
     def _publish(self, message: Message) -> Publication:
         fields = {"connector": self._name, "message_id": message.message_id}
+        trace = current()
+        headers = None
+        if trace is not None:
+            headers = trace.headers()
+            # The broker's confirm comes in no context.
+            fields["trace_id"] = trace.trace_id
         if debugging():
             self.log.debug(
                 "Publishing outbound message {message_id} for {to_addr}", to_addr=message.to_addr, **fields
@@ -149,13 +157,13 @@ class Connector:
                 failed(failure.value)
             return failure
 
-        publication = self._broker.publish(self._outbound.name, message.to_json())
+        publication = self._broker.publish(self._outbound.name, message.to_json(), headers=headers)
         publication.confirmed.addCallbacks(published, not_confirmed)
         return publication
 
     def publish_event(self, event: Event) -> Publication:
         """Put an event of an outbound message that was not published into the queue of the transport's events."""
-        return self._broker.publish(f"{self._name}.event", event.to_json())
+        return self._broker.publish(f"{self._name}.event", event.to_json(), headers=current_headers())
 
     def bridge(self, queue: str, prepare: Callable[[Message], Awaitable[bool]]) -> None:
         """Forward to an application over AMQP, too, and forward its outbound messages: see ``Bridge``.
@@ -212,6 +220,7 @@ class Connector:
             except UnreadableMessage as fault:
                 await failures.park_unreadable(Task(delivery, now), fault)
                 return
+            _trace(delivery, item)
             key = _key(item)
             task = Task(delivery, now, *self._received(item), key=key)
             if delivery.worn_out:
@@ -261,6 +270,17 @@ class Connector:
                 item.user_message_id, RECEIVED, {"event": word, "event_id": item.event_id[:MAX_ID]}
             )
         return item.user_message_id, False, item.event_id[:MAX_ID]
+
+
+def _trace(delivery: Delivery, item: Message | Event) -> None:
+    """Go on with the trace of a message, or begin one, unless the application may know it: by the message that ``item``
+    is an event of, or answers."""
+    # Reading the headers of each message would cost more than all of this.
+    trace = TraceContext.of_headers(delivery.headers) if _TRACEPARENT in delivery.header else None
+    if trace is not None:
+        use(trace.step())
+    elif isinstance(item, Message) and item.in_reply_to is None:
+        use(TraceContext.new())
 
 
 def _key(item: Message | Event) -> str | None:

@@ -29,6 +29,7 @@ from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryFai
 from junebug_turn.net.clocks import WALL_CLOCK, WallClock
 from junebug_turn.state.journal import DEFERRED, DELAYED, PARKED, Journal
 from junebug_turn.telemetry.metrics import Metrics
+from junebug_turn.telemetry.tracing import current_headers
 
 HOLD_LIMIT = 10 * 60.0
 """Seconds after which a message that waited for those before it goes back, to come again at once: RabbitMQ closes
@@ -241,7 +242,7 @@ class Failures:
         """Publish a copy with a history; an exception keeps the original from being acked."""
         ours = history.headers()
         theirs = original_headers(delivery.headers, with_deaths=queue == self._parked and not history.delays)
-        await self._publish(queue, delivery, theirs, ours, expiration)
+        await self._publish(queue, delivery, theirs | (current_headers() or {}), ours, expiration)
 
     async def _publish(
         self,

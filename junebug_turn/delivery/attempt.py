@@ -24,6 +24,7 @@ from junebug_turn.net.clocks import WALL_CLOCK, WallClock
 from junebug_turn.net.endpoints import ForbiddenAddress
 from junebug_turn.net.proxies import ProxyFault
 from junebug_turn.net.tls import CertificateRefused
+from junebug_turn.telemetry.tracing import TraceContext
 
 
 @frozen
@@ -87,6 +88,7 @@ class Post:
     :ivar configured: whether the URL is from the configuration
     :ivar connector: for the metrics, as ``kind``
     :ivar read_refusal: reads the destination's words from the body of its refusal; None: they are not read
+    :ivar trace: goes with the request
     """
 
     destination: Destination
@@ -97,12 +99,18 @@ class Post:
     connector: str
     kind: str
     read_refusal: RefusalReader | None = None
+    trace: TraceContext | None = None
 
     def headers(self, now: float) -> Headers:
         """Make the headers of an attempt at ``now``, in Unix seconds."""
         headers = self.destination.headers
+        if self.webhook is None and self.trace is None:
+            return headers
+        headers = headers.copy()
+        if self.trace is not None:
+            for name, value in self.trace.headers().items():
+                headers.setRawHeaders(name, [value])
         if self.webhook is not None:
-            headers = headers.copy()
             for name, value in self.webhook.headers(now, self.body).items():
                 headers.setRawHeaders(name, [value])
         return headers

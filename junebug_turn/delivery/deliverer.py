@@ -37,6 +37,7 @@ from junebug_turn.net.clocks import WALL_CLOCK, WallClock
 from junebug_turn.net.proxies import DIRECT, Proxies
 from junebug_turn.net.tls import ClientTls
 from junebug_turn.telemetry.metrics import Metrics
+from junebug_turn.telemetry.tracing import current
 
 
 class Deliverer:
@@ -129,7 +130,7 @@ class Deliverer:
         :raises DeliveryExhausted: all attempts failed, or the next would start later than ``CHAIN_LIMIT``, for a
             client's URL than ``CLIENT_PATIENCE``, or ``failed_limit`` was reached at the first failure
         """
-        post = Post(destination, body, timeout, webhook, configured, connector, kind, read_refusal)
+        post = Post(destination, body, timeout, webhook, configured, connector, kind, read_refusal, current())
         make = self._chain if configured else self._client_chain
         if configured:
             self._bulkheads.share(connector, kind)

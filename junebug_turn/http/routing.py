@@ -17,6 +17,7 @@ from werkzeug.exceptions import MethodNotAllowed as OtherMethods
 from werkzeug.exceptions import NotFound as NoRoute
 
 from junebug_turn.errors import MethodNotAllowed, NotAnsweredInTime, NotFound
+from junebug_turn.telemetry.tracing import TRACEPARENT, TRACESTATE, TraceContext, use
 
 
 class _Resource(KleinResource):
@@ -54,6 +55,9 @@ class _Resource(KleinResource):
 
     async def _answer(self, request: Any, leaving: Deferred[None]) -> None:
         body: Any = None
+        headers = request.requestHeaders.getRawHeaders
+        trace = TraceContext.read(headers(TRACEPARENT, ()), headers(TRACESTATE, ()))
+        use(TraceContext.new() if trace is None else trace.step())
         try:
             endpoint, variables = self._match(request)
             body = self._app.execute_endpoint(endpoint, request, **variables)

@@ -25,6 +25,7 @@ class OutboundRecord:
 
     :ivar details: the whole message as Junebug's API shows it, as JSON; only stored, by a store that ``keeps_details``
     :ivar note: an application's own note about the message, for its events: a JSON value, opaque to the store
+    :ivar traceparent: the trace of the message: see ``telemetry.tracing``
     :ivar from_addr: only read, and only by a store that has the entries of Junebug, where the details have it
     """
 
@@ -35,6 +36,7 @@ class OutboundRecord:
     details: Mapping[str, Any] | None = field(default=None, repr=False)
     note: Any = field(default=None, repr=False)
     from_addr: str | None = field(default=None, repr=False)
+    traceparent: str | None = field(default=None, repr=False)
 
 
 class StoreOptions(TypedDict, total=False):

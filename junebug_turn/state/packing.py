@@ -46,15 +46,20 @@ def packed_from_addr(packed: bytes) -> str | None:
 
 def pack_outbound(record: OutboundRecord) -> bytes:
     """Pack a record without its id and details."""
-    note = [] if record.note is None else [record.note]
-    return strictjson.dumps([record.to_addr, record.event_url, record.event_auth_token, *note])
+    # The last ones only where there are some: they take memory.
+    rest = [] if record.traceparent is None else [record.note, record.traceparent]
+    if not rest and record.note is not None:
+        rest = [record.note]
+    return strictjson.dumps([record.to_addr, record.event_url, record.event_auth_token, *rest])
 
 
 def unpack_outbound(message_id: str, packed: bytes) -> OutboundRecord:
     """Unpack the record that ``pack_outbound`` packed."""
     to_addr, event_url, event_auth_token, *rest = strictjson.loads_stored(packed)
-    (note,) = rest or (None,)
-    return OutboundRecord(message_id, to_addr, event_url, event_auth_token, note=note)
+    note, traceparent = rest + [None] * (2 - len(rest))
+    return OutboundRecord(
+        message_id, to_addr, event_url, event_auth_token, note=note, traceparent=traceparent
+    )
 
 
 def add_event(packed: bytes | None, event: Event) -> bytes:

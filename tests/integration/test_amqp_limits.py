@@ -318,7 +318,7 @@ async def test_what_is_deleted_at_run_time(
     node: RabbitNode, channel: BlockingChannel, gone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A binding that is removed, or the exchange that is deleted, is there again without anything being published."""
-    monkeypatch.setattr("junebug_turn.amqp.broker.CHECK_INTERVAL", 0.5)
+    monkeypatch.setattr("junebug_turn.amqp.topology_checks.CHECK_INTERVAL", 0.5)
     side = await Side(node, "mended").start()
     try:
         if gone == "binding":

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from junebug_turn.amqp import broker, consumer, retired
+from junebug_turn.amqp import consumer, retired, topology_checks
 from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.publication import Publication
 from junebug_turn.connectors import failures
@@ -338,7 +338,7 @@ async def test_the_delay_queues_of_a_former_version(
 ) -> None:
     """After an upgrade, what waits in the delay queues that each connector had comes back; then they are deleted, none
     of them with a message in it."""
-    monkeypatch.setattr(broker, "CHECK_INTERVAL", 0.2)
+    monkeypatch.setattr(topology_checks, "CHECK_INTERVAL", 0.2)
     monkeypatch.setattr(retired, "INTERVAL", 0.2)
     names = former_delay_queues(connector_name)
     for name in names:

@@ -23,6 +23,7 @@ from junebug_turn.http.mounts import Mount
 from junebug_turn.messages.vumi import Message
 from junebug_turn.state.factory import make_store
 from junebug_turn.telemetry.metrics import Metrics
+from junebug_turn.telemetry.tracing import TraceContext, current
 from tests.support.configurations import only
 from tests.support.fake_broker import FakeBroker
 from tests.support.http_harness import Client, Response, make_site
@@ -32,14 +33,19 @@ T = TypeVar("T")
 
 @define
 class Recorder:
-    """A deliverer that takes deliveries and makes none; it reads their JSON or form."""
+    """A deliverer that takes deliveries and makes none; it reads their JSON or form.
+
+    :ivar traces: the trace of each
+    """
 
     delivered: list[tuple[Destination, Any, dict[str, Any]]] = field(factory=list)
+    traces: list[TraceContext | None] = field(factory=list)
 
     async def deliver(self, destination: Destination, body: bytes, **options: Any) -> None:
         form = destination.content_type == FORM
         read = dict(parse_qsl(body.decode(), keep_blank_values=True)) if form else body and json.loads(body)
         self.delivered.append((destination, read, options))
+        self.traces.append(current())
 
 
 def done(work: Coroutine[Deferred[Any], Any, T]) -> T:

@@ -24,6 +24,7 @@ from tests.support.witnesses import Destination, asked, decoded, put, taken
 FOLDER = Path(__file__).parents[1] / "fixtures" / "wire"
 
 _ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}(?![0-9a-f])")
+_TRACE = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-01")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d{6})?")
 _SECONDS = re.compile(r"(?<!\d)\d{10}(?!\d)")
 _DATE = re.compile(r"(?m)^(date:) .*$", re.IGNORECASE)
@@ -78,6 +79,7 @@ class Recording:
         for value, placeholder in self._places.items():
             text = text.replace(value, placeholder)
         text = _DATE.sub(r"\1 <date>", text)
+        text = _TRACE.sub(lambda found: f"00-{self._number('trace', found[1])}-<span>-01", text)
         text = _ID.sub(lambda found: self._number("id", found[0]), text)
         text = _TIME.sub(self._time, text)
         return _SECONDS.sub(lambda found: "<seconds>" if self._is_now(int(found[0])) else found[0], text)

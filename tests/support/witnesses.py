@@ -227,12 +227,12 @@ async def topology(node: RabbitNode, connector: str) -> dict[str, Any]:
 def redis_entries(server: RedisServer, plain: Callable[[str], str]) -> list[dict[str, Any]]:
     """Every key with its type, value and time to live, sorted by how ``plain`` writes the keys.
 
-    Counters are left out: their keys tell the time, and they come within a second.  So are the claims of requests,
-    which live for half a minute.
+    Counters are left out: their keys tell the time, and they come within a second.  So are the steps of messages, which
+    tell the time too, and the claims of requests, which live for half a minute.
     """
     entries = []
     for key in server.cli("--scan").splitlines():
-        if re.search(r":\d{9}$|:requests:", key):
+        if re.search(r":\d{9}$|:requests:|:steps:", key):
             continue
         kind = server.cli("TYPE", key).strip()
         value: Any = server.cli({"hash": "HGETALL", "string": "GET"}[kind], key).removesuffix("\n")
@@ -246,13 +246,16 @@ def redis_entries(server: RedisServer, plain: Callable[[str], str]) -> list[dict
 
 
 def sqlite_contents(path: Path) -> dict[str, Any]:
-    """The schema, and every row in the order of storing, without claims; the time of expiry in minutes from now."""
+    """The schema, and every row in the order of storing; the time of expiry in minutes from now.
+
+    Claims and the steps of messages are left out: see ``redis_entries``.
+    """
     connection = sqlite3.connect(path)
     try:
         pragmas = ("user_version", "application_id", "journal_mode", "page_size", "auto_vacuum")
         told = {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas}
         schema = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
-        rows = connection.execute("SELECT * FROM entries WHERE kind != 'r' ORDER BY kind, rowid")
+        rows = connection.execute("SELECT * FROM entries WHERE kind NOT IN ('r', 't') ORDER BY kind, rowid")
         names = [column[0] for column in rows.description]
         entries = [dict(zip(names, row, strict=True)) for row in rows]
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from junebug_turn.applications.api import HttpApplication
+from junebug_turn.applications.api import HttpApplication, resume_trace
 from junebug_turn.applications.base import Services
 from junebug_turn.applications.junebug.api import JunebugApi
 from junebug_turn.applications.junebug.messages import OutboundRequest, event_to_json, message_to_json
@@ -17,6 +17,7 @@ from junebug_turn.http.errors import envelope
 from junebug_turn.messages.vumi import CLOSE, Event, Message
 from junebug_turn.net.addresses import ALL_HOSTS
 from junebug_turn.state.message_store import OutboundRecord
+from junebug_turn.telemetry.tracing import current_text
 
 
 class JunebugApplication(HttpApplication[JunebugOptions, OutboundRequest]):
@@ -66,7 +67,12 @@ class JunebugApplication(HttpApplication[JunebugOptions, OutboundRequest]):
             details = {**request.body, **message_to_json(message, self.options.connector_name)}
         return self._store.store_outbound(
             OutboundRecord(
-                message.message_id, message.to_addr, request.event_url, request.event_auth_token, details
+                message.message_id,
+                message.to_addr,
+                request.event_url,
+                request.event_auth_token,
+                details,
+                traceparent=current_text(),
             )
         )
 
@@ -80,6 +86,8 @@ class JunebugApplication(HttpApplication[JunebugOptions, OutboundRequest]):
 
         :raises DeliveryFailed: it could not be delivered, or has nowhere to go
         """
+        if message.in_reply_to is not None:
+            await self._resume_answered(message)
         # With an amqp_queue it was stored before it was forwarded to that.
         if not (self._wanted(message) if self._bridged else await self._remember(message)):
             return
@@ -119,6 +127,7 @@ class JunebugApplication(HttpApplication[JunebugOptions, OutboundRequest]):
         :raises CacheError: where it goes can't be read now
         """
         outbound = await self._store.fetch_outbound(event.user_message_id)
+        resume_trace(outbound)
         with self._storing(
             event,
             "{event_type} {event_id} on {connector} is not in the status of message {message_id}: {error!s}",

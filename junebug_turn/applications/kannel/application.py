@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from junebug_turn.applications.api import HttpApplication
+from junebug_turn.applications.api import HttpApplication, resume_trace
 from junebug_turn.applications.base import Services
 from junebug_turn.applications.kannel.api import KannelApi
 from junebug_turn.applications.kannel.escapes import (
@@ -23,6 +23,7 @@ from junebug_turn.http.text import line_of_text
 from junebug_turn.messages.vumi import CLOSE, Event, Message
 from junebug_turn.net.addresses import ALL_HOSTS
 from junebug_turn.state.message_store import OutboundRecord
+from junebug_turn.telemetry.tracing import current_text
 
 
 class KannelApplication(HttpApplication[KannelOptions, OutboundRequest]):
@@ -54,7 +55,9 @@ class KannelApplication(HttpApplication[KannelOptions, OutboundRequest]):
     async def _store_outbound(self, request: OutboundRequest, message: Message) -> None:
         note = [request.dlr_mask, message.from_addr]
         await self._store.store_outbound(
-            OutboundRecord(message.message_id, message.to_addr, request.dlr_url, note=note)
+            OutboundRecord(
+                message.message_id, message.to_addr, request.dlr_url, note=note, traceparent=current_text()
+            )
         )
 
     async def handle_inbound(self, message: Message) -> None:
@@ -62,6 +65,8 @@ class KannelApplication(HttpApplication[KannelOptions, OutboundRequest]):
 
         :raises DeliveryFailed: it could not be delivered
         """
+        if message.in_reply_to is not None:
+            await self._resume_answered(message)
         if message.session_event == CLOSE:
             self.log.debug(
                 "The close of a session, {message_id}, is not forwarded", message_id=message.message_id
@@ -81,6 +86,7 @@ class KannelApplication(HttpApplication[KannelOptions, OutboundRequest]):
         :raises CacheError: whether its message is known can't be read now
         """
         outbound = await self._store.fetch_outbound(event.user_message_id)
+        resume_trace(outbound)
         if outbound is None:
             self._warn_unknown(event)
             return

@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from junebug_turn.applications.api import HttpApplication
+from junebug_turn.applications.api import HttpApplication, resume_trace
 from junebug_turn.applications.base import Services
 from junebug_turn.applications.rapidpro.api import RapidProApi
 from junebug_turn.applications.rapidpro.conversations import (
@@ -30,8 +30,9 @@ from junebug_turn.errors import ApiUsageError
 from junebug_turn.http.errors import Answer
 from junebug_turn.messages.vumi import CLOSE, RESUME, Event, Message
 from junebug_turn.state.message_store import OutboundRecord
+from junebug_turn.telemetry.tracing import current_text
 
-_FINAL = {408: 503, 429: 503}
+FINAL = {408: 503, 429: 503}
 """Statuses of faults that pass which RapidPro takes for the message's end."""
 
 
@@ -48,7 +49,7 @@ class RapidProApplication(HttpApplication[RapidProOptions, OutboundRequest]):
 
     def answer(self, error: Answer) -> tuple[int, Any]:
         """Return the status and the JSON of an error."""
-        return _FINAL.get(error.status, error.status), error_to_json(error)
+        return FINAL.get(error.status, error.status), error_to_json(error)
 
     async def _replied_to(self, request: OutboundRequest) -> Message | None:
         """Return the last message from there, unless its session has ended.
@@ -81,7 +82,9 @@ class RapidProApplication(HttpApplication[RapidProOptions, OutboundRequest]):
         return super()._build(attrs.evolve(request, session_event=event if by_session else None), inbound)
 
     async def _store_outbound(self, request: OutboundRequest, message: Message) -> None:
-        record = OutboundRecord(message.message_id, message.to_addr, note=request.id or None)
+        record = OutboundRecord(
+            message.message_id, message.to_addr, note=request.id or None, traceparent=current_text()
+        )
         await self._store.store_outbound(record)
         if message.in_reply_to is None:
             # It is no part of the session that may have ended before.
@@ -101,6 +104,8 @@ class RapidProApplication(HttpApplication[RapidProOptions, OutboundRequest]):
 
         :raises DeliveryFailed: it could not be delivered
         """
+        if message.in_reply_to is not None:
+            await self._resume_answered(message)
         text = message.content
         with self._storing(
             message, "Inbound message {message_id} on {connector} is not stored for replies: {error!s}"
@@ -148,6 +153,7 @@ class RapidProApplication(HttpApplication[RapidProOptions, OutboundRequest]):
         if path is None or not self._forwards(event, path.strip("/")):
             return
         outbound = await self._store.fetch_outbound(event.user_message_id)
+        resume_trace(outbound)
         if outbound is None or not isinstance(outbound.note, str):
             self._warn_unknown(event, "or RapidPro gave it no id")
             return

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from junebug_turn.applications.api import HttpApplication
+from junebug_turn.applications.api import HttpApplication, resume_trace
 from junebug_turn.applications.base import Services
 from junebug_turn.applications.turn.api import TurnApi
 from junebug_turn.applications.turn.menus import Choice, Menu
@@ -27,6 +27,7 @@ from junebug_turn.http.errors import Answer
 from junebug_turn.messages.vumi import NACK, Event, Message
 from junebug_turn.state.message_store import OutboundRecord
 from junebug_turn.telemetry.context import about
+from junebug_turn.telemetry.tracing import current_text
 
 _MESSAGES, _STATUSES = "/messages", "/statuses"
 
@@ -90,7 +91,7 @@ class TurnApplication(HttpApplication[TurnOptions, OutboundRequest]):
         """
         message = self._build(request, None)
         with about(connector=self.options.connector_name, message_id=message.message_id):
-            await self._store.store_outbound(OutboundRecord(message.message_id, message.to_addr))
+            await self._store.store_outbound(self._record(message))
             reason = f"a message of the type {request.unshown} can't be shown as text"
             nack = Event(user_message_id=message.message_id, event_type=NACK, nack_reason=reason)
             publishing = self.services.connector.publish_event(nack)
@@ -115,11 +116,14 @@ class TurnApplication(HttpApplication[TurnOptions, OutboundRequest]):
         return await self._store.fetch_last_inbound(request.to)
 
     async def _store_outbound(self, request: OutboundRequest, message: Message) -> None:
-        await self._store.store_outbound(OutboundRecord(message.message_id, message.to_addr))
+        await self._store.store_outbound(self._record(message))
         if message.to_addr is not None:
             # A text takes the place of an earlier menu: a number that comes back answers the text.
             note = Menu(request.choices).to_note() if request.choices else None
             await self._store.store_note(message.to_addr, note)
+
+    def _record(self, message: Message) -> OutboundRecord:
+        return OutboundRecord(message.message_id, message.to_addr, traceparent=current_text())
 
     async def handle_inbound(self, message: Message) -> None:
         """Store an inbound message for replies, and POST it to Turn.
@@ -128,6 +132,8 @@ class TurnApplication(HttpApplication[TurnOptions, OutboundRequest]):
 
         :raises DeliveryFailed: it could not be delivered
         """
+        if message.in_reply_to is not None:
+            await self._resume_answered(message)
         choice = None
         with self._storing(
             message, "Inbound message {message_id} on {connector} is not stored for replies: {error!s}"
@@ -169,6 +175,7 @@ class TurnApplication(HttpApplication[TurnOptions, OutboundRequest]):
         :raises CacheError: whether its message is known can't be read now
         """
         outbound = await self._store.fetch_outbound(event.user_message_id)
+        resume_trace(outbound)
         if outbound is None and not self.options.forward_unknown_events:
             self._warn_unknown(event)
             return

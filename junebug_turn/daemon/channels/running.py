@@ -26,6 +26,7 @@ from junebug_turn.daemon.channels.patterns import Pattern
 from junebug_turn.errors import UnreadableEntry, UnreadableMessage
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state.message_store import MessageStore
+from junebug_turn.telemetry.tracing import current_headers
 
 Work: TypeAlias = tuple[str, Callable[[], Any]]
 """The id of a channel, router or destination, and what has to be done for it after it was started or changed."""
@@ -193,7 +194,8 @@ class RunningRouter:
     async def _send(self, address: str | None, kind: str, item: Message | Event, message_id: str) -> None:
         fitting = [] if address is None else [name for name in self._patterns if self._fits(name, address)]
         for name in fitting:
-            await self._broker.publish(f"{name}.{kind}", item.to_json()).confirmed
+            headers = current_headers()
+            await self._broker.publish(f"{name}.{kind}", item.to_json(), headers=headers).confirmed
         if not fitting:
             self.log.warn(
                 "{kind} {message_id} on {connector} fits no destination of router {channel}, and is dropped",

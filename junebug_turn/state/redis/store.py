@@ -195,6 +195,7 @@ class RedisStore(MessageStore):
             "event_url": record.event_url,
             "event_auth_token": record.event_auth_token,
             **({} if record.note is None else {"note": record.note}),
+            **({} if record.traceparent is None else {"traceparent": record.traceparent}),
         }
         await self._eval(
             scripts.STORE_FIELD,
@@ -214,13 +215,11 @@ class RedisStore(MessageStore):
         kept = read_json(packed)
         if not isinstance(kept, dict):
             raise UnreadableEntry("an outbound message in the cache is no JSON object")
-        to_addr, event_url, event_auth_token, from_addr = (
-            value if isinstance(value, str) else None
-            for value in map(kept.get, ("to", "event_url", "event_auth_token", "from"))
-        )
-        return OutboundRecord(
-            message_id, to_addr, event_url, event_auth_token, note=kept.get("note"), from_addr=from_addr
-        )
+        names = {"to_addr": "to", "from_addr": "from"}
+        names |= {name: name for name in ("event_url", "event_auth_token", "traceparent")}
+        texts = {name: kept.get(key) for name, key in names.items()}
+        known: Any = {name: text if isinstance(text, str) else None for name, text in texts.items()}
+        return OutboundRecord(message_id, note=kept.get("note"), **known)
 
     async def store_event(self, event: Event) -> None:
         # An event with this id would replace the message itself.

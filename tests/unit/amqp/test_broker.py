@@ -11,10 +11,11 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 
 from junebug_turn.amqp import reconnecting
-from junebug_turn.amqp.broker import CHECK_INTERVAL, CHECKED_AT_ONCE, CHECKED_TOGETHER, Broker
+from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.amqp.topology import Queue
+from junebug_turn.amqp.topology_checks import CHECK_INTERVAL, CHECKED_AT_ONCE, CHECKED_TOGETHER
 from junebug_turn.errors import AmqpConnectionError
 from tests.support.broker_peer import Peer
 

@@ -56,6 +56,16 @@ def advance(stores: Stores) -> Callable[[float], None]:
     return stores.advance
 
 
+@pytest.mark.parametrize("note", [None, "n"])
+@in_thread
+def test_trace_of_an_outbound_message(make: Make, note: Any) -> None:
+    """The trace of an outbound message is kept with it."""
+    store = make()
+    stored = outbound("m1", "http://h/e", "token", note=note, traceparent="00-1-2-01 a=1")
+    result(store.store_outbound(stored))
+    assert result(store.fetch_outbound("m1")) == stored
+
+
 @in_thread
 def test_inbound(make: Make) -> None:
     """An inbound message is found again by its id, as it was."""

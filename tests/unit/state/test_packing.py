@@ -75,7 +75,7 @@ def test_events_are_bounded() -> None:
     assert known == [f"e{n}" for n in range(5, MAX_EVENTS + 5)]
 
 
-@pytest.mark.parametrize("packed", [b"", b"x", b"[1]", b"1", b"null", b"{}", b"[1,2,3,4,5]", b"\xff"])
+@pytest.mark.parametrize("packed", [b"", b"x", b"[1]", b"1", b"null", b"{}", b"[1,2,3,4,5,6]", b"\xff"])
 def test_foreign_values(packed: bytes) -> None:
     """A value that was not packed here is one of the exceptions that the stores expect."""
     damaged = (ValueError, TypeError, IndexError)
