@@ -6,20 +6,19 @@ import json
 import socket
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from threading import Thread
-from typing import Any, Self
+from typing import Any
 
 from attrs import define, field
 from pika.adapters.blocking_connection import BlockingChannel
 
 from junebug_turn.messages.vumi import Event, Message
 from tests.support.hostile import JUNEBUG, HostileDaemon
+from tests.support.threaded_server import ThreadedServer
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
-class Destination:
+class Destination(ThreadedServer):
     """An HTTP server.
 
     :param answer: answers one request on its connection; it has the path and the id of the message or event
@@ -29,41 +28,25 @@ class Destination:
     def __init__(
         self, answer: Callable[[socket.socket, str, str], None], *, everywhere: bool = False
     ) -> None:
-        self._answer = answer
-        self._listener = socket.socket()
+        listener = socket.socket()
         if everywhere:
-            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
-        self._listener.bind(("" if everywhere else "127.0.0.1", 0))
-        self._listener.listen(128)
-        self.port = self._listener.getsockname()[1]
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+        listener.bind(("" if everywhere else "127.0.0.1", 0))
+        listener.listen(128)
+        super().__init__(listener)
+        self._answer = answer
         self.url = f"http://127.0.0.1:{self.port}/"
 
-    def __enter__(self) -> Self:
-        Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        # Closing alone would not wake the thread.
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = self._listener.accept()
-                Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
+    def serve(self, connection: socket.socket) -> None:
         received = b""
-        with connection, suppress(OSError):
-            while chunk := connection.recv(65536):
-                received += chunk
-                head, end, body = received.partition(b"\r\n\r\n")
-                first, *lines = head.decode("latin-1").split("\r\n")
-                headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-                if end and len(body) >= int(headers["content-length"]):
-                    received = b""
-                    self._answer(connection, first.split(" ")[1], headers["webhook-id"])
+        while chunk := connection.recv(65536):
+            received += chunk
+            head, end, body = received.partition(b"\r\n\r\n")
+            first, *lines = head.decode("latin-1").split("\r\n")
+            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+            if end and len(body) >= int(headers["content-length"]):
+                received = b""
+                self._answer(connection, first.split(" ")[1], headers["webhook-id"])
 
 
 @define
