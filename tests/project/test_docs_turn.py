@@ -176,14 +176,21 @@ def _every_error() -> list[Exception]:
     return found
 
 
-def test_the_links() -> None:
-    """Each link within the page leads to a heading, each link to a file to one that is there."""
-    headings = {
+def headings(page: str) -> set[str]:
+    """The headings of a page, as links name them."""
+    return {
         re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
-        for title in re.findall(r"^##* (.*)$", PAGE, re.MULTILINE)
+        for title in re.findall(r"^##* (.*)$", page, re.MULTILINE)
     }
+
+
+def test_the_links() -> None:
+    """Each link within the page leads to a heading, each link to a file to one that is there, and to its heading."""
     for target in re.findall(r"\]\(([^)]+)\)", PAGE):
-        if target.startswith("#"):
-            assert target[1:] in headings, target
-        elif not target.startswith("https://"):
-            assert (Path(__file__).parents[2] / "docs" / target).exists(), target
+        name, _, heading = target.partition("#")
+        if target.startswith("https://"):
+            continue
+        path = Path(__file__).parents[2] / "docs" / (name or "turn.md")
+        assert path.exists(), target
+        if heading:
+            assert heading in headings(path.read_text("utf-8")), target
