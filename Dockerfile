@@ -20,14 +20,14 @@ RUN python -m venv /opt/junebug-turn \
 FROM ${PYTHON_IMAGE}
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin junebug-turn
 COPY --from=build /opt/junebug-turn /opt/junebug-turn
-COPY etc/docker/junebug-turn.yaml /etc/junebug-turn/junebug-turn.yaml
 USER 10001:10001
 WORKDIR /tmp
-ENV HTTP_BIND=0.0.0.0:8080 LOG_FORMAT=json JUNEBUG_TURN_CONFIG_FILE=/etc/junebug-turn/junebug-turn.yaml
 EXPOSE 8080
-# With HTTP_BIND on another port, give the health check that one, too.
+# With another port in --http-bind give the health check that one, too.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
     CMD ["/opt/junebug-turn/bin/python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/health', timeout=4)"]
 # It finishes what is under way, within shutdown_timeout.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/opt/junebug-turn/bin/twistd", "--nodaemon", "--pidfile=", "junebug-turn"]
+# Defaults as flags, which no variable loses by VUMI_CONFIG_PREFIX; arguments of docker run take their place.
+CMD ["--http-bind=0.0.0.0:8080", "--log-format=json"]

@@ -172,9 +172,12 @@ class Sources:
         Nothing where there is none.
         """
         named = [("flag --config", self._flags["config"])] if "config" in self._flags else []
-        named += [
-            (f"environment variable {v}", self._environ[v]) for v in FILE_VARIABLES if self._environ.get(v)
-        ]
+        variables = [variable for variable in FILE_VARIABLES if self._environ.get(variable)]
+        named += [(f"environment variable {variable}", self._environ[variable]) for variable in variables]
+        if len({self._environ[variable] for variable in variables}) > 1:
+            used = "the flag --config" if "config" in self._flags else variables[0]
+            unused = " and ".join(variable for variable in variables if variable != used)
+            self.warnings.append(f"config: without effect: {unused}, since {used} names the file")
         if not named:
             return {}, False
         source, path = named[0]

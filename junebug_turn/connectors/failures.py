@@ -276,14 +276,15 @@ class Failures:
                 )
             self._journal.note(task.message_id, step, details)
         self.log.warn(
-            "{what} {message_id} in {queue}: {reason}, last status {status}, {attempts} attempts: {failure!s}; "
-            "see docs/retries.md for what becomes of it",
+            "{what} {message_id} in {queue}: {reason}{last}, {attempts} attempt{s}: {failure!s}",
             what=step.capitalize(),
             message_id=task.message_id,
             queue=queue.name,
             reason=history.reason,
             status=history.last_status,
+            last="" if history.last_status is None else f", last status {history.last_status}",
             attempts=history.attempts,
+            s="" if history.attempts == 1 else "s",
             failure=failure,
             # It is the last line of this message for a while, or for ever: a count has no ids.
             log_every=True,

@@ -23,7 +23,8 @@ from junebug_turn.daemon.junebug.command_line import Pieces
 from junebug_turn.daemon.junebug.translation import Translation
 from junebug_turn.daemon.operators.faults import address_faults
 from junebug_turn.daemon.options import DaemonOptions
-from junebug_turn.daemon.secret_faults import published_secrets, shadowed_secrets
+from junebug_turn.daemon.published_secrets import published_secrets
+from junebug_turn.daemon.shadowed import shadowed_secrets, unused_variables
 from junebug_turn.errors import ConfigError
 
 DAEMON = "daemon"
@@ -236,14 +237,17 @@ class _Reading:
             yield from self._application(common, own, place)
             return
         given = self._selected("applications", self._layer, self._resolver("the daemon", place))
+        entries: list[Layer] = []
         for number, entry in enumerate(given or ()):
             name = entry.get("connector_name")
             label = f" {show_name(name)}" if isinstance(name, str) else ""
             source = f"{self._layer['applications'].source}, applications[{number}]{label}"
             shared = self._layer["applications"].shared
             own = layer_of(self._schema, entry, source, shared=shared)
+            entries.append(own)
             self._faults += shadowed_secrets(self._schema, own, self._sources.above)
             yield from self._application(overlay(self._schema, common, own), own, source)
+        self._warnings += unused_variables(self._schema, entries, self._sources.above)
 
     def _application(self, layer: Layer, own: Layer, place: str) -> Iterator[_Found]:
         """Yield one application, if its type is known.

@@ -258,12 +258,12 @@ class Deliverer:
                 # In doubt, one without patience is let through at once.
                 waits = go_on and (circuits.asking if patience else circuits.is_open)
                 self.log.warn(
-                    "Delivery to {origin} failed: {reason}{quoted}; attempt {attempt}, next {next}",
+                    "Delivery to {origin} failed: {reason}{quoted}; attempt {attempt}, {next}",
                     origin=destination.origin,
                     reason=str(fault),
                     quoted=fault.quoted,
                     attempt=attempts,
-                    next="when its circuit lets it" if waits else _in_seconds(delay),
+                    next="the next when its circuit lets it" if waits else _next(delay),
                 )
                 if not waits:
                     if delay is None:
@@ -287,5 +287,5 @@ class Deliverer:
         return policy.delay(max(0, tries - 1), self._rng) if fault.retry_after is None else fault.retry_after
 
 
-def _in_seconds(delay: float | None) -> str:
-    return f"in {None if delay is None else round(delay, 3)} s"
+def _next(delay: float | None) -> str:
+    return "the last for now" if delay is None else f"the next in {round(delay, 3)} s"

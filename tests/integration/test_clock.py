@@ -96,7 +96,7 @@ async def test_the_clock_is_set(
         receiver.script(Answer(503, {"Retry-After": "2"}))
         first = inbound(1)
         publish(first)
-        await until(lambda: "next in 2" in process.log.read_text(), "the end of the first attempt")
+        await until(lambda: "the next in 2" in process.log.read_text(), "the end of the first attempt")
         process.process.send_signal(signal.SIGUSR2)
         await until(partial(delivered, first, 2), "the chain to go on")
         for number in range(2, 4):

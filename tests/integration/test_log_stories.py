@@ -71,13 +71,13 @@ async def test_outbound(
         "Published outbound message ID",
         "Received ack of message ID",
     ]
-    assert story[3].startswith(f"Delivery to {origin} failed: HTTP status 503; attempt 1, next in ")
+    assert story[3].startswith(f"Delivery to {origin} failed: HTTP status 503; attempt 1, the next in ")
     assert story[4:] == [f"Delivered to {origin}, attempt 2"]
     assert {line["connector"] for line in logged.grep(message_id)} == {connector_name}
     assert {line["event_id"] for line in logged.grep(message_id)[2:]} == {event.event_id}
     shown = [line["text"] for line in logged.grep(message_id) if line["level"] != "debug"]
     assert len(shown) == 3
-    assert logged.grep("; attempt 1, next in ")[0]["level"] == "warn"
+    assert logged.grep("; attempt 1, the next in ")[0]["level"] == "warn"
     assert "27820000001" not in logged.path.read_text()
     assert SECRET_TEXT not in logged.path.read_text()
 
@@ -143,7 +143,7 @@ async def test_inbound(
     ]
     received, failed, parked = logged.grep(bad.message_id)
     assert (received["level"], received["from_addr"]) == ("debug", "***0001")
-    assert failed["text"] == f"Delivery to {origin} failed: HTTP status 400; attempt 1, next in None s"
+    assert failed["text"] == f"Delivery to {origin} failed: HTTP status 400; attempt 1, the last for now"
     assert (parked["level"], parked["reason"]) == ("warn", "http_status")
     assert "docs/retries.md" in parked["text"]
     assert {line["connector"] for line in (received, failed, parked)} == {connector_name}

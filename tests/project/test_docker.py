@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import json
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import pytest
 import yaml
 
 from junebug_turn.daemon.settings import load
-from tests.support.configurations import only
+from tests.support.configurations import JUNEBUG, only
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,6 +32,19 @@ def instructions() -> list[tuple[str, str]]:
 
 def of(word: str) -> list[str]:
     return [arguments for name, arguments in instructions() if name == word]
+
+
+def flags() -> list[str]:
+    """The image's own flags, which the arguments of docker run replace."""
+    (command,) = of("CMD")
+    found: list[str] = json.loads(command)
+    return found
+
+
+def image_flags() -> dict[str, str]:
+    """The image's own flags, as ``load`` takes them."""
+    pairs = (flag.removeprefix("--").partition("=") for flag in flags())
+    return {name.replace("-", "_"): value for name, _, value in pairs}
 
 
 def copied() -> list[str]:
@@ -78,6 +90,18 @@ class TestDockerfile:
             "twisted/plugins/junebug_turn_plugin.py",
         }
 
+    def test_no_configuration(self) -> None:
+        """The image has no configuration and no variable of its own that could beat the operator's, and with
+        VUMI_CONFIG_PREFIX it listens as before."""
+        assert not any(source.startswith("etc/") for source in copied())
+        last_stage = max(number for number, (word, _) in enumerate(instructions()) if word == "FROM")
+        assert "ENV" not in [word for word, _ in instructions()[last_stage:]]
+        environ = {
+            f"DEV_{name.upper()}": str(value) for name, value in JUNEBUG.items() if name != "http_bind"
+        }
+        options = only(load(image_flags(), environ | {"VUMI_CONFIG_PREFIX": "dev"}))
+        assert (str(options.http_bind), options.connector_name) == ("0.0.0.0:8080", JUNEBUG["connector_name"])
+
     def test_not_root(self) -> None:
         """The last stage runs as a user that isn't root, by number, so that Kubernetes can see it."""
         words = instructions()
@@ -98,7 +122,7 @@ class TestDockerfile:
         _, command = check.split("CMD ")
         python, *arguments = json.loads(command)
         assert python == "/opt/junebug-turn/bin/python"
-        assert "HTTP_BIND=0.0.0.0:8080" in shlex.split(of("ENV")[-1])
+        assert "--http-bind=0.0.0.0:8080" in flags()
         with serving(status) as port:
             arguments[-1] = arguments[-1].replace(":8080", f":{port}")
             ended = subprocess.run([sys.executable, *arguments], capture_output=True, timeout=30, check=False)
@@ -143,18 +167,19 @@ def compose() -> Any:
 class TestCompose:
     def test_configuration(self, compose: Any, tmp_path: Path) -> None:
         """The daemon's configuration loads with what the container's environment adds, its secrets as files."""
-        environ = {}
-        for pair in shlex.split(of("ENV")[-1]):
-            name, _, value = pair.partition("=")
-            environ[name] = value
-        environ["JUNEBUG_TURN_CONFIG_FILE"] = str(ROOT / "etc/docker/junebug-turn.yaml")
-        for name, value in compose["services"]["junebug-turn"]["environment"].items():
+        daemon = compose["services"]["junebug-turn"]
+        (mounted,) = daemon["volumes"]
+        ours, inside, mode = mounted.split(":")
+        variables = dict(daemon["environment"])
+        assert (variables.pop("JUNEBUG_TURN_CONFIG_FILE"), mode) == (inside, "ro")
+        environ = {"JUNEBUG_TURN_CONFIG_FILE": str(ROOT / ours)}
+        for name, value in variables.items():
             assert value.startswith("/run/secrets/")
             secret = tmp_path / Path(value).name
             secret.write_text("s3cret\n")
             assert secret.name in compose["services"]["junebug-turn"]["secrets"]
             environ[name] = str(secret)
-        settings = load({}, environ)
+        settings = load(image_flags(), environ)
         assert settings.daemon.amqp.password == "s3cret"
         assert settings.daemon.amqp.hostname in compose["services"]
         assert str(only(settings).http_bind) == "0.0.0.0:8080"

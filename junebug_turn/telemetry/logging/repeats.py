@@ -122,9 +122,11 @@ def _counted(cause: _Cause, now: float) -> list[LogEvent]:
         return []
     line = cause.last.get("log_format") or ""
     counted = {
-        "log_format": "... {repeated} times in the last {within:.0f} s: " + line,
-        "repeated": cause.count,
+        "log_format": "... {repeated} in the last {within:.0f} s: " + line,
+        "repeated": "once more" if cause.count == 1 else f"{cause.count} times",
         "within": now - cause.since,
+        # Of now: a log whose times go back is hard to read.
+        "log_time": time.time(),
         "log_counted": True,
     }
     return [cause.last | counted]

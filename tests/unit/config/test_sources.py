@@ -48,6 +48,24 @@ class TestLayers:
         assert only(load(flags, environ)).connector_name == "sms"
         assert only(load({}, environ)).connector_name == "other"
 
+    def test_two_variables(self, file: Path) -> None:
+        """A variable that names a file which is not read is a warning: the image, or somebody else, may have set the
+        other one."""
+        flags = written(file, JUNEBUG)
+        other = {"VUMI_CONFIG_FILE": "/etc/other.yaml"}
+        both = other | {"JUNEBUG_TURN_CONFIG_FILE": flags["config"]}
+        (line,) = load({}, both).warnings
+        assert line.startswith(
+            "config: without effect: VUMI_CONFIG_FILE, since JUNEBUG_TURN_CONFIG_FILE names the file"
+        )
+        (line,) = load(flags, both).warnings
+        assert line.startswith(
+            "config: without effect: JUNEBUG_TURN_CONFIG_FILE and VUMI_CONFIG_FILE, since the flag"
+        )
+        assert (
+            load(flags, {}).warnings == load({}, {"JUNEBUG_TURN_CONFIG_FILE": flags["config"]}).warnings == ()
+        )
+
     @pytest.mark.parametrize("variable", ["JUNEBUG_TURN_CONFIG_FILE", "VUMI_CONFIG_FILE", "--config"])
     def test_named_but_absent(self, tmp_path: Path, variable: str) -> None:
         """A file that is named but absent is an error that names it and who named it."""

@@ -21,6 +21,7 @@ from tools.reference.page import default_shown
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "etc" / "junebug-turn.yaml"
+PRODUCTION = ROOT / "etc" / "junebug-turn.production.yaml"
 NAMES = ("junebug", "turn", "rapidpro", "kannel")
 OWNERS = [("daemon",), NAMES, *((name,) for name in NAMES)]
 
@@ -51,6 +52,19 @@ class TestDocuments:
         assert (kannel.connector_name, kannel.base_url_path) == ("demo-kannel", "/kannel")
         assert junebug.http_bind == turn.http_bind == rapidpro.http_bind == kannel.http_bind
         assert turn.status_format == "nested"
+
+    def test_production_file(self) -> None:
+        """The file for a service can be used, has nothing of the demo and no secret, listens on this machine, and keeps
+        what replies need over a restart."""
+        settings = load({"config": str(PRODUCTION)}, {"AMQP_PASSWORD": "x"})
+        (junebug,) = settings.applications
+        assert settings.warnings == ()
+        assert junebug.http_bind.is_local
+        assert settings.daemon.admin_bind is not None
+        assert settings.daemon.admin_bind.is_local
+        assert junebug.store_config["path"].startswith("/var/lib/junebug-turn/")
+        text = PRODUCTION.read_text()
+        assert not re.search("demo|password:|token:|secret:", text)
 
     @pytest.mark.parametrize(("place", "owner"), list(enumerate(NAMES)))
     def test_example_file_has_every_key(self, place: int, owner: str) -> None:

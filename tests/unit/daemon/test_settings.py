@@ -279,6 +279,17 @@ class TestSecrets:
         assert (options.turn_hmac_secret, options.connector_name) == ("env", "ussd")
         assert only(load(written(file, TURN), environ)).turn_hmac_secret == "env"
 
+    def test_a_variable_without_effect(self, file: Path) -> None:
+        """A variable is a default for the entries of applications: where each of them has a value of its own, the
+        variable has no effect, and a warning says so."""
+        flags = written(file, {"applications": [JUNEBUG, TURN]})
+        (line,) = load(flags, {"CONNECTOR_NAME": "other"}).warnings
+        assert line.startswith("connector_name: the environment variable CONNECTOR_NAME has no effect")
+        # A default for one of them, the same value, the top level, a flag: nothing to say.
+        assert load(flags, {"BASE_URL_PATH": "/other", "HTTP_BIND": str(JUNEBUG["http_bind"])}).warnings == ()
+        assert load(flags | {"connector_name": "other"}, {}).warnings == ()
+        assert load(written(file, JUNEBUG), {"CONNECTOR_NAME": "other"}).warnings == ()
+
     @pytest.mark.parametrize("key", ["turn_hmac_secret", "auth_token"])
     @pytest.mark.parametrize(
         ("http_bind", "refused"),

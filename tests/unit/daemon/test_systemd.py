@@ -185,19 +185,23 @@ class TestUnits:
         assert int(service["WatchdogSec"]) > 240  # no request that waits for the broker is cut by it
 
     def test_template(self) -> None:
-        """A process of the template unit is locked up, watched and ended like the one of the single unit; only folders
-        that each process would need for itself are missing."""
+        """A process of the template unit is locked up, watched and ended like the one of the single unit; only its
+        folder for sockets is its own."""
 
         def settings(path: Path) -> set[str]:
             service = path.read_text("utf-8").partition("[Service]\n")[2].partition("[Install]")[0]
             return {line for line in service.splitlines() if line and not line.startswith("#")}
 
-        missing = settings(UNIT) - settings(ROOT / "etc" / "junebug-turn@.service")
-        assert {line.partition("=")[0] for line in missing} == {
-            "RuntimeDirectory",
-            "StateDirectory",
-            "StateDirectoryMode",
-        }
+        template = ROOT / "etc" / "junebug-turn@.service"
+        assert settings(UNIT) - settings(template) == {"RuntimeDirectory=junebug-turn"}
+        assert settings(template) - settings(UNIT) == {"RuntimeDirectory=junebug-turn-%i"}
+        assert "StateDirectory=junebug-turn" in settings(template)
+
+    def test_secrets(self) -> None:
+        """The broker's password is a credential, which only root can read; the daemon gets its path."""
+        text = UNIT.read_text("utf-8")
+        assert "\nLoadCredential=amqp_password:/etc/junebug-turn/amqp_password\n" in text
+        assert "\nEnvironment=AMQP_PASSWORD_FILE=%d/amqp_password\n" in text
 
     def test_socket(self) -> None:
         """The socket unit belongs to the service, whose restart it outlives."""
@@ -206,10 +210,12 @@ class TestUnits:
         assert found["Install"]["WantedBy"] == "sockets.target"
 
     @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd-analyze here")
-    @pytest.mark.parametrize("name", ["junebug-turn.service", "junebug-turn.socket"])
+    @pytest.mark.parametrize(
+        "name", ["junebug-turn.service", "junebug-turn.socket", "junebug-turn@1.service"]
+    )
     def test_verify(self, name: str, tmp_path: Path) -> None:
         """systemd finds no fault in the units."""
-        for file in ("junebug-turn.service", "junebug-turn.socket"):
+        for file in ("junebug-turn.service", "junebug-turn.socket", "junebug-turn@.service"):
             text = (ROOT / "etc" / file).read_text().replace("/opt/junebug-turn/bin/twistd", "/bin/true")
             (tmp_path / file).write_text(text)
         ended = subprocess.run(

@@ -379,8 +379,8 @@ async def test_log(bench: Bench, logged: list[LogEvent]) -> None:
         if event["log_namespace"] == "junebug_turn.delivery.deliverer.Deliverer"
     ]
     assert lines == [
-        f"Delivery to http://127.0.0.1:{bench.receiver.port} failed: HTTP status 503; attempt 1, next in 0.5 s",
-        f"Delivery to http://127.0.0.1:{bench.receiver.port} failed: HTTP status 400; attempt 2, next in None s",
+        f"Delivery to http://127.0.0.1:{bench.receiver.port} failed: HTTP status 503; attempt 1, the next in 0.5 s",
+        f"Delivery to http://127.0.0.1:{bench.receiver.port} failed: HTTP status 400; attempt 2, the last for now",
     ]
     said = f"{lines} {caught.value}"
     assert not any(secret in said for secret in ("s3cret", "us3r", "p4th", "content", "dXMz"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 import weakref
 
 from twisted.logger import LogEvent, Logger, LogLevel, formatEvent
@@ -159,7 +160,17 @@ class TestLimit:
         # How much is remembered shows in no line.
         # private: what is remembered shows in the memory only.
         assert len(limited.limiter._causes) == MAX_CAUSES
-        assert "... 1 times in the last 0 s: w" in limited.texts()
+        assert "... once more in the last 0 s: w" in limited.texts()
+
+    def test_the_time_of_a_count(self) -> None:
+        """A count has the time at which it is shown, not that of its last line: times in a log don't go back."""
+        limited = Limited()
+        for _ in range(2):
+            limited.log.warn("w", log_time=0)
+        limited.log.warn("another")
+        before = time.time()
+        limited.limiter.flush(everything=True)
+        assert limited.shown[-1]["log_time"] >= before
 
     def test_close(self) -> None:
         """At the end the counts so far are told."""
@@ -168,4 +179,4 @@ class TestLimit:
         limited.log.warn("w")
         limited.now += 5
         limited.limiter.flush(everything=True)
-        assert limited.texts() == ["w", "... 1 times in the last 5 s: w"]
+        assert limited.texts() == ["w", "... once more in the last 5 s: w"]

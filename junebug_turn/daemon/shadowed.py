@@ -1,21 +1,14 @@
-"""Faults of secrets in a configuration: one that another hides, and one that is published.
+"""Values of the environment that entries of ``applications`` hide: faults where they are secrets, else warnings.
 
 Tested by tests/unit/daemon/test_settings.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from junebug_turn.config.option import Schema
-from junebug_turn.config.report import Report
 from junebug_turn.config.sources import Given, Layer
-from junebug_turn.config.types import each
-from junebug_turn.http.listening import ListenAddress
-
-PUBLISHED = frozenset({"demo-turn-hmac-secret", "demo-turn-token"})
-"""Secrets that stood in an example file of this project, so that everybody knows them."""
 
 
 def shadowed_secrets(schema: Schema, entry: Layer, above: Layer) -> Iterator[str]:
@@ -40,15 +33,17 @@ def _shadowed(key: str, given: Given, above: Given) -> Iterator[str]:
     yield f"{key}: given twice, and it can't be both ({given.source}; {above.sources}): take one of them away"
 
 
-def published_secrets(report: Report, address: Any) -> Iterator[str]:
-    """Yield a fault for each secret of an application that is published, where other machines reach its address."""
-    if isinstance(address, ListenAddress) and address.is_local:
-        return
-    for key, reported in report.items():
-        if not reported.option.secret or not isinstance(reported.value, str | tuple):
+def unused_variables(schema: Schema, entries: Sequence[Layer], above: Layer) -> Iterator[str]:
+    """Yield a warning for each environment variable that has no effect, since every entry has a value of its own.
+
+    A variable is the default of the entries, and that is easily forgotten; for secrets see ``shadowed_secrets``.
+
+    :param above: the layer of the environment and the command line
+    """
+    secrets = {each.path[0] for each in schema.entries if each.option.secret}
+    for key, given in above.items():
+        if not given.ambient or key in secrets or isinstance(given.value, dict):
             continue
-        if PUBLISHED.intersection(each(reported.value)):
-            yield (
-                f"{key}: this one is published in an example, and other machines can reach {address}: make one of "
-                f"your own ({reported.source})"
-            )
+        own = [entry[key].value for entry in entries if key in entry]
+        if entries and len(own) == len(entries) and any(str(value) != str(given.value) for value in own):
+            yield f"{key}: the {given.source} has no effect, since each entry of applications has a value of its own"
