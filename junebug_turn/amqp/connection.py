@@ -7,10 +7,10 @@ each frame, and it can't take confirms, a consumer's cancellation or ``connectio
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import Deferred, DeferredList, TimeoutError
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer, ITCPTransport
 from twisted.logger import Logger
@@ -20,13 +20,14 @@ from txamqp.protocol import AMQClient
 from zope.interface import implementer
 
 from junebug_turn.amqp import frames
-from junebug_turn.amqp.channel import Channel, describe
+from junebug_turn.amqp.channel import Channel, Listener, describe
 from junebug_turn.amqp.delegate import Delegate
 
 HEARTBEAT = 30  # seconds
 FRAME_MAX = 131072  # bytes; a broker that names no limit, or a larger one, gets this one
 CHANNEL_MAX = 65535
 OPERATION_TIMEOUT = 10  # seconds
+_NO_ANSWER = f"no answer from the broker for {OPERATION_TIMEOUT} s"
 
 CAPABILITIES = {
     "publisher_confirms": True,
@@ -121,22 +122,38 @@ class AmqpProtocol(AMQClient):  # type: ignore[misc]
             channel = self.channels[id] = self.channelFactory(id, self.outgoing, self)
         return channel
 
-    async def open_channel(self) -> Channel:
+    @property
+    def free_channels(self) -> int:
+        """The number of further channels that the broker allows."""
+        # Channel 0, the connection's own, is among those that are open.
+        return self.channel_max + 1 - len(self.channels)
+
+    async def open_channel(
+        self,
+        listener: Listener | None = None,
+        prepare: Callable[[Channel], Sequence[Deferred[Any]]] = lambda channel: (),
+    ) -> Channel:
         """Open a new channel.
 
-        :raises Closed: the connection is lost, or the broker allows no more channels on it
+        :param listener: its user; not called when the channel can't be opened or prepared
+        :param prepare: makes the first calls, at once: one after the other, each would take a round trip
+        :raises Closed: the connection is lost, a call is refused, or the broker allows no more channels on it
         """
         if self.closed:
             raise Closed(self.ended)
-        # Channel 0, the connection's own, is among them.
-        if len(self.channels) > self.channel_max:
+        if self.free_channels <= 0:
             raise Closed(f"all {self.channel_max} channels that the broker's channel_max allows are in use")
         while True:
             self._last_channel = self._last_channel % self.channel_max + 1
             if self._last_channel not in self.channels:
                 break
         channel = self._channel(self._last_channel)
-        await self.call(channel.channel_open())
+        channel.listener = listener or channel.listener
+        for answered, answer in await self.calls([channel.channel_open(), *prepare(channel)]):
+            if not answered:
+                # Told as the end of this channel as well, it would end the user's next one.
+                channel.listener = Listener()
+                answer.raiseException()
         return channel
 
     async def close_channel(self, channel: Channel) -> None:
@@ -156,8 +173,20 @@ class AmqpProtocol(AMQClient):  # type: ignore[misc]
         try:
             return await operation.addTimeout(OPERATION_TIMEOUT, self.clock)
         except TimeoutError:
-            self.abort(f"no answer from the broker for {OPERATION_TIMEOUT} s")
+            self.abort(_NO_ANSWER)
             raise Closed(self.ended) from None
+
+    async def calls(self, operations: Sequence[Deferred[Any]]) -> Any:
+        """Wait for the answers to methods that were called at once, in the form of ``DeferredList``.
+
+        They have one time limit, as in ``call``: one for each would cost more than the call.
+        """
+        late = self.clock.callLater(OPERATION_TIMEOUT, self.abort, _NO_ANSWER)
+        try:
+            return await DeferredList(operations, consumeErrors=True)
+        finally:
+            if late.active():
+                late.cancel()
 
     def called(self, channel: Channel, method: Any, arguments: tuple[Any, ...]) -> None:
         """Handle a method that the broker calls."""

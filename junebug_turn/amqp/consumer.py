@@ -98,19 +98,14 @@ class Consumer(PersistentChannel):
         return await self._consume(protocol)
 
     async def _consume(self, protocol: AmqpProtocol) -> Channel:
-        channel = await protocol.open_channel()
-        channel.listener = self
-        await protocol.call(channel.basic_qos(prefetch_count=self._prefetch))
-        self._consuming = not self.paused
-        if not self._consuming:
-            return channel
-        try:
-            await protocol.call(channel.basic_consume(queue=self._queue.name, consumer_tag=_TAG))
-        except ChannelClosed:
-            # The refusal is known here; told as the end of a channel it would end the next one.
-            channel.listener = Listener()
-            raise
-        return channel
+        def prepare(channel: Channel) -> list[Deferred[Any]]:
+            calls = [channel.basic_qos(prefetch_count=self._prefetch)]
+            self._consuming = not self.paused
+            if self._consuming:
+                calls.append(channel.basic_consume(queue=self._queue.name, consumer_tag=_TAG))
+            return calls
+
+        return await protocol.open_channel(self, prepare)
 
     def opened(self) -> None:
         self._opened = self._reactor.seconds()

@@ -10,15 +10,9 @@ from txamqp.client import ChannelClosed
 from junebug_turn.amqp import frames
 from junebug_turn.amqp.channel import reply_code
 from junebug_turn.amqp.connection import AmqpProtocol
+from junebug_turn.amqp.declaration import ACCESS_REFUSED, Declaring
 from junebug_turn.amqp.permissions import NO_QUEUE, ask_to_write
-from junebug_turn.amqp.topology import (
-    ACCESS_REFUSED,
-    EXCHANGE,
-    Declaring,
-    Queue,
-    exchange_part,
-    queue_part,
-)
+from junebug_turn.amqp.topology import EXCHANGE, Queue, exchange_part, queue_part
 
 
 @frozen

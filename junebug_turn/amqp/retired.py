@@ -12,8 +12,8 @@ from txamqp.client import ChannelClosed, Closed
 
 from junebug_turn.amqp.channel import describe, reply_code
 from junebug_turn.amqp.connection import AmqpProtocol
+from junebug_turn.amqp.declaration import PRECONDITION_FAILED, Declaring, Step
 from junebug_turn.amqp.reconnecting import CLOSE_TIMEOUT
-from junebug_turn.amqp.topology import PRECONDITION_FAILED, Declaring, Step
 
 INTERVAL = 3600.0
 """Seconds between two attempts."""

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
+from itertools import chain
 from operator import methodcaller
-from typing import Any, TypeAlias
+from typing import Any
 
 from attrs import Factory, frozen
-from twisted.internet.defer import Deferred, DeferredList, DeferredLock
-from twisted.logger import Logger
+from twisted.internet.defer import Deferred, DeferredLock
 from txamqp.client import ChannelClosed, Closed
 
-from junebug_turn.amqp.channel import Channel, describe, reply_code
 from junebug_turn.amqp.connection import AmqpProtocol
+from junebug_turn.amqp.declaration import Declaring, Part, Step
 from junebug_turn.amqp.permissions import PERMISSION, ask_to_write
 
 EXCHANGE = "vumi"
-ACCESS_REFUSED = 403
-PRECONDITION_FAILED = 406
-_QUEUE_LIMIT = "queue limit"  # in the reply text for a virtual host, or a cluster, that is full
 AFTER_RETURN = 1.0  # seconds at least between declarations because a message came back
-
-AT_ONCE = 100  # calls that are made without waiting for each
-
-_log = Logger()
-_Call: TypeAlias = Callable[[Channel], Any]
 
 
 @frozen
@@ -52,7 +44,7 @@ async def declare(protocol: AmqpProtocol, queues: Iterable[Queue]) -> None:
 
     :raises Closed: the connection is lost
     """
-    await Declaring(protocol).all(queues)
+    await _declare(Declaring(protocol), queues)
 
 
 class Topology:
@@ -103,7 +95,7 @@ class Topology:
         :raises Closed: the connection is lost
         """
         declaring = Declaring(protocol, self._known)
-        await declaring.all(tuple(self.queues))
+        await _declare(declaring, tuple(self.queues))
         self.faults, self._known = declaring.faults, declaring.refusals
 
     async def extend(self, protocol: AmqpProtocol, queues: Collection[Queue]) -> None:
@@ -114,10 +106,10 @@ class Topology:
         await self._lock.acquire()
         try:
             declaring = Declaring(protocol, self._known)
-            await declaring.all(queues)
+            await _declare(declaring, queues)
         finally:
             self._lock.release()
-        done = {part.what for part in _parts(queues)}
+        done = {part.what for part in chain(_EXCHANGE_PARTS, *map(_parts, queues))}
         self.faults = _without(self.faults, done) | declaring.faults
         self._known = _without(self._known, done) | declaring.refusals
 
@@ -156,24 +148,6 @@ async def count(protocol: AmqpProtocol, queues: Iterable[Queue]) -> dict[str, tu
     return counts
 
 
-@frozen
-class Part:
-    """An exchange, a queue or a binding: its name for the log, and the calls that declare it and look for it."""
-
-    what: str
-    declare: _Call
-    look: _Call | None = None
-
-
-@frozen
-class Step:
-    """A call, with what follows when the broker does it, and when it refuses it."""
-
-    call: _Call
-    done: Callable[[Any], None]
-    refused: Callable[[ChannelClosed], Awaitable[None]]
-
-
 def exchange_part(name: str, kind: str) -> Part:
     declare = methodcaller("exchange_declare", exchange=name, type=kind, durable=True)
     look = methodcaller("exchange_declare", exchange=name, type=kind, passive=True)
@@ -196,103 +170,17 @@ def write_part(exchange: str) -> Part:
     return Part(f"{PERMISSION}{exchange}", ask_to_write(exchange, EXCHANGE))
 
 
-def _parts(queues: Iterable[Queue]) -> Iterator[Part]:
-    yield from (exchange_part(EXCHANGE, "direct"), write_part(EXCHANGE))
-    for queue in queues:
-        if queue.fanout:
-            yield from (exchange_part(queue.name, "fanout"), write_part(queue.name))
-        yield queue_part(queue)
-        if queue.bound or queue.fanout:
-            yield binding_part(queue)
+_EXCHANGE_PARTS = (exchange_part(EXCHANGE, "direct"), write_part(EXCHANGE))
 
 
-class Declaring:
-    """Declarations on a channel of their own, as each refusal closes it."""
+def _parts(queue: Queue) -> list[Part]:
+    """Return what a queue needs beside the exchange, in the order in which it is declared."""
+    parts = [exchange_part(queue.name, "fanout"), write_part(queue.name)] if queue.fanout else []
+    parts.append(queue_part(queue))
+    if queue.bound or queue.fanout:
+        parts.append(binding_part(queue))
+    return parts
 
-    def __init__(self, protocol: AmqpProtocol, known: Mapping[str, str] | None = None) -> None:
-        self._protocol = protocol
-        self._channel: Channel | None = None
-        self._known = known or {}
-        self.refusals: dict[str, str] = {}
-        self.faults: dict[str, str] = {}
 
-    async def all(self, queues: Iterable[Queue]) -> None:
-        await self.each(
-            [Step(part.declare, lambda ok: None, partial(self._refused, part)) for part in _parts(queues)]
-        )
-        await self.done()
-
-    async def each(self, steps: Sequence[Step]) -> None:
-        """Make calls in their order, many at once: one after the other, each would take a round trip."""
-        done = 0
-        while done < len(steps):
-            channel = await self._open()
-            batch = steps[done : done + AT_ONCE]
-            asked = [Deferred.fromCoroutine(self._protocol.call(step.call(channel))) for step in batch]
-            answers: Any = await DeferredList(asked, consumeErrors=True)
-            for step, (answered, answer) in zip(batch, answers, strict=True):
-                done += 1
-                if answered:
-                    step.done(answer)
-                    continue
-                if not answer.check(ChannelClosed):
-                    answer.raiseException()
-                await step.refused(answer.value)
-                # The broker has ignored what came after it on this channel.
-                break
-
-    async def examine(self, part: Part) -> bool | None:
-        """Tell whether a part is there and may be declared; None: it is not there, and nothing is made."""
-        if part.look is None or not await self._is_there(part.look):
-            return None
-        return await self.may(part.declare)
-
-    async def may(self, call: _Call) -> bool:
-        """Make a call; returns whether the user may make it."""
-        try:
-            await self._protocol.call(call(await self._open()))
-        except ChannelClosed as refusal:
-            return reply_code(refusal) != ACCESS_REFUSED
-        return True
-
-    async def _refused(self, part: Part, refusal: ChannelClosed) -> None:
-        """Log a refusal, which is a fault where the queue or exchange is not there either."""
-        what, look = part.what, part.look
-        permission = what.startswith(PERMISSION)
-        if permission and reply_code(refusal) != ACCESS_REFUSED:
-            return  # the exchange is not there, which is a fault of its own
-        why = self.refusals[what] = describe(refusal)
-        other = reply_code(refusal) == PRECONDITION_FAILED and _QUEUE_LIMIT not in why
-        if permission or (not other and look is not None and not await self._is_there(look)):
-            self.faults[what] = why
-        if self._known.get(what) == why:
-            return
-        if other:
-            _log.warn(
-                "The {what} exists with other properties and is used as it is, until it is deleted and made "
-                "anew: {why}",
-                what=what,
-                why=why,
-            )
-        elif permission:
-            _log.error("The {what} is missing: {why}", what=what, why=why)
-        elif what in self.faults or look is None:
-            _log.error("The {what} can't be declared: {why}", what=what, why=why)
-        else:
-            _log.warn("The {what} can't be declared, but is there, and is used: {why}", what=what, why=why)
-
-    async def _is_there(self, look: _Call) -> bool:
-        try:
-            await self._protocol.call(look(await self._open()))
-        except ChannelClosed:
-            return False
-        return True
-
-    async def done(self) -> None:
-        if self._channel is not None:
-            await self._protocol.close_channel(self._channel)
-
-    async def _open(self) -> Channel:
-        if self._channel is None or self._channel.closed:
-            self._channel = await self._protocol.open_channel()
-        return self._channel
+async def _declare(declaring: Declaring, queues: Iterable[Queue]) -> None:
+    await declaring.side_by_side(_EXCHANGE_PARTS, [_parts(queue) for queue in queues])

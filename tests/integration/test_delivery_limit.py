@@ -1,40 +1,49 @@
-"""Quorum queues that drop a message after 20 deliveries, as all of RabbitMQ 4 do: nothing is lost."""
+"""Quorum queues, which drop a message after 20 deliveries by default in RabbitMQ 4: nothing is lost."""
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import pytest_twisted
 from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import NackError
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
 from junebug_turn.amqp import consumer
 from junebug_turn.amqp.queue_browser import QueueBrowser
+from junebug_turn.connectors import failures
 from junebug_turn.connectors.parked import Place, Selection
 from junebug_turn.connectors.parked_messages import ParkedMessages
 from junebug_turn.connectors.retry_queues import RetryWindows
-from junebug_turn.errors import CacheError
+from junebug_turn.errors import CacheError, DeliveryExhausted
 from junebug_turn.messages.vumi import Event, Message
 from tests.conftest import pika_connection
 from tests.support.connector_harness import Side, count, message, options, until
 from tools.servers.rabbitmq import RabbitNode
 
 LIMIT = 20
-ROUNDS = 25
+ROUNDS = 2 * LIMIT
+OUTAGE = 600.0
+"""Seconds that a store is away."""
 
 
 @pytest.fixture(scope="module")
 def quorum_vhost(rabbitmq: RabbitNode) -> Iterator[str]:
-    """A virtual host whose queues are quorum queues, with RabbitMQ 4's delivery limit."""
+    """A virtual host whose queues are quorum queues, with the delivery limit of RabbitMQ 4."""
     name = f"test-{uuid.uuid4().hex[:12]}"
     rabbitmq.ctl("add_vhost", name, "--default-queue-type", "quorum")
     rabbitmq.ctl("set_permissions", "-p", name, rabbitmq.username, ".*", ".*", ".*")
-    limit = f'{{"delivery-limit":{LIMIT}}}'
-    rabbitmq.ctl("set_policy", "-p", name, "limit", ".*", limit, "--apply-to", "queues")
+    if rabbitmq.version < (4,):
+        limit = f'{{"delivery-limit":{LIMIT}}}'
+        rabbitmq.ctl("set_policy", "-p", name, "limit", ".*", limit, "--apply-to", "queues")
     yield name
     rabbitmq.ctl("delete_vhost", name)
 
@@ -48,9 +57,9 @@ def witness(rabbitmq: RabbitNode, quorum_vhost: str) -> Iterator[BlockingChannel
     connection.close()
 
 
-def publish(witness: BlockingChannel, queue: str, number: int) -> set[str]:
+def publish(witness: BlockingChannel, queue: str, number: int, start: int = 0) -> set[str]:
     """Publish messages of as many senders; their texts."""
-    texts = {str(each) for each in range(number)}
+    texts = {str(each) for each in range(start, start + number)}
     for text in texts:
         witness.basic_publish("", queue, message(text, from_addr=f"+{text}").to_json())
     return texts
@@ -82,7 +91,7 @@ async def test_looks_at_parked_messages(
     await until(lambda: count(witness, f"{connector_name}.inbound.parked") == 3)
     await side.broker.stopService()
     selection = Selection((Place(connector_name, "inbound"),))
-    for _ in range(2 * LIMIT):
+    for _ in range(ROUNDS):
         # A quorum queue takes a moment to have back what was looked at.
         await until(lambda: count(witness, f"{connector_name}.inbound.parked") == 3)
         browser = await QueueBrowser.open(reactor, options(rabbitmq, vhost=quorum_vhost))
@@ -100,10 +109,12 @@ async def test_looks_at_parked_messages(
 async def test_a_crash_in_a_loop(
     rabbitmq: RabbitNode, quorum_vhost: str, witness: BlockingChannel, connector_name: str
 ) -> None:
-    """A daemon that is killed again and again, while all places have messages under way, drops none of them."""
+    """A daemon that is killed again and again, while all places have messages under way and others come, drops none of
+    them."""
     witness.queue_declare(f"{connector_name}.inbound", durable=True)
     sent = publish(witness, f"{connector_name}.inbound", 30)
-    for _ in range(ROUNDS):
+    for number in range(ROUNDS):
+        sent |= publish(witness, f"{connector_name}.inbound", 1, start=100 + number)
         side = Side(rabbitmq, connector_name, RetryWindows(), amqp={"vhost": quorum_vhost})
         begun: list[Message] = []
 
@@ -133,7 +144,8 @@ async def test_a_store_that_is_away(
     connector_name: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An event that is put back again and again, while the store is away, is not lost."""
+    """An event that is put back every 5 s, while the store is away for 10 minutes, is not lost."""
+    times = OUTAGE / consumer.REQUEUE_PAUSE
     monkeypatch.setattr(consumer, "REQUEUE_PAUSE", 0.01)
     side = await Side(rabbitmq, connector_name, RetryWindows(), amqp={"vhost": quorum_vhost}).start()
     calls = 0
@@ -141,7 +153,7 @@ async def test_a_store_that_is_away(
     async def away(event: Event) -> None:
         nonlocal calls
         calls += 1
-        if calls <= 3 * LIMIT:
+        if calls <= times:
             raise CacheError("away")
         side.events.append(event)
 
@@ -152,3 +164,95 @@ async def test_a_store_that_is_away(
     assert side.events == [event]
     await side.broker.stop_consuming(5)
     await side.broker.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_destination_that_hangs(
+    rabbitmq: RabbitNode,
+    quorum_vhost: str,
+    witness: BlockingChannel,
+    connector_name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Messages of one sender that go back to their queue every 10 minutes, while the deliveries before them hang for
+    hours, are not lost."""
+    monkeypatch.setattr(failures, "HOLD_LIMIT", 0.02)
+    windows = RetryWindows(delays=(0.7,))
+    side = Side(rabbitmq, connector_name, windows, amqp={"vhost": quorum_vhost}, prefetch=3 * LIMIT)
+    hung: list[str | None] = []
+
+    async def hang(message: Message) -> None:
+        if len(hung) >= 3 * LIMIT:
+            side.inbound.append(message)
+            return
+        await deferLater(reactor, 0.03)
+        hung.append(message.content)
+        now = time.time()
+        raise DeliveryExhausted(
+            "no answer", reason="timeout", last_status=None, attempts=4, first_failure=now, last_failure=now
+        )
+
+    side.handle = hang
+    await side.start()
+    texts = {str(number) for number in range(3 * LIMIT)}
+    for text in texts:
+        witness.basic_publish("", f"{connector_name}.inbound", message(text, from_addr="+1").to_json())
+    await until(lambda: {message.content for message in side.inbound} == texts)
+    await side.broker.stop_consuming(5)
+    await side.broker.stopService()
+
+
+@pytest.fixture
+def quick_dead_letters(rabbitmq: RabbitNode) -> Iterator[None]:
+    """A broker that tries again after a second, not after 3 minutes, to put a delayed message back."""
+    setting = "rabbit, dead_letter_worker_publisher_confirm_timeout"
+    rabbitmq.ctl("eval", f"application:set_env({setting}, 1000).")
+    yield
+    rabbitmq.ctl("eval", f"application:unset_env({setting}).")
+
+
+@pytest.mark.usefixtures("quick_dead_letters")
+@pytest.mark.parametrize("fault", ["full", "restarted"])
+@pytest_twisted.ensureDeferred
+async def test_delayed_messages_whose_queue_takes_none(
+    rabbitmq: RabbitNode, quorum_vhost: str, connector_name: str, fault: str
+) -> None:
+    """Messages whose delay is over while their queue is full, or while the broker is stopped, come back later: none is
+    lost."""
+    # A delay queue of its own, whose worker has the setting.
+    delay = 0.5 if fault == "full" else 0.6
+    queue, waiting = f"{connector_name}.inbound", f"junebug-turn.delay.{delay * 1000:.0f}ms"
+    connection = pika_connection(rabbitmq, quorum_vhost)
+    witness = connection.channel()
+    witness.confirm_delivery()
+    if fault == "full":
+        # As its transport declared it: a quorum queue would take dead letters over its limit.
+        witness.queue_declare(queue, durable=True, arguments={"x-queue-type": "classic"})
+    windows = RetryWindows(delays=(delay,), queue_type="quorum")
+    side = await Side(rabbitmq, connector_name, windows, amqp={"vhost": quorum_vhost}).start()
+    await side.broker.stopService()
+    sent = set()
+    if fault == "full":
+        policy = '{"max-length":1,"overflow":"reject-publish"}'
+        pattern = f"^{connector_name}.inbound$"
+        rabbitmq.ctl("set_policy", "-p", quorum_vhost, "full", pattern, policy, "--priority", "1")
+        with suppress(NackError):
+            for number in range(100):
+                sent |= publish(witness, queue, 1, start=number)
+        assert len(sent) < 100
+    for number in range(200, 205):
+        body = message(str(number), from_addr=f"+{number}").to_json()
+        witness.basic_publish(waiting, queue, body)
+        sent.add(str(number))
+    if fault == "full":
+        await until(lambda: count(witness, waiting) == 0)
+        assert count(witness, queue) < len(sent)
+        connection.close()
+    else:
+        connection.close()
+        await deferToThread(rabbitmq.stop_app)
+        await deferToThread(rabbitmq.start_app)
+    again = await Side(rabbitmq, connector_name, windows, amqp={"vhost": quorum_vhost}).start()
+    await until(lambda: {message.content for message in again.inbound} == sent)
+    await again.broker.stop_consuming(5)
+    await again.broker.stopService()

@@ -36,11 +36,6 @@ _WITHOUT = tuple(
 )
 _BROKER = ("tests/integration", "tests/unit/cli", "tests/tools/servers/test_rabbitmq.py", *_WITHOUT)
 _REDIS = ("tests/unit/state/redis", "tests/tools/servers/test_redis.py")
-# A quorum queue gives back what was fetched and not taken in another order than it had.
-_IN_ORDER = tuple(
-    f"--deselect=tests/integration/test_parked.py::{test}"
-    for test in ("test_list_selects", "test_replay_selects", "test_purge_with_nobody_to_ask")
-)
 
 
 @frozen
@@ -54,7 +49,7 @@ class Run:
 
 RUNS = (
     Run("tests, classic queues", STRICT, (*_PYTEST, *_BROKER, *_REDIS)),
-    Run("tests, quorum queues", STRICT + QUORUM, (*_PYTEST, *_BROKER, *_IN_ORDER)),
+    Run("tests, quorum queues", STRICT + QUORUM, (*_PYTEST, *_BROKER)),
     Run("fault suite, quorum queues", STRICT + QUORUM, ("tools.faults", "--seconds", "6", "--prompt", "5")),
     Run("certificates, oldest Twisted", "", ("tools.compat.oldest",)),
 )

@@ -142,12 +142,17 @@ class Process:
             raise ProcessError(f"the {self.name} ended with status {self.status}{self.log_tail()}")
 
     def wait_until(
-        self, condition: Callable[[], object], failure: str = "isn't ready", limit: float = START_LIMIT
+        self,
+        condition: Callable[[], object],
+        failure: str = "isn't ready",
+        limit: float = START_LIMIT,
+        every: float = 0.01,
     ) -> None:
         """Wait until ``condition()`` is true.
 
         :param failure: says in an error what it isn't yet
         :param limit: seconds
+        :param every: seconds between two questions
         :raises ProcessError: it is not so in time, or a program has ended
         """
         deadline = time.monotonic() + limit
@@ -155,14 +160,14 @@ class Process:
             self.check()
             if time.monotonic() > deadline:
                 raise ProcessError(f"the {self.name} {failure} after {limit:g} seconds{self.log_tail()}")
-            time.sleep(0.01)
+            time.sleep(every)
 
-    def wait_for(self, url: str) -> None:
+    def wait_for(self, url: str, every: float = 0.01) -> None:
         """Wait until ``url`` answers.
 
         :raises ProcessError: it doesn't
         """
-        self.wait_until(lambda: answers(url), f"does not answer at {url}")
+        self.wait_until(lambda: answers(url), f"does not answer at {url}", every=every)
 
     def log_tail(self, size: int = 4000) -> str:
         """Return the end of the log, for an error's text; it is empty if there is no log."""

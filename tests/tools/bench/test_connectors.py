@@ -18,7 +18,7 @@ def test_few_connectors(rabbitmq: RabbitNode, tmp_path: Path, monkeypatch: pytes
     lines = connectors.run(tmp_path, rabbitmq, 2, said.append).splitlines()
     assert said == ["first start", "again start"]
     assert lines[0] == "2 connectors"
-    assert re.fullmatch(r"first start to healthy: [\d.]+ s", lines[1])
+    assert re.fullmatch(r"first start to healthy: [\d.]+ s, [\d.]+ s of processor time", lines[1])
     assert re.fullmatch(r"at rest: \d+ MB, [\d.]+% of a core", lines[3])
     # Those of other tests may be there too.
     assert int(lines[4].rpartition(" ")[2]) >= 2 * 5 + 5
