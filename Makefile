@@ -32,7 +32,7 @@ hostile: broker ## the hostile suite with 100,000 generated bodies and attacks o
 
 large: broker redis ## the tests of several processes with 5,000 messages, and of 500 channels; some minutes
 	LARGE=1 $(BIN)/python -m pytest tests/integration/test_stores.py tests/integration/test_channel_stores.py \
-		tests/integration/test_many_channels.py
+		tests/integration/test_many_channels.py tests/integration/test_operators_api.py
 
 faults: broker ## play every fault around the daemon under a load, and count what becomes of all messages
 	@$(BIN)/python -m tools.faults
