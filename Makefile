@@ -10,7 +10,7 @@ SOURCES := junebug_turn tools tests twisted
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test compat lint format lock clean broker redis proxy audit hostile large bench bench-quick bench-cache faults docs
+.PHONY: help run test compat lint format lock clean broker redis proxy browser pictures audit hostile large bench bench-quick bench-cache faults docs
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -20,7 +20,7 @@ run: $(READY) ## start the daemon with a broker, simulated phones and a receiver
 	@exec $(BIN)/python -m tools.demo.run
 
 # The tests mostly wait: three at a time fill two cores.  A file's tests share what they start.
-test: lint broker redis proxy ## set up, check the code and run every test
+test: lint broker redis proxy browser ## set up, check the code and run every test
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 	@$(MAKE) --no-print-directory bench-quick
 
@@ -32,7 +32,7 @@ hostile: broker ## the hostile suite with 100,000 generated bodies and attacks o
 
 large: broker redis ## the tests of several processes with 5,000 messages, and of 500 channels; some minutes
 	LARGE=1 $(BIN)/python -m pytest tests/integration/test_stores.py tests/integration/test_channel_stores.py \
-		tests/integration/test_many_channels.py
+		tests/integration/test_many_channels.py tests/integration/test_operators_api.py
 
 faults: broker ## play every fault around the daemon under a load, and count what becomes of all messages
 	@$(BIN)/python -m tools.faults
@@ -47,6 +47,9 @@ audit: $(READY) ## known faults in our dependencies, and dangerous patterns in o
 
 docs: $(READY) ## write what is made from the code in docs/options.md and etc/junebug-turn.yaml
 	@$(BIN)/python -m tools.reference
+
+pictures: broker browser ## take the pictures of the operators' page in docs/pictures
+	PICTURES=docs/pictures $(BIN)/python -m pytest -q tests/integration/test_operators_browser.py
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check $(SOURCES)
@@ -97,6 +100,10 @@ redis: $(READY)
 
 proxy: $(READY)
 	@$(BIN)/python -m tools.servers.installed tinyproxy
+
+# Chromium and its driver, for the tests of the operators' page.
+browser: $(READY)
+	@$(BIN)/python -m tools.servers.installed chromedriver
 
 $(READY): requirements.lock setup.cfg pyproject.toml
 	@command -v $(PYTHON) >/dev/null || tools/servers/install-system.sh python3 python3-venv

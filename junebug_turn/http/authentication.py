@@ -58,9 +58,11 @@ class Authenticator:
     Tokens come as ``Authorization: Token ...`` or ``Bearer ...``, users as ``Basic`` (RFC 7617, in UTF-8).  Each
     check compares digests with all entries, so that its time shows neither which entry was similar nor the length of
     one.
+
+    :param for_browsers: whether the scheme of users is the first one in a refusal: Chromium looks at no other
     """
 
-    def __init__(self, credentials: Credentials | None) -> None:
+    def __init__(self, credentials: Credentials | None, *, for_browsers: bool = False) -> None:
         self._credentials = credentials
         self._tokens: list[bytes] = []
         self._users: list[bytes] = []
@@ -71,7 +73,9 @@ class Authenticator:
                 _digest(name.encode(), password.encode()) for name, password in credentials.users.items()
             ]
             challenges = [f"Token {_REALM}", f"Bearer {_REALM}"] if self._tokens else []
-            challenges += [f'Basic {_REALM}, charset="UTF-8"'] if self._users else []
+            if self._users:
+                basic = f'Basic {_REALM}, charset="UTF-8"'
+                challenges.insert(0 if for_browsers else len(challenges), basic)
             self._challenge = ", ".join(challenges)
 
     def check(self, headers: Headers) -> None:

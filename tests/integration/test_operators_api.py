@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import json
+import os
+import re
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,8 +16,11 @@ import pytest
 import pytest_twisted
 from twisted.internet.threads import deferToThread
 
+from junebug_turn.amqp.queue_browser import BATCH
+from junebug_turn.daemon.operators import pausing
 from junebug_turn.messages.vumi import Event
 from tests.integration.conftest import RunDaemon
+from tests.support.channels import RunJunebug, redis_options
 from tests.support.daemon import until
 from tests.support.operators import NUMBER, TEXT, Desk, inbound
 from tests.support.store_harness import redis_server
@@ -191,9 +198,14 @@ async def test_pause(run_daemon: RunDaemon, receiver: Receiver) -> None:
 @pytest.mark.parametrize("store", ["redis", "sqlite"])
 @pytest_twisted.ensureDeferred
 async def test_pause_outlives_the_process(
-    run_daemon: RunDaemon, receiver: Receiver, tmp_path: Path, store: str
+    run_daemon: RunDaemon,
+    receiver: Receiver,
+    tmp_path: Path,
+    store: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A pause is kept over a restart when the store can, and holds for every process that shares the store."""
+    monkeypatch.setattr(pausing, "FOLLOW_INTERVAL", 0.5)
     config = {"path": str(tmp_path / "cache.db")} if store == "sqlite" else {"url": redis_server().url}
     options = {"state_cache_class": store, "state_cache_config": config}
     async with desk(run_daemon, receiver, **options) as at:
@@ -279,3 +291,92 @@ async def test_messages(run_daemon: RunDaemon, receiver: Receiver) -> None:
         assert missing.status == 404
         assert (await at.page("/messages?id=nothing"))[0] == 404
         assert (await at.page("/messages"))[0] == 200
+
+
+@pytest_twisted.ensureDeferred
+async def test_many_parked(run_daemon: RunDaemon, receiver: Receiver) -> None:
+    """A page of parked messages reads those that it shows, and not all that there are; the overview reads none."""
+    many = 100_000 if os.environ.get("LARGE") else 2000
+    async with desk(run_daemon, receiver) as at:
+        message = inbound()
+        for _ in range(many):
+            at.park("inbound", message)
+        await until(lambda: at.side.count("inbound.parked") == many, "the parked ones")
+        await at.counted()
+        (found,) = (await at.ask("GET", "/api/connectors")).body["connectors"]
+        assert found["parked"]["inbound"] == many
+        listed = await at.ask("GET", "/api/parked?limit=50")
+        assert (len(listed.body["parked"]), listed.body["more"]) == (50, True)
+        assert (await at.page("/"))[0] == 200
+        # The broker marks those that were delivered before.
+        queue = f"{at.side.connector}.inbound.parked"
+        read = 0
+        for method, _, _ in at.side.channel.consume(queue, auto_ack=True, inactivity_timeout=60):
+            read += method.redelivered
+            many -= 1
+            if not many:
+                break
+        at.side.channel.cancel()
+        assert 50 <= read <= 50 + 2 * BATCH
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_address_and_no_text(run_daemon: RunDaemon, receiver: Receiver) -> None:
+    """No secret, body or whole address stands anywhere without ?full=true: all pages and answers are searched."""
+    token, secret = "destinations-t0ken-of-this-test", "operators-t0ken-of-this-test"
+    options = {
+        "admin_auth": json.dumps({"tokens": [secret]}),
+        "mo_message_url_auth_token": token,
+        "default_event_url": receiver.url("/events"),
+    }
+    headers = {"Authorization": f"Token {secret}"}
+    async with desk(run_daemon, receiver, **options) as at:
+        name, message = at.side.connector, inbound(transport_metadata={"msisdn": NUMBER})
+        receiver.script(404)
+        at.side.publish("inbound", message)
+        await until(lambda: at.side.count("inbound.parked") == 1, "the parked one")
+        at.park("inbound", inbound(), extra=NUMBER)
+        at.park("inbound", f"no JSON: {TEXT} {NUMBER}".encode(), reason="unreadable")
+        sent = await at.side.post({"to": NUMBER, "from": "8110", "content": TEXT})
+        outbound_id = sent.body["result"]["message_id"]
+        at.side.publish("event", Event(user_message_id=outbound_id, event_id="e", event_type="ack"))
+        await until(lambda: at.side.count("inbound.parked") == 3, "the parked ones")
+        seen: dict[str, str] = {}
+        ahead = ["/", "/parked", "/health", "/metrics", "/health/live", "/health/ready", "/nothing"]
+        ahead += [f"/messages?id={id}" for id in (message.message_id, outbound_id)]
+        ahead += [f"/api/{rest}" for rest in ("connectors", "parked", "parked/nothing", "messages/nothing")]
+        ahead += [f"/api/messages/{id}" for id in (message.message_id, outbound_id)]
+        ahead += [f"/api/parked/{message.message_id}", f"/api/parked?connector={name}&kind=inbound"]
+        while ahead:
+            path = ahead.pop()
+            _, seen[path] = await at.page(path, headers=headers)
+            links = [html.unescape(link) for link in re.findall(r'href="(/[^"]*)"', seen[path])]
+            ahead += [link for link in links if link not in seen and "full=true" not in link]
+        assert len(seen) > 20
+        for path, text in seen.items():
+            for private in (NUMBER[1:], TEXT, token, secret):
+                assert private not in text, path
+
+
+@pytest_twisted.ensureDeferred
+async def test_channels_of_a_store(run_junebug: RunJunebug, receiver: Receiver) -> None:
+    """A channel that was made at run time is a connector too: it can be paused, and stays so when it is restarted and
+    when the daemon is; its parked messages are found."""
+    prefix = uuid.uuid4().hex
+    options: dict[str, Any] = {"admin_bind": "localhost:0", **redis_options(prefix)}
+    async with run_junebug(**options) as side:
+        id = await side.create(mo_url=receiver.url())
+        at = Desk(side.of(id))
+        assert (await at.ask("POST", path(at, "pause"))).body["kept"] is True
+        assert (await side.call("POST", f"/channels/{id}/restart")).status == 200
+        at.side.publish("inbound", inbound())
+        await until(lambda: at.side.count("inbound") == 1, "the message")
+        at.park_messages(1)
+        await until(lambda: at.side.count("inbound.parked") == 1, "the parked one")
+        assert len((await at.ask("GET", f"/api/parked?connector={id}")).body["parked"]) == 1
+    async with run_junebug(**options) as side:
+        at = Desk(side.of(id))
+        (found,) = (await at.ask("GET", "/api/connectors")).body["connectors"]
+        assert (found["name"], found["paused"], at.side.count("inbound")) == (id, True, 1)
+        await at.ask("POST", path(at, "resume"))
+        await until(lambda: receiver.requests, "the delivery")

@@ -37,6 +37,9 @@ exec chroot "$tree" "$@"
 """
 _USUAL = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin")
 
+# Debian's packages whose names are not those of their programs.
+_PACKAGES = {"chromedriver": "chromium-driver"}
+
 
 def search_path() -> str:
     """Return PATH with the usual folders after it: that of a service may have few."""
@@ -105,13 +108,14 @@ def _find_in(tree: Path, name: str, folders: Iterable[str]) -> str | None:
 def ensure_installed(name: str) -> None:
     """Have a program installed if it is missing.
 
-    :param name: of the program, and of Debian's package
+    :param name: of the program
     :raises ProcessError: it can't; the installer has said on stderr what to do
     """
     if system_tree() is not None:
         required(name)
     elif find_program(name) is None:
-        subprocess.run([str(ROOT / "tools" / "servers" / "install-system.sh"), name], check=False)
+        package = _PACKAGES.get(name, name)
+        subprocess.run([str(ROOT / "tools" / "servers" / "install-system.sh"), package], check=False)
         if find_program(name) is None:
             raise ProcessError(f"{name} is not installed")
 

@@ -56,7 +56,10 @@ def operators_mounts(
 
     :param pages: those that other addresses may have, too
     """
-    authenticator, rate_limit = Authenticator(options.admin_auth), RateLimit(reactor, RATE_LIMIT)
+    authenticator, rate_limit = (
+        Authenticator(options.admin_auth, for_browsers=True),
+        RateLimit(reactor, RATE_LIMIT),
+    )
     api = OperatorsApi(operators, options.limits.max_json_depth)
     own = {"/api": api.router.resource(), "": OperatorsPage(operators, reactor).router.resource()}
     guarded = {

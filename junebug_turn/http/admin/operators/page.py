@@ -68,6 +68,7 @@ class OperatorsPage:
             for name, kind in (
                 ("operators.css", "text/css; charset=utf-8"),
                 ("operators.js", "text/javascript; charset=utf-8"),
+                ("operators.svg", "image/svg+xml"),
             )
         }
 
@@ -159,6 +160,11 @@ class OperatorsPage:
     def script(self, request: ApiRequest) -> bytes:
         """Answer with the script."""
         return self._file(request, "operators.js")
+
+    @router.route("/static/operators.svg", methods=["GET"])
+    def icon(self, request: ApiRequest) -> bytes:
+        """Answer with the icon."""
+        return self._file(request, "operators.svg")
 
     def _file(self, request: ApiRequest, name: str) -> bytes:
         kind, body = self._static[name]

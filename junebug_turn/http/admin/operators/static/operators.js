@@ -12,7 +12,8 @@
     // A button that has the focus, or is about to be pressed, stays where it is.
     if (!document.hidden && !live.contains(document.activeElement) && !live.matches(":active")) {
       try {
-        const answer = await fetch(location.pathname + location.search, { cache: "no-store" });
+        // Whole: a relative URL takes the login that was typed into the address bar, which fetch() refuses.
+        const answer = await fetch(location.href, { cache: "no-store" });
         if (!answer.ok) {
           throw new Error(answer.statusText);
         }

@@ -33,6 +33,7 @@ def page(title: str, *content: Any, done: str = "") -> Tag:
             tags.meta(charset="utf-8"),
             tags.meta(name="viewport", content="width=device-width, initial-scale=1"),
             tags.title(f"{title} - junebug-turn"),
+            tags.link(rel="icon", href="/static/operators.svg"),
             tags.link(rel="stylesheet", href="/static/operators.css"),
             tags.script(src="/static/operators.js", defer="defer"),
         ),
@@ -70,8 +71,8 @@ def table(heads: Iterable[str], rows: Iterable[Any]) -> Tag:
     return tags.table(*head, tags.tbody(*rows))
 
 
-def cell(label: str, *content: Any) -> Tag:
-    return tags.td(*content, **{"data-label": label})
+def cell(label: str, *content: Any, short: bool = False) -> Tag:
+    return tags.td(*content, class_="short" if short else "", **{"data-label": label})
 
 
 def badge(text: str, kind: str) -> Tag:

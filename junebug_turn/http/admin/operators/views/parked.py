@@ -72,11 +72,11 @@ def _parked_row(each: Json) -> Tag:
     return tags.tr(
         tags.th(link, scope="row"),
         cell("Connector", f"{each['connector']} {each['kind']}"),
-        cell("From", each["from"] or "–"),
-        cell("To", each["to"] or "–"),
+        cell("From", each["from"] or "–", short=True),
+        cell("To", each["to"] or "–", short=True),
         cell("Reason", f"{each['reason']}{status}"),
-        cell("Attempts", str(each["attempts"])),
-        cell("Parked for", shown_age(each["age"])),
+        cell("Attempts", str(each["attempts"]), short=True),
+        cell("Parked for", shown_age(each["age"]), short=True),
     )
 
 
