@@ -7,6 +7,7 @@ comes, and gets the result of the first one.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 from attrs import field, frozen
 
@@ -74,8 +75,11 @@ class Claims(ABC):
         """
 
     @abstractmethod
-    async def update(self, key: bytes, claim: Claim, seconds: float) -> None:
-        """Store a claim again, for so many seconds from now, unless that of another owner is there."""
+    async def update(self, claims: Mapping[bytes, Claim], seconds: float) -> None:
+        """Store claims again, for so many seconds from now, each unless that of another owner is there.
+
+        :param claims: by their keys
+        """
 
     @abstractmethod
     async def remove(self, key: bytes, owner: str) -> None:

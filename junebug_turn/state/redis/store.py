@@ -125,7 +125,7 @@ class RedisStore(MessageStore):
         return RedisQuotas(self._eval, self._prefix)
 
     def claims(self) -> RedisClaims:
-        return RedisClaims(self._eval, self._channel)
+        return RedisClaims(self._execute, self._eval, self._channel)
 
     def connector_settings(self) -> RedisSettings:
         return RedisSettings(self._execute, self._channel)
