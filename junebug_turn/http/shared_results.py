@@ -57,6 +57,7 @@ class SharedResults:
         self._renewing: IDelayedCall | None = None
         self._renewal: Deferred[None] = succeed(None)
         self._flushing: IDelayedCall | None = None
+        claims.before_stop = self._finish
 
     async def run(
         self,
@@ -149,6 +150,13 @@ class SharedResults:
         if self._claimed:
             self._renewal = self._in_background(self._claims.update(self._claimed.copy(), CLAIM_TIME))
             self._renew_later()
+
+    async def _finish(self) -> None:
+        if self._renewing is not None:
+            self._renewing.cancel()
+            self._renewing = None
+        if self._answered:
+            await self._flush()
 
     def _flush(self) -> Deferred[None]:
         """Store which requests were answered."""

@@ -200,6 +200,15 @@ class TestUntilAnswered:
                 processes.clock.advance(FLUSH_INTERVAL)
         assert len(work.started) == 3
 
+    def test_stop(self, processes: Processes, work: Work) -> None:
+        """What was answered is in the store when that stops: an identical webhook after a restart is a new message."""
+        processes.make().run(b"k", work)
+        work.finish(b"id")
+        Deferred.fromCoroutine(processes.claims.stop())
+        assert processes.clock.getDelayedCalls() == []
+        processes.make().run(b"k", work)
+        assert len(work.started) == 2
+
     def test_unanswered(self, processes: Processes, work: Work) -> None:
         """One whose connection had gone away before its answer gets the first one's result at another process, once."""
         first = processes.make().run(b"k", work)
