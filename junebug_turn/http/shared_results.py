@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from attrs import evolve
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -24,6 +24,9 @@ RENEW_INTERVAL = CLAIM_TIME / 3
 
 ANSWERED_TIME = 30.0
 """Seconds in which a repeat that waited at another process gets the result of a request that was answered."""
+
+FLUSH_INTERVAL = 0.1
+"""Seconds for which answered requests are gathered: writing each by itself costs a tenth of a webhook."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds between looks at the claim of another process: twice as long each time."""
@@ -47,11 +50,14 @@ class SharedResults:
         self._claims = claims
         self._window = window
         self._until_answered = until_answered
-        # By key: those whose work is under way, and their last renewals.
+        # By key: those whose work is under way, those whose results were returned, those that were answered.
         self._claimed: dict[bytes, Claim] = {}
-        self._renewals: dict[bytes, Deferred[None]] = {}
         self._done: dict[bytes, Claim] = {}
+        self._answered: dict[bytes, Claim] = {}
         self._renewing: IDelayedCall | None = None
+        self._renewal: Deferred[None] = succeed(None)
+        self._flushing: IDelayedCall | None = None
+        claims.before_stop = self._finish
 
     async def run(
         self,
@@ -76,15 +82,13 @@ class SharedResults:
         try:
             result = await work()
         except Exception:
-            self._renewals.pop(key, None)
             # Not waited for: a repeat that comes meanwhile looks again.
             self._in_background(self._claims.remove(key, mine.owner))
             raise
         finally:
             del self._claimed[key]
-        if renewal := self._renewals.pop(key, None):
-            # It must not come to the store after the result.
-            await renewal
+        # It must not come to the store after the result.
+        await self._renewal
         done = evolve(mine, result=result)
         if self._until_answered:
             self._done[key] = done
@@ -98,14 +102,17 @@ class SharedResults:
         if done is None or not self._until_answered:
             return
         if answered:
-            done = evolve(done, answered=True)
-            self._in_background(self._claims.update(key, done, ANSWERED_TIME))
+            self._answered[key] = evolve(done, answered=True)
+            if self._flushing is None:
+                self._flushing = self._clock.callLater(FLUSH_INTERVAL, self._flush)
         else:
             self._in_background(self._store(key, done))
 
     async def _claim(self, key: bytes, mine: Claim, on_repeat: Callable[[], None]) -> Claim | None:
         """Claim the key, and return None; or return the claim of another process, once it has a result."""
         awaited, pause = "", FIRST_PAUSE
+        if key in self._answered:
+            await self._flush()
         while True:
             try:
                 other = await self._claims.claim(key, mine, CLAIM_TIME, awaited)
@@ -127,7 +134,7 @@ class SharedResults:
 
     async def _store(self, key: bytes, done: Claim) -> None:
         try:
-            await self._claims.update(key, done, self._window)
+            await self._claims.update({key: done}, self._window)
         except CacheError as error:
             self.log.warn(
                 "The answer to a request was not stored: a repeat of it may be sent again: {error!s}",
@@ -140,10 +147,30 @@ class SharedResults:
 
     def _renew(self) -> None:
         self._renewing = None
-        for key, claim in self._claimed.items():
-            self._renewals[key] = self._in_background(self._claims.update(key, claim, CLAIM_TIME))
         if self._claimed:
+            self._renewal = self._in_background(self._claims.update(self._claimed.copy(), CLAIM_TIME))
             self._renew_later()
+
+    async def _finish(self) -> None:
+        if self._renewing is not None:
+            self._renewing.cancel()
+            self._renewing = None
+        if self._answered:
+            await self._flush()
+
+    def _flush(self) -> Deferred[None]:
+        """Store which requests were answered."""
+        if self._flushing is not None and self._flushing.active():
+            self._flushing.cancel()
+        self._flushing = None
+        answered = self._answered.copy()
+
+        def written(_: None) -> None:
+            for key, done in answered.items():
+                if self._answered.get(key) is done:
+                    del self._answered[key]
+
+        return self._in_background(self._claims.update(answered, ANSWERED_TIME)).addCallback(written)
 
     def _in_background(self, work: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
         """Do what nobody waits for; the store's own warning says that it is away."""

@@ -7,6 +7,7 @@ comes, and gets the result of the first one.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
 
 from attrs import field, frozen
 
@@ -61,7 +62,16 @@ class Claims(ABC):
 
     Each method is one step, for all processes that share the store, and has the same effect when it runs twice.  Each
     raises ``CacheError`` where the store can't write now, within its ``cache_timeout``.
+
+    :ivar before_stop: called, and waited for, before the store stops
     """
+
+    before_stop: Callable[[], Awaitable[None]] | None = None
+
+    async def stop(self) -> None:
+        """Have written what is not written yet; the store calls this before it stops."""
+        if self.before_stop is not None:
+            await self.before_stop()
 
     @abstractmethod
     async def claim(self, key: bytes, claim: Claim, seconds: float, awaited: str = "") -> Claim | None:
@@ -74,8 +84,11 @@ class Claims(ABC):
         """
 
     @abstractmethod
-    async def update(self, key: bytes, claim: Claim, seconds: float) -> None:
-        """Store a claim again, for so many seconds from now, unless that of another owner is there."""
+    async def update(self, claims: Mapping[bytes, Claim], seconds: float) -> None:
+        """Store claims again, for so many seconds from now, each unless that of another owner is there.
+
+        :param claims: by their keys
+        """
 
     @abstractmethod
     async def remove(self, key: bytes, owner: str) -> None:

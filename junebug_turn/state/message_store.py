@@ -75,6 +75,7 @@ class MessageStore(ABC):
         self._remember_last = remember_last
         # By connector: siblings share them.
         self._records: dict[str, Any] = {}
+        self._claims: dict[str, Any] = {}
 
     @classmethod
     @abstractmethod
@@ -119,6 +120,10 @@ class MessageStore(ABC):
     def journal_entries(self) -> JournalEntries:
         """Return the steps of the connector's messages, which live as long as outbound messages; this base has none."""
         return JournalEntries()
+
+    async def _stop_claims(self) -> None:
+        for claims in list(self._claims.values()):
+            await claims.stop()
 
     def claims(self) -> Claims | None:
         """Return the claims of the connector's requests; None where no other process and no later one has the entries.

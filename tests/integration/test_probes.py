@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -15,9 +14,9 @@ import pytest_twisted
 from twisted.internet.threads import deferToThread
 
 from tests.integration.conftest import RunDaemon
-from tests.support.commands import TWISTD, Commands, asked, wait_for
+from tests.support.commands import asked
 from tests.support.daemon import until
-from tools.servers.process import free_port
+from tests.support.drained import Start, processes
 from tools.servers.rabbitmq import RabbitNode
 from tools.servers.receiver import Receiver
 
@@ -62,48 +61,17 @@ async def test_broker_away(run_daemon: RunDaemon, receiver: Receiver, rabbitmq: 
 
 
 @pytest.fixture
-def commands(tmp_path: Path) -> Iterator[Commands]:
-    made = Commands(tmp_path)
-    yield made
-    made.stop()
+def start(tmp_path: Path, rabbitmq: RabbitNode, connector_name: str) -> Iterator[Start]:
+    with processes(tmp_path, rabbitmq, connector_name) as start:
+        yield start
 
 
-class Process:
-    """A daemon as a process."""
-
-    def __init__(
-        self, commands: Commands, folder: Path, node: RabbitNode, connector: str, drain: str
-    ) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.process = commands.start(
-            *TWISTD,
-            APPLICATION="junebug",
-            CONNECTOR_NAME=connector,
-            HTTP_BIND=f"127.0.0.1:{self.port}",
-            MO_MESSAGE_URL="http://127.0.0.1:9/",
-            DEFAULT_FROM_ADDR="8110",
-            AMQP_HOSTNAME=node.host,
-            AMQP_PORT=str(node.port),
-            AMQP_USERNAME=node.username,
-            AMQP_PASSWORD=node.password,
-            DRAIN_DELAY=drain,
-        )
-        self._output = folder / "output"
-        wait_for(self.url + READY, self.process, self._output, 200)
-
-    def drain(self) -> None:
-        """Send SIGTERM, and wait until it is no longer ready."""
-        self.process.send_signal(signal.SIGTERM)
-        wait_for(self.url + READY, self.process, self._output, 503)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="there are no signals")
-def test_drain(commands: Commands, tmp_path: Path, rabbitmq: RabbitNode, connector_name: str) -> None:
+def test_drain(start: Start) -> None:
     """After SIGTERM ready is 503 while requests are still served, each over a connection that ends with its answer; a
     second SIGTERM ends the drain, and the daemon stops in order."""
-    daemon = Process(commands, tmp_path, rabbitmq, connector_name, drain="3600")
-    daemon.drain()
+    daemon = start(DRAIN_DELAY="3600")
+    daemon.terminate()
+    daemon.wait_ready(503)
     assert asked(daemon.url + READY) == (503, {"ready": False, "reason": "stopping"})
     assert asked(daemon.url + LIVE)[0] == 200
     assert asked(f"{daemon.url}/messages", {"to": "+27123", "content": "late"})[0] == 201
@@ -111,17 +79,17 @@ def test_drain(commands: Commands, tmp_path: Path, rabbitmq: RabbitNode, connect
     connection.request("GET", LIVE)
     assert connection.getresponse().getheader("Connection") == "close"
     connection.close()
-    daemon.process.send_signal(signal.SIGTERM)
+    daemon.terminate()
     assert daemon.process.wait(60) == -signal.SIGTERM
-    output = (tmp_path / "output").read_text()
+    output = daemon.output.read_text()
     assert "stopped" in output
     assert "Traceback" not in output
 
 
-def test_drain_delay(commands: Commands, tmp_path: Path, rabbitmq: RabbitNode, connector_name: str) -> None:
+def test_drain_delay(start: Start) -> None:
     """The drain ends by itself after drain_delay."""
-    daemon = Process(commands, tmp_path, rabbitmq, connector_name, drain="0.5")
-    start = time.monotonic()
-    daemon.process.send_signal(signal.SIGTERM)
+    daemon = start(DRAIN_DELAY="0.5")
+    begin = time.monotonic()
+    daemon.terminate()
     assert daemon.process.wait(60) == -signal.SIGTERM
-    assert time.monotonic() - start >= 0.5
+    assert time.monotonic() - begin >= 0.5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from twisted.internet.task import Clock
 
 from junebug_turn.errors import CacheError
@@ -38,10 +40,11 @@ class MemoryClaims(Claims):
         self._put(key, claim, seconds)
         return None
 
-    async def update(self, key: bytes, claim: Claim, seconds: float) -> None:
-        found = self._get(key)
-        if found is None or found.owner == claim.owner:
-            self._put(key, claim, seconds)
+    async def update(self, claims: Mapping[bytes, Claim], seconds: float) -> None:
+        for key, claim in claims.items():
+            found = self._get(key)
+            if found is None or found.owner == claim.owner:
+                self._put(key, claim, seconds)
 
     async def remove(self, key: bytes, owner: str) -> None:
         found = self._get(key)

@@ -5,8 +5,9 @@ Tested by tests/unit/state/test_claims.py.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from hashlib import sha256
+from itertools import chain
 from typing import Any
 
 from junebug_turn.errors import UnreadableEntry
@@ -18,34 +19,45 @@ from junebug_turn.state.redis.values import milliseconds
 class RedisClaims(Claims):
     """Claims in a Redis.
 
+    :param execute: runs a command
     :param evaluate: runs a script: its text, the key, the arguments
     :param channel: the beginning of the keys, without the colon
     """
 
-    def __init__(self, evaluate: Callable[..., Awaitable[Any]], channel: str) -> None:
+    def __init__(
+        self, execute: Callable[..., Awaitable[Any]], evaluate: Callable[..., Awaitable[Any]], channel: str
+    ) -> None:
+        self._execute = execute
         self._evaluate = evaluate
         self._prefix = f"{channel}:requests:"
 
     async def claim(self, key: bytes, claim: Claim, seconds: float, awaited: str = "") -> Claim | None:
-        name, ttl = self._name(key), milliseconds(seconds)
-        found = await self._evaluate(scripts.CLAIM, name, claim.owner, claim.to_json(), ttl, awaited)
+        name, packed, ttl = self._name(key), claim.to_json(), milliseconds(seconds)
+        # Nearly all are new, and a script costs more.
+        if not awaited and await self._execute("SET", name, packed, "PX", ttl, "NX"):
+            return None
+        found = await self._evaluate(scripts.CLAIM, name, claim.owner, packed, ttl, awaited)
         if found is None:
             return None
         try:
             return Claim.from_json(found)
         except UnreadableEntry:
             # It is nobody's claim: others can write to the server, too.
-            await self._evaluate(scripts.SET_CLAIM, name, claim.owner, claim.to_json(), ttl)
+            await self._execute("SET", name, packed, "PX", ttl)
             return None
 
-    async def update(self, key: bytes, claim: Claim, seconds: float) -> None:
-        await self._evaluate(
-            scripts.UPDATE_CLAIM, self._name(key), claim.owner, claim.to_json(), milliseconds(seconds)
-        )
+    async def update(self, claims: Mapping[bytes, Claim], seconds: float) -> None:
+        values = [(_digest(key), claim.owner, claim.to_json()) for key, claim in claims.items()]
+        ttl = milliseconds(seconds)
+        await self._evaluate(scripts.UPDATE_CLAIMS, self._prefix, ttl, *chain.from_iterable(values))
 
     async def remove(self, key: bytes, owner: str) -> None:
         await self._evaluate(scripts.REMOVE_CLAIM, self._name(key), owner)
 
     def _name(self, key: bytes) -> str:
-        # A key may be what a client chose: as a digest it has one length and says nothing.
-        return self._prefix + sha256(key).hexdigest()
+        return self._prefix + _digest(key)
+
+
+def _digest(key: bytes) -> str:
+    # A key may be what a client chose: so it has one length, and says nothing.
+    return sha256(key).hexdigest()

@@ -171,44 +171,46 @@ redis.call('PEXPIRE', KEYS[1], math.ceil(kept * 1000))
 return {taken, '0'}
 """
 
-# KEYS: a claim.  ARGV: its owner, the claim as JSON, the time to live.
-SET_CLAIM = """
-redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-"""
-
 _FIND_CLAIM = """
-local found = redis.call('GET', KEYS[1])
-local read, claim = pcall(cjson.decode, found or '')
-local another = read and type(claim) == 'table' and claim[1] ~= ARGV[1]
+local function another(found, owner)
+    local read, claim = pcall(cjson.decode, found or '')
+    return read and type(claim) == 'table' and claim[1] ~= owner and claim
+end
 """
 
-# The same, and the owner whose result is awaited.  Returns the claim that is in front.
+# KEYS: a claim.  ARGV: its owner, the claim as JSON, the time to live, the owner whose result is awaited.  Returns the
+# claim that is in front.
 CLAIM = (
     _FIND_CLAIM
     + """
-if another and (not claim[4] or claim[1] == ARGV[4]) then
+local found = redis.call('GET', KEYS[1])
+local claim = another(found, ARGV[1])
+if claim and (not claim[4] or claim[1] == ARGV[4]) then
     return found
 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return false
 """
-    + SET_CLAIM
-    + "return false"
 )
 
-UPDATE_CLAIM = (
+# KEYS: the beginning of a key.  ARGV: the time to live, and then by turns the end of a key, an owner and a claim.
+UPDATE_CLAIMS = (
     _FIND_CLAIM
     + """
-if another then
-    return
+for at = 2, #ARGV, 3 do
+    local key = KEYS[1] .. ARGV[at]
+    if not another(redis.call('GET', key), ARGV[at + 1]) then
+        redis.call('SET', key, ARGV[at + 2], 'PX', ARGV[1])
+    end
 end
 """
-    + SET_CLAIM
 )
 
 # KEYS: a claim.  ARGV: its owner.
 REMOVE_CLAIM = (
     _FIND_CLAIM
     + """
-if not another then
+if not another(redis.call('GET', KEYS[1]), ARGV[1]) then
     redis.call('DEL', KEYS[1])
 end
 """

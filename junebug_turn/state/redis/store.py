@@ -108,6 +108,7 @@ class RedisStore(MessageStore):
         self._pool.start()
 
     async def stop(self) -> None:
+        await self._stop_claims()
         for records in self._records.values():
             records.stop()
         await self._pool.stop()
@@ -125,7 +126,8 @@ class RedisStore(MessageStore):
         return RedisQuotas(self._eval, self._prefix)
 
     def claims(self) -> RedisClaims:
-        return RedisClaims(self._eval, self._channel)
+        made = self._claims[self._channel] = RedisClaims(self._execute, self._eval, self._channel)
+        return made
 
     def connector_settings(self) -> RedisSettings:
         return RedisSettings(self._execute, self._channel)

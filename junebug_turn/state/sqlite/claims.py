@@ -5,7 +5,7 @@ Tested by tests/unit/state/test_claims.py.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -44,13 +44,15 @@ class SqliteClaims(Claims):
         await self._write(write)
         return found
 
-    async def update(self, key: bytes, claim: Claim, seconds: float) -> None:
-        entries, name, packed = self._entries(seconds), sha256(key).digest(), claim.to_json()
+    async def update(self, claims: Mapping[bytes, Claim], seconds: float) -> None:
+        entries = self._entries(seconds)
+        rows = [(sha256(key).digest(), claim.owner, claim.to_json()) for key, claim in claims.items()]
 
         def write(cursor: Any) -> None:
-            found = _get(entries, cursor, name)
-            if found is None or found.owner == claim.owner:
-                entries.put(cursor, CLAIM, name, packed)
+            for name, owner, packed in rows:
+                found = _get(entries, cursor, name)
+                if found is None or found.owner == owner:
+                    entries.put(cursor, CLAIM, name, packed)
 
         await self._write(write)
 

@@ -127,12 +127,14 @@ class SqliteStore(MessageStore):
         return SqliteQuotas(self._write, self._wall_clock.now)
 
     def claims(self) -> SqliteClaims:
-        return SqliteClaims(self._connector, self._write, self._wall_clock)
+        made = self._claims[self._connector] = SqliteClaims(self._connector, self._write, self._wall_clock)
+        return made
 
     def connector_settings(self) -> SqliteSettings:
         return SqliteSettings(self._connector, self._read, self._write)
 
     async def stop(self) -> None:
+        await self._stop_claims()
         if self._counting.running:
             self._counting.stop()
             await self._counted

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 
 from junebug_turn.errors import AmqpConnectionError, CacheError, IdempotencyKeyReused, Unroutable
 from junebug_turn.http.deduplication import Deduplication
-from junebug_turn.http.shared_results import CLAIM_TIME, RENEW_INTERVAL, SharedResults
+from junebug_turn.http.shared_results import CLAIM_TIME, FLUSH_INTERVAL, RENEW_INTERVAL, SharedResults
 from tests.support.claims import MemoryClaims
 from tests.unit.http.test_deduplication import Work, result_of
 
@@ -196,7 +196,18 @@ class TestUntilAnswered:
             request = process.run(b"k", work)
             work.finish(b"id")
             assert result_of(request) == b"id"
+            if process is not other and len(work.started) == 2:
+                processes.clock.advance(FLUSH_INTERVAL)
         assert len(work.started) == 3
+
+    def test_stop(self, processes: Processes, work: Work) -> None:
+        """What was answered is in the store when that stops: an identical webhook after a restart is a new message."""
+        processes.make().run(b"k", work)
+        work.finish(b"id")
+        Deferred.fromCoroutine(processes.claims.stop())
+        assert processes.clock.getDelayedCalls() == []
+        processes.make().run(b"k", work)
+        assert len(work.started) == 2
 
     def test_unanswered(self, processes: Processes, work: Work) -> None:
         """One whose connection had gone away before its answer gets the first one's result at another process, once."""
@@ -206,6 +217,7 @@ class TestUntilAnswered:
         processes.clock.advance(WINDOW - 1)
         assert result_of(processes.make().run(b"k", work)) == b"id"
         assert len(work.started) == 1
+        processes.clock.advance(FLUSH_INTERVAL)
         processes.make().run(b"k", work)
         assert len(work.started) == 2
 

@@ -102,7 +102,7 @@ def test_result(stores: Stores) -> None:
     one, other = claims_of(stores), claims_of(stores)
     result(one.claim(KEY, FIRST, 30))
     done = evolve(FIRST, result='{"héllo": "\\ud83d"}\n'.encode())
-    result(one.update(KEY, done, 600))
+    result(one.update({KEY: done}, 600))
     stores.advance(599)
     assert result(other.claim(KEY, SECOND, 30)) == done
     stores.advance(2)
@@ -115,7 +115,7 @@ def test_claim_that_is_not_renewed(stores: Stores) -> None:
     claims = claims_of(stores)
     result(claims.claim(KEY, FIRST, 30))
     stores.advance(20)
-    result(claims.update(KEY, FIRST, 30))
+    result(claims.update({KEY: FIRST}, 30))
     stores.advance(20)
     assert result(claims.claim(KEY, SECOND, 30)) == FIRST
     stores.advance(11)
@@ -127,7 +127,7 @@ def test_claim_of_another(stores: Stores) -> None:
     """A claim that was over, and taken by another owner, is neither updated nor removed by the former one."""
     claims = claims_of(stores)
     result(claims.claim(KEY, SECOND, 30))
-    result(claims.update(KEY, evolve(FIRST, result=b"{}"), 600))
+    result(claims.update({KEY: evolve(FIRST, result=b"{}")}, 600))
     result(claims.remove(KEY, FIRST.owner))
     assert result(claims.claim(KEY, FIRST, 30)) == SECOND
 
@@ -148,7 +148,7 @@ def test_answered(stores: Stores) -> None:
     claims = claims_of(stores)
     result(claims.claim(KEY, FIRST, 30))
     answered = evolve(FIRST, result=b"{}", answered=True)
-    result(claims.update(KEY, answered, 30))
+    result(claims.update({KEY: answered}, 30))
     assert result(claims.claim(KEY, SECOND, 30, awaited=FIRST.owner)) == answered
     assert result(claims.claim(KEY, SECOND, 30, awaited="another")) is None
 
