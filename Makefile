@@ -45,7 +45,7 @@ audit: $(READY) ## known faults in our dependencies, and dangerous patterns in o
 	build/audit/bin/pip install -q 'pip-audit == 2.10.1' 'bandit == 1.9.4'
 	$(BIN)/python -m tests.project.audit build/audit/bin
 
-docs: $(READY) ## write what is made from the code in docs/options.md and etc/junebug-turn.yaml
+docs: $(READY) ## write what is made from the code: docs/options.md, docs/openapi.json, etc/junebug-turn.yaml
 	@$(BIN)/python -m tools.reference
 
 lint: $(READY) ## ruff and mypy

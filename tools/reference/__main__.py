@@ -6,12 +6,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tools.reference import example, page
+from tools.reference import document, example, page
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES: dict[str, Callable[[str], str]] = {
     "docs/options.md": page.updated,
     "etc/junebug-turn.yaml": example.updated,
+    "docs/openapi.json": document.updated,
 }
 
 
