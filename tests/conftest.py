@@ -40,7 +40,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # What a developer's shell has for a daemon must not reach a test, nor the programs that it starts.
 for _name in list(os.environ):
-    if _name.startswith(("JUNEBUG_TURN_", "VUMI_", "AMQP_")):
+    if _name.startswith(("JUNEBUG_TURN_", "VUMI_", "AMQP_", "OTEL_")):
         del os.environ[_name]
 
 

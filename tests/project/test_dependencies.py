@@ -21,6 +21,7 @@ def _declared() -> set[str]:
     config = ConfigParser()
     config.read(ROOT / "setup.cfg", "utf-8")
     lines = config["options"]["install_requires"].split("\n")
+    lines += config["options.extras_require"]["otel"].split("\n")
     return {_canonical(found[0]) for line in lines if (found := re.match(r"[\w.-]+", line))}
 
 
