@@ -14,6 +14,7 @@ from junebug_turn.daemon.channels.settings import ChannelsSettings
 from junebug_turn.daemon.settings import Settings
 from junebug_turn.http.admin.channels.openapi import channels_part, routers_part
 from junebug_turn.http.admin.openapi import PAGES
+from junebug_turn.http.admin.operators.openapi import PART as OPERATORS
 from junebug_turn.http.openapi import Mounted, document
 
 
@@ -30,8 +31,11 @@ def _parts(settings: Settings) -> Iterator[Mounted]:
             yield Mounted(name=options.connector_name, part=part, path=options.path, secured=secured)
     if settings.channels is not None:
         yield from _channels(settings.channels)
+    guarded = settings.daemon.admin_auth is not None
+    if settings.daemon.admin_bind is not None:
+        yield Mounted(name="operators", part=OPERATORS, path="/api", secured=guarded)
     # At the operators' address; the health pages are at every other, too, where they need no credentials.
-    yield Mounted(name="operators", part=PAGES, secured=settings.daemon.admin_auth is not None)
+    yield Mounted(name="daemon", part=PAGES, secured=guarded)
 
 
 def _channels(settings: ChannelsSettings) -> Iterator[Mounted]:

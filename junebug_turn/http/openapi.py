@@ -223,7 +223,7 @@ def document(parts: Iterable[Mounted]) -> dict[str, Any]:
         "info": {
             "title": "junebug-turn",
             "version": version() or "unknown",
-            "description": "Each path exists with a slash at its end, too; neither form is redirected.",
+            "description": "The paths of applications, channels and routers exist with a slash at their end, too.",
         },
         "tags": tags,
         "paths": paths,

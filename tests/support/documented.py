@@ -8,6 +8,7 @@ from typing import Any
 from junebug_turn.applications.junebug.openapi import MESSAGE_STATUS, SEND_MESSAGE
 from junebug_turn.applications.registry import APPLICATION_TYPES
 from junebug_turn.http.admin.channels.openapi import channels_part, routers_part
+from junebug_turn.http.admin.operators.openapi import PART as OPERATORS
 from junebug_turn.http.openapi import Operation, Part
 from junebug_turn.http.request import ApiRequest
 from junebug_turn.http.routing import _Resource  # private: an answer doesn't show which route it is of
@@ -16,6 +17,7 @@ PARTS: dict[str, Part] = {
     **{kind.name: part for kind in APPLICATION_TYPES if (part := kind.openapi()) is not None},
     "channels": channels_part(SEND_MESSAGE, MESSAGE_STATUS),
     "routers": routers_part(SEND_MESSAGE, MESSAGE_STATUS),
+    "operators": OPERATORS,
 }
 
 

@@ -19,6 +19,7 @@ from junebug_turn.daemon.openapi import daemon_document
 from junebug_turn.daemon.settings import load
 from junebug_turn.http.admin.channels.api import ChannelsApi
 from junebug_turn.http.admin.channels.routers_api import RoutersApi
+from junebug_turn.http.admin.operators.api import OperatorsApi
 from junebug_turn.http.authentication import Authenticator, Credentials
 from junebug_turn.http.errors import answer_for, envelope
 from junebug_turn.http.mounts import Mount
@@ -36,11 +37,13 @@ HANDLED_BEFORE = {400, 408, 431}
 
 @pytest.mark.parametrize("name", list(PARTS))
 def test_routes(name: str) -> None:
-    """Each documented path is a route, with and without a slash at its end, and each route is documented."""
+    """Each documented path is a route, with and without a slash at its end but for operators, and each route is
+    documented."""
     documented = {(method, path) for method, path, _ in operations(PARTS[name])}
     found = {(method, path) for method, path, _ in routes(PARTS[name])}
     assert {(method, path.rstrip("/")) for method, path in found} == documented
     assert documented <= found
+    assert name == "operators" or found == documented | {(method, f"{path}/") for method, path in documented}
 
 
 def test_each_application_has_a_part() -> None:
@@ -105,11 +108,21 @@ class Backend:
                 raise self.fault
             if name == "application":
                 return self._application
+            if name in RESULTS:
+                return RESULTS[name]
             return [] if name in ("ids", "logs", "destinations") else {"id": "x"}
 
         return call
 
+    def connectors(self) -> list[Any]:
+        """Of operators, which doesn't wait."""
+        if self.fault is not None:
+            raise self.fault
+        return []
 
+
+TRACE = {"id": "x", "found": True, "connectors": [], "waiting": [], "unread": [], "broker": None}
+RESULTS = {"pause": True, "parked": {"parked": []}, "replay": {"replayed": 1}, "drop": None, "message": TRACE}
 SEND = json.dumps({"to": "+27", "from": "8110", "content": "c"}).encode()
 BODIES = {
     "create": {"type": "telnet", "config": {}},
@@ -119,12 +132,18 @@ BODIES = {
 }
 
 
-@pytest.mark.parametrize("name", ["channels", "routers"])
-def test_answers_of_the_channels(name: str) -> None:
-    """Each documented answer of the API for channels occurs, and each that occurs is documented."""
+def api_of(name: str, backend: Any) -> Any:
+    if name == "operators":
+        return OperatorsApi(backend, 10)
+    return (ChannelsApi if name == "channels" else RoutersApi)(backend, lambda body: None, 10)
+
+
+@pytest.mark.parametrize("name", ["channels", "routers", "operators"])
+def test_answers_of_the_daemon(name: str) -> None:
+    """Each documented answer of the APIs for channels and operators occurs, and each that occurs is documented."""
     part = PARTS[name]
     backend = Backend(Face.of(APPLICATION_TYPES[0], JUNEBUG).application.resource)
-    api: Any = (ChannelsApi if name == "channels" else RoutersApi)(backend, lambda body: None, 10)  # type: ignore[arg-type,abstract]
+    api = api_of(name, backend)
     authenticator = Authenticator(Credentials((TOKEN,), {}))
     mount = Mount(api.router.resource(), "", envelope, authenticator)
     clock = Clock()
