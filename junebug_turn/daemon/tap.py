@@ -132,7 +132,8 @@ def _spans(environ: Mapping[str, str]) -> Recorder | None:
 
     :raises ConfigError: what they need is not installed
     """
-    from junebug_turn.telemetry.tracing import record_spans, recorder_for
+    from junebug_turn.telemetry.spans import recorder_for
+    from junebug_turn.telemetry.tracing import record_spans
 
     try:
         recorder = recorder_for(environ)

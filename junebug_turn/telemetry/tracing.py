@@ -183,23 +183,6 @@ def record_spans(recorder: Recorder | None) -> None:
     _recorder = recorder
 
 
-def recorder_for(environ: Mapping[str, str]) -> Recorder | None:
-    """Make the recorder that the variables of OpenTelemetry ask for; None: they ask for none.
-
-    :raises ImportError: the extra ``otel`` is not installed
-    """
-    get = environ.get
-    if get("OTEL_SDK_DISABLED", "").lower() == "true":
-        return None
-    exporter = get("OTEL_TRACES_EXPORTER", "")
-    endpoint = get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or get("OTEL_EXPORTER_OTLP_ENDPOINT")
-    if exporter not in ("", "otlp") or not (exporter or endpoint):
-        return None
-    from junebug_turn.telemetry.otel import OtelRecorder
-
-    return OtelRecorder(environ)
-
-
 def start(kind: str, parent: TraceContext | None, verb: str, place: str, **attributes: str) -> Span | None:
     """Start a span, where spans are recorded."""
     return None if _recorder is None else _recorder.start(kind, parent, verb, place, attributes)

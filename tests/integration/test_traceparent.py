@@ -12,7 +12,8 @@ import pytest_twisted
 from twisted.internet.threads import deferToThread
 
 from junebug_turn.messages.vumi import Event, Message
-from junebug_turn.telemetry.tracing import record_spans, recorder_for
+from junebug_turn.telemetry.spans import recorder_for
+from junebug_turn.telemetry.tracing import record_spans
 from tests.integration.conftest import RunDaemon
 from tests.integration.test_log_stories import Logged, logged
 from tests.support.collector import Collector

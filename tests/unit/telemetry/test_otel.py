@@ -8,6 +8,7 @@ import pytest
 
 from junebug_turn.telemetry import tracing
 from junebug_turn.telemetry.otel import OtelRecorder
+from junebug_turn.telemetry.spans import recorder_for
 from junebug_turn.telemetry.tracing import (
     CLIENT,
     SERVER,
@@ -15,7 +16,6 @@ from junebug_turn.telemetry.tracing import (
     begin,
     current,
     record_spans,
-    recorder_for,
 )
 from tests.support.application_harness import done
 from tests.support.collector import Collector
