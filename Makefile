@@ -27,8 +27,10 @@ test: lint broker redis proxy browser ## set up, check the code and run every te
 compat: $(READY) ## the integration and fault tests on RabbitMQ 4 and Redis 8 of Debian 13, which root can install into var; certificates on the oldest Twisted
 	@$(BIN)/python -m tools.compat
 
-hostile: broker ## the hostile suite with 100,000 generated bodies and attacks of real size
-	HOSTILE_BODIES=100000 $(BIN)/python -m pytest -o faulthandler_timeout=1200 tests/integration/test_hostile*.py tests/integration/test_broker_costs.py
+hostile: broker ## the hostile suite with 100,000 generated bodies, requests of the OpenAPI document, and attacks of real size
+	$(PYTHON) -m venv build/hostile
+	build/hostile/bin/pip install -q 'schemathesis == 4.32.5'
+	HOSTILE_BODIES=100000 SCHEMATHESIS=$(CURDIR)/build/hostile/bin/schemathesis $(BIN)/python -m pytest -o faulthandler_timeout=1200 tests/integration/test_hostile*.py tests/integration/test_broker_costs.py
 
 large: broker redis ## the tests of several processes with 5,000 messages, and of 500 channels; some minutes
 	LARGE=1 $(BIN)/python -m pytest tests/integration/test_stores.py tests/integration/test_channel_stores.py \
@@ -45,7 +47,7 @@ audit: $(READY) ## known faults in our dependencies, and dangerous patterns in o
 	build/audit/bin/pip install -q 'pip-audit == 2.10.1' 'bandit == 1.9.4'
 	$(BIN)/python -m tests.project.audit build/audit/bin
 
-docs: $(READY) ## write what is made from the code in docs/options.md and etc/junebug-turn.yaml
+docs: $(READY) ## write what is made from the code: docs/options.md, docs/openapi.json, etc/junebug-turn.yaml
 	@$(BIN)/python -m tools.reference
 
 pictures: broker browser ## take the pictures of the operators' page in docs/pictures

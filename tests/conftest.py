@@ -18,6 +18,7 @@ from twisted.internet import reactor
 from twisted.logger import globalLogPublisher
 
 from junebug_turn.net.clocks import use_monotonic
+from tests.support.documented import Answers
 from tests.support.leaks import LEAKS
 from tools.servers.process import ProcessError
 from tools.servers.rabbitmq import RabbitNode
@@ -39,7 +40,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # What a developer's shell has for a daemon must not reach a test, nor the programs that it starts.
 for _name in list(os.environ):
-    if _name.startswith(("JUNEBUG_TURN_", "VUMI_", "AMQP_")):
+    if _name.startswith(("JUNEBUG_TURN_", "VUMI_", "AMQP_", "OTEL_")):
         del os.environ[_name]
 
 
@@ -50,6 +51,16 @@ def _no_leaks() -> Iterator[None]:
     yield
     globalLogPublisher.removeObserver(LEAKS.observe)
     assert not LEAKS.found, "\n".join(LEAKS.found[:20])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _documented() -> Iterator[None]:
+    """Each answer of an API in the tests is documented: the OpenAPI document has its status at its path."""
+    answers = Answers()
+    with pytest.MonkeyPatch.context() as patch:
+        answers.watch(patch)
+        yield
+    assert not answers.undocumented, "\n".join(dict.fromkeys(answers.undocumented))
 
 
 @pytest.fixture(scope="session", autouse=True)

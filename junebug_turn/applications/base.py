@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     # Reading options is quick: what only a running application needs is not loaded for it.
     from junebug_turn.connectors.connector import Connector
     from junebug_turn.delivery.deliverer import Deliverer
+    from junebug_turn.http.openapi import Part
     from junebug_turn.state.journal import Journal
     from junebug_turn.state.message_store import MessageStore
     from junebug_turn.telemetry.metrics import Metrics
@@ -251,6 +252,7 @@ class ApplicationType:
     :ivar options: its options
     :ivar create: the application's class, or a function that makes one; ConfigError or DeliveryRefused where its
         options can't be used
+    :ivar openapi: returns its part of the OpenAPI document; None: it has none
     """
 
     name: str
@@ -258,3 +260,4 @@ class ApplicationType:
     aliases: tuple[str, ...]
     options: type[ApplicationOptions]
     create: Callable[[Any, Services], Application]
+    openapi: Callable[[], Part | None] = lambda: None

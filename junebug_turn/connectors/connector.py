@@ -21,6 +21,7 @@ from junebug_turn.connectors.bridge import Bridge
 from junebug_turn.connectors.content_encoding import decode
 from junebug_turn.connectors.failures import Failures
 from junebug_turn.connectors.ordering import Ordering
+from junebug_turn.connectors.received import begin_trace
 from junebug_turn.connectors.retry_queues import MAX_REASON, RetryWindows, former_delay_queues, forwarded_to
 from junebug_turn.connectors.statuses import consume_statuses
 from junebug_turn.connectors.task import Task
@@ -30,10 +31,9 @@ from junebug_turn.middlewares.chain import Chain
 from junebug_turn.state.journal import ACCEPTED, MAX_ID, NOT_PUBLISHED, PUBLISHED, RECEIVED, Journal
 from junebug_turn.telemetry.context import debugging, note
 from junebug_turn.telemetry.metrics import Metrics
-from junebug_turn.telemetry.tracing import TRACEPARENT, TraceContext, current, current_headers, use
+from junebug_turn.telemetry.tracing import PRODUCER, current, current_headers, start
 
 _Item = TypeVar("_Item", Message, Event)
-_TRACEPARENT = TRACEPARENT.encode("ascii")
 
 
 @define(eq=False)
@@ -111,9 +111,10 @@ class Connector:
     def _publish(self, message: Message) -> Publication:
         fields = {"connector": self._name, "message_id": message.message_id}
         trace = current()
+        span = start(PRODUCER, trace, "publish", self._outbound.name, message_id=message.message_id)
         headers = None
         if trace is not None:
-            headers = trace.headers()
+            headers = (trace if span is None else span.context).headers()
             # The broker's confirm comes in no context.
             fields["trace_id"] = trace.trace_id
         if debugging():
@@ -121,14 +122,16 @@ class Connector:
                 "Publishing outbound message {message_id} for {to_addr}", to_addr=message.to_addr, **fields
             )
 
-        start = self._broker.reactor.seconds()
+        began = self._broker.reactor.seconds()
         # The message itself isn't kept while it waits.
         journal, message_id = self._journal, message.message_id
         if journal is not None:
             journal.note(message_id, ACCEPTED)
 
         def ended(confirmed: bool) -> None:
-            self._metrics.published(self._name, self._broker.reactor.seconds() - start, confirmed=confirmed)
+            if span is not None:
+                span.end("" if confirmed else "not_published")
+            self._metrics.published(self._name, self._broker.reactor.seconds() - began, confirmed=confirmed)
 
         def published(_: None) -> None:
             ended(True)
@@ -220,13 +223,17 @@ class Connector:
             except UnreadableMessage as fault:
                 await failures.park_unreadable(Task(delivery, now), fault)
                 return
-            _trace(delivery, item)
+            span = begin_trace(delivery, item, failures.queue.name)
             key = _key(item)
             task = Task(delivery, now, *self._received(item), key=key)
             if delivery.worn_out:
                 await failures.replace(task)
                 return
-            await ordering.run(key, partial(failures.run, task, partial(attempt, task, item)))
+            try:
+                await ordering.run(key, partial(failures.run, task, partial(attempt, task, item)))
+            finally:
+                if span is not None:
+                    span.end()
 
         self._broker.consume(failures.queue, handle)
 
@@ -270,17 +277,6 @@ class Connector:
                 item.user_message_id, RECEIVED, {"event": word, "event_id": item.event_id[:MAX_ID]}
             )
         return item.user_message_id, False, item.event_id[:MAX_ID]
-
-
-def _trace(delivery: Delivery, item: Message | Event) -> None:
-    """Go on with the trace of a message, or begin one, unless the application may know it: by the message that ``item``
-    is an event of, or answers."""
-    # Reading the headers of each message would cost more than all of this.
-    trace = TraceContext.of_headers(delivery.headers) if _TRACEPARENT in delivery.header else None
-    if trace is not None:
-        use(trace.step())
-    elif isinstance(item, Message) and item.in_reply_to is None:
-        use(TraceContext.new())
 
 
 def _key(item: Message | Event) -> str | None:

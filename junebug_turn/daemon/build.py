@@ -20,6 +20,7 @@ from junebug_turn.daemon.channels.build import make_channels
 from junebug_turn.daemon.channels.service import ChannelsService
 from junebug_turn.daemon.drain import Drain
 from junebug_turn.daemon.health import health
+from junebug_turn.daemon.openapi import daemon_document
 from junebug_turn.daemon.operators.build import make_operators, operators_mounts
 from junebug_turn.daemon.operators.pausing import Pausing
 from junebug_turn.daemon.operators.service import OperatorsService
@@ -33,6 +34,7 @@ from junebug_turn.delivery.destination import Destination
 from junebug_turn.errors import ConfigError, DeliveryRefused
 from junebug_turn.http.admin.health import Health
 from junebug_turn.http.admin.metrics import MetricsPage
+from junebug_turn.http.admin.openapi import OpenApiPage
 from junebug_turn.http.admin.probes import Liveness, Readiness
 from junebug_turn.http.authentication import Authenticator
 from junebug_turn.http.connection_limits import ConnectionLimits
@@ -273,6 +275,7 @@ class _Parts:
         daemon = self.settings.daemon
         if daemon.admin_bind is not None and operators is not None:
             shared = {**common, MetricsPage.path: metrics_page}
+            shared[OpenApiPage.path] = Mount(OpenApiPage(lambda: daemon_document(self.settings)))
             pages[daemon.admin_bind] = operators_mounts(self.reactor, daemon, operators, shared)
         return {
             address: ApiSite(

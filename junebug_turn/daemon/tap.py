@@ -26,6 +26,7 @@ from junebug_turn.telemetry.context import hear_debug
 if TYPE_CHECKING:
     from junebug_turn.telemetry.logging.observer import Lines
     from junebug_turn.telemetry.sentry import Reporter
+    from junebug_turn.telemetry.tracing import Recorder
 
 log = Logger()
 
@@ -93,11 +94,14 @@ class Options(usage.Options):
 class _Logging(MultiService):
     """The root of the services, which has the log observer of the application that they become a part of."""
 
-    def __init__(self, reactor: Any, lines: Lines, reporter: Reporter | None) -> None:
+    def __init__(
+        self, reactor: Any, lines: Lines, reporter: Reporter | None, spans: Recorder | None = None
+    ) -> None:
         super().__init__()
         self._reporter = reporter
         self._reactor = reactor
         self._lines = lines
+        self._spans = spans
         TimerService(COUNT_INTERVAL, lines.flush).setServiceParent(self)
 
     def setServiceParent(self, parent: IServiceCollection) -> None:
@@ -118,8 +122,27 @@ class _Logging(MultiService):
         await children
         self._lines.close()
         hear_debug(True)
-        if self._reporter is not None:
-            await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._reporter.close)
+        for last in (self._reporter, self._spans):
+            if last is not None:
+                await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), last.close)
+
+
+def _spans(environ: Mapping[str, str]) -> Recorder | None:
+    """Have spans exported, where the variables of OpenTelemetry ask for it.
+
+    :raises ConfigError: what they need is not installed
+    """
+    from junebug_turn.telemetry.spans import recorder_for
+    from junebug_turn.telemetry.tracing import record_spans
+
+    try:
+        recorder = recorder_for(environ)
+    except ImportError as error:
+        raise ConfigError(
+            f"OTEL_* variables: {error.name} is missing: install junebug-turn[otel], or set OTEL_SDK_DISABLED to true"
+        ) from None
+    record_spans(recorder)
+    return recorder
 
 
 def makeService(options: Options) -> IService:
@@ -151,6 +174,7 @@ def makeService(options: Options) -> IService:
         use_monotonic(reactor)
         dsn = settings.daemon.sentry_dsn
         reporter = Reporter(dsn) if dsn else None
+        spans = _spans(environ)
         descriptors = raise_descriptor_limit()
         daemon = make_daemon(reactor, settings, descriptors=descriptors)
     except ConfigError as error:
@@ -168,7 +192,7 @@ def makeService(options: Options) -> IService:
         full_addresses=settings.daemon.log_addresses == "full",
         reporter=reporter,
     )
-    service = _Logging(reactor, lines, reporter)
+    service = _Logging(reactor, lines, reporter, spans)
     daemon.setServiceParent(service)
     # The last one, since that is the first to stop.
     Supervision(reactor, os.environ, daemon).setServiceParent(service)

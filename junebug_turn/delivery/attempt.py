@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
+import attrs
 from attrs import frozen
 from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred
@@ -24,7 +25,7 @@ from junebug_turn.net.clocks import WALL_CLOCK, WallClock
 from junebug_turn.net.endpoints import ForbiddenAddress
 from junebug_turn.net.proxies import ProxyFault
 from junebug_turn.net.tls import CertificateRefused
-from junebug_turn.telemetry.tracing import TraceContext
+from junebug_turn.telemetry.tracing import CLIENT, Span, TraceContext, start
 
 
 @frozen
@@ -116,19 +117,43 @@ class Post:
         return headers
 
 
-async def attempt(
+def attempt(
     post: Post,
     client: HttpClient,
     clock: Any,
     wall_clock: WallClock = WALL_CLOCK,
     ended: Callable[[IResponse | None], None] = lambda _: None,
-) -> Fault | None:
+) -> Awaitable[Fault | None]:
     """Make the request once; return how it failed, None after a 2xx.  Can be cancelled.
 
     :param clock: counts the time limit
     :param wall_clock: dates the request
     :param ended: called at its end with the answer, or None where there was none
     """
+    destination = post.destination
+    span = start(CLIENT, post.trace, destination.method, destination.origin, delivery=post.kind)
+    if span is None:
+        return _attempt(post, client, clock, wall_clock, ended)
+    return _recorded(span, _attempt(attrs.evolve(post, trace=span.context), client, clock, wall_clock, ended))
+
+
+async def _recorded(span: Span, making: Awaitable[Fault | None]) -> Fault | None:
+    """Make a request within its span."""
+    fault = None
+    try:
+        fault = await making
+        return fault
+    finally:
+        span.end("" if fault is None else fault.cause)
+
+
+async def _attempt(
+    post: Post,
+    client: HttpClient,
+    clock: Any,
+    wall_clock: WallClock,
+    ended: Callable[[IResponse | None], None],
+) -> Fault | None:
     expired = cancelled = False
     response: IResponse | None = None
 

@@ -17,7 +17,7 @@ from werkzeug.exceptions import MethodNotAllowed as OtherMethods
 from werkzeug.exceptions import NotFound as NoRoute
 
 from junebug_turn.errors import MethodNotAllowed, NotAnsweredInTime, NotFound
-from junebug_turn.telemetry.tracing import TRACEPARENT, TRACESTATE, TraceContext, use
+from junebug_turn.telemetry.tracing import SERVER, TRACEPARENT, TRACESTATE, TraceContext, begin
 
 
 class _Resource(KleinResource):
@@ -57,7 +57,7 @@ class _Resource(KleinResource):
         body: Any = None
         headers = request.requestHeaders.getRawHeaders
         trace = TraceContext.read(headers(TRACEPARENT, ()), headers(TRACESTATE, ()))
-        use(TraceContext.new() if trace is None else trace.step())
+        span = begin(SERVER, trace, request.method.decode("ascii"), request.mount.connector)
         try:
             endpoint, variables = self._match(request)
             body = self._app.execute_endpoint(endpoint, request, **variables)
@@ -83,6 +83,9 @@ class _Resource(KleinResource):
                 request.processingFailed(Failure(fault))
             elif not cancelled:
                 self.log.failure("a request failed after its client had gone")
+        finally:
+            if span is not None:
+                span.end("" if request.code < 500 else f"http_{request.code}")
 
     def _match(self, request: Any) -> tuple[str, dict[str, Any]]:
         """Return the endpoint of a path, and the values of the path's variable parts.

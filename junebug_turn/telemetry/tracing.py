@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from attrs import field, frozen
 
@@ -141,3 +141,58 @@ def resume(stored: str | None) -> None:
     """Have this coroutine go on with the trace that a store has kept, unless it has one already."""
     if _current.get() is None:
         use(TraceContext.stored(stored) or TraceContext.new())
+
+
+SERVER, CLIENT, PRODUCER, CONSUMER = "SERVER", "CLIENT", "PRODUCER", "CONSUMER"
+"""The kinds of spans, in the words of OpenTelemetry."""
+
+
+class Span(Protocol):
+    """A span that is recorded.
+
+    :ivar context: for the steps within it
+    """
+
+    context: TraceContext
+
+    def end(self, fault: str = "") -> None:
+        """End it; ``fault`` is a word for what went wrong."""
+
+
+class Recorder(Protocol):
+    """Recorder of spans."""
+
+    def start(
+        self, kind: str, parent: TraceContext | None, verb: str, place: str, attributes: Mapping[str, str], /
+    ) -> Span:
+        """Start a span.
+
+        :param verb: with ``place`` its name; both are of bounded number
+        """
+
+    def close(self) -> None:
+        """Export the last spans; blocks."""
+
+
+_recorder: Recorder | None = None
+
+
+def record_spans(recorder: Recorder | None) -> None:
+    """Have spans recorded from now on, or none."""
+    global _recorder
+    _recorder = recorder
+
+
+def start(kind: str, parent: TraceContext | None, verb: str, place: str, **attributes: str) -> Span | None:
+    """Start a span, where spans are recorded."""
+    return None if _recorder is None else _recorder.start(kind, parent, verb, place, attributes)
+
+
+def begin(kind: str, parent: TraceContext | None, verb: str, place: str, **attributes: str) -> Span | None:
+    """Have this coroutine work in a step of ``parent``'s trace, or of a new one; returns what ``start`` does."""
+    span = start(kind, parent, verb, place, **attributes)
+    if span is not None:
+        use(span.context)
+    else:
+        use(TraceContext.new() if parent is None else parent.step())
+    return span

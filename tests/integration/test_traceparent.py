@@ -9,10 +9,14 @@ from typing import Any
 import pika
 import pytest
 import pytest_twisted
+from twisted.internet.threads import deferToThread
 
 from junebug_turn.messages.vumi import Event, Message
+from junebug_turn.telemetry.spans import recorder_for
+from junebug_turn.telemetry.tracing import record_spans
 from tests.integration.conftest import RunDaemon
 from tests.integration.test_log_stories import Logged, logged
+from tests.support.collector import Collector
 from tools.servers.receiver import Receiver
 
 __all__ = ["logged"]
@@ -54,6 +58,41 @@ async def test_outbound(
     lines = [line for line in logged.grep(message_id) if "Received" not in line["text"]]
     assert len(lines) == 3
     assert {line["trace_id"] for line in lines} == {trace_id}
+
+
+@pytest_twisted.ensureDeferred
+async def test_spans(run_daemon: RunDaemon, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spans are exported with OpenTelemetry: of the request, the publication, and the delivery of the event."""
+    collector = Collector()
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+    monkeypatch.setenv(*next(iter(environ.items())))
+    recorder = recorder_for(environ)
+    assert recorder is not None
+    record_spans(recorder)
+    try:
+        async with run_daemon("junebug", mo_message_url=receiver.url()) as side:
+            answered = await side.post(
+                {"to": "+27820000001", "from": "8110", "content": "c", "event_url": receiver.url("/events")},
+                headers=HEADERS,
+            )
+            message_id = answered.body["result"]["message_id"]
+            properties, _ = await side.taken("outbound")
+            side.publish("event", Event(user_message_id=message_id, event_type="ack", sent_message_id="s"))
+            (request,) = await receiver.received(1)
+            await side.handlers_done()
+        await deferToThread(recorder.close)
+    finally:
+        record_spans(None)
+        collector.stop()
+    spans = {each.name: each for each in collector.spans}
+    names = [f"POST {side.connector}", f"publish {side.connector}.outbound", f"POST {receiver.url('')}"]
+    assert sorted(spans) == sorted(names)
+    assert {each.trace_id.hex() for each in collector.spans} == {TRACE}
+    server, producer, client = (spans[name] for name in names)
+    assert server.parent_span_id.hex() == HEADERS["traceparent"].split("-")[2]
+    assert producer.parent_span_id == client.parent_span_id == server.span_id
+    assert properties.headers["traceparent"] == f"00-{TRACE}-{producer.span_id.hex()}-01"
+    assert request.headers["traceparent"] == f"00-{TRACE}-{client.span_id.hex()}-01"
 
 
 @pytest_twisted.ensureDeferred

@@ -6,7 +6,7 @@ import ast
 import re
 import sys
 from configparser import ConfigParser
-from importlib.metadata import packages_distributions
+from importlib.metadata import files, packages_distributions
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,6 +21,7 @@ def _declared() -> set[str]:
     config = ConfigParser()
     config.read(ROOT / "setup.cfg", "utf-8")
     lines = config["options"]["install_requires"].split("\n")
+    lines += config["options.extras_require"]["otel"].split("\n")
     return {_canonical(found[0]) for line in lines if (found := re.match(r"[\w.-]+", line))}
 
 
@@ -47,6 +48,11 @@ def _distribution(module: str) -> str:
     exact = _canonical(".".join(module.split(".")[:2]))
     if exact in candidates:
         return exact
+    if len(candidates) > 1:
+        # Several have the same package, as those of OpenTelemetry do.
+        file = module.replace(".", "/")
+        ours = (f"{file}.py", f"{file}/__init__.py")
+        candidates = {each for each in candidates if any(str(path) in ours for path in files(each) or ())}
     assert len(candidates) == 1, f"{module} is from one of {sorted(candidates)}"
     return candidates.pop()
 

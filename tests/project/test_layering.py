@@ -37,6 +37,7 @@ KNOWN_TO = {
     "yaml": ("config.yaml_text",),
     "sentry_sdk": ("telemetry.sentry",),
     "prometheus_client": ("telemetry",),
+    "opentelemetry": ("telemetry.otel",),
     "text_unidecode": ("middlewares.unidecoder",),
     "txredisapi": ("state.redis",),
     "jsonschema": ("http.admin.channels.schemas",),

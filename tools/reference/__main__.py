@@ -6,13 +6,14 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tools.reference import example, page, units
+from tools.reference import document, example, page, units
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES: dict[str, Callable[[str], str]] = {
     "docs/options.md": page.updated,
     "etc/junebug-turn.yaml": example.updated,
     "etc/junebug-turn@.service": units.updated,
+    "docs/openapi.json": document.updated,
 }
 
 

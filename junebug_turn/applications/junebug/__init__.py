@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from junebug_turn.applications.base import Application, ApplicationType, Services
 from junebug_turn.applications.junebug.options import JunebugOptions
+
+if TYPE_CHECKING:
+    from junebug_turn.http.openapi import Part
 
 
 def _create(options: JunebugOptions, services: Services) -> Application:
@@ -11,6 +16,12 @@ def _create(options: JunebugOptions, services: Services) -> Application:
     from junebug_turn.applications.junebug.application import JunebugApplication
 
     return JunebugApplication(options, services)
+
+
+def _openapi() -> Part:
+    from junebug_turn.applications.junebug.openapi import PART
+
+    return PART
 
 
 TYPE = ApplicationType(
@@ -23,4 +34,5 @@ TYPE = ApplicationType(
     ),
     options=JunebugOptions,
     create=_create,
+    openapi=_openapi,
 )

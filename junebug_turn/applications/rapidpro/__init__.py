@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from junebug_turn.applications.base import Application, ApplicationType, Services
 from junebug_turn.applications.rapidpro.options import RapidProOptions
+
+if TYPE_CHECKING:
+    from junebug_turn.http.openapi import Part
 
 
 def _create(options: RapidProOptions, services: Services) -> Application:
@@ -13,10 +18,17 @@ def _create(options: RapidProOptions, services: Services) -> Application:
     return RapidProApplication(options, services)
 
 
+def _openapi() -> Part:
+    from junebug_turn.applications.rapidpro.openapi import PART
+
+    return PART
+
+
 TYPE = ApplicationType(
     name="rapidpro",
     title="an External channel of RapidPro",
     aliases=(),
     options=RapidProOptions,
     create=_create,
+    openapi=_openapi,
 )

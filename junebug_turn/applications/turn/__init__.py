@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from junebug_turn.applications.base import Application, ApplicationType, Services
 from junebug_turn.applications.turn.options import TurnOptions
+
+if TYPE_CHECKING:
+    from junebug_turn.http.openapi import Part
 
 
 def _create(options: TurnOptions, services: Services) -> Application:
@@ -11,6 +16,12 @@ def _create(options: TurnOptions, services: Services) -> Application:
     from junebug_turn.applications.turn.application import TurnApplication
 
     return TurnApplication(options, services)
+
+
+def _openapi() -> Part:
+    from junebug_turn.applications.turn.openapi import PART
+
+    return PART
 
 
 TYPE = ApplicationType(
@@ -23,4 +34,5 @@ TYPE = ApplicationType(
     ),
     options=TurnOptions,
     create=_create,
+    openapi=_openapi,
 )

@@ -20,6 +20,7 @@ from twisted.python import usage
 from junebug_turn.daemon.settings import Settings, schema
 from junebug_turn.daemon.tap import Options, makeService
 from junebug_turn.errors import ConfigError
+from junebug_turn.telemetry import tracing
 from junebug_turn.telemetry.context import debugging
 
 ROOT = Path(__file__).parents[3]
@@ -189,6 +190,22 @@ class TestMakeService:
         with pytest.raises(SystemExit) as caught:
             makeService(parsed(*complete(**{"sentry-dsn": "http://127.0.0.1:9/1"})))
         assert str(caught.value.code).startswith("junebug-turn: sentry_dsn: ")
+
+    def test_spans(
+        self, made: list[Recorded], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Spans are exported as the variables say; without the extra the start ends with a line that names it."""
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+        try:
+            makeService(parsed(*complete()))
+            span = tracing.start(tracing.SERVER, None, "POST", "sms")
+            assert span is not None
+            monkeypatch.setitem(sys.modules, "junebug_turn.telemetry.otel", None)
+            with pytest.raises(SystemExit) as caught:
+                makeService(parsed(*complete()))
+            assert "install junebug-turn[otel]" in str(caught.value)
+        finally:
+            tracing.record_spans(None)
 
     def test_log_options(self, made: list[Recorded], capsys: pytest.CaptureFixture[str]) -> None:
         """log_format and log_addresses are honoured."""
