@@ -7,11 +7,12 @@ client gave.
 
 from __future__ import annotations
 
+import collections
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from attrs import define, frozen
 from prometheus_client import (
@@ -46,6 +47,9 @@ _PARKED = (*FAILURE_REASONS, "error", "session_expired", "unreadable")
 _DELAYED = (*FAILURE_REASONS, "error")
 
 _M = TypeVar("_M", Counter, Histogram)
+
+Parked: TypeAlias = "collections.Counter[tuple[str, str, str]]"
+"""Counts of parked messages and events by connector, kind and reason."""
 
 
 class _Series(dict[tuple[str, ...], _M]):
@@ -152,6 +156,12 @@ class Metrics:
             "delayed_messages", "Messages and events moved to a delay queue.", "kind", "reason"
         )
         self._parked = self._counter("parked_messages", "Messages and events parked.", "kind", "reason")
+        self._parked_lately: Parked = collections.Counter()
+        self._operator_events = Counter(
+            f"{PREFIX}_operator_events", "Operator events.", ["result"], registry=self.registry
+        )
+        for result in ("sent", "dropped"):
+            self._operator_events.labels(result)
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         Info(PREFIX, "The version of the daemon.", registry=self.registry).info({"version": version})
@@ -245,6 +255,18 @@ class Metrics:
     def parked(self, connector: str, kind: str, reason: str) -> None:
         """Count a message or event that was parked."""
         self._parked[connector, kind, reason].inc()
+        self._parked_lately[connector, kind, reason] += 1
+
+    def take_parked(self) -> Parked:
+        """Return the counts of messages and events that were parked since the last call."""
+        counts, self._parked_lately = self._parked_lately, collections.Counter()
+        return counts
+
+    # operators
+
+    def operator_event(self, result: str) -> None:
+        """Count an operator event that was ``sent`` or ``dropped``."""
+        self._operator_events.labels(result).inc()
 
     # deliveries
 
