@@ -20,12 +20,7 @@ from junebug_turn.daemon.channels.build import make_channels
 from junebug_turn.daemon.channels.service import ChannelsService
 from junebug_turn.daemon.drain import Drain
 from junebug_turn.daemon.health import health
-from junebug_turn.daemon.operators.build import (
-    make_notifier,
-    make_operators,
-    operator_events,
-    operators_mounts,
-)
+from junebug_turn.daemon.operators.build import make_operator_events, make_operators, operators_mounts
 from junebug_turn.daemon.operators.pausing import Pausing
 from junebug_turn.daemon.operators.service import OperatorsService
 from junebug_turn.daemon.process import MAX_DESCRIPTORS, connections_within
@@ -76,17 +71,17 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
         proxies=options.proxies,
     )
     faults: list[str] = []
-    notifier = None
+    operator_events = None
     with _collected(faults, " (operator_url)"):
-        notifier = make_notifier(reactor, options, metrics)
+        operator_events = make_operator_events(reactor, options, broker, deliverer, metrics)
     tls_files = TlsFiles(options.ca_file, options.client_cert_file, options.client_key_file)
 
     def renew_tls() -> None:
         tls = tls_files.load()
         # Our own certificate is for the operator's destinations, not for an event_url that a client gives.
         deliverer.use_tls(tls, tls.anonymous())
-        if notifier is not None:
-            notifier.use_tls(tls)
+        if operator_events is not None:
+            operator_events.notifier.use_tls(tls)
 
     with _collected(faults):
         renew_tls()
@@ -191,8 +186,7 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
         shared=frozenset(shared),
         certificates={"outgoing HTTPS": renew_tls},
         renewals=parts.renewals,
-        notifier=notifier,
-        operator_events=operator_events(reactor, notifier, broker, deliverer, metrics),
+        operator_events=operator_events,
         health=report_health,
         drain=Drain(options.drain_delay, reactor),
         shutdown_timeout=options.shutdown_timeout,

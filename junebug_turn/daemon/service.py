@@ -18,7 +18,6 @@ from junebug_turn.amqp.broker import Broker
 from junebug_turn.daemon.channels.service import ChannelsService
 from junebug_turn.daemon.drain import Drain
 from junebug_turn.daemon.operators.events import OperatorEvents
-from junebug_turn.daemon.operators.notifier import Notifier
 from junebug_turn.daemon.operators.pausing import Pausing
 from junebug_turn.daemon.operators.service import OperatorsService
 from junebug_turn.daemon.queue_counts import QueueCounts
@@ -50,7 +49,7 @@ class Daemon(Service):
     :ivar shared: the addresses at which other processes listen, too
     :ivar certificates: their use -> reads their files again, and raises where they can't be used
     :ivar renewals: connector -> has its application use the secrets of options that were read again
-    :ivar notifier: sends the operator events, which ``operator_events`` makes; None where there are none
+    :ivar operator_events: sends events to the operators' URL; None without one
     :ivar health: returns the state of each component, as ``/health`` shows it
     :ivar traces: finds all that is known of a message
     :ivar pausing: pauses connectors, as their stores say
@@ -74,7 +73,6 @@ class Daemon(Service):
     shared: frozenset[ListenAddress]
     certificates: dict[str, Callable[[], None]]
     renewals: Mapping[str, Callable[[Any], None]] = field(factory=dict)
-    notifier: Notifier | None = None
     operator_events: OperatorEvents | None = None
     health: Callable[[], Mapping[str, Mapping[str, Any]]]
     drain: Drain
@@ -141,8 +139,8 @@ class Daemon(Service):
         """
         try:
             settings = read()
-            if self.notifier is not None:
-                self.notifier.use_secrets(settings.daemon.operator_webhook_secret)
+            if self.operator_events is not None:
+                self.operator_events.notifier.use_secrets(settings.daemon.operator_webhook_secret)
             for options in settings.applications:
                 if options.connector_name in self.renewals:
                     self.renewals[options.connector_name](options)

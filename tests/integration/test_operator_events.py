@@ -124,10 +124,9 @@ async def test_nothing_waits_for_it(
     url = f"http://127.0.0.1:{free_port()}/events" if fault == "away" else receiver.url("/events")
     receiver.script(*[HANG if fault == "hangs" else 500] * 100, path="/events")
     async with run_daemon("junebug", **options(receiver, operators, operator_url=url)) as side:
-        notifier = side.daemon.notifier
-        assert notifier is not None
+        assert side.daemon.operator_events is not None
         for _ in range(20):
-            notifier.send("test", "A test.")
+            side.daemon.operator_events.notifier.send("test", "A test.")
         for number in range(20):
             side.publish("inbound", inbound(number))
         assert (await side.post(BODY)).status == 201

@@ -75,33 +75,26 @@ def operators_mounts(
     }
 
 
-def make_notifier(reactor: Any, options: DaemonOptions, metrics: Metrics) -> Notifier | None:
-    """Make the sender of operator events; None without an ``operator_url``.
+def make_operator_events(
+    reactor: Any, options: DaemonOptions, broker: Broker, deliverer: Deliverer, metrics: Metrics
+) -> OperatorEvents | None:
+    """Make the watch over these parts of the daemon; None without an ``operator_url``.
 
     :raises DeliveryRefused: the URL can't be used
     """
     if options.operator_url is None:
         return None
-    return Notifier(
+    notifier = Notifier(
         reactor,
         options.operator_url,
         options.operator_webhook_secret,
         proxies=options.proxies,
         metrics=metrics,
     )
-
-
-def operator_events(
-    reactor: Any, notifier: Notifier | None, broker: Broker, deliverer: Deliverer, metrics: Metrics
-) -> OperatorEvents | None:
-    """Make the watch over these parts of the daemon; None where nobody is to be notified."""
-    if notifier is None:
-        return None
     return OperatorEvents(
         reactor,
+        notifier,
         broker=broker.status,
         circuits=deliverer.degraded,
         parked=metrics.take_parked,
-        send=notifier.send,
-        end=notifier.stop,
     )

@@ -6,13 +6,14 @@ tests/integration/test_operator_events.py.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.web.iweb import IPolicyForHTTPS
 
 from junebug_turn.delivery.circuits import OF_CLIENTS
 from junebug_turn.telemetry.metrics import Parked
@@ -33,10 +34,16 @@ MAX_PARKED = 100
 """Entries of the counts in one event."""
 
 
-class Send(Protocol):
-    """Sends an event: ``Notifier.send``."""
+class Sender(Protocol):
+    """Sender of events: ``Notifier``, whose methods these are."""
 
-    def __call__(self, kind: str, text: str, *, minor: bool = False, **details: Any) -> None: ...
+    def send(self, kind: str, text: str, *, minor: bool = False, **details: Any) -> None: ...
+
+    def use_secrets(self, secrets: str | tuple[str, ...] | None) -> None: ...
+
+    def use_tls(self, policy: IPolicyForHTTPS) -> None: ...
+
+    async def stop(self) -> None: ...
 
 
 class OperatorEvents(Service):
@@ -45,8 +52,7 @@ class OperatorEvents(Service):
     :param broker: returns the broker's state: ``Broker.status``
     :param circuits: returns the open circuits: ``Deliverer.degraded``
     :param parked: returns the counts of messages that were parked since the last call
-    :param send: sends an event
-    :param end: ends the sending
+    :ivar notifier: sends the events
     """
 
     log = Logger()
@@ -54,19 +60,18 @@ class OperatorEvents(Service):
     def __init__(
         self,
         clock: Any,
+        notifier: Sender,
         *,
         broker: Callable[[], Mapping[str, Any]],
         circuits: Callable[[], Mapping[str, Mapping[str, Any]]],
         parked: Callable[[], Parked],
-        send: Send,
-        end: Callable[[], Awaitable[None]],
     ) -> None:
         self._clock = clock
         self._broker = broker
         self._circuits = circuits
         self._parked = parked
-        self._send = send
-        self._end = end
+        self.notifier = notifier
+        self._send = notifier.send
         self._looking = LoopingCall(self.look)
         self._looking.clock = clock
         self._connected = 0.0
@@ -93,11 +98,7 @@ class OperatorEvents(Service):
         super().stopService()
         self.stop_looking()
         self._sum_up_parked()
-
-        async def end() -> None:
-            await self._end()
-
-        return Deferred.fromCoroutine(end())
+        return Deferred.fromCoroutine(self.notifier.stop())
 
     def _failed(self, failure: Any) -> None:
         self.log.failure("operator events end", failure=failure)

@@ -28,11 +28,10 @@ class Watched:
         self.sent: list[tuple[str, str, dict[str, Any]]] = []
         self.events = OperatorEvents(
             self.clock,
+            self,
             broker=lambda: {"connected": self.connected, "consumers": self.consumers},
             circuits=lambda: self.circuits,
             parked=self.take,
-            send=self.send,
-            end=self.end,
         )
 
     def take(self) -> Counter[tuple[str, str, str]]:
@@ -43,8 +42,14 @@ class Watched:
         assert text.endswith(".")
         self.sent.append((kind, text, details | {"minor": minor}))
 
-    async def end(self) -> None:
+    async def stop(self) -> None:
         self.sent.append(("end", ".", {}))
+
+    def use_secrets(self, secrets: Any) -> None:
+        raise NotImplementedError
+
+    def use_tls(self, policy: Any) -> None:
+        raise NotImplementedError
 
     def after(self, seconds: float) -> list[str]:
         """The kinds of events that are sent within so many seconds."""
