@@ -16,9 +16,10 @@ from twisted.internet.threads import deferToThread
 from junebug_turn.daemon.operators.notifier import MAX_WAITING, Notifier
 from junebug_turn.net.proxies import DIRECT
 from junebug_turn.telemetry.metrics import Metrics
+from tests.conftest import pika_connection
 from tests.integration.conftest import RunDaemon
 from tests.integration.test_outage import BODY, PATH, inbound
-from tests.support.daemon import until
+from tests.support.daemon import running, settings, until
 from tools.servers.process import free_port
 from tools.servers.rabbitmq import RabbitNode
 from tools.servers.receiver import HANG, Answer, Receiver
@@ -189,14 +190,36 @@ async def test_a_bounded_number(operators: Receiver) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_new_secrets(operators: Receiver) -> None:
-    """The secrets are read again at SIGHUP, and nothing else changes."""
-    metrics = Metrics()
-    sender = notifier(operators, metrics)
-    sender.use_secrets("another secret")
-    sender.send("test", "A test.")
-    await until(lambda: counted(metrics, "sent") == 1, "the event")
-    await sender.stop()
-    (request,) = operators.requests
+async def test_a_consumer_lost(
+    rabbitmq: RabbitNode, vhost: str, receiver: Receiver, operators: Receiver
+) -> None:
+    """A consumer that is lost while the broker is there is an event, with its queue; so is its return."""
+    connection = pika_connection(rabbitmq, vhost)
+    changes = options(receiver, operators, amqp_vhost=vhost)
+    async with running(rabbitmq, "sms", connection.channel(), receiver, "junebug", **changes) as side:
+        permit = ("set_permissions", "-p", vhost, rabbitmq.username, ".*", ".*")
+        await deferToThread(rabbitmq.ctl, *permit, "^$")
+        side.channel.queue_delete("sms.inbound")
+        await until(lambda: kinds(operators) == ["consumer_lost"], "the event")
+        assert events(operators)[0]["details"] == {"queue": "sms.inbound"}
+        await deferToThread(rabbitmq.ctl, *permit, ".*")
+        await until(lambda: kinds(operators) == ["consumer_lost", "consumer_back"], "the return")
+    connection.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_new_secrets(
+    run_daemon: RunDaemon, rabbitmq: RabbitNode, receiver: Receiver, operators: Receiver
+) -> None:
+    """The secrets are read again at SIGHUP."""
+    async with run_daemon("junebug", **options(receiver, operators)) as side:
+        changes = options(receiver, operators, operator_webhook_secret="whsec_YW5vdGhlcg==")
+        side.daemon.renew_secrets(
+            lambda: settings(rabbitmq, "junebug", connector_name=side.connector, **changes)
+        )
+        assert side.daemon.operator_events is not None
+        side.daemon.operator_events.notifier.send("test", "A test.")
+        (request,) = await operators.received(1)
+    standardwebhooks.Webhook("whsec_YW5vdGhlcg==").verify(request.body, dict(request.headers))
     with pytest.raises(standardwebhooks.WebhookVerificationError):
         standardwebhooks.Webhook(SECRETS[0]).verify(request.body, dict(request.headers))
