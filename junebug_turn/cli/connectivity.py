@@ -73,16 +73,20 @@ async def reach(reactor: Any, settings: Settings, timeout: float) -> list[Reache
     for node in daemon.amqp.nodes:
         logging_in = Deferred.fromCoroutine(connect(reactor, node, "checking"))
         tries.append(("broker", None, f"{scheme}://{node.address}", logging_in))
+    urls: list[tuple[str, str | None, str]] = []
+    if daemon.operator_url is not None:
+        urls.append(("operator_url", None, daemon.operator_url))
     for options in settings.applications:
-        for name, url in options.urls.items():
-            try:
-                destination = Destination.of(url, None)
-            except DeliveryRefused as error:
-                tries.append((name, options.connector_name, "?", fail(error)))
-                continue
-            endpoints = UrlEndpoints(reactor, tls, None, proxies=daemon.proxies)
-            connecting = Deferred.fromCoroutine(_connect(destination, endpoints))
-            tries.append((name, options.connector_name, destination.origin, connecting))
+        urls += [(name, options.connector_name, url) for name, url in options.urls.items()]
+    for name, connector, url in urls:
+        try:
+            destination = Destination.of(url, None)
+        except DeliveryRefused as error:
+            tries.append((name, connector, "?", fail(error)))
+            continue
+        endpoints = UrlEndpoints(reactor, tls, None, proxies=daemon.proxies)
+        connecting = Deferred.fromCoroutine(_connect(destination, endpoints))
+        tries.append((name, connector, destination.origin, connecting))
     for *_, trying in tries:
         trying.addTimeout(timeout, reactor)
     found = []

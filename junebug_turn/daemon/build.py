@@ -21,7 +21,7 @@ from junebug_turn.daemon.channels.service import ChannelsService
 from junebug_turn.daemon.drain import Drain
 from junebug_turn.daemon.health import health
 from junebug_turn.daemon.openapi import daemon_document
-from junebug_turn.daemon.operators.build import make_operators, operators_mounts
+from junebug_turn.daemon.operators.build import make_operator_events, make_operators, operators_mounts
 from junebug_turn.daemon.operators.pausing import Pausing
 from junebug_turn.daemon.operators.service import OperatorsService
 from junebug_turn.daemon.process import MAX_DESCRIPTORS, connections_within
@@ -72,14 +72,19 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
         metrics=metrics,
         proxies=options.proxies,
     )
+    faults: list[str] = []
+    operator_events = None
+    with _collected(faults, " (operator_url)"):
+        operator_events = make_operator_events(reactor, options, broker, deliverer, metrics)
     tls_files = TlsFiles(options.ca_file, options.client_cert_file, options.client_key_file)
 
     def renew_tls() -> None:
         tls = tls_files.load()
         # Our own certificate is for the operator's destinations, not for an event_url that a client gives.
         deliverer.use_tls(tls, tls.anonymous())
+        if operator_events is not None:
+            operator_events.notifier.use_tls(tls)
 
-    faults: list[str] = []
     with _collected(faults):
         renew_tls()
     with _collected(faults):
@@ -183,6 +188,7 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
         shared=frozenset(shared),
         certificates={"outgoing HTTPS": renew_tls},
         renewals=parts.renewals,
+        operator_events=operator_events,
         health=report_health,
         drain=Drain(options.drain_delay, reactor),
         shutdown_timeout=options.shutdown_timeout,

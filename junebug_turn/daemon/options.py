@@ -13,6 +13,7 @@ from junebug_turn.config.option import group_option, option
 from junebug_turn.config.types import optional
 from junebug_turn.connectors.queue_types import QUEUE_TYPES
 from junebug_turn.daemon.channels.options import ChannelsOptions
+from junebug_turn.delivery.signature import WEBHOOK_SECRET
 from junebug_turn.http.authentication import CREDENTIALS, Credentials
 from junebug_turn.http.listening import BIND, ListenAddress
 from junebug_turn.http.options import LimitOptions
@@ -81,6 +82,20 @@ class DaemonOptions:
         "networks; or * for all.",
         THIS_MACHINE,
         variables=("NO_PROXY", "no_proxy"),
+    )
+    operator_url: str | None = option(
+        optional(types.URL),
+        "The URL that operator events are POSTed to: a circuit opened or closed, messages parked, a consumer lost, the "
+        "broker away.",
+        None,
+        secret=True,
+    )
+    operator_webhook_secret: str | tuple[str, ...] | None = option(
+        optional(types.secrets(WEBHOOK_SECRET)),
+        "The secret that operator events are signed with, as whsec_ and base64 or as a text; with several there is one "
+        "signature of each.",
+        None,
+        secret=True,
     )
     sentry_dsn: str | None = option(
         optional(types.URL), "The Sentry DSN that bugs are reported to.", None, secret=True

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.daemon.channels.service import ChannelsService
 from junebug_turn.daemon.drain import Drain
+from junebug_turn.daemon.operators.events import OperatorEvents
 from junebug_turn.daemon.operators.pausing import Pausing
 from junebug_turn.daemon.operators.service import OperatorsService
 from junebug_turn.daemon.queue_counts import QueueCounts
@@ -48,6 +49,7 @@ class Daemon(Service):
     :ivar shared: the addresses at which other processes listen, too
     :ivar certificates: their use -> reads their files again, and raises where they can't be used
     :ivar renewals: connector -> has its application use the secrets of options that were read again
+    :ivar operator_events: sends events to the operators' URL; None without one
     :ivar health: returns the state of each component, as ``/health`` shows it
     :ivar traces: finds all that is known of a message
     :ivar pausing: pauses connectors, as their stores say
@@ -71,6 +73,7 @@ class Daemon(Service):
     shared: frozenset[ListenAddress]
     certificates: dict[str, Callable[[], None]]
     renewals: Mapping[str, Callable[[Any], None]] = field(factory=dict)
+    operator_events: OperatorEvents | None = None
     health: Callable[[], Mapping[str, Mapping[str, Any]]]
     drain: Drain
     shutdown_timeout: float
@@ -136,6 +139,8 @@ class Daemon(Service):
         """
         try:
             settings = read()
+            if self.operator_events is not None:
+                self.operator_events.notifier.use_secrets(settings.daemon.operator_webhook_secret)
             for options in settings.applications:
                 if options.connector_name in self.renewals:
                     self.renewals[options.connector_name](options)
@@ -151,6 +156,9 @@ class Daemon(Service):
     def startService(self) -> None:
         """Start the stores, then the broker, whose consumers need them."""
         super().startService()
+        if self.operator_events is not None:
+            # First, since a part that does not start is what they are for.
+            self.operator_events.startService()
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(lambda failure: self.log.failure("the start failed", failure=failure))
 
@@ -189,6 +197,8 @@ class Daemon(Service):
             for site in self.sites.values():
                 site.close_connections()
             await self.drain.wait()
+        if self.operator_events is not None:
+            self.operator_events.stop_looking()
         timeout = self.shutdown_timeout
         self.log.info("stopping: {timeout:g} s at most for what is under way", timeout=timeout)
         if self.queue_counts.running:
@@ -207,6 +217,8 @@ class Daemon(Service):
         await consuming
         await requests
         await self._all("close the deliverer", [self.deliverer.close])
+        if self.operator_events is not None:
+            await self._all("end the operator events", [self.operator_events.stopService])
         await self._all("write the journals", [lambda: Deferred.fromCoroutine(self.journals.write())])
         stores: list[Any] = [*self.stores.values(), *([] if self.channels is None else [self.channels])]
         await self._all("close the stores", [store.stop for store in stores])

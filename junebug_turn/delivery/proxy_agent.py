@@ -1,7 +1,8 @@
 """HTTP agent that sends requests for http URLs to a proxy, with the whole URL in their first line (RFC 9112, 3.2.2).
 
-Requests for https URLs go through a tunnel, which is the endpoints' part: ``net.tunnel``.  Tested by
-tests/integration/test_proxy.py.
+Requests for https URLs go through a tunnel, which is the endpoints' part: ``net.tunnel``.
+
+Tested by tests/integration/test_proxy.py.
 """
 
 from __future__ import annotations

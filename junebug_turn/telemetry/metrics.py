@@ -7,11 +7,12 @@ client gave.
 
 from __future__ import annotations
 
+import collections
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeAlias
 
 from attrs import define, frozen
 from prometheus_client import (
@@ -29,6 +30,7 @@ from prometheus_client.metrics_core import Metric
 
 from junebug_turn.errors import FAILURE_REASONS, DeliveryFailed
 from junebug_turn.telemetry.gauges import PREFIX
+from junebug_turn.telemetry.series import Series
 
 # Half as many series, for what nobody looks at; the library has this for the whole process only.
 disable_created_metrics()
@@ -45,36 +47,8 @@ _KINDS = ("inbound", "event")
 _PARKED = (*FAILURE_REASONS, "error", "session_expired", "unreadable")
 _DELAYED = (*FAILURE_REASONS, "error")
 
-_M = TypeVar("_M", Counter, Histogram)
-
-
-class _Series(dict[tuple[str, ...], _M]):
-    """Series of one metric by connector and further labels, looked up by their labels only once: that costs more
-    than counting.
-
-    :param applications: connector -> word of its application; other connectors are one, without a name
-    """
-
-    def __init__(self, metric: Any, applications: Mapping[str, str]) -> None:
-        super().__init__()
-        self._metric = metric
-        self._applications = applications
-
-    def __missing__(self, key: tuple[str, ...]) -> _M:
-        connector, *labels = key
-        application = self._applications.get(connector, "")
-        if connector and not application:
-            return self["", *labels]
-        series: Any = self._metric.labels(application, connector, *labels)
-        self[key] = series
-        return cast(_M, series)
-
-    def forget(self, connector: str) -> None:
-        """Drop the series of a connector."""
-        application = self._applications.get(connector, "")
-        for key in [key for key in self if key[0] == connector]:
-            del self[key]
-            self._metric.remove(application, *key)
+Parked: TypeAlias = "collections.Counter[tuple[str, str, str]]"
+"""Counts of parked messages and events by connector, kind and reason."""
 
 
 @frozen
@@ -123,7 +97,7 @@ class Metrics:
     ) -> None:
         self.registry = CollectorRegistry()
         self._applications = {} if applications is None else applications
-        self._every: list[_Series[Any]] = []
+        self._every: list[Series[Any]] = []
         self._seconds = seconds
         self.done: dict[tuple[str, str], int] = defaultdict(int)
         self._requests = self._counter("http_requests", "HTTP requests that ended.", "status")
@@ -152,20 +126,26 @@ class Metrics:
             "delayed_messages", "Messages and events moved to a delay queue.", "kind", "reason"
         )
         self._parked = self._counter("parked_messages", "Messages and events parked.", "kind", "reason")
+        self._parked_lately: Parked = collections.Counter()
+        self._operator_events = Counter(
+            f"{PREFIX}_operator_events", "Operator events.", ["result"], registry=self.registry
+        )
+        for result in ("sent", "dropped"):
+            self._operator_events.labels(result)
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         Info(PREFIX, "The version of the daemon.", registry=self.registry).info({"version": version})
 
-    def _counter(self, name: str, help: str, *labels: str) -> _Series[Counter]:
+    def _counter(self, name: str, help: str, *labels: str) -> Series[Counter]:
         return self._series(Counter, name, help, labels)
 
-    def _histogram(self, name: str, help: str, *labels: str) -> _Series[Histogram]:
+    def _histogram(self, name: str, help: str, *labels: str) -> Series[Histogram]:
         return self._series(Histogram, name, help, labels, unit="seconds", buckets=_BUCKETS)
 
-    def _series(self, kind: Any, name: str, help: str, labels: tuple[str, ...], **more: Any) -> _Series[Any]:
+    def _series(self, kind: Any, name: str, help: str, labels: tuple[str, ...], **more: Any) -> Series[Any]:
         names = ("application", "connector", *labels)
         metric = kind(f"{PREFIX}_{name}", help, names, registry=self.registry, **more)
-        series: _Series[Any] = _Series(metric, self._applications)
+        series: Series[Any] = Series(metric, self._applications)
         self._every.append(series)
         return series
 
@@ -245,6 +225,18 @@ class Metrics:
     def parked(self, connector: str, kind: str, reason: str) -> None:
         """Count a message or event that was parked."""
         self._parked[connector, kind, reason].inc()
+        self._parked_lately[connector, kind, reason] += 1
+
+    def take_parked(self) -> Parked:
+        """Return the counts of messages and events that were parked since the last call."""
+        counts, self._parked_lately = self._parked_lately, collections.Counter()
+        return counts
+
+    # operators
+
+    def operator_event(self, result: str) -> None:
+        """Count an operator event that was ``sent`` or ``dropped``."""
+        self._operator_events.labels(result).inc()
 
     # deliveries
 

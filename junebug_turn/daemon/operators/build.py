@@ -1,6 +1,6 @@
-"""The operators' address, made from the settings.
+"""The operators' address and the operator events, made from the settings.
 
-Tested by tests/integration/test_operators.py.
+Tested by tests/integration/test_operators.py and test_operator_events.py.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ from typing import Any
 
 import attrs
 
+from junebug_turn.amqp.broker import Broker
+from junebug_turn.daemon.operators.events import OperatorEvents
+from junebug_turn.daemon.operators.notifier import Notifier
 from junebug_turn.daemon.operators.overview import State
 from junebug_turn.daemon.operators.pausing import Pausing
 from junebug_turn.daemon.operators.service import OperatorsService
 from junebug_turn.daemon.options import DaemonOptions
 from junebug_turn.daemon.traces import Traces
+from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.http.admin.operators.api import OperatorsApi
 from junebug_turn.http.admin.operators.guard import Guard
 from junebug_turn.http.admin.operators.page import OperatorsPage
@@ -69,3 +73,28 @@ def operators_mounts(
     return {
         path: attrs.evolve(mount, authenticator=authenticator) for path, mount in {**pages, **guarded}.items()
     }
+
+
+def make_operator_events(
+    reactor: Any, options: DaemonOptions, broker: Broker, deliverer: Deliverer, metrics: Metrics
+) -> OperatorEvents | None:
+    """Make the watch over these parts of the daemon; None without an ``operator_url``.
+
+    :raises DeliveryRefused: the URL can't be used
+    """
+    if options.operator_url is None:
+        return None
+    notifier = Notifier(
+        reactor,
+        options.operator_url,
+        options.operator_webhook_secret,
+        proxies=options.proxies,
+        metrics=metrics,
+    )
+    return OperatorEvents(
+        reactor,
+        notifier,
+        broker=broker.status,
+        circuits=deliverer.degraded,
+        parked=metrics.take_parked,
+    )
