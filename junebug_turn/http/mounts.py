@@ -95,6 +95,6 @@ class _UnknownPath(Resource):
         :raises NotFound: always
         """
         first, *others = (unquote(segment.decode("ascii")) for segment in request.postpath)
-        if first == "channels" and others:
+        if first == "channels" and others and others[0]:
             raise ChannelNotFound(f"there is no channel {others[0]} here")
         raise NotFound(f"there is nothing at /{'/'.join((first, *others))}")

@@ -38,8 +38,12 @@ ERRORS = {
 TOO_MANY = b'{"errors": [{"code": 429, "title": "Too many requests"}]}'
 
 
+NEWLINE = "\v"
+"""Stands in for the newlines of a record with ``--records``, so that a record is one line."""
+
+
 def say(text: str) -> None:
-    """Print a line for the person at the terminal."""
+    """Print a record for the person at the terminal."""
     print(f"receiver | {text}", flush=True)
 
 
@@ -57,6 +61,7 @@ class DemoReceiver(Receiver):
     :param turn_path: the path below which it is Turn
     :param turn_token: the Bearer token that is wanted there; without one there is no Turn
     :param turn_quota: the quota there
+    :param newline: separates the lines of a record
     """
 
     def __init__(
@@ -67,12 +72,14 @@ class DemoReceiver(Receiver):
         turn_path: str = "/turn",
         turn_token: str | None = None,
         turn_quota: Quota | None = None,
+        newline: str = "\n",
     ) -> None:
         super().__init__(reactor, interface=host)
         self.default = _json(200, {})
         self._turn_path = turn_path.rstrip("/")
         self._turn_token = turn_token
         self._turn_quota = turn_quota
+        self._newline = newline
         self._last: dict[str, Any] | None = None
 
     def answer_to(self, request: Received) -> Answer:
@@ -89,7 +96,7 @@ class DemoReceiver(Receiver):
         try:
             body = json.loads(text)
         except ValueError:
-            say(f"POST {request.path} -> 400, not JSON: {text[:200]!r}")
+            self._say(f"POST {request.path} -> 400, not JSON: {text[:200]!r}")
             return _error(400)
         authorization = request.headers.get("authorization", "")
         answer = self._answer_post(request, authorization, body)
@@ -98,7 +105,7 @@ class DemoReceiver(Receiver):
         shown = json.dumps(body, indent=2, ensure_ascii=False)
         left = answer.headers.get("X-Ratelimit-Remaining")
         calls = f", {left} of {answer.headers['X-Ratelimit-Limit']} calls left" if left else ""
-        say(f"POST {request.path}{signed} -> {answer.status}{calls}\n{shown}")
+        self._say(f"POST {request.path}{signed} -> {answer.status}{calls}\n{shown}")
         return answer
 
     def _answer_post(self, request: Received, authorization: str, body: object) -> Answer:
@@ -130,13 +137,21 @@ class DemoReceiver(Receiver):
         fields = parse_qsl(f"{query}&{request.body.decode('utf-8', 'replace')}", keep_blank_values=True)
         shown = json.dumps(dict(fields), indent=2, ensure_ascii=False)
         said = answer["data"][0].get("error") or answer["message"]
-        say(f"{request.method} {path} -> {status}, {said}\n{shown}")
+        self._say(f"{request.method} {path} -> {status}, {said}\n{shown}")
         return _json(status, answer)
+
+    def _say(self, record: str) -> None:
+        say(record.replace("\n", self._newline))
 
     def _answer_get(self, path: str) -> Answer:
         first, _, field = path.strip("/").partition("/")
         if first != "last":
             return _json(404, {"error": "only POST, and GET /last or /last/FIELD"})
+        if self._last is None and field:
+            # It stands in a command line in place of the field, and the daemon's answer shows it.
+            return Answer(
+                404, {"Content-Type": "text/plain; charset=utf-8"}, b"none-yet-type-a-line-at-the-phone"
+            )
         if self._last is None:
             return _json(404, {"error": "no inbound message came yet"})
         if field:
@@ -159,6 +174,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--turn-seconds", type=float, default=60.0, help="within as many seconds (%(default)g)"
     )
+    parser.add_argument("--records", action="store_true", help="print each record as one line")
     return parser.parse_args(argv)
 
 
@@ -173,6 +189,7 @@ def main(argv: list[str]) -> None:
         turn_path=options.turn_path,
         turn_token=options.turn_token,
         turn_quota=Quota(options.turn_calls, options.turn_seconds),
+        newline=NEWLINE if options.records else "\n",
     )
     receiver.script(*[_error(503)] * options.fail)
     try:

@@ -11,6 +11,7 @@ import argparse
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from tools.demo.addresses import (
     Addresses,
     RunError,
 )
+from tools.demo.receiver import NEWLINE
 from tools.demo.secrets import with_secrets
 from tools.servers import rabbitmq
 from tools.servers.installed import ensure_installed
@@ -54,6 +56,7 @@ class Demo:
         self._var = var
         self._processes: dict[str, Process] = {}
         self._node: RabbitNode | None = None
+        self._printing = threading.Lock()
 
     def start(self) -> None:
         """Start all processes and wait until the daemon is well.
@@ -129,7 +132,9 @@ class Demo:
         if addresses.turn:
             # With =, since a token may begin with a dash.
             turn = ("--turn-path", addresses.turn_path, f"--turn-token={addresses.turn.auth_token}")
-        self._start("receiver", *_module("tools.demo.receiver"), *_flags(addresses.receiver), *turn)
+        self._start(
+            "receiver", *_module("tools.demo.receiver"), *_flags(addresses.receiver), "--records", *turn
+        )
 
     def _start_phone(
         self, name: str, connector: str, address: Address, number: str, transport_type: str = "ussd"
@@ -144,9 +149,10 @@ class Demo:
 
     def _start(self, name: str, *command: str, prefix: str = "") -> None:
         def show(line: str) -> None:
-            # In one piece: other threads write here too.
-            sys.stdout.write(f"{prefix}{line}\n")
-            sys.stdout.flush()
+            # In one piece: the threads of other programs write here too.
+            with self._printing:
+                sys.stdout.write(f"{prefix}{line}\n".replace(NEWLINE, "\n"))
+                sys.stdout.flush()
 
         self._processes[name] = Process(name, command, on_line=show)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tools.demo.receiver import NEWLINE
 from tools.servers.process import ROOT
 
 
@@ -68,6 +69,24 @@ def start() -> Iterator[Callable[..., Running]]:
     for receiver in running:
         receiver.process.terminate()
         receiver.process.communicate(timeout=10)
+
+
+def test_records(start: Callable[..., Running]) -> None:
+    """With --records a POST is one line, which no other program's output can tear."""
+    receiver = start("--records")
+    receiver.post(b'{"content": "Hi", "n": 1}')
+    first, *rest = receiver.line().split(NEWLINE)
+    assert first == "receiver | POST /inbound -> 200"
+    assert json.loads("".join(rest)) == {"content": "Hi", "n": 1}
+
+
+def test_nothing_came_yet(start: Callable[..., Running]) -> None:
+    """Before the first message the field of the last one is a word that says what to do, and breaks no JSON."""
+    receiver = start()
+    status, text = receiver.get("/last/message_id")
+    assert status == 404
+    assert "phone" in text
+    assert json.loads(json.dumps({"reply_to": text})) == json.loads(f'{{"reply_to": "{text}"}}')
 
 
 def test_it_prints_what_is_posted(start: Callable[..., Running]) -> None:

@@ -94,6 +94,8 @@ def test_mount_of_all_paths() -> None:
         ("/channels", "not found", "there is nothing at /channels"),
         ("/channels/other/messages", "channel not found", "there is no channel other here"),
         ("/channels/demo2/messages", "channel not found", "there is no channel demo2 here"),
+        ("/channels/", "not found", "there is nothing at /channels/"),
+        ("/channels//messages", "not found", "there is nothing at /channels//messages"),
         ("/%ff%fe", "not found", "the path is not UTF-8"),
         ("/channels/%ff/messages", "not found", "the path is not UTF-8"),
         ("/channels/demo/%ff", "not found", "the path is not UTF-8"),
