@@ -41,6 +41,8 @@ def test_a_node_takes_messages(
 ) -> None:
     """A message published to the node's queue comes out of it."""
     pika_channel.queue_declare(f"{connector_name}.inbound", durable=True)
+    # A quorum queue has it only when it is confirmed.
+    pika_channel.confirm_delivery()
     pika_channel.basic_publish("", f"{connector_name}.inbound", b"hello")
     _, _, body = pika_channel.basic_get(f"{connector_name}.inbound", auto_ack=True)
     assert body == b"hello"

@@ -65,7 +65,7 @@ def test_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     async def refuse(*args: Any, **options: Any) -> None:
         await fail(ConnectionRefusedError())
 
-    monkeypatch.setattr(queue_browser, "connect", refuse)
+    monkeypatch.setattr(queue_browser, "connect_to_any", refuse)
     (failure,) = result(QueueBrowser.open(Clock(), AmqpOptions(hostname="h", port=1)))
     assert failure.check(AmqpConnectionError)
     assert str(failure.value).startswith("no AMQP broker at h:1: ")
