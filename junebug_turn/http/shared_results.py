@@ -111,8 +111,8 @@ class SharedResults:
     async def _claim(self, key: bytes, mine: Claim, on_repeat: Callable[[], None]) -> Claim | None:
         """Claim the key, and return None; or return the claim of another process, once it has a result."""
         awaited, pause = "", FIRST_PAUSE
-        if key in self._answered:
-            await self._flush()
+        if answered := self._answered.pop(key, None):
+            await self._claims.update({key: answered}, ANSWERED_TIME)
         while True:
             try:
                 other = await self._claims.claim(key, mine, CLAIM_TIME, awaited)

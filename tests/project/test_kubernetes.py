@@ -13,6 +13,7 @@ import yaml
 from junebug_turn.daemon.settings import load
 from junebug_turn.http.admin.metrics import MetricsPage
 from junebug_turn.http.admin.probes import Liveness, Readiness
+from tests.project.test_docker import image_flags
 from tests.support.configurations import only
 
 ROOT = Path(__file__).parents[2]
@@ -102,17 +103,13 @@ def test_labels(manifests: dict[str, Any]) -> None:
 
 
 def test_configuration(manifests: dict[str, Any], container: Any, pod: Any, tmp_path: Path) -> None:
-    """The ConfigMap loads with the Secret's keys as files, where the image looks for it and at the ports that are
-    named."""
+    """The ConfigMap loads with the Secret's keys and the image's own flags, from where it is mounted, and at the ports
+    that are named."""
     (configuration,) = manifests["ConfigMap"]["data"]
     file = tmp_path / configuration
     file.write_text(manifests["ConfigMap"]["data"][configuration])
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-    assert (
-        "JUNEBUG_TURN_CONFIG_FILE=" + f"{mounts['configuration']}/{configuration}"
-        in (ROOT / "Dockerfile").read_text()
-    )
-    environ = {"JUNEBUG_TURN_CONFIG_FILE": str(file), "HTTP_BIND": "0.0.0.0:8080", "LOG_FORMAT": "json"}
+    environ = {}
     secrets = manifests["Secret"]["stringData"]
     assert (
         manifests["Secret"]["metadata"]["name"]
@@ -124,11 +121,14 @@ def test_configuration(manifests: dict[str, Any], container: Any, pod: Any, tmp_
             reference = variable["valueFrom"]["secretKeyRef"]
             assert reference["name"] == "junebug-turn"
             environ[variable["name"]] = secrets[reference["key"]]
+        elif variable["name"] == "JUNEBUG_TURN_CONFIG_FILE":
+            assert variable["value"] == f"{mounts['configuration']}/{configuration}"
+            environ[variable["name"]] = str(file)
         else:
             key = variable["value"].removeprefix(f"{mounts['secrets']}/")
             (tmp_path / key).write_text(secrets[key])
             environ[variable["name"]] = str(tmp_path / key)
-    settings = load({}, environ)
+    settings = load(image_flags(), environ)
     assert settings.daemon.amqp.password == "change-me"
     assert only(settings).store_config["url"] == secrets["redis_url"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}

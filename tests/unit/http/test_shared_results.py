@@ -200,6 +200,15 @@ class TestUntilAnswered:
                 processes.clock.advance(FLUSH_INTERVAL)
         assert len(work.started) == 3
 
+    def test_again_while_the_store_is_away(self, processes: Processes, work: Work) -> None:
+        """An identical webhook right after an answer gets the store's error where that is away meanwhile."""
+        process = processes.make()
+        process.run(b"k", work)
+        work.finish(b"id")
+        processes.claims.away = True
+        assert result_of(process.run(b"k", work)).check(CacheError)
+        assert len(work.started) == 1
+
     def test_stop(self, processes: Processes, work: Work) -> None:
         """What was answered is in the store when that stops: an identical webhook after a restart is a new message."""
         processes.make().run(b"k", work)
