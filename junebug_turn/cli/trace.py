@@ -18,6 +18,7 @@ from junebug_turn.amqp.topology import Queue
 from junebug_turn.cli.terminal import Terminal, plain, run_in_reactor
 from junebug_turn.connectors.retry_queues import RetryWindows, delay_queue
 from junebug_turn.connectors.trace import Source, trace
+from junebug_turn.daemon.channels.settings import ChannelsSettings
 from junebug_turn.daemon.settings import Settings, load
 from junebug_turn.errors import AmqpConnectionError, ConfigError
 from junebug_turn.net.clocks import use_monotonic
@@ -82,8 +83,13 @@ class Command:
         self._arguments = arguments
         self._terminal = terminal
         self._stores: list[MessageStore] = []
-        self._sources = [*self._configured(), *self._channels()]
-        if not self._sources:
+        self._configured = list(self._of_configured())
+        known = [each.connector_name for each in settings.applications]
+        self._channels = [name for name in arguments.connector or () if name not in known]
+        self._messages: MessageStore | None = None
+        if self._channels and settings.channels is not None:
+            self._messages = self._store_of_channels(settings.channels)
+        if not self._configured and not self._channels:
             raise ConfigError("--connector: give it the id of a channel, since no application is configured")
 
     async def run(self) -> int:
@@ -93,15 +99,16 @@ class Command:
             for store in self._stores:
                 await store.start()
                 stack.push_async_callback(store.stop)
+            sources = [*self._configured, *self._of_channels()]
             browser = None
             try:
                 browser = await QueueBrowser.open(self._reactor, self._settings.daemon.amqp)
                 stack.push_async_callback(browser.close)
                 queues = self._delay_queues() if self._arguments.look else ()
-                found = await trace(self._arguments.id, self._sources, browser, delay_queues=queues)
+                found = await trace(self._arguments.id, sources, browser, delay_queues=queues)
             except AmqpConnectionError as error:
                 complain(f"{error}; parked messages are not shown")
-                found = await trace(self._arguments.id, self._sources)
+                found = await trace(self._arguments.id, sources)
         summary = found.summary(full=self._arguments.full)
         if self._arguments.json:
             self._terminal.say(json.dumps(summary, indent=2))
@@ -117,7 +124,7 @@ class Command:
             complain(f"nothing is known of a message {plain(self._arguments.id)}")
         return 0 if found.found else 1
 
-    def _configured(self) -> Iterable[Source]:
+    def _of_configured(self) -> Iterable[Source]:
         """Make the stores of the configured applications."""
         wanted = self._arguments.connector
         known = [each.connector_name for each in self._settings.applications]
@@ -142,26 +149,24 @@ class Command:
                 urls=tuple(options.urls.values()),
             )
 
-    def _channels(self) -> Iterable[Source]:
-        """Make the stores of those channels that are named; the channels of the store are not looked for."""
-        channels = self._settings.channels
-        known = [each.connector_name for each in self._settings.applications]
-        named = [name for name in self._arguments.connector or () if name not in known]
-        if channels is None or not named:
-            return
+    def _store_of_channels(self, channels: ChannelsSettings) -> MessageStore | None:
+        """Make the store that has siblings for the channels; None where only the daemon can read it."""
         template = channels.template
-        base = self._readable(
-            make_store(
-                template.store_class,
-                template.store_config,
-                option="channels.defaults.state_cache",
-                connector="channels",
-                clock=self._reactor,
-                remember_last=template.remember_last,
-            )
+        store = make_store(
+            template.store_class,
+            template.store_config,
+            option="channels.defaults.state_cache",
+            connector="channels",
+            clock=self._reactor,
+            remember_last=template.remember_last,
         )
-        for name in named:
-            yield Source(connector=name, store=None if base is None else base.sibling(name))
+        return self._readable(store)
+
+    def _of_channels(self) -> Iterable[Source]:
+        """Yield the channels that are named, once their store is started; others are not looked for."""
+        messages = self._messages
+        for name in self._channels:
+            yield Source(connector=name, store=None if messages is None else messages.sibling(name))
 
     def _readable(self, store: MessageStore) -> MessageStore | None:
         """Have a store started, unless it is in the memory of the daemon."""

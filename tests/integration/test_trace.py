@@ -18,6 +18,7 @@ from junebug_turn.cli.terminal import Terminal
 from junebug_turn.daemon.settings import load
 from junebug_turn.errors import ConfigError
 from junebug_turn.messages.vumi import Event, Message
+from junebug_turn.state.factory import make_store
 from tests.integration.conftest import RunDaemon
 from tests.support.daemon import Running, until
 from tools.servers.rabbitmq import RabbitNode
@@ -228,6 +229,32 @@ async def test_no_broker(connector_name: str, command: Callable[..., Any]) -> No
     status, out, err = await command("unknown", amqp_port="1")
     assert (status, out) == (1, "")
     assert "parked messages are not shown" in err
+
+
+@pytest_twisted.ensureDeferred
+async def test_channel(command: Callable[..., Any], cache: dict[str, Any], tmp_path: Path) -> None:
+    """A channel of the store of channels is asked for by its name."""
+    store = make_store(
+        "sqlite",
+        cache["state_cache_config"],
+        option="channels.defaults.state_cache",
+        connector="channels",
+        clock=reactor,
+    )
+    message = inbound("a-channel")
+    await store.start()
+    await store.sibling("a-channel").store_inbound(message)
+    await store.stop()
+    channels = {
+        "channels_store": "sqlite",
+        "channels_path": str(tmp_path / "channels.db"),
+        "channels_http_bind": "127.0.0.1:0",
+        "channels_defaults": json.dumps(cache),
+    }
+    status, text, _ = await command(message.message_id, "--connector", "a-channel", **channels)
+    assert status == 0
+    assert text.startswith(f"inbound {message.message_id} on a-channel\n  from: ****0001\n")
+    assert (await command(message.message_id, **channels))[0] == 1
 
 
 @pytest_twisted.ensureDeferred
