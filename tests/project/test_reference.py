@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from typing import Any
 
 import attrs
 import pytest
 
 from junebug_turn.applications import registry
+from junebug_turn.daemon.flags import flags
 from tools.reference import example, page
 from tools.reference.__main__ import FILES, ROOT
 
@@ -63,3 +66,37 @@ def test_a_new_application(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "`application: junebug` and `application: third`" in page.updated(text)
     with pytest.raises(ValueError, match="- application: third"):
         example.updated((ROOT / "etc" / "junebug-turn.yaml").read_text("utf-8"))
+
+
+def test_the_manual_page() -> None:
+    """The manual page has every tool and every flag, and man finds no fault in it."""
+    path = ROOT / "etc" / "man" / "junebug-turn.1"
+    text = path.read_text("utf-8").replace("\\", "")
+    for words in ("check-config", "parked list", "parked purge", "trace", "import-junebug"):
+        assert f".SS {words}\n" in text
+    for flag in flags():
+        assert f".B --{flag.name} TEXT\n" in text
+    if shutil.which("groff"):
+        command = ["groff", "-man", "-Tutf8", "-ww", "-z", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["junebug-turn", "par"], "parked"),
+        (["junebug-turn", "parked", "re"], "replay"),
+        (["junebug-turn", "check-config", "--amqp-pass"], "--amqp-password-file"),
+    ],
+)
+def test_completion(words: list[str], expected: str) -> None:
+    """bash completes tools, verbs and flags."""
+    path = ROOT / "etc" / "completion" / "junebug-turn.bash"
+    line = " ".join(words)
+    script = (
+        f"source {path}; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; COMP_LINE='{line}'; COMP_POINT={len(line)}; "
+        "$(complete -p junebug-turn | sed 's/.*-F \\([^ ]*\\).*/\\1/') junebug-turn; printf '%s\\n' \"${COMPREPLY[@]}\""
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert expected in [each.strip() for each in done.stdout.splitlines()]
