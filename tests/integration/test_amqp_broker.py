@@ -23,6 +23,7 @@ from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.errors import AmqpConnectionError, DeliveryRefused, Unroutable
 from junebug_turn.messages.vumi import Event, Message
+from junebug_turn.telemetry.tracing import TraceContext
 from tests.support.connector_harness import Side, count, message, options, parked, send, until
 from tools.servers.rabbitmq import RabbitNode
 
@@ -239,6 +240,8 @@ async def test_a_failed_delivery_is_parked(side: Side, pika_channel: BlockingCha
     properties, copy = await parked(pika_channel, f"{side.name}.inbound.parked")
     assert copy == body
     assert properties.delivery_mode == 2
+    # With the trace of its delivery, since it came without one.
+    assert TraceContext.read([properties.headers.pop("traceparent")])
     assert properties.headers == {
         "x": "ü",
         "deep": [{"n": 2**40}],

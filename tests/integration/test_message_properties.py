@@ -41,9 +41,10 @@ PROPERTIES: dict[str, Any] = {
 
 
 def given(properties: BasicProperties) -> dict[str, Any]:
-    """The properties that a message has, without the history in its headers."""
+    """The properties that a message has, without the history in its headers, and without its trace."""
     found = {name: value for name, value in vars(properties).items() if value is not None}
-    found["headers"] = {name: value for name, value in found["headers"].items() if name not in HISTORY}
+    ours = {*HISTORY, "traceparent"}
+    found["headers"] = {name: value for name, value in found["headers"].items() if name not in ours}
     return found
 
 
