@@ -193,6 +193,11 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
         drain=Drain(options.drain_delay, reactor),
         shutdown_timeout=options.shutdown_timeout,
         channels=channels,
+        binds={
+            address: name
+            for name, address in (("metrics_bind", options.metrics_bind), ("admin_bind", options.admin_bind))
+            if address is not None
+        },
     )
     return daemon
 

@@ -47,6 +47,7 @@ class Daemon(Service):
     :ivar stores: connector -> its message store
     :ivar sites: the server of each address
     :ivar shared: the addresses at which other processes listen, too
+    :ivar binds: the options of the addresses that are no ``http_bind``
     :ivar certificates: their use -> reads their files again, and raises where they can't be used
     :ivar renewals: connector -> has its application use the secrets of options that were read again
     :ivar operator_events: sends events to the operators' URL; None without one
@@ -79,6 +80,7 @@ class Daemon(Service):
     shutdown_timeout: float
     traces: Traces
     channels: ChannelsService | None = None
+    binds: Mapping[ListenAddress, str] = field(factory=dict)
     ready: bool = field(default=False, init=False)
     _ports: list[IListeningPort] = field(factory=list, init=False)
     _starting: Deferred[None] = field(factory=lambda: succeed(None), init=False)
@@ -102,7 +104,9 @@ class Daemon(Service):
             for failure in failures:
                 reason: Any = getattr(failure.value, "socketError", failure.value)
                 words = getattr(reason, "strerror", None) or reason
-                line = f"http_bind: can't listen on {address.description}: {words}"
+                line = (
+                    f"{self.binds.get(address, 'http_bind')}: can't listen on {address.description}: {words}"
+                )
                 self.log.critical("{line}", line=line)
                 raise SystemExit(f"junebug-turn: {line}")
 

@@ -229,11 +229,15 @@ async def test_broker_away(run_daemon: RunDaemon, rabbitmq: RabbitNode, receiver
             await until(lambda: not at.side.daemon.broker.connected, "the loss")
             answer = await at.ask("GET", "/api/parked")
             connectors = await at.ask("GET", "/api/connectors")
+            overview, parked = await at.page("/"), await at.page("/parked")
         finally:
             await deferToThread(rabbitmq.start_app)
         assert (answer.status, "retry-after" in answer.headers) == (503, True)
         assert "no AMQP broker at" in answer.body["result"]["errors"][0]["message"]
         assert connectors.status == 200
+        assert "No messages flow." in overview[1]
+        assert "the daemon has no connection to the broker" in overview[1]
+        assert (parked[0], "no AMQP broker at" in parked[1]) == (503, True)
         await until(at.side.live, "the connection")
 
 
@@ -293,14 +297,26 @@ async def test_messages(run_daemon: RunDaemon, receiver: Receiver) -> None:
         assert (await at.page("/messages"))[0] == 200
 
 
+def _redelivered(at: Desk, many: int) -> int:
+    """Take so many parked messages; how many of them were delivered before."""
+    channel, read = at.side.channel, 0
+    queue = f"{at.side.connector}.inbound.parked"
+    for number, (method, _, _) in enumerate(channel.consume(queue, auto_ack=True, inactivity_timeout=60), 1):
+        read += method.redelivered
+        if number == many:
+            break
+    channel.cancel()
+    return read
+
+
 @pytest_twisted.ensureDeferred
 async def test_many_parked(run_daemon: RunDaemon, receiver: Receiver) -> None:
     """A page of parked messages reads those that it shows, and not all that there are; the overview reads none."""
     many = 100_000 if os.environ.get("LARGE") else 2000
     async with desk(run_daemon, receiver) as at:
         message = inbound()
-        for _ in range(many):
-            at.park("inbound", message)
+        # In a thread: the daemon's heartbeats go on.
+        await deferToThread(lambda: [at.park("inbound", message) for _ in range(many)])
         await until(lambda: at.side.count("inbound.parked") == many, "the parked ones")
         await at.counted()
         (found,) = (await at.ask("GET", "/api/connectors")).body["connectors"]
@@ -309,14 +325,7 @@ async def test_many_parked(run_daemon: RunDaemon, receiver: Receiver) -> None:
         assert (len(listed.body["parked"]), listed.body["more"]) == (50, True)
         assert (await at.page("/"))[0] == 200
         # The broker marks those that were delivered before.
-        queue = f"{at.side.connector}.inbound.parked"
-        read = 0
-        for method, _, _ in at.side.channel.consume(queue, auto_ack=True, inactivity_timeout=60):
-            read += method.redelivered
-            many -= 1
-            if not many:
-                break
-        at.side.channel.cancel()
+        read = await deferToThread(_redelivered, at, many)
         assert 50 <= read <= 50 + 2 * BATCH
 
 

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
 
 from junebug_turn.daemon.build import make_daemon
@@ -85,3 +86,21 @@ def test_unusable_url() -> None:
     with pytest.raises(ConfigError, match="no valid name") as caught:
         daemon(JUNEBUG | {"mo_message_url": "http://user:s3cret@a..b/"})
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["admin_bind", "metrics_bind"])
+def test_an_address_that_is_taken(option: str) -> None:
+    """An address that can't be had ends the start with a line that names its option."""
+    made = daemon(JUNEBUG, **{option: "127.0.0.1:8082"})
+    listen = made.reactor.listenTCP
+
+    def listen_tcp(port: int, *args: Any, **options: Any) -> Any:
+        if port == 8082:
+            raise CannotListenError("127.0.0.1", port, OSError(98, "Address already in use"))
+        return listen(port, *args, **options)
+
+    made.reactor.listenTCP = listen_tcp
+    with pytest.raises(
+        SystemExit, match=f"^junebug-turn: {option}: can't listen on .*8082.*: Address already"
+    ):
+        made.privilegedStartService()
