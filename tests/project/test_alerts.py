@@ -1,7 +1,8 @@
-"""The alert rules, run by Prometheus' own promtool; and docs/alerts.md, which says what to do."""
+"""The alert rules and the dashboard, read by Prometheus' own promtool; and docs/alerts.md, which says what to do."""
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -14,6 +15,7 @@ from tools.servers.installed import required
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "etc" / "prometheus-alerts.yaml"
+DASHBOARD = ROOT / "etc" / "grafana-dashboard.json"
 CASES = ROOT / "tests" / "fixtures" / "prometheus-alerts-test.yaml"
 PAGE = ROOT / "docs" / "alerts.md"
 LABELS = re.compile(r'(\w+)="')
@@ -102,3 +104,58 @@ def test_the_page() -> None:
         page = PAGE.parent / file if file else PAGE
         assert page.exists()
         assert not anchor or anchor in anchors(page), f"{file}#{anchor}"
+
+
+def panels() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(DASHBOARD.read_text())["panels"]
+    return found
+
+
+def test_the_dashboard_s_queries(tmp_path: Path) -> None:
+    """Prometheus can read each query of the dashboard."""
+    queries = [target["expr"] for panel in panels() for target in panel.get("targets", ())]
+    values = {"$__rate_interval": "5m", "$instance": ".*", "$connector": ".*"}
+    for variable, value in values.items():
+        queries = [query.replace(variable, value) for query in queries]
+    recorded = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(queries)]
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": recorded}]}))
+    ended = subprocess.run(
+        [required("promtool"), "check", "rules", rules], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "$" not in "".join(queries)
+
+
+def test_the_dashboard_s_panels() -> None:
+    """The first row says whether messages flow, by colours; each panel says what it shows, and none covers another."""
+    rows = [panel["title"] for panel in panels() if panel["type"] == "row"]
+    assert rows[0] == panels()[0]["title"] == "Does it flow?"
+    places = set()
+    for panel in panels():
+        place = panel["gridPos"]
+        cells = {
+            (place["x"] + column, place["y"] + line)
+            for column in range(place["w"])
+            for line in range(place["h"])
+        }
+        assert not cells & places, panel["title"]
+        places |= cells
+        assert place["x"] + place["w"] <= 24
+        if panel["type"] != "row":
+            assert panel["description"].endswith("."), panel["title"]
+        if panel["type"] == "stat":
+            assert panel["fieldConfig"]["defaults"]["thresholds"]["steps"], panel["title"]
+    assert len({panel["id"] for panel in panels()}) == len(panels())
+
+
+def test_the_dashboard_s_variables() -> None:
+    """One connector, or some, can be chosen: each query of a metric of connectors has that choice."""
+    variables = {each["name"] for each in json.loads(DASHBOARD.read_text())["templating"]["list"]}
+    assert variables == {"datasource", "instance", "connector"}
+    others = re.compile(r"junebug_turn_(broker|circuit|certificate|unconfirmed|info)|process_")
+    for panel in panels():
+        for target in panel.get("targets", ()):
+            for name, labels in re.findall(r"(\w+)\{([^}]*)\}", target["expr"]):
+                assert 'instance=~"$instance"' in labels
+                assert ('connector=~"$connector"' in labels) == (others.match(name) is None), name
