@@ -10,7 +10,7 @@ SOURCES := junebug_turn tools tests twisted
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test compat lint format lock clean broker redis proxy browser pictures audit hostile large bench bench-quick bench-cache faults docs
+.PHONY: help run test compat lint format lock clean broker redis proxy promtool sqlite browser pictures audit hostile large bench bench-quick bench-cache faults docs
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -20,7 +20,7 @@ run: $(READY) ## start the daemon with a broker, simulated phones and a receiver
 	@exec $(BIN)/python -m tools.demo.run
 
 # The tests mostly wait: three at a time fill two cores.  A file's tests share what they start.
-test: lint broker redis proxy browser ## set up, check the code and run every test
+test: lint broker redis proxy promtool sqlite browser ## set up, check the code and run every test
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 	@$(MAKE) --no-print-directory bench-quick
 
@@ -106,6 +106,13 @@ proxy: $(READY)
 # Chromium and its driver, for the tests of the operators' page.
 browser: $(READY)
 	@$(BIN)/python -m tools.servers.installed chromedriver
+
+# promtool is in the package of the server, and the tests need nothing else of it.
+promtool: $(READY)
+	@$(BIN)/python -m tools.servers.installed prometheus
+
+sqlite: $(READY)
+	@$(BIN)/python -m tools.servers.installed sqlite3
 
 $(READY): requirements.lock setup.cfg pyproject.toml
 	@command -v $(PYTHON) >/dev/null || tools/servers/install-system.sh python3 python3-venv

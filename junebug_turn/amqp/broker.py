@@ -17,6 +17,7 @@ from junebug_turn.amqp.backlog import MAX_BYTES, Backlog
 from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.consumer import Consumer, Handler
 from junebug_turn.amqp.consumers import Consumers
+from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.examination import Examination, examine
 from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.amqp.permissions import fault
@@ -183,6 +184,10 @@ class Broker(Service):
         faults += [fault(what, why) for what, why in self._topology.faults.items()]
         faults += [publisher.refused for publisher in self._publishers if publisher.refused]
         return status | {"faults": faults} if faults else status
+
+    def oldest(self) -> dict[str, Delivery]:
+        """Return the oldest message under way of each queue: see ``Consumers.oldest``."""
+        return self._consumers.oldest()
 
     @property
     def channels_needed(self) -> int:

@@ -83,6 +83,11 @@ class Consumer(PersistentChannel):
         """Whether the broker knows this consumer."""
         return self.channel is not None
 
+    @property
+    def oldest(self) -> Delivery | None:
+        """The message whose handler has run for longest; None where none runs."""
+        return next(iter(self._handling.values()), None)
+
     def wanted(self) -> bool:
         return not self._stopping
 

@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, gatherResults
 
 from junebug_turn.amqp.consumer import Consumer
+from junebug_turn.amqp.delivery import Delivery
 
 
 class Consumers(list[Consumer]):
@@ -30,6 +31,10 @@ class Consumers(list[Consumer]):
         self._paused = self._paused | set(queues) if paused else self._paused - set(queues)
         switching = [each.pause(paused) for each in self if each.name in queues]
         await gatherResults([Deferred.fromCoroutine(each) for each in switching])
+
+    def oldest(self) -> dict[str, Delivery]:
+        """Return, for each queue with handlers under way, the message whose handler has run for longest."""
+        return {each.name: oldest for each in self if (oldest := each.oldest) is not None}
 
     def status(self) -> dict[str, Any]:
         """Return ``consumers``, queue -> whether it is consumed, and ``paused``, the others, if there are some."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from junebug_turn.connectors.trace import Source
 from junebug_turn.daemon.channels.build import make_channels
 from junebug_turn.daemon.channels.service import ChannelsService
 from junebug_turn.daemon.drain import Drain
+from junebug_turn.daemon.gauges import certificate_expiry, configured_origins, register_gauges
 from junebug_turn.daemon.health import health
 from junebug_turn.daemon.openapi import daemon_document
 from junebug_turn.daemon.operators.build import make_operator_events, make_operators, operators_mounts
@@ -30,7 +31,6 @@ from junebug_turn.daemon.service import Daemon
 from junebug_turn.daemon.settings import Settings
 from junebug_turn.daemon.traces import Traces
 from junebug_turn.delivery.deliverer import Deliverer
-from junebug_turn.delivery.destination import Destination
 from junebug_turn.errors import ConfigError, DeliveryRefused
 from junebug_turn.http.admin.health import Health
 from junebug_turn.http.admin.metrics import MetricsPage
@@ -48,7 +48,6 @@ from junebug_turn.state.connector_settings import ConnectorSettings
 from junebug_turn.state.factory import make_store
 from junebug_turn.state.journal import Journals
 from junebug_turn.state.message_store import MessageStore
-from junebug_turn.telemetry.gauges import BrokerGauges, CircuitGauges, StoreGauges, TurnGauges
 from junebug_turn.telemetry.metrics import Metrics
 
 
@@ -77,9 +76,15 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
     with _collected(faults, " (operator_url)"):
         operator_events = make_operator_events(reactor, options, broker, deliverer, metrics)
     tls_files = TlsFiles(options.ca_file, options.client_cert_file, options.client_key_file)
+    amqp_files = TlsFiles(amqp.ca_file, amqp.client_cert_file, amqp.client_key_file, "amqp.")
+    expiries: dict[str, Callable[[], float | None]] = {}
+    if amqp.client_cert_file is not None:
+        # Each connection reads it again.
+        expiries["amqp.client_cert_file"] = partial(certificate_expiry, amqp_files)
 
     def renew_tls() -> None:
         tls = tls_files.load()
+        expiries["client_cert_file"] = lambda: tls.not_after
         # Our own certificate is for the operator's destinations, not for an event_url that a client gives.
         deliverer.use_tls(tls, tls.anonymous())
         if operator_events is not None:
@@ -88,7 +93,7 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
     with _collected(faults):
         renew_tls()
     with _collected(faults):
-        TlsFiles(amqp.ca_file, amqp.client_cert_file, amqp.client_key_file, "amqp.").load()
+        amqp_files.load()
     middlewares: list[BaseMiddleware] = []
     with _collected(faults):
         middlewares += make_middlewares(options.middlewares or (), names, more=settings.channels is not None)
@@ -164,12 +169,17 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
             queue_counts=queue_counts,
         )
 
-    register = metrics.registry.register
-    register(BrokerGauges(broker.status, queue_counts.latest, broker.unconfirmed))
-    register(StoreGauges(names, lambda: {name: store.stats() for name, store in stores.items()}))
-    configured = _origins(settings.applications)
-    register(CircuitGauges(configured, deliverer.degraded))
-    register(TurnGauges(names, deliverer.waiting_for_turn))
+    configured = configured_origins(settings.applications)
+    register_gauges(
+        metrics,
+        names,
+        broker=broker,
+        queue_counts=queue_counts,
+        stores=stores,
+        deliverer=deliverer,
+        origins=configured,
+        expiries=expiries,
+    )
     report_health = partial(
         health, broker, deliverer, stores, configured, channels.status if channels else None
     )
@@ -187,6 +197,7 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
         sites=sites,
         shared=frozenset(shared),
         certificates={"outgoing HTTPS": renew_tls},
+        expiries=expiries,
         renewals=parts.renewals,
         operator_events=operator_events,
         health=report_health,
@@ -294,12 +305,3 @@ class _Parts:
             )
             for address, there in pages.items()
         }
-
-
-def _origins(applications: Iterable[ApplicationOptions]) -> frozenset[str]:
-    """Return the origins of the URLs that the configuration has."""
-    origins = set()
-    for url in {url for options in applications for url in options.urls.values()}:
-        with suppress(DeliveryRefused):  # a fault that its application raises
-            origins.add(Destination.of(url, None).origin)
-    return frozenset(origins)

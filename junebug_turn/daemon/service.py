@@ -49,6 +49,7 @@ class Daemon(Service):
     :ivar shared: the addresses at which other processes listen, too
     :ivar binds: the options of the addresses that are no ``http_bind``
     :ivar certificates: their use -> reads their files again, and raises where they can't be used
+    :ivar expiries: the option or address of a certificate -> returns the Unix time at which it ends
     :ivar renewals: connector -> has its application use the secrets of options that were read again
     :ivar operator_events: sends events to the operators' URL; None without one
     :ivar health: returns the state of each component, as ``/health`` shows it
@@ -73,6 +74,7 @@ class Daemon(Service):
     sites: Mapping[ListenAddress, ApiSite]
     shared: frozenset[ListenAddress]
     certificates: dict[str, Callable[[], None]]
+    expiries: dict[str, Callable[[], float | None]] = field(factory=dict)
     renewals: Mapping[str, Callable[[Any], None]] = field(factory=dict)
     operator_events: OperatorEvents | None = None
     health: Callable[[], Mapping[str, Mapping[str, Any]]]
@@ -116,6 +118,7 @@ class Daemon(Service):
         endpoint, certificate = server_endpoint(self.reactor, address)
         if certificate is not None:
             self.certificates[address.description] = certificate.renew
+            self.expiries[address.short] = lambda: certificate.not_after
         return endpoint.listen(site)
 
     def _listens(self, port: IListeningPort) -> None:

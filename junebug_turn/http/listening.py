@@ -22,7 +22,7 @@ from zope.interface import implementer
 from junebug_turn.config.types import ValueType, filled
 from junebug_turn.errors import ConfigError
 from junebug_turn.http.proxy_protocol import ProxyEndpoint
-from junebug_turn.net.tls import context_of
+from junebug_turn.net.tls import context_of, not_after
 
 BACKLOG = 1024
 """Connections that wait to be accepted, where a description names no other number.
@@ -87,6 +87,12 @@ class ListenAddress:
         """Whether other machines can connect to it, where its description says so; systemd's doesn't."""
         kind = self.description.removeprefix(_PROXIED).partition(":")[0]
         return kind in ("tcp", "tcp6", "ssl") and not self.is_local
+
+    @property
+    def short(self) -> str:
+        """Its kind and port, without the files that a description names: ``ssl:443``."""
+        kind, _, arguments = self.description.removeprefix(_PROXIED).partition(":")
+        return f"{kind}:{arguments.partition(':')[0]}"
 
     def interface_and_port(self) -> tuple[str, int]:
         """The socket address that several processes can share.
@@ -171,6 +177,11 @@ class RenewableContext:
     def getContext(self) -> Any:
         """The context, as pyOpenSSL has it; Twisted asks for each connection."""
         return self._options.getContext()
+
+    @property
+    def not_after(self) -> float:
+        """The Unix time at which its certificate ends: see ``net.tls.not_after``."""
+        return not_after(self._options.certificate, *(self._options.extraCertChain or ()))
 
     def renew(self) -> None:
         """Read the files again.

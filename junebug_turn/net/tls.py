@@ -87,6 +87,11 @@ class _VerifiedConnections:
         return True
 
 
+def not_after(*certificates: crypto.X509) -> float:
+    """Return the Unix time at which the first of these certificates ends."""
+    return min(each.to_cryptography().not_valid_after_utc.timestamp() for each in certificates)
+
+
 def context_of(options: CertificateOptions) -> SSL.Context:
     """Return the TLS context of ``options``, of either side, with forward secrecy."""
     context: SSL.Context = options.getContext()
@@ -117,6 +122,12 @@ class ClientTls:
     def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:
         """Do the same for an HTTP client."""
         return self.creator(hostname.decode("ascii"))
+
+    @property
+    def not_after(self) -> float | None:
+        """The Unix time at which our own certificate ends: see ``not_after``; None where there is none."""
+        own = dict(self.own)
+        return not_after(own["certificate"], *own["extraCertChain"]) if own else None
 
     def anonymous(self) -> ClientTls:
         """Return the same policy without our own certificate, which not every server needs to see."""

@@ -68,11 +68,13 @@ class BrokerGauges(_ReadAtScrape):
     :ivar status: as ``Broker.status`` has it
     :ivar queues: queue -> messages that wait in it, consumers that it has
     :ivar unconfirmed: messages whose outcome is not known, and their bytes
+    :ivar applications: connector -> word of its application; the queues of others have an empty connector
     """
 
     status: Callable[[], Mapping[str, Any]]
     queues: Callable[[], Mapping[str, tuple[int, int]]]
     unconfirmed: Callable[[], tuple[int, int]] = lambda: (0, 0)
+    applications: Mapping[str, str] = field(factory=dict)
 
     def collect(self) -> Iterator[Metric]:
         status = self.status()
@@ -88,16 +90,68 @@ class BrokerGauges(_ReadAtScrape):
             ("bytes", "Bytes of the messages that wait for the broker or for its confirm.", size),
         ):
             yield GaugeMetricFamily(f"{PREFIX}_unconfirmed_{name}", help, float(value))
-        yield _by("queue", "consumer_live", "Whether the queue is consumed.", status.get("consumers", {}))
-        paused = dict.fromkeys(status.get("consumers", {}), 0) | dict.fromkeys(status.get("paused", ()), 1)
-        yield _by(
-            "queue", "consumer_paused", "Whether the queue is not consumed, by an operator's order.", paused
+        live = status.get("consumers", {})
+        yield self._by_queue("consumer_live", "Whether the queue is consumed.", live)
+        paused = dict.fromkeys(live, 0) | dict.fromkeys(status.get("paused", ()), 1)
+        yield self._by_queue(
+            "consumer_paused", "Whether the queue is not consumed, by an operator's order.", paused
         )
         queues = self.queues()
         waiting = {queue: count for queue, (count, _) in queues.items()}
-        yield _by("queue", "queue_messages", "Messages that wait in the queue.", waiting)
+        yield self._by_queue("queue_messages", "Messages that wait in the queue.", waiting)
         consumers = {queue: count for queue, (_, count) in queues.items()}
-        yield _by("queue", "queue_consumers", "Consumers of the queue, of whatever process.", consumers)
+        yield self._by_queue("queue_consumers", "Consumers of the queue, of whatever process.", consumers)
+
+    def _by_queue(self, name: str, help: str, values: Mapping[str, float]) -> Metric:
+        gauge = GaugeMetricFamily(f"{PREFIX}_{name}", help, labels=["connector", "queue"])
+        for queue, value in values.items():
+            connector = queue.removesuffix(".parked").rpartition(".")[0]
+            gauge.add_metric([connector if connector in self.applications else "", queue], float(value))
+        return gauge
+
+
+@frozen(eq=False)
+class AgeGauges(_ReadAtScrape):
+    """Gauge of the age of the oldest message that the daemon works on.
+
+    :ivar applications: connector -> word of its application
+    :ivar ages: queue -> seconds
+    """
+
+    applications: Mapping[str, str]
+    ages: Callable[[], Mapping[str, float]]
+
+    def collect(self) -> Iterator[Metric]:
+        gauge = GaugeMetricFamily(
+            f"{PREFIX}_oldest_message_seconds",
+            "How old the oldest message is that the daemon works on, by its own timestamp.",
+            labels=["application", "connector", "kind"],
+        )
+        ages = self.ages()
+        for connector, application in self.applications.items():
+            for kind in ("inbound", "event"):
+                gauge.add_metric([application, connector, kind], ages.get(f"{connector}.{kind}", 0.0))
+        yield gauge
+
+
+@frozen(eq=False)
+class CertificateGauges(_ReadAtScrape):
+    """Gauge of the end of the daemon's own certificates.
+
+    :ivar expiries: the certificate's option or address -> the Unix time at which it ends; None where it is unknown
+    """
+
+    expiries: Mapping[str, Callable[[], float | None]]
+
+    def collect(self) -> Iterator[Metric]:
+        found = {certificate: expiry() for certificate, expiry in self.expiries.items()}
+        ends = {certificate: end for certificate, end in found.items() if end is not None}
+        yield _by(
+            "certificate",
+            "certificate_expiry_timestamp_seconds",
+            "When the daemon's own certificate ends, or one between it and its authority.",
+            ends,
+        )
 
 
 @frozen(eq=False)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest_twisted
 import treq
+from cryptography import x509
 from pika.adapters.blocking_connection import BlockingChannel
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.threads import deferToThread
 
-from junebug_turn.messages.vumi import Event, Message
+from junebug_turn.connectors.ages import message_ages
+from junebug_turn.messages.vumi import Event, Message, utcnow
 from tests.integration.conftest import RunDaemon
+from tests.support.certificates import Authority
 from tests.support.daemon import Running, until
 from tests.support.leaks import LEAKS
 from tools.servers.rabbitmq import RabbitNode
-from tools.servers.receiver import Receiver
+from tools.servers.receiver import Answer, Receiver
 
 PATH = "/channels/c"
 NUMBER = "+27820000001"
@@ -90,11 +96,13 @@ async def test_traffic(run_daemon: RunDaemon, connector_name: str, receiver: Rec
         ("delivery_attempt_duration_seconds_count", *of, "inbound"): 3,
         ("delivery_retries_total", *of, "inbound", "http_503"): 1,
         ("parked_messages_total", *of, "inbound", "http_status"): 1,
-        ("queue_messages", f"{connector_name}.outbound"): 1,
-        ("queue_messages", f"{connector_name}.inbound.parked"): 1,
-        ("queue_consumers", f"{connector_name}.inbound"): 1,
-        ("queue_consumers", f"{connector_name}.outbound"): 0,
-        ("consumer_live", f"{connector_name}.inbound"): 1,
+        ("queue_messages", connector_name, f"{connector_name}.outbound"): 1,
+        ("queue_messages", connector_name, f"{connector_name}.inbound.parked"): 1,
+        ("queue_messages", "", "junebug-turn.delay.5s"): 0,
+        ("queue_consumers", connector_name, f"{connector_name}.inbound"): 1,
+        ("queue_consumers", connector_name, f"{connector_name}.outbound"): 0,
+        ("consumer_live", connector_name, f"{connector_name}.inbound"): 1,
+        ("oldest_message_seconds", *of, "inbound"): 0,
         ("broker_connected",): 1,
         ("broker_publishing",): 1,
         ("broker_blocked",): 0,
@@ -155,7 +163,7 @@ async def test_broker_away(
             await deferToThread(rabbitmq.start_app)
         assert status == 200
         assert samples["broker_connected",] == 0
-        assert samples["consumer_live", f"{connector_name}.inbound"] == 0
+        assert samples["consumer_live", connector_name, f"{connector_name}.inbound"] == 0
         assert not [key for key in samples if key[0] == "queue_messages"]
         await until(side.live)
 
@@ -175,3 +183,47 @@ async def test_metrics_bind(
         assert (await other.post({"to": NUMBER, "from": "1", "content": "x"})).status == 404
         assert (await other.request("POST", "/metrics")).status == 405
         assert (await other.request("GET", "/metrics/x")).status == 404
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_oldest_message(run_daemon: RunDaemon, connector_name: str, receiver: Receiver) -> None:
+    """While a destination doesn't answer, the metrics have the age of the oldest message, the time in its queue
+    included; it is 0 again when nothing is worked on."""
+    options = {"mo_message_url": receiver.url("/inbound")}
+    key = ("oldest_message_seconds", "junebug", connector_name, "inbound")
+    async with run_daemon("junebug", **options) as side:
+        receiver.script(Answer(how="hold"))
+        side.publish("inbound", attrs.evolve(inbound("old"), timestamp=utcnow() - timedelta(hours=1)))
+        await receiver.received(1)
+        _, samples, _ = await scraped(side.url)
+        assert 3600 <= samples[key] < 7200
+        receiver.release()
+        await side.handlers_done()
+        assert message_ages(side.daemon.broker) == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_certificates(run_daemon: RunDaemon, receiver: Receiver, tmp_path: Path) -> None:
+    """Each certificate of ours has the time at which it ends, as it is in use: a file that was only written anew
+    changes nothing before SIGHUP.  No path of a file is shown."""
+    authority = Authority(tmp_path)
+    cert_file, key_file = authority.issue("localhost")
+    end = x509.load_pem_x509_certificate(cert_file.read_bytes()).not_valid_after_utc.timestamp()
+    options = {
+        "mo_message_url": receiver.url(),
+        "http_bind": f"ssl:0:privateKey={key_file}:certKey={cert_file}:interface=127.0.0.1",
+        "metrics_bind": "127.0.0.1:0",
+        "client_cert_file": str(cert_file),
+        "client_key_file": str(key_file),
+        "amqp_client_cert_file": str(cert_file),
+        "amqp_client_key_file": str(key_file),
+    }
+    async with run_daemon("junebug", **options) as side:
+        metrics = f"http://127.0.0.1:{side.daemon.addresses[1].port}"
+        cert_file.write_text("rubbish")
+        side.daemon.reload()
+        _, samples, text = await scraped(metrics)
+    found = {key[1]: value for key, value in samples.items() if key[0].startswith("certificate_expiry")}
+    # The broker's connection reads the file each time, and there is none to be had now.
+    assert found == {"ssl:0": end, "client_cert_file": end}
+    assert str(tmp_path) not in text

@@ -274,3 +274,15 @@ def test_work_that_ends_as_lost(bench: Bench) -> None:
     bench.deliver(b"a", again=True)
     assert b"a" in bench.handling
     assert not bench.settled()
+
+
+def test_the_oldest_message(bench: Bench) -> None:
+    """The oldest message is the one whose handler has run for longest; it is another one when that has returned."""
+    assert bench.consumer.oldest is None
+    bench.deliver(b"a", b"b")
+    for body in (b"a", b"b"):
+        oldest = bench.consumer.oldest
+        assert oldest is not None
+        assert oldest.body == body
+        bench.handling[body].callback(None)
+    assert bench.consumer.oldest is None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from junebug_turn.telemetry.gauges import (
     OTHER,
+    AgeGauges,
     BrokerGauges,
+    CertificateGauges,
     CircuitGauges,
     PartStats,
     StoreGauges,
@@ -31,7 +35,7 @@ def test_read_at_each_scrape() -> None:
     for number in (1, 2):
         found = samples(metrics)
         assert found["junebug_turn_broker_connected"] == [({}, number - 1)]
-        assert found["junebug_turn_queue_messages"] == [({"queue": "q"}, number)]
+        assert found["junebug_turn_queue_messages"] == [({"connector": "", "queue": "q"}, number)]
 
 
 @pytest.mark.parametrize("connected", [True, False])
@@ -48,12 +52,10 @@ def test_broker(connected: bool) -> None:
     found = samples(metrics)
     assert found["junebug_turn_broker_connected"] == [({}, float(connected))]
     assert found["junebug_turn_broker_blocked"] == [({}, 0)]
-    assert found["junebug_turn_consumer_live"] == [({"queue": "a"}, 1), ({"queue": "b"}, 0)]
-    assert found["junebug_turn_consumer_paused"] == [
-        ({"queue": "a"}, 0),
-        ({"queue": "b"}, 0),
-        ({"queue": "c"}, 1),
-    ]
+    live = {labels["queue"]: value for labels, value in found["junebug_turn_consumer_live"]}
+    assert live == {"a": 1, "b": 0}
+    paused = {labels["queue"]: value for labels, value in found["junebug_turn_consumer_paused"]}
+    assert paused == {"a": 0, "b": 0, "c": 1}
     assert "junebug_turn_queue_messages" not in found
 
 
@@ -107,3 +109,61 @@ def test_origins() -> None:
         "http://b:1": 0,
         OTHER: 1,
     }
+
+
+def test_connectors_of_queues() -> None:
+    """The gauges of a queue have its connector; it is empty for queues that several connectors share, and others."""
+    queues = {
+        "sms.inbound": "sms",
+        "sms.event": "sms",
+        "sms.outbound": "sms",
+        "sms.inbound.parked": "sms",
+        "sms.event.parked": "sms",
+        "a.b.outbound": "a.b",
+        "other.inbound": "",
+        "junebug-turn.delay.5s": "",
+    }
+    metrics = Metrics()
+    status = {"consumers": {"sms.inbound": True}, "paused": ["a.b.inbound"]}
+    gauges = BrokerGauges(
+        lambda: status,
+        lambda: dict.fromkeys(queues, (1, 2)),
+        applications={"sms": "junebug", "a.b": "turn", "a": "turn"},
+    )
+    metrics.registry.register(gauges)
+    found = samples(metrics)
+    for name, value in (("messages", 1), ("consumers", 2)):
+        assert found[f"junebug_turn_queue_{name}"] == [
+            ({"connector": connector, "queue": queue}, value) for queue, connector in queues.items()
+        ]
+    assert found["junebug_turn_consumer_live"] == [({"connector": "sms", "queue": "sms.inbound"}, 1)]
+    assert [labels for labels, _ in found["junebug_turn_consumer_paused"]] == [
+        {"connector": "sms", "queue": "sms.inbound"},
+        {"connector": "a.b", "queue": "a.b.inbound"},
+    ]
+
+
+def test_the_oldest_message() -> None:
+    """Each connector has the age of the oldest message of each kind that is worked on; 0 where there is none."""
+    metrics = Metrics()
+    metrics.registry.register(
+        AgeGauges({"a": "turn"}, lambda: {"a.inbound": 12.5, "a.outbound": 9.0, "b.event": 3.0})
+    )
+    found = samples(metrics)["junebug_turn_oldest_message_seconds"]
+    assert {(labels["application"], labels["connector"], labels["kind"]): age for labels, age in found} == {
+        ("turn", "a", "inbound"): 12.5,
+        ("turn", "a", "event"): 0,
+    }
+
+
+def test_certificates() -> None:
+    """Each certificate of ours has the time at which it ends; one that can't be read is left out."""
+    expiries: dict[str, Callable[[], float | None]] = {
+        "ssl:443": lambda: 1.8e9,
+        "client_cert_file": lambda: None,
+    }
+    metrics = Metrics()
+    metrics.registry.register(CertificateGauges(expiries))
+    assert samples(metrics)["junebug_turn_certificate_expiry_timestamp_seconds"] == [
+        ({"certificate": "ssl:443"}, 1.8e9)
+    ]
