@@ -93,32 +93,40 @@ class AmqpOptions:
 
     hostname: str = option(
         HOSTS,
-        "The broker's host name or address; or a list of the nodes of a cluster, each as host or host:port, of which "
-        "one that answers is used.",
+        "The broker's host name or address. For a cluster, a list of host or host:port, of "
+        "which one that answers is used.",
         "127.0.0.1",
     )
     port: int = option(
-        types.whole(1, 65535), "The broker's port, where hostname has none; 5671 is usual with TLS.", 5672
+        types.whole(1, 65535),
+        "The broker's port, for hosts without one of their own. The usual port with TLS is 5671.",
+        5672,
     )
-    username: str = option(types.FILLED, "The user name at the broker.", "guest")
-    password: str = option(types.TEXT, "The password at the broker.", "guest", secret=True)
-    vhost: str = option(VHOST, "The virtual host at the broker.", "/")
+    username: str = option(types.FILLED, "The user name for the broker.", "guest")
+    password: str = option(types.TEXT, "The password for the broker.", "guest", secret=True)
+    vhost: str = option(VHOST, "The virtual host of the broker.", "/")
     max_message_size: int = option(
         types.whole(1024, 2**31 - 1),
-        "The largest message that is read, in bytes; a larger one is parked as it is.",
+        "The largest message that is read, in bytes. A larger one is parked unread.",
         MAX_MESSAGE_SIZE,
     )
-    tls: bool = option(types.BOOLEAN, "Whether to speak TLS with the broker and verify it.", False)
+    tls: bool = option(
+        types.BOOLEAN, "Whether to connect to the broker with TLS and verify its certificate.", False
+    )
     ca_file: str | None = option(
         optional(types.FILLED),
-        "The file with the authorities that may sign the broker's certificate; else those of the platform.",
+        "A PEM file with the certificate authorities for the broker's certificate. By default "
+        "those of the operating system.",
         None,
     )
     client_cert_file: str | None = option(
-        optional(types.FILLED), "The file with the certificate that the broker is shown.", None
+        optional(types.FILLED), "A PEM file with the client certificate for the broker.", None
     )
     client_key_file: str | None = option(
-        optional(types.FILLED), "The file with its key, unless it stands in client_cert_file.", None
+        optional(types.FILLED),
+        "A PEM file with the private key of the client certificate. Not needed if "
+        "client_cert_file contains the key.",
+        None,
     )
 
     @property

@@ -52,8 +52,8 @@ class ApplicationOptions:
 
     connector_name: str = option(
         QUEUE_NAME,
-        "The name of the AMQP queues to publish outbound messages on and to consume inbound messages and "
-        "events from.",
+        "The name of the connector: its queues are NAME.inbound, NAME.event and NAME.outbound. "
+        "The same name as at the transport.",
     )
     http_bind: ListenAddress = option(
         BIND,
@@ -62,82 +62,87 @@ class ApplicationOptions:
     )
     reuse_port: bool = option(
         types.BOOLEAN,
-        "Whether several processes listen at the same http_bind (host:port), each with this option.",
+        "Whether several processes may listen at the same http_bind (host:port). Set it for each of them.",
         False,
     )
     transport_type: str = option(
         types.choice(*sorted(TRANSPORT_TYPES)),
-        "The transport type of outbound messages that aren't replies.",
+        "The transport type of outbound messages that are not replies.",
         "sms",
     )
     request_timeout: float = option(
-        types.seconds(DAY), "How long the handling of an outbound message request may take.", 240.0
+        types.seconds(DAY),
+        "The time limit for a request with an outbound message. After it the answer is 503.",
+        240.0,
     )
     mo_message_url_timeout: float = option(
         types.seconds(600),
-        "How long one HTTP request with an inbound message may take, with its answer.",
+        "The time limit for one delivery attempt of an inbound message, including the answer.",
         10.0,
     )
     event_url_timeout: float = option(
-        types.seconds(600), "How long one HTTP request with an event may take, with its answer.", 10.0
+        types.seconds(600), "The time limit for one delivery attempt of an event, including the answer.", 10.0
     )
     webhook_secret: str | tuple[str, ...] | None = option(
         optional(types.secrets(WEBHOOK_SECRET)),
-        "The secret that deliveries to configured URLs are signed with, as whsec_ and base64 or as a text; without "
-        "one they have no webhook-signature, with several one of each.",
+        "The secret that signs deliveries to configured URLs: whsec_ and base64, or a text. "
+        "Without it they are not signed; with a list, each secret makes one signature.",
         None,
         secret=True,
     )
     delivery_rate_limit: DeliveryRate | None = option(
         optional(DELIVERY_RATE),
-        "The calls that one configured URL takes, as {calls: 60, seconds: 60}; deliveries wait for their turn.",
+        "The quota of one configured URL, for example {calls: 60, seconds: 60}. Deliveries beyond it wait.",
         None,
     )
     max_retries: int = option(
-        types.whole(0, 100), "How many further attempts follow a delivery's first one.", 3
+        types.whole(0, 100), "How many quick further attempts follow the first attempt of a delivery.", 3
     )
     retry_delay_base: int = option(
         types.whole(0, 3600),
-        "The b of the longest delay before further attempt n (0, 1, ...), b ** (n * e) seconds.",
+        "The base b of the delay before quick attempt n (0, 1, ...): a random time up to b ** (n "
+        "* e) seconds.",
         2,
     )
-    retry_delay_exponent: int = option(types.whole(0, 16), "The e of that longest delay.", 2)
+    retry_delay_exponent: int = option(types.whole(0, 16), "The exponent e of that delay.", 2)
     retry_window: float = option(
         types.seconds(30 * DAY, zero=True),
-        "How long after its first failure a delivery is tried again, with delays in the broker; 0 parks at once.",
+        "How long after its first failure a delivery is retried through the delay queues. With 0 "
+        "it is parked after the quick attempts.",
         86400.0,
     )
     retry_delays: tuple[float, ...] = option(
         types.durations(7 * DAY),
-        "How long a delivery waits in the broker before it is tried again: the first time, the second, and so on, "
-        "and the last one each further time.",
+        "The waiting times in the delay queues: for the first retry, the second, and so on. The "
+        "last one is used for all further retries.",
         (30.0, 300.0, 1800.0, 7200.0),
     )
     session_retry_window: float = option(
         types.seconds(900, zero=True),
-        "The same for inbound messages of USSD, tried again every 5 seconds; more would outlive the session.",
+        "The retry_window of inbound USSD messages, which are retried every 5 seconds. A longer "
+        "time would outlive the session.",
         180.0,
     )
     parked_ttl: float = option(
         # RabbitMQ takes no expiration of 2 ** 32 ms, which is 49.7 days.
         types.seconds(49 * DAY, zero=True),
-        "How long a parked message is kept; 0 keeps it for ever.",
+        "How long a parked message is kept. With 0 it is kept for ever.",
         1209600.0,
     )
     api_auth: Credentials | None = option(
         optional(CREDENTIALS),
-        "Who may use the API: a list of tokens, and users with their passwords; without it everybody may.",
+        "The tokens and the users with passwords that may use the API. Without it everybody may.",
         None,
         secret=True,
     )
     rate_limit: float | None = option(
         optional(types.number(1e6)),
-        "How many requests are taken in a second; what is over is refused, with Retry-After.",
+        "The most requests per second. Requests beyond it are refused with Retry-After.",
         None,
     )
     character_limit: int | None = option(
         optional(types.whole(0, 10**6)),
-        "How many characters the content of an outbound message can have.",
+        "The most characters in an outbound message. A longer one is refused with 400.",
         None,
     )
 
@@ -191,7 +196,7 @@ def events_option(*words: str) -> Any:
     """The option ``forward_events`` of an application whose API has these words for the types of events."""
     return option(
         optional(types.choices(*words)),
-        "Which events are forwarded, by their type; without it all are.",
+        "The types of events to forward. Without it all events are forwarded.",
         None,
     )
 

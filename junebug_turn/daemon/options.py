@@ -32,110 +32,117 @@ class DaemonOptions:
     )
     middlewares: tuple[Mapping[str, Any], ...] | None = option(
         optional(MIDDLEWARES),
-        "What messages and events pass through, in this order; each has a class_path, enable_for_connectors and "
-        "options of its own.",
+        "Classes that log or change messages and events, applied in this order. Each entry has a "
+        "class_path, may have enable_for_connectors, and has the options of its class.",
         None,
         secret=True,
     )
     worker_concurrency: int = option(
         types.whole(1, 65535),
-        "How many messages of a queue are handled at once (the prefetch of each queue).",
+        "How many messages of each queue are handled at once (the prefetch).",
         20,
     )
     queue_type: str = option(
         types.choice(*QUEUE_TYPES),
-        "The type of the daemon's own queues, for delayed and parked messages: classic, quorum, or default, which is "
-        "that of the virtual host. Queues that are there stay as they are.",
+        "The type of new queues for delayed and parked messages: classic, quorum, or default (the "
+        "virtual host's default). Existing queues are not changed.",
         "default",
     )
     ca_file: str | None = option(
         optional(types.FILLED),
-        "The file with the authorities that may sign the certificates of HTTPS destinations; else those of the "
-        "platform.",
+        "A PEM file with the certificate authorities for HTTPS destinations. By default those of "
+        "the operating system.",
         None,
     )
     client_cert_file: str | None = option(
         optional(types.FILLED),
-        "The file with the certificate that configured HTTPS destinations are shown.",
+        "A PEM file with the client certificate for configured HTTPS destinations.",
         None,
     )
     client_key_file: str | None = option(
-        optional(types.FILLED), "The file with its key, unless it stands in client_cert_file.", None
+        optional(types.FILLED),
+        "A PEM file with the private key of the client certificate. Not needed if "
+        "client_cert_file contains the key.",
+        None,
     )
     http_proxy: str | None = option(
         optional(PROXY_URL),
-        "The HTTP proxy that deliveries go through, http://user:password@host:port.",
+        "The HTTP proxy for deliveries, http://user:password@host:port.",
         None,
         secret=True,
         variables=("HTTP_PROXY", "http_proxy"),
     )
     https_proxy: str | None = option(
         optional(PROXY_URL),
-        "The HTTP proxy for https URLs, where it is another one than http_proxy.",
+        "The HTTP proxy for deliveries to https URLs. By default http_proxy.",
         None,
         secret=True,
         variables=("HTTPS_PROXY", "https_proxy"),
     )
     no_proxy: str = option(
         DIRECT_HOSTS,
-        "Hosts that deliveries reach without the proxy: names, which stand for all names below them too, addresses and "
-        "networks; or * for all.",
+        "Hosts that are reached without the proxy: names (with all their subdomains), addresses "
+        "and networks, or * for all hosts.",
         THIS_MACHINE,
         variables=("NO_PROXY", "no_proxy"),
     )
     operator_url: str | None = option(
         optional(types.URL),
-        "The URL that operator events are POSTed to: a circuit opened or closed, messages parked, a consumer lost, the "
-        "broker away.",
+        "The URL for operator events: a circuit opened or closed, messages parked, a consumer "
+        "lost, the broker away.",
         None,
         secret=True,
     )
     operator_webhook_secret: str | tuple[str, ...] | None = option(
         optional(types.secrets(WEBHOOK_SECRET)),
-        "The secret that operator events are signed with, as whsec_ and base64 or as a text; with several there is one "
-        "signature of each.",
+        "The secret that signs operator events: whsec_ and base64, or a text. With a list, each "
+        "secret makes one signature.",
         None,
         secret=True,
     )
     sentry_dsn: str | None = option(
-        optional(types.URL), "The Sentry DSN that bugs are reported to.", None, secret=True
+        optional(types.URL), "The Sentry DSN for reports of bugs.", None, secret=True
     )
     log_level: str = option(
-        types.LOG_LEVEL, "The lowest level that is logged, in any case; WARNING is WARN.", "INFO"
+        types.LOG_LEVEL,
+        "The lowest level that is logged. Upper and lower case are the same; WARNING means WARN.",
+        "INFO",
     )
     log_format: str = option(
-        types.choice("text", "json"), "The form of log lines: text, or one JSON object a line.", "text"
+        types.choice("text", "json"), "The format of the log: text, or json with one object per line.", "text"
     )
     log_addresses: str = option(
         types.choice("masked", "full"),
-        "Whether log lines have people's addresses in full or only their last four digits.",
+        "Whether the log shows addresses masked (only their last four digits) or in full.",
         "masked",
     )
     metrics_bind: ListenAddress | None = option(
         optional(BIND),
-        "The address where /metrics is, and nothing else; without one it is at every http_bind.",
+        "A separate address for /metrics. Without it, every http_bind serves /metrics.",
         None,
     )
     admin_bind: ListenAddress | None = option(
         optional(BIND),
-        "The address for operators, with their page and API, /metrics and /health; without one there is none.",
+        "The address of the operators' page and API, with /metrics and /health. Without it they "
+        "are switched off.",
         None,
     )
     admin_auth: Credentials | None = option(
         optional(CREDENTIALS),
-        "Who may use admin_bind: a list of tokens, and users with their passwords; required where other machines may "
-        "reach it.",
+        "The tokens and the users with passwords that may use admin_bind. Required if other "
+        "machines can reach that address.",
         None,
         secret=True,
     )
     drain_delay: float = option(
         types.seconds(3600, zero=True),
-        "How long requests are still served after SIGTERM, while /health/ready is 503, before the listeners close.",
+        "How long requests are still served after SIGTERM while /health/ready answers 503, so "
+        "that a load balancer can notice.",
         0.0,
     )
     shutdown_timeout: float = option(
         types.seconds(3600, zero=True),
-        "How long requests and deliveries under way have to finish when the daemon is stopped.",
+        "How long requests and deliveries may take to finish when the daemon stops.",
         30.0,
     )
 

@@ -118,16 +118,17 @@ def _selectors(types: tuple[ApplicationType, ...]) -> dict[str, Option]:
     """Return the options that shape the configuration but aren't themselves a part of the settings."""
     return {
         "amqp_url": Option(
-            "The broker as a URL, amqp://user:password@host:port/vhost or amqps://...; it beats all of amqp.",
+            "The broker as a URL, amqp://user:password@host:port/vhost or amqps://... It replaces all amqp.* options "
+            "except the certificate files and max_message_size.",
             optional(AMQP_URL),
             secret=True,
         ),
         "application": Option(
-            "Which application runs; required, unless every one of applications says it.",
+            "The application to run. Required, unless each entry of applications has its own.",
             _application_type(types),
         ),
         "applications": Option(
-            "Several applications, each with its own options over those of the top level.",
+            "A list of applications. A value inside an entry wins over the same option at the top level.",
             ValueType("list of mappings", _mappings, from_yaml=True),
         ),
     }

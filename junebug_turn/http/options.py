@@ -15,33 +15,35 @@ class LimitOptions:
 
     max_body_size: int = option(
         types.whole(1, 2**30),
-        "The largest body of a request, in bytes; a larger one is refused while it arrives.",
+        "The largest request body, in bytes. A larger one is refused with 413.",
         256 * 1024,
     )
     header_timeout: float = option(
-        types.seconds(3600), "How long a client may take to send a request's headers, all of them.", 20.0
+        types.seconds(3600), "The time within which a client must send all headers of a request.", 20.0
     )
     body_timeout: float = option(
-        types.seconds(3600), "How long a client may take to send a request's body, all of it.", 60.0
+        types.seconds(3600), "The time within which a client must send the whole body of a request.", 60.0
     )
     idle_timeout: float = option(
-        types.seconds(3600), "How long a connection is kept open after an answer for the next request.", 60.0
+        types.seconds(3600), "How long an idle connection stays open for the next request.", 60.0
     )
     max_connections: int = option(
         types.whole(1, 10**6),
-        "How many connections there can be at once, over all addresses; fewer where the system allows too few open "
-        "files.",
+        "The most connections at once, over all clients. Lower if the system's limit of open "
+        "files is too small.",
         1000,
     )
     max_connections_per_client: int = option(
         types.whole(1, 10**6),
-        "How many of these can come from one address (for IPv6, from one /64); a proxy counts as one client.",
+        "The most connections at once from one address (IPv6: from one /64). A proxy counts as one client.",
         500,
     )
-    max_headers: int = option(types.whole(1, 10000), "How many headers a request can have.", 100)
+    max_headers: int = option(types.whole(1, 10000), "The most headers of a request.", 100)
     max_header_size: int = option(
-        types.whole(256, 2**20), "The size of a request's first line and headers together, in bytes.", 16384
+        types.whole(256, 2**20),
+        "The largest size of the request line and all headers together, in bytes.",
+        16384,
     )
     max_json_depth: int = option(
-        types.whole(1, DEEPEST), "How deep arrays and objects can nest in a request's JSON.", 64
+        types.whole(1, DEEPEST), "How deep arrays and objects in JSON may be nested.", 64
     )

@@ -89,7 +89,7 @@ def test_an_installed_wheel_is_a_plugin_of_twistd(built: Path, tmp_path: Path) -
     python = str(tmp_path / "venv" / "bin" / "python")
     # This environment's pip installs into the empty one: making another pip takes longer than all the rest.
     pip = (sys.executable, "-m", "pip", "--python", python)
-    # The commands of README.md: nothing is installed whose hash is not in the file.
+    # The commands of docs/operations.md: nothing is installed whose hash is not in the file.
     _run(
         *pip,
         "install",

@@ -19,7 +19,7 @@ import sys
 from functools import partial
 from typing import Any
 
-from tools.demo.transport import OUTPUT, Transport, say
+from tools.demo.transport import OUTCOMES, OUTPUT, Transport, say
 
 MAX_LINE = 4096  # bytes
 MAX_CLIENTS = 50
@@ -93,7 +93,8 @@ class Phone:
         self._tell(
             writer,
             f"This is {self._options.from_addr}.  A line is a message to {self._options.to_addr}; "
-            "/from NUMBER makes this another phone.",
+            "/from NUMBER makes this another phone; /outcome nack (or failed, pending, delivered) is the fate of "
+            "the next messages to it.",
         )
         try:
             while line := await reader.readline():
@@ -107,11 +108,16 @@ class Phone:
             self._hang_up(writer)
 
     def _typed(self, writer: asyncio.StreamWriter, text: str) -> None:
-        command, _, number = text.partition(" ")
+        command, _, argument = text.partition(" ")
         if command == "/from":
-            if number.strip():
-                self._terminals[writer] = number.strip()
+            if argument.strip():
+                self._terminals[writer] = argument.strip()
             self._tell(writer, f"This is {self._terminals[writer]}.")
+            return
+        if command == "/outcome":
+            if argument.strip() in OUTCOMES:
+                self._transport.outcome = argument.strip()
+            self._tell(writer, f"The outcome of messages is {self._transport.outcome}.")
             return
         address = self._terminals[writer]
         if not self._send(address, text, self._sessions.typed(address)):
@@ -170,7 +176,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     add("--transport-type", choices=["ussd", "sms"], default="ussd", help="(%(default)s)")
     add(
         "--outcome",
-        choices=["delivered", "pending", "failed", "nack"],
+        choices=OUTCOMES,
         default="delivered",
         help="what becomes of a message to the phone (%(default)s)",
     )

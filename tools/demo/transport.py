@@ -22,6 +22,9 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 MAX_WAITING = 1000  # messages of the phone while the broker is away
 
+OUTCOMES = ("delivered", "pending", "failed", "nack")
+"""The fates that a message to the phone can have."""
+
 OUTPUT = threading.Lock()
 """Held while a line is printed."""
 
@@ -69,6 +72,7 @@ class Transport(threading.Thread):
 
     :param options: of the command line
     :param on_outbound: is called, in this thread, with each message for the phone
+    :ivar outcome: one of ``OUTCOMES``, for the messages that come from now on
     """
 
     def __init__(self, options: argparse.Namespace, on_outbound: Callable[[dict[str, Any]], object]) -> None:
@@ -77,7 +81,7 @@ class Transport(threading.Thread):
         self._connector = options.connector
         self._to_addr = options.to_addr
         self._transport_type = options.transport_type
-        self._outcome = options.outcome
+        self.outcome: str = options.outcome
         self._say = partial(say, options.name)
         self._on_outbound = on_outbound
         self._typed: queue.Queue[dict[str, Any]] = queue.Queue(MAX_WAITING)
@@ -138,7 +142,7 @@ class Transport(threading.Thread):
     def _outbound(self, channel: BlockingChannel, body: bytes) -> None:
         try:
             message = json.loads(body)
-            events = outcome_events(message, self._outcome)
+            events = outcome_events(message, self.outcome)
         except (ValueError, KeyError, TypeError) as error:
             self._say(f"left out an outbound message that can't be read: {error!r}")
             return

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tools.reference import command_line, document, example, page, units
+from tools.reference import clients, command_line, document, example, page, units
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES: dict[str, Callable[[str], str]] = {
@@ -16,6 +16,7 @@ FILES: dict[str, Callable[[str], str]] = {
     "docs/openapi.json": document.updated,
     "etc/man/junebug-turn.1": command_line.manual,
     "etc/completion/junebug-turn.bash": command_line.completion,
+    **clients.FILES,
 }
 
 

@@ -30,95 +30,98 @@ class JunebugOptions(ApplicationOptions):
 
     mo_message_url: str | None = option(
         optional(types.URL),
-        "The URL to POST inbound messages to, required unless there is an amqp_queue; user and password in it are "
-        "used for Basic authentication.",
+        "The URL for inbound messages. Required, unless amqp_queue is set. A user and password in "
+        "it are sent as Basic authentication.",
         None,
         secret=True,
     )
     mo_message_url_auth_token: str | None = option(
         optional(types.FILLED),
-        "The token for inbound message requests; without one there is no Token authentication.",
+        "The token for mo_message_url, sent as Authorization: Token. Without it no token is sent.",
         None,
         secret=True,
     )
     amqp_queue: str | None = option(
         optional(QUEUE_NAME),
-        "The name of the AMQP queues of an application without HTTP: inbound messages and events go to its .inbound "
-        "and .event, and what is in its .outbound is sent.",
+        "The name of the queues of an application that uses AMQP instead of HTTP: it gets inbound "
+        "messages and events in NAME.inbound and NAME.event, and sends through NAME.outbound.",
         None,
     )
     default_event_url: str | None = option(
         optional(types.URL),
-        "The URL to POST events to whose message gave none; without one such events are logged.",
+        "The URL for events of messages without an event_url. Without it such events are only logged.",
         None,
         secret=True,
     )
     default_event_auth_token: str | None = option(
-        optional(types.FILLED), "The token for requests to default_event_url.", None, secret=True
+        optional(types.FILLED),
+        "The token for default_event_url, sent as Authorization: Token.",
+        None,
+        secret=True,
     )
     event_url_allowed_hosts: HostRules | None = option(
         optional(HOST_RULES),
-        "Where the event_url of a request may lead: host names, wildcards such as *.example.org, and networks; "
-        "without it anywhere but to addresses of links and clouds.",
+        "The hosts that an event_url may name: host names, wildcards such as *.example.org, and "
+        "networks. Without it all hosts but link-local and cloud metadata addresses.",
         None,
     )
     event_webhook_secret: str | None = option(
         optional(WEBHOOK_SECRET),
-        "The secret that deliveries to the event_url of a request are signed with, in the forms of webhook_secret, "
-        "which never signs these; without one they have no webhook-signature.",
+        "The secret that signs deliveries to the event_url of a request, in the forms of "
+        "webhook_secret. Without it they are not signed.",
         None,
         secret=True,
     )
     base_url_path: str = option(
         types.PATH,
-        "The path that outbound messages are POSTed under, as {base_url_path}/messages; /channels/{channel_id} "
-        "for clients of Junebug.",
+        "The path before /messages. Clients of Junebug expect /channels/CHANNEL_ID.",
         "",
     )
     default_from_addr: str | None = option(
         optional(types.FILLED),
-        "The from address of outbound messages that aren't replies and give none.",
+        "The from address of outbound messages that are not replies and have none.",
         None,
     )
     status_url: str | None = option(
         optional(types.URL),
-        "The URL to POST the statuses to that the transport publishes; without one they are not POSTed.",
+        "The URL for the statuses that the transport publishes. Without it they are not POSTed.",
         None,
         secret=True,
     )
     transport_status: bool = option(
         types.BOOLEAN,
-        "Whether the statuses that the transport publishes are kept; with a status_url they are in any case.",
+        "Whether to keep the statuses that the transport publishes. A status_url implies it.",
         False,
     )
     metric_window: float = option(
         types.seconds(3600),
-        "How many seconds a counter of messages covers; the rates in the channel's status are of the last one.",
+        "The time over which the rates in the channel's status are counted.",
         10.0,
     )
     require_from: bool = option(
         types.BOOLEAN,
-        "Whether an outbound message that is no reply needs a from address; without one it goes out with null, and "
-        "the transport chooses.",
+        "Whether an outbound message that is not a reply needs a from address. If not, from is "
+        "null and the transport chooses.",
         True,
     )
     forward_session_close: bool = option(
         types.BOOLEAN,
-        "Whether an inbound message that closes a session is forwarded; Junebug forwarded none.",
+        "Whether inbound messages that close a session are forwarded. Junebug did not forward them.",
         True,
     )
     forward_events: tuple[str, ...] | None = events_option(*EVENT_TYPES.values())
     allow_expired_replies: bool = option(
         types.BOOLEAN,
-        "Whether a reply to an unknown message that also has a to address is sent as a new message.",
+        "Whether a reply to an unknown or expired message is sent as a new message, if it has a to address.",
         False,
     )
     state_cache_class: str = option(
         types.FILLED,
-        "The class of the cache for inbound messages (replies) and event URLs.",
+        "The cache for inbound messages (to build replies) and event URLs: memory, redis, sqlite, "
+        "or a class path.",
         "vumi2.applications.junebug_message_api.junebug_state_cache.InMemorySmppCache",
     )
-    state_cache_config: Mapping[str, Any] = mapping_option("The options of the state cache.")
+    state_cache_config: Mapping[str, Any] = mapping_option("The options of that cache.")
 
     @property
     def open_to_all(self) -> bool:

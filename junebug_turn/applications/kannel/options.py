@@ -25,31 +25,31 @@ class KannelOptions(ApplicationOptions):
 
     receive_url: str = option(
         types.URL,
-        "The URL that inbound messages go to; user and password in it are used for Basic authentication.",
+        "The URL for inbound messages. A user and password in it are sent as Basic authentication.",
         secret=True,
     )
     receive_method: str = option(
         types.choice("post", "get"),
-        "How they go there: post as a form of id, ts, message, sender and to, or get with Kannel's escapes in the "
-        "URL.",
+        "How inbound messages are sent: post (a form with id, ts, message, sender and to), or get "
+        "(with Kannel's escapes in the URL).",
         "post",
     )
     base_url_path: str = option(
         types.PATH,
-        "The path that messages are sent to, as {base_url_path}/cgi-bin/sendsms or {base_url_path}/send.",
+        "The path before /cgi-bin/sendsms and /send.",
         "",
     )
     default_from_addr: str | None = option(
-        optional(types.FILLED), "The from address of messages that give none.", None
+        optional(types.FILLED), "The from address of messages that have none.", None
     )
     event_url_allowed_hosts: HostRules | None = option(
         optional(HOST_RULES),
-        "Where the dlr-url of a request may lead: host names, wildcards such as *.example.org, and networks; "
-        "without it anywhere but to addresses of links and clouds.",
+        "The hosts that a dlr-url may name: host names, wildcards such as *.example.org, and "
+        "networks. Without it all hosts but link-local and cloud metadata addresses.",
         None,
     )
     message_cache_class: str = option(
-        types.FILLED, "The class of the cache for dlr-urls.", "MemoryMessageCache"
+        types.FILLED, "The cache for dlr-urls: memory, redis, sqlite, or a class path.", "MemoryMessageCache"
     )
     message_cache_config: Mapping[str, Any] = mapping_option("The options of the cache for dlr-urls.")
     forward_events: tuple[str, ...] | None = events_option(

@@ -24,37 +24,36 @@ class RapidProOptions(ApplicationOptions):
 
     rapidpro_url: str = option(
         types.BASE_URL,
-        "The address of the channel at RapidPro, https://HOST/c/ex/UUID, that /receive, /sent, /delivered and "
-        "/failed are appended to.",
+        "The URL of the channel at RapidPro, https://HOST/c/ex/UUID. /receive, /sent, /delivered "
+        "and /failed are appended.",
         secret=True,
     )
-    base_url_path: str = option(
-        types.PATH, "The path that RapidPro sends its messages to, as {base_url_path}/send.", ""
-    )
+    base_url_path: str = option(types.PATH, "The path before /send, where RapidPro sends its messages.", "")
     default_from_addr: str | None = option(
         optional(types.FILLED),
-        "The from address of outbound messages that aren't replies and give none.",
+        "The from address of outbound messages that are not replies and have none.",
         None,
     )
     session_start_text: str | None = option(
         optional(types.FILLED),
-        "The text of a session's start that has none of its own; without this option the address that was dialled.",
+        "The text that RapidPro gets when a session starts without one. By default the number "
+        "that was dialled.",
         None,
     )
     late_replies: str = option(
         types.choice("send", "refuse"),
-        "What becomes of a message to a phone whose session has ended: send makes it a new message, refuse "
-        "answers 400.",
+        "How to handle a message to a phone whose session has ended: send it as a new message, or "
+        "refuse it with 400.",
         "send",
     )
     strip_plus: bool = option(
         types.BOOLEAN,
-        "Whether the plus at the beginning of a number is taken away in messages that aren't replies.",
+        "Whether to remove the plus at the start of a number in messages that are not replies.",
         False,
     )
     message_cache_class: str = option(
         types.FILLED,
-        "The class of the cache for messages, RapidPro's ids, menus and sessions.",
+        "The cache for messages, RapidPro's ids, menus and sessions: memory, redis, sqlite, or a class path.",
         "MemoryMessageCache",
     )
     message_cache_config: Mapping[str, Any] = mapping_option("The options of that cache.")

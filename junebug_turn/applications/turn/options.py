@@ -24,72 +24,76 @@ class TurnOptions(ApplicationOptions):
     remember_last: ClassVar[bool] = True
 
     default_from_addr: str = option(
-        types.FILLED, "The from address of outbound messages that aren't replies and give none."
+        types.FILLED, "The from address of outbound messages that are not replies and have none."
     )
     auth_token: str | tuple[str, ...] | None = option(
         types.nullable(types.secrets(types.FILLED)),
-        "The token for requests to Turn, the first one of several; null: they have none.",
+        "The token for requests to Turn, sent as Authorization: Bearer. Of a list the first is "
+        "used. With null no token is sent.",
         secret=True,
     )
     turn_hmac_secret: str | tuple[str, ...] = option(
         types.secrets(types.FILLED),
-        "The key that Turn signs its requests with, any of several; it can't be empty.",
+        "The secret with which Turn signs its webhooks. With a list, any of them is accepted. It "
+        "must not be empty.",
         secret=True,
     )
-    vumi_api_path: str = option(
-        types.PATH, "The path that outbound messages are POSTed under, as {vumi_api_path}/messages.", ""
-    )
+    vumi_api_path: str = option(types.PATH, "The path before /messages, where Turn sends its webhooks.", "")
     turn_api_url: str = option(
         types.BASE_URL,
-        "The URL of Turn that /messages and /statuses are appended to; while it is empty nothing can be "
-        "delivered to Turn.",
+        "The URL of the channel's API at Turn; /messages and /statuses are appended. While it is "
+        "empty nothing is delivered to Turn.",
         "",
         secret=True,
     )
     message_cache_class: str = option(
-        types.FILLED, "The class of the cache for messages.", "MemoryMessageCache"
+        types.FILLED, "The cache for messages: memory, redis, sqlite, or a class path.", "MemoryMessageCache"
     )
     message_cache_config: Mapping[str, Any] = mapping_option("The options of the message cache.")
     status_format: str = option(
         types.choice("flat", "nested"),
-        "The form of events: flat, as documented for vumi2, or nested, as Turn's API takes today.",
+        "The format of statuses: nested, which Turn accepts today, or flat, which vumi2 documents.",
         "flat",
     )
     forward_events: tuple[str, ...] | None = events_option("sent", "delivered", "failed")
     forward_unknown_events: bool = option(
         types.BOOLEAN,
-        "Whether events whose messages are not known, or no longer, are forwarded in the flat form.",
+        "Whether events of unknown or expired messages are forwarded, in the flat format.",
         False,
     )
     render_interactive: bool = option(
         types.BOOLEAN,
-        "Whether buttons and lists become a numbered text, and the number that comes back the choice.",
+        "Whether buttons and lists are shown as a numbered text, and the number that comes back "
+        "is sent to Turn as the choice.",
         True,
     )
     render_media: bool = option(
         types.BOOLEAN,
-        "Whether images, documents, locations and the like become a text with their link.",
+        "Whether images, documents, locations and similar messages are sent as a text with a link.",
         True,
     )
     webhook_answer_timeout: float = option(
         types.seconds(DAY),
-        "The longest time until a webhook is answered, if request_timeout is not shorter; Turn gives up after 5 s.",
+        "The time limit for the answer to a webhook, if request_timeout is not shorter. Turn "
+        "gives up after 5 s.",
         4.0,
     )
     contact_name: str = option(
         types.FILLED,
-        "The contact's name for Turn: address, none, or the key of helper_metadata that has it.",
+        "The contact's name that is sent to Turn: address (the phone's number), none, or a key of "
+        "helper_metadata that holds the name.",
         "address",
     )
     media_url_key: str | None = option(
         optional(types.FILLED),
-        "The key of an inbound message's helper_metadata or transport_metadata with the URL of its media; the URL is "
-        "added to the text.",
+        "The key of helper_metadata or transport_metadata in which the transport puts the URL of "
+        "media. The URL is added to the text.",
         None,
     )
     duplicate_window: float = option(
         types.seconds(DAY, zero=True),
-        "How long a webhook that comes again, unanswered, is known as the same one; 0 switches this off.",
+        "How long an unanswered webhook is remembered, so that its repeat does not send the "
+        "message again. 0 switches this off.",
         60.0,
     )
 

@@ -36,50 +36,49 @@ class ChannelsOptions:
 
     store: str | None = option(
         optional(types.choice(REDIS, SQLITE)),
-        "Where the channels are that are made at run time; without it there are none, and no API for them.",
+        "The store of channels that programs create at run time. Without it this API is switched off.",
         None,
     )
     url: str | None = option(
         optional(ValueType("URL", _redis_url)),
-        "The Redis server of the store, as redis://user:password@host:port/database; that of Junebug is one.",
+        "The Redis server, redis://user:password@host:port/database. It can be the Redis of a Junebug.",
         None,
         secret=True,
     )
-    key_prefix: str = option(types.TEXT, "The beginning of all keys in Redis.", "")
+    key_prefix: str = option(types.TEXT, "A prefix for all keys in Redis.", "")
     path: str | None = option(
         optional(types.FILLED),
-        "The file of a SQLite store; it and its folder are made where they are missing.",
+        "The file of a SQLite store. The file and its folder are created if they are missing.",
         None,
     )
     cache_timeout: float = option(
-        types.seconds(60), "How long an operation of the store may take.", CACHE_TIMEOUT
+        types.seconds(60), "The time limit of one operation of the store.", CACHE_TIMEOUT
     )
     http_bind: ListenAddress | None = option(
         optional(BIND),
-        "The address of the API and of these channels, where it isn't that of http_bind.",
+        "The address of this API and its channels. By default that of http_bind.",
         None,
     )
-    base_path: str = option(types.PATH, "The path before /channels and /routers, as /jb.", "")
+    base_path: str = option(types.PATH, "The path before /channels and /routers, for example /jb.", "")
     api_auth: Credentials | None = option(
         optional(CREDENTIALS),
-        "Who may use the API and these channels: a list of tokens, and users with their passwords.",
+        "The tokens and the users with passwords that may use this API and its channels. Without "
+        "it everybody may.",
         None,
         secret=True,
     )
     extra_types: list[str] | None = option(
-        optional(types.TEXTS), "Types that a channel can have beside telnet, xmpp, smpp and dmark.", None
+        optional(types.TEXTS), "Further types of channels, beside telnet, xmpp, smpp and dmark.", None
     )
     defaults: Mapping[str, Any] = option(
         _MAPPING,
-        "Options of each of these channels, as those of application: junebug.",
+        "Default options of all these channels, the same as for application: junebug.",
         attrs.Factory(dict),
         secret=True,
     )
-    max_logs: int = option(
-        types.whole(1, 10000), "How many log lines about each channel are kept, for the API.", 100
-    )
+    max_logs: int = option(types.whole(1, 10000), "How many log lines of each channel the API can show.", 100)
     rabbitmq_management_interface: str | None = option(
         optional(types.FILLED),
-        "The host:port of the broker's management API, from which /health has the queues' rates.",
+        "The host:port of RabbitMQ's management API. With it, /health shows the rates of the queues.",
         None,
     )

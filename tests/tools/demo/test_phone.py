@@ -205,6 +205,19 @@ def test_another_number(start: Callable[..., Phone]) -> None:
     assert phone.get("inbound")["from_addr"] == "+9"
 
 
+def test_another_outcome(start: Callable[..., Phone]) -> None:
+    """A terminal that says /outcome changes the fate of the messages that come from then on."""
+    phone = start()
+    terminal = phone.terminal()
+    terminal.type("/outcome nack")
+    assert terminal.line() == "The outcome of messages is nack."
+    phone.send("1")
+    assert phone.get("event")["event_type"] == "nack"
+    terminal.type("/outcome lost")
+    assert terminal.line().startswith("[")
+    assert terminal.line() == "The outcome of messages is nack."
+
+
 def test_its_name(start: Callable[..., Phone]) -> None:
     """With --name its lines tell it from another phone."""
     command = [sys.executable, "-m", "tools.demo.phone", "--name", "second", "--port", str(start().port)]

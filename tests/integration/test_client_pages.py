@@ -1,0 +1,234 @@
+"""The commands and programs in the pages for clients, run as printed against `make run`."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from junebug_turn.delivery.signature import Webhook, signing_key
+from tests.tools.demo.test_run import Run
+from tools.demo.secrets import with_secrets
+from tools.servers.process import ROOT, Process, free_port
+from tools.servers.rabbitmq import RabbitNode
+
+SECRET = "whsec_anVuZWJ1Zy10dXJuIHRlc3QgdmVjdG9y"
+LANGUAGES = [
+    pytest.param("python", id="python"),
+    pytest.param("js", marks=pytest.mark.skipif(shutil.which("node") is None, reason="there is no Node.js")),
+]
+
+
+def _blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / "docs" / f"clients-{page}.md").read_text("utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+class Demo:
+    """`make run` on free ports, with a terminal at the phone of each channel."""
+
+    def __init__(self, folder: Path, node: RabbitNode) -> None:
+        self.folder = folder
+        self.run = Run(folder / "var", node.port)
+        self.run.until("Ctrl-C stops everything")
+        ports = (self.run.phone, self.run.turn_phone, self.run.rapidpro_phone, self.run.kannel_phone)
+        names = ("junebug", "turn", "rapidpro", "kannel")
+        self._ports = {8080: self.run.http, 8081: self.run.receiver}
+        self._sockets = [socket.create_connection(("127.0.0.1", port), 60) for port in ports]
+        files = [connection.makefile("rw", newline="\n") for connection in self._sockets]
+        self.phones = dict(zip(names, files, strict=True))
+        for phone in files:
+            phone.readline()
+
+    def at_its_ports(self, text: str) -> str:
+        """The same text with the ports of this demo."""
+        for port, free in self._ports.items():
+            text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{free}")
+        return text
+
+    def shell(self, script: str) -> str:
+        """What a script prints in the project's folder, which has ``var``."""
+        done = subprocess.run(
+            ["sh", "-ec", self.at_its_ports(script)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        return done.stdout
+
+    def program(self, language: str, text: str, **environ: str) -> str:
+        """What a program prints."""
+        done = subprocess.run(
+            _command(language, self.at_its_ports(text), self.folder),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env=environ,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def type(self, page: str, line: str) -> None:
+        self.phones[page].write(line + "\n")
+        self.phones[page].flush()
+
+    def shown(self, page: str, text: str) -> list[str]:
+        """The lines that appear at the phone, up to the first with ``text``."""
+        lines = [""]
+        while text not in lines[-1]:
+            lines.append(self.phones[page].readline())
+            assert lines[-1], f"no {text} in {lines}"
+        return lines
+
+    def close(self) -> None:
+        for connection in self._sockets:
+            connection.close()
+        self.run.process.terminate()
+        self.run.end()
+
+
+def _command(language: str, text: str, folder: Path) -> list[str]:
+    program = folder / f"program-{time.monotonic_ns()}.{'py' if language == 'python' else 'js'}"
+    program.write_text(text, "utf-8")
+    runner = sys.executable if language == "python" else shutil.which("node")
+    assert runner
+    return [runner, str(program)]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory, rabbitmq: RabbitNode) -> Iterator[Demo]:
+    """One for all tests of this file."""
+    running = Demo(tmp_path_factory.mktemp("demo"), rabbitmq)
+    yield running
+    running.close()
+
+
+def test_the_commands_for_junebug(demo: Demo) -> None:
+    """Each command of the page for Junebug's clients gets a success; a repeat gets the first answer's id."""
+    demo.type("junebug", "Hi there")
+    demo.run.until('"content": "Hi there"')
+    answers = [
+        json.loads(line) for block in _blocks("junebug", "sh") for line in demo.shell(block).splitlines()
+    ]
+    assert [answer["status"] for answer in answers] == [201, 201, 201, 201, 201, 200]
+    first, repeat = answers[2:4]
+    assert first == repeat
+    assert answers[4]["result"]["reply_to"]
+    (status,) = (json.loads(block) for block in _blocks("junebug", "json") if '"message status"' in block)
+    assert answers[5] == status
+    shown = "".join(demo.shown("junebug", "Hello back!"))
+    assert shown.count("Sent once.") == 1
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_program_that_sends(demo: Demo, language: str) -> None:
+    """The program that sends a message prints its id, and the phone shows the text."""
+    text = next(block for block in _blocks("junebug", language) if "/messages" in block)
+    assert re.fullmatch(r"[0-9a-f]{32}\n", demo.program(language, text))
+    demo.shown("junebug", "Hello from")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "event"),
+    [("failed", "delivery_failed"), ("pending", "delivery_pending"), ("nack", "rejected")],
+)
+def test_the_outcomes(demo: Demo, outcome: str, event: str) -> None:
+    """What is typed at the phone decides which event the message gets."""
+    demo.type("junebug", f"/outcome {outcome}")
+    demo.shown("junebug", f"The outcome of messages is {outcome}.")
+    demo.shell(_blocks("junebug", "sh")[1])
+    demo.run.until(f'"event_type": "{event}"')
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_receiver(demo: Demo, language: str) -> None:
+    """The receiver takes a signed event once, in whatever case its headers are, and refuses another signature, another
+    body and an old request."""
+    text = next(block for block in _blocks("junebug", language) if "8090" in block)
+    port = free_port()
+    assert SECRET in text
+    printed: list[str] = []
+    command = _command(language, text.replace("8090", str(port)), demo.folder)
+    process = Process("receiver", command, on_line=printed.append)
+    try:
+        process.wait_until(lambda: _posted(port, b"{}", {}) is not None, "doesn't answer", 60)
+        body = b'{"event_type":"submitted"}'
+        headers = Webhook("0b6f9d0c", signing_key(SECRET)).headers(time.time(), body)
+        assert _posted(port, body, headers) == 200
+        assert _posted(port, body, {name.upper(): value for name, value in headers.items()}) == 200
+        assert _posted(port, body + b" ", headers) == 401
+        assert _posted(port, body, headers | {"webhook-signature": "v1,AAAA v1a,B"}) == 401
+        old = Webhook("0b6f9d0c", signing_key(SECRET)).headers(time.time() - 3600, body)
+        assert _posted(port, body, old) == 401
+        process.wait_until(lambda: "submitted" in "".join(printed), "prints nothing", 60)
+        assert "".join(printed).count("submitted") == 1
+    finally:
+        process.stop()
+
+
+def _posted(port: int, body: bytes, headers: dict[str, str]) -> int | None:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/", body, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return None
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_vector(demo: Demo, language: str) -> None:
+    """The page's verification accepts the page's test vector, whatever the case of the headers' names."""
+    program = next(block for block in _blocks("junebug", language) if "8090" in block)
+    vector = dict(re.split(r": +", line, maxsplit=1) for line in _blocks("junebug", "text")[0].splitlines())
+    headers = json.dumps({name.title(): vector[name] for name in vector if name.startswith("webhook-")})
+    body, secret = json.dumps(vector["body"]), json.dumps(vector["secret"])
+    call = {
+        "python": f"print(is_genuine({headers}, {body}.encode(), {secret}, 1795252800))",
+        "js": f"console.log(isGenuine({headers}, Buffer.from({body}), {secret}, 1795252800));",
+    }[language]
+    start = {"python": "if __name__", "js": "if (require.main"}[language]
+    assert demo.program(language, program.partition(start)[0] + call).strip().lower() == "true"
+
+
+@pytest.mark.parametrize("language", ["sh", *LANGUAGES])
+def test_a_client_of_turn(demo: Demo, language: str) -> None:
+    """The command and the programs of the page for Turn's clients send a message to the phone."""
+    (text,) = _blocks("turn", language)
+    if language == "sh":
+        assert list(json.loads(demo.shell(text))) == ["messages"]
+    else:
+        secret = with_secrets(str(ROOT / "etc" / "junebug-turn.yaml"), {})["TURN_HMAC_SECRET"]
+        assert re.fullmatch(r"[0-9a-f]{32}\n", demo.program(language, text, TURN_HMAC_SECRET=secret))
+    demo.shown("turn", "Hello from")
+
+
+def test_the_command_for_rapidpro(demo: Demo) -> None:
+    """The command of the page for RapidPro's clients gets the page's answer, but for the id."""
+    (command,), (expected, *_) = _blocks("rapidpro", "sh"), _blocks("rapidpro", "json")
+    answer = json.loads(demo.shell(command))
+    assert answer | {"message_id": ""} == json.loads(expected) | {"message_id": ""}
+    demo.shown("rapidpro", "How are you?")
+
+
+def test_the_commands_for_kannel(demo: Demo) -> None:
+    """The commands of the page for Kannel's clients are accepted, and the delivery report comes."""
+    accepted = _blocks("kannel", "text")[0]
+    for command in _blocks("kannel", "sh"):
+        assert demo.shell(command).strip() == accepted.strip()
+        demo.shown("kannel", "Hello")
+    demo.run.until(r'GET /c/kn/.*-> 200.*\n\{\n +"id": "1",\n +"status": "1"\n')
