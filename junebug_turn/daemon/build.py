@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -18,6 +17,7 @@ from junebug_turn.connectors.retry_queues import RetryWindows
 from junebug_turn.connectors.trace import Source
 from junebug_turn.daemon.channels.build import make_channels
 from junebug_turn.daemon.channels.service import ChannelsService
+from junebug_turn.daemon.collected_faults import collected
 from junebug_turn.daemon.drain import Drain
 from junebug_turn.daemon.gauges import certificate_expiry, configured_origins, register_gauges
 from junebug_turn.daemon.health import health
@@ -31,7 +31,7 @@ from junebug_turn.daemon.service import Daemon
 from junebug_turn.daemon.settings import Settings
 from junebug_turn.daemon.traces import Traces
 from junebug_turn.delivery.deliverer import Deliverer
-from junebug_turn.errors import ConfigError, DeliveryRefused
+from junebug_turn.errors import ConfigError
 from junebug_turn.http.admin.health import Health
 from junebug_turn.http.admin.metrics import MetricsPage
 from junebug_turn.http.admin.openapi import OpenApiPage
@@ -73,7 +73,7 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
     )
     faults: list[str] = []
     operator_events = None
-    with _collected(faults, " (operator_url)"):
+    with collected(faults, " (operator_url)"):
         operator_events = make_operator_events(reactor, options, broker, deliverer, metrics)
     tls_files = TlsFiles(options.ca_file, options.client_cert_file, options.client_key_file)
     amqp_files = TlsFiles(amqp.ca_file, amqp.client_cert_file, amqp.client_key_file, "amqp.")
@@ -90,12 +90,12 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
         if operator_events is not None:
             operator_events.notifier.use_tls(tls)
 
-    with _collected(faults):
+    with collected(faults):
         renew_tls()
-    with _collected(faults):
+    with collected(faults):
         amqp_files.load()
     middlewares: list[BaseMiddleware] = []
-    with _collected(faults):
+    with collected(faults):
         middlewares += make_middlewares(options.middlewares or (), names, more=settings.channels is not None)
     journals = Journals(reactor)
     parts = _Parts(reactor, settings, metrics, broker, deliverer, middlewares, descriptors, journals)
@@ -103,7 +103,7 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
     mounts: dict[str, Mount] = {}
     shared: set[ListenAddress] = set()
     for each in settings.applications:
-        with _collected(faults, f" (application {each.connector_name})"):
+        with collected(faults, f" (application {each.connector_name})"):
             if each.reuse_port:
                 each.http_bind.interface_and_port()
                 shared.add(each.http_bind)
@@ -204,22 +204,9 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
         drain=Drain(options.drain_delay, reactor),
         shutdown_timeout=options.shutdown_timeout,
         channels=channels,
-        binds={
-            address: name
-            for name, address in (("metrics_bind", options.metrics_bind), ("admin_bind", options.admin_bind))
-            if address is not None
-        },
+        binds=options.other_binds,
     )
     return daemon
-
-
-@contextmanager
-def _collected(faults: list[str], place: str = "") -> Iterator[None]:
-    """Add the lines of a fault within to ``faults``, each with its place, and go on."""
-    try:
-        yield
-    except (ConfigError, DeliveryRefused) as error:
-        faults += [f"{line}{place}" for line in str(error).splitlines()]
 
 
 @frozen

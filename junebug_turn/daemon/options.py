@@ -150,3 +150,9 @@ class DaemonOptions:
     def proxies(self) -> Proxies:
         """The proxies of these options."""
         return Proxies.of(self.http_proxy, self.https_proxy, self.no_proxy)
+
+    @property
+    def other_binds(self) -> dict[ListenAddress, str]:
+        """The addresses that are no ``http_bind``, with the names of their options."""
+        binds = {"metrics_bind": self.metrics_bind, "admin_bind": self.admin_bind}
+        return {address: name for name, address in binds.items() if address is not None}
