@@ -14,7 +14,6 @@ from junebug_turn.applications.base import ApplicationOptions, Services
 from junebug_turn.applications.registry import type_of
 from junebug_turn.connectors.connector import Connector
 from junebug_turn.connectors.retry_queues import RetryWindows
-from junebug_turn.connectors.trace import Source
 from junebug_turn.daemon.channels.build import make_channels
 from junebug_turn.daemon.channels.service import ChannelsService
 from junebug_turn.daemon.collected_faults import collected
@@ -29,7 +28,7 @@ from junebug_turn.daemon.process import MAX_DESCRIPTORS, connections_within
 from junebug_turn.daemon.queue_counts import QueueCounts
 from junebug_turn.daemon.service import Daemon
 from junebug_turn.daemon.settings import Settings
-from junebug_turn.daemon.traces import Traces
+from junebug_turn.daemon.traces import Traces, sources
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.errors import ConfigError
 from junebug_turn.http.admin.health import Health
@@ -126,14 +125,7 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
             return stores[name].connector_settings()
         return channels.connector_settings(name)
 
-    def sources() -> Iterator[Source]:
-        for each in settings.applications:
-            name = each.connector_name
-            yield Source(connector=name, store=stores[name], urls=tuple(each.urls.values()))
-        if channels is not None:
-            yield from channels.sources()
-
-    traces = Traces(reactor, amqp, deliverer, journals, sources)
+    traces = Traces(reactor, amqp, deliverer, journals, partial(sources, settings, stores, channels))
     pausing = Pausing(reactor, broker, lambda: names, connector_settings)
     operators = None
     if options.admin_bind is not None:

@@ -5,15 +5,32 @@ Tested by tests/integration/test_trace.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.amqp.queue_browser import QueueBrowser
 from junebug_turn.connectors.trace import Source, trace
+from junebug_turn.daemon.channels.service import ChannelsService
+from junebug_turn.daemon.settings import Settings
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.errors import AmqpConnectionError
 from junebug_turn.state.journal import Journals
+from junebug_turn.state.message_store import MessageStore
+
+
+def sources(
+    settings: Settings, stores: Mapping[str, MessageStore], channels: ChannelsService | None
+) -> Iterator[Source]:
+    """Yield the connectors of a daemon, as they are now.
+
+    :param stores: connector -> the store of its configured application
+    """
+    for each in settings.applications:
+        name = each.connector_name
+        yield Source(connector=name, store=stores[name], urls=tuple(each.urls.values()))
+    if channels is not None:
+        yield from channels.sources()
 
 
 class Traces:
