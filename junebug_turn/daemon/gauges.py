@@ -5,17 +5,17 @@ Tested by tests/integration/test_metrics.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.applications.base import ApplicationOptions
 from junebug_turn.connectors.ages import message_ages
+from junebug_turn.daemon.outgoing_tls import Expiries
 from junebug_turn.daemon.queue_counts import QueueCounts
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
-from junebug_turn.errors import ConfigError, DeliveryRefused
-from junebug_turn.net.tls import TlsFiles
+from junebug_turn.errors import DeliveryRefused
 from junebug_turn.state.message_store import MessageStore
 from junebug_turn.telemetry.gauges import (
     AgeGauges,
@@ -37,7 +37,7 @@ def register_gauges(
     stores: Mapping[str, MessageStore],
     deliverer: Deliverer,
     origins: frozenset[str],
-    expiries: Mapping[str, Callable[[], float | None]],
+    expiries: Expiries,
 ) -> None:
     """Have the metrics read all these parts at each scrape; see the gauges for the parameters."""
     register = metrics.registry.register
@@ -56,11 +56,3 @@ def configured_origins(applications: Iterable[ApplicationOptions]) -> frozenset[
         with suppress(DeliveryRefused):  # a fault that its application raises
             origins.add(Destination.of(url, None).origin)
     return frozenset(origins)
-
-
-def certificate_expiry(files: TlsFiles) -> float | None:
-    """Return the Unix time at which the certificate in ``files`` ends; None while they can't be used."""
-    try:
-        return files.load().not_after
-    except ConfigError:
-        return None

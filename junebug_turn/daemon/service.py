@@ -20,6 +20,7 @@ from junebug_turn.daemon.drain import Drain
 from junebug_turn.daemon.operators.events import OperatorEvents
 from junebug_turn.daemon.operators.pausing import Pausing
 from junebug_turn.daemon.operators.service import OperatorsService
+from junebug_turn.daemon.outgoing_tls import Expiries
 from junebug_turn.daemon.queue_counts import QueueCounts
 from junebug_turn.daemon.settings import Settings
 from junebug_turn.daemon.traces import Traces
@@ -74,7 +75,7 @@ class Daemon(Service):
     sites: Mapping[ListenAddress, ApiSite]
     shared: frozenset[ListenAddress]
     certificates: dict[str, Callable[[], None]]
-    expiries: dict[str, Callable[[], float | None]] = field(factory=dict)
+    expiries: Expiries = field(factory=dict)
     renewals: Mapping[str, Callable[[Any], None]] = field(factory=dict)
     operator_events: OperatorEvents | None = None
     health: Callable[[], Mapping[str, Mapping[str, Any]]]

@@ -34,10 +34,9 @@ def run(lines: str, file: Path, copy: Path) -> str:
     for line in lines.splitlines():
         program, *arguments = shlex.split(line.replace(FILE, str(file)).replace(COPY, str(copy)))
         if program != "systemctl":
-            ended = subprocess.run(
-                [required(program), *arguments], capture_output=True, text=True, check=True
-            )
-            output += ended.stdout
+            path = shutil.which(program, path=search_path())
+            assert path is not None, f"{program} is not installed"
+            output += subprocess.run([path, *arguments], capture_output=True, text=True, check=True).stdout
     return output
 
 

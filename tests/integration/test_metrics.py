@@ -220,6 +220,7 @@ async def test_certificates(run_daemon: RunDaemon, receiver: Receiver, tmp_path:
     }
     async with run_daemon("junebug", **options) as side:
         metrics = f"http://127.0.0.1:{side.daemon.addresses[1].port}"
+        assert side.daemon.expiries["amqp.client_cert_file"]() == end
         cert_file.write_text("rubbish")
         side.daemon.reload()
         _, samples, text = await scraped(metrics)

@@ -153,7 +153,7 @@ def test_the_dashboard_s_variables() -> None:
     """One connector, or some, can be chosen: each query of a metric of connectors has that choice."""
     variables = {each["name"] for each in json.loads(DASHBOARD.read_text())["templating"]["list"]}
     assert variables == {"datasource", "instance", "connector"}
-    others = re.compile(r"junebug_turn_(broker|circuit|certificate|unconfirmed|info)|process_")
+    others = re.compile(r"junebug_turn_(broker|circuit|certificate|unconfirmed|info|operator)|process_")
     for panel in panels():
         for target in panel.get("targets", ()):
             for name, labels in re.findall(r"(\w+)\{([^}]*)\}", target["expr"]):
