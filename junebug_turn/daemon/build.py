@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -21,26 +21,21 @@ from junebug_turn.daemon.channels.service import ChannelsService
 from junebug_turn.daemon.drain import Drain
 from junebug_turn.daemon.gauges import certificate_expiry, configured_origins, register_gauges
 from junebug_turn.daemon.health import health
-from junebug_turn.daemon.openapi import daemon_document
-from junebug_turn.daemon.operators.build import make_operator_events, make_operators, operators_mounts
+from junebug_turn.daemon.operators.build import make_operator_events, make_operators
 from junebug_turn.daemon.operators.pausing import Pausing
-from junebug_turn.daemon.operators.service import OperatorsService
-from junebug_turn.daemon.process import MAX_DESCRIPTORS, connections_within
+from junebug_turn.daemon.process import MAX_DESCRIPTORS
 from junebug_turn.daemon.queue_counts import QueueCounts
 from junebug_turn.daemon.service import Daemon
 from junebug_turn.daemon.settings import Settings
+from junebug_turn.daemon.sites import make_sites
 from junebug_turn.daemon.traces import Traces
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.errors import ConfigError, DeliveryRefused
 from junebug_turn.http.admin.health import Health
-from junebug_turn.http.admin.metrics import MetricsPage
-from junebug_turn.http.admin.openapi import OpenApiPage
 from junebug_turn.http.admin.probes import Liveness, Readiness
 from junebug_turn.http.authentication import Authenticator
-from junebug_turn.http.connection_limits import ConnectionLimits
 from junebug_turn.http.listening import ListenAddress
 from junebug_turn.http.mounts import Mount
-from junebug_turn.http.server import ApiSite
 from junebug_turn.middlewares.base import BaseMiddleware
 from junebug_turn.middlewares.chain import Chain, make_middlewares
 from junebug_turn.net.tls import TlsFiles
@@ -98,7 +93,7 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
     with _collected(faults):
         middlewares += make_middlewares(options.middlewares or (), names, more=settings.channels is not None)
     journals = Journals(reactor)
-    parts = _Parts(reactor, settings, metrics, broker, deliverer, middlewares, descriptors, journals)
+    parts = _Parts(reactor, settings, metrics, broker, deliverer, middlewares, journals)
     stores: dict[str, MessageStore] = {}
     mounts: dict[str, Mount] = {}
     shared: set[ListenAddress] = set()
@@ -152,7 +147,7 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
         Liveness.path: Mount(Liveness(), while_stopping=True),
         Readiness.path: Mount(Readiness(lambda: daemon.obstacle()), while_stopping=True),
     }
-    sites = parts.sites(mounts, pages, operators)
+    sites = make_sites(reactor, settings, metrics, mounts, pages, operators, descriptors)
     if settings.channels is not None:
         channels = make_channels(
             reactor,
@@ -232,7 +227,6 @@ class _Parts:
     broker: Broker
     deliverer: Deliverer
     middlewares: Sequence[BaseMiddleware]
-    descriptors: int
     journals: Journals
     renewals: dict[str, Callable[[Any], None]] = Factory(dict)
 
@@ -272,36 +266,3 @@ class _Parts:
             max_json_depth=self.settings.daemon.limits.max_json_depth,
             journal=journal,
         )
-
-    def sites(
-        self, mounts: Mapping[str, Mount], common: Mapping[str, Mount], operators: OperatorsService | None
-    ) -> dict[ListenAddress, ApiSite]:
-        """Make a site for each address.
-
-        :param mounts: connector -> the mount of its application
-        :param common: path -> the mount of a page that is at every address but ``metrics_bind``
-        :param operators: None where they have no address
-        """
-        limits, metrics_bind = self.settings.daemon.limits, self.settings.daemon.metrics_bind
-        most = connections_within(self.settings, self.descriptors)
-        connections = ConnectionLimits(self.reactor, most, limits.max_connections_per_client)
-        pages: dict[ListenAddress, dict[str, Mount]] = {}
-        if self.settings.channels is not None:
-            pages[self.settings.channels.http_bind] = dict(common)
-        for options in self.settings.applications:
-            there = pages.setdefault(options.http_bind, dict(common))
-            there[options.path] = mounts[options.connector_name]
-        metrics_page = Mount(MetricsPage(self.metrics, self.reactor))
-        for there in (pages.setdefault(metrics_bind, {}),) if metrics_bind else pages.values():
-            there.setdefault(MetricsPage.path, metrics_page)
-        daemon = self.settings.daemon
-        if daemon.admin_bind is not None and operators is not None:
-            shared = {**common, MetricsPage.path: metrics_page}
-            shared[OpenApiPage.path] = Mount(OpenApiPage(lambda: daemon_document(self.settings)))
-            pages[daemon.admin_bind] = operators_mounts(self.reactor, daemon, operators, shared)
-        return {
-            address: ApiSite(
-                there, self.reactor, limits=limits, connections=connections, metrics=self.metrics
-            )
-            for address, there in pages.items()
-        }
