@@ -208,7 +208,10 @@ class DeliveryFailed(JunebugTurnError):
     :ivar first_failure: when the first one failed, in Unix seconds
     :ivar last_failure: when the last one failed, in Unix seconds
     :ivar last_error: the destination's own words about it, safe to log; empty: none
+    :ivar destination: the origin that it was for; empty: none
     """
+
+    destination = ""
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from twisted.web.resource import IResource
 
 from junebug_turn.amqp.options import QUEUE_NAME
 from junebug_turn.config import types
+from junebug_turn.config.durations import durations
 from junebug_turn.config.option import option
 from junebug_turn.config.types import DAY, optional
 from junebug_turn.delivery.rate import DELIVERY_RATE, DeliveryRate
@@ -112,7 +113,7 @@ class ApplicationOptions:
         86400.0,
     )
     retry_delays: tuple[float, ...] = option(
-        types.durations(7 * DAY),
+        durations(7 * DAY),
         "The waiting times in the delay queues: for the first retry, the second, and so on. The "
         "last one is used for all further retries.",
         (30.0, 300.0, 1800.0, 7200.0),

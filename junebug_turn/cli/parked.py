@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from junebug_turn.amqp.queue_browser import QueueBrowser
-from junebug_turn.cli.terminal import COLUMNS, Terminal, age, ask, plain, row, run_in_reactor
+from junebug_turn.cli.terminal import COLUMNS, Terminal, age, ask, plain, row, run_command
+from junebug_turn.config.durations import duration
 from junebug_turn.connectors.parked import KINDS, Parked, Place, Selection
 from junebug_turn.connectors.parked_messages import ParkedMessages
 from junebug_turn.daemon.settings import Settings, load
 from junebug_turn.errors import ConfigError, JunebugTurnError
-from junebug_turn.net.clocks import use_monotonic
 
 EVERYTHING = sys.maxsize
 PROGRESS_INTERVAL = 0.5  # seconds
@@ -31,6 +31,18 @@ def add_parser(tools: Any, configuration: argparse.ArgumentParser) -> None:
     group.add_argument("--connector", action="append", help="only of this connector; can be given again")
     group.add_argument("--kind", choices=KINDS, help="only inbound messages, or only events")
     group.add_argument("--reason", help="only with this reason, as list shows it")
+    group.add_argument(
+        "--destination", metavar="HOST", help="only for this destination: its host, or https://HOST:PORT"
+    )
+    group.add_argument(
+        "--older-than",
+        type=_age,
+        metavar="AGE",
+        help="only those that failed so long ago at least: 30m, 2h, 3d",
+    )
+    group.add_argument(
+        "--newer-than", type=_age, metavar="AGE", help="only those that failed so long ago at most"
+    )
     common.add_argument("--json", action="store_true", help="print JSON, for scripts")
 
     text = "list, show, replay or purge messages that could not be delivered"
@@ -76,6 +88,13 @@ def add_parser(tools: Any, configuration: argparse.ArgumentParser) -> None:
     purge.add_argument("--yes", action="store_true", help="don't ask")
 
 
+def _age(text: str) -> float:
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _limit(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise argparse.ArgumentTypeError("must be a whole number")
@@ -87,17 +106,10 @@ def run(flags: Mapping[str, str], arguments: argparse.Namespace) -> int:
 
     :param flags: option names to the text given for them
     """
-    from twisted.internet import reactor
-
-    use_monotonic(reactor)
     terminal = Terminal(sys.stdout, sys.stderr, ask if sys.stdin.isatty() else None)
-    try:
-        command = Command(reactor, load(flags, os.environ), arguments, terminal)
-    except ConfigError as error:
-        for line in error.lines:
-            terminal.complain(line)
-        return 1
-    return run_in_reactor(reactor, command.run)
+    return run_command(
+        terminal, lambda reactor: Command(reactor, load(flags, os.environ), arguments, terminal).run
+    )
 
 
 class Command:
@@ -189,7 +201,8 @@ class Command:
 
     async def _replay(self) -> int:
         arguments = self._arguments
-        selected = arguments.ids or arguments.connector or arguments.kind or arguments.reason
+        filters = ("ids", "connector", "kind", "reason", "destination", "older_than", "newer_than")
+        selected = any(getattr(arguments, name) for name in filters)
         if not selected and arguments.limit == EVERYTHING and not arguments.all:
             return await self._asked(
                 "Replayed", ParkedMessages.replay, "Replay all of the {count} parked message(s)?"
@@ -247,4 +260,12 @@ def _selection(settings: Settings, arguments: Any) -> Selection:
         there = ", ".join(known)
         raise ConfigError(*(f"no connector is named {name}; there is {there}" for name in unknown))
     ids = [arguments.id] if arguments.verb == "show" else getattr(arguments, "ids", ())
-    return Selection.of(arguments.connector or known, arguments.kind, arguments.reason, ids)
+    return Selection.of(
+        arguments.connector or known,
+        arguments.kind,
+        arguments.reason,
+        ids,
+        destination=arguments.destination,
+        older_than=arguments.older_than,
+        newer_than=arguments.newer_than,
+    )

@@ -11,6 +11,9 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from junebug_turn.errors import ConfigError
+from junebug_turn.net.clocks import use_monotonic
+
 INTERRUPTED = 130
 """The exit status of a command that Ctrl-C ended."""
 
@@ -83,6 +86,23 @@ def ask(question: str) -> bool:
         return False
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def run_command(terminal: Terminal, make: Callable[[Any], Callable[[], Coroutine[Any, Any, int]]]) -> int:
+    """Run a command in the reactor; returns its exit status.
+
+    :param make: returns the command's function for a reactor; a ``ConfigError`` is 1, with its lines
+    """
+    from twisted.internet import reactor
+
+    use_monotonic(reactor)
+    try:
+        work = make(reactor)
+    except ConfigError as error:
+        for line in error.lines:
+            terminal.complain(line)
+        return 1
+    return run_in_reactor(reactor, work)
 
 
 def run_in_reactor(reactor: Any, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:

@@ -15,13 +15,12 @@ from typing import Any
 
 from junebug_turn.amqp.queue_browser import QueueBrowser
 from junebug_turn.amqp.topology import Queue
-from junebug_turn.cli.terminal import Terminal, plain, run_in_reactor
+from junebug_turn.cli.terminal import Terminal, plain, run_command
 from junebug_turn.connectors.retry_queues import RetryWindows, delay_queue
 from junebug_turn.connectors.trace import Source, trace
 from junebug_turn.daemon.channels.settings import ChannelsSettings
 from junebug_turn.daemon.settings import Settings, load
 from junebug_turn.errors import AmqpConnectionError, ConfigError
-from junebug_turn.net.clocks import use_monotonic
 from junebug_turn.state.factory import make_store
 from junebug_turn.state.memory import MemoryStore
 from junebug_turn.state.message_store import MessageStore
@@ -61,17 +60,10 @@ def run(flags: Mapping[str, str], arguments: argparse.Namespace) -> int:
 
     :param flags: option names to the text given for them
     """
-    from twisted.internet import reactor
-
-    use_monotonic(reactor)
     terminal = Terminal(sys.stdout, sys.stderr)
-    try:
-        command = Command(reactor, load(flags, os.environ), arguments, terminal)
-    except ConfigError as error:
-        for line in error.lines:
-            terminal.complain(line)
-        return 1
-    return run_in_reactor(reactor, command.run)
+    return run_command(
+        terminal, lambda reactor: Command(reactor, load(flags, os.environ), arguments, terminal).run
+    )
 
 
 class Command:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from ipaddress import AddressValueError, IPv6Address
-from itertools import pairwise
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -193,28 +192,6 @@ def seconds(high: float, *, zero: bool = False) -> ValueType:
         return float(value)
 
     return ValueType(f"seconds, {low} to {high:.15g}", read, from_yaml=True)
-
-
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) *(s|m|h|d)")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": DAY}
-
-
-def durations(high: float) -> ValueType:
-    """A list of durations, each longer than the one before, as a text (``30s``, ``5m``, ``2h``) or in seconds."""
-
-    def one(value: Any) -> float:
-        match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-        return float(match[1]) * _UNITS[match[2]] if match else seconds(high).read(value)
-
-    def read(value: Any) -> tuple[float, ...]:
-        if not isinstance(value, list) or not value:
-            raise ValueError("must be a list of durations, such as [30s, 5m, 2h]")
-        found = tuple(seconds(high).read(one(each)) for each in value)
-        if any(later - earlier < 0.001 for earlier, later in pairwise(found)):
-            raise ValueError("must have each duration longer than the one before")
-        return found
-
-    return ValueType("list of durations", read, from_yaml=True)
 
 
 def choice(*words: str) -> ValueType:

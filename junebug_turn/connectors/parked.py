@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from hashlib import sha256
 from typing import Any, Self
@@ -41,8 +42,11 @@ class Place:
 
 @frozen
 class Selection:
-    """A choice of parked messages: those of ``places``, of this reason and with these ids, where these are given.
+    """A choice of parked messages: those of ``places`` with all that is given.
 
+    :ivar destination: the origin that they were for, as ``https://host:443``, or its host with or without the port
+    :ivar older_than: seconds since the last failure, at least
+    :ivar newer_than: seconds since the last failure, at most
     :ivar message_id: chooses the message with this id, and the events of it
     """
 
@@ -50,6 +54,9 @@ class Selection:
     reason: str | None = None
     ids: frozenset[str] = frozenset()
     message_id: str | None = None
+    destination: str | None = None
+    older_than: float = 0
+    newer_than: float = math.inf
 
     @classmethod
     def of(
@@ -58,18 +65,33 @@ class Selection:
         kind: str | None = None,
         reason: str | None = None,
         ids: Iterable[str] = (),
+        *,
+        destination: str | None = None,
+        older_than: float | None = None,
+        newer_than: float | None = None,
     ) -> Self:
-        """Choose among the messages of these connectors.
+        """Choose among the messages of these connectors; what is None is not asked for.
 
         :param kind: ``inbound`` or ``event``; None: both
         """
         kinds = (kind,) if kind else KINDS
         places = tuple(Place(connector, each) for connector in dict.fromkeys(connectors) for each in kinds)
-        return cls(places, reason, frozenset(ids))
+        return cls(
+            places,
+            reason,
+            frozenset(ids),
+            destination=destination,
+            older_than=0 if older_than is None else older_than,
+            newer_than=math.inf if newer_than is None else newer_than,
+        )
 
     def takes(self, parked: Parked) -> bool:
         """Tell whether ``parked`` is one of them."""
         if self.message_id is not None and not parked.belongs_to(self.message_id):
+            return False
+        if self.destination is not None and self.destination.rstrip("/") not in parked.destinations:
+            return False
+        if not self.older_than <= parked.age <= self.newer_than:
             return False
         return self.reason in (None, parked.history.reason) and (not self.ids or parked.id in self.ids)
 
@@ -107,6 +129,14 @@ class Parked:
         return self.id == message_id or getattr(self.content, "user_message_id", None) == message_id
 
     @property
+    def destinations(self) -> tuple[str, ...]:
+        """The names of the destination: its origin, the same without the port, its host with and without the port."""
+        origin = self.history.destination
+        scheme, _, address = origin.partition("://")
+        host = address.rpartition(":")[0]
+        return (origin, f"{scheme}://{host}", address, host) if address else ()
+
+    @property
     def body(self) -> bytes:
         """Its body, without its content_encoding where that can be read."""
         try:
@@ -131,6 +161,7 @@ class Parked:
             "reason": history.reason,
             "last_status": history.last_status,
             "last_error": history.last_error or None,
+            "destination": history.destination or None,
             "attempts": history.attempts,
             "delays": history.delays,
             "first_failure": headers["first_failure"],

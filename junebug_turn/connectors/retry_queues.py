@@ -29,6 +29,7 @@ HISTORY_HEADERS = (
     "delays",
     "last_status",
     "last_error",
+    "destination",
     "first_failure",
     "last_failure",
     FORWARDED,
@@ -100,6 +101,7 @@ class History:
 
     :ivar forwarded: the ``amqp_queue`` that has it already; empty: none
     :ivar last_error: the destination's own words about the last failure; empty: none
+    :ivar destination: the origin that it was for; empty: none
     """
 
     first_failure: float
@@ -110,12 +112,14 @@ class History:
     last_status: int | None = None
     forwarded: str = ""
     last_error: str = ""
+    destination: str = ""
 
     @classmethod
     def read(cls, headers: Mapping[Any, Any], now: float) -> History:
         """Read the history from headers, as far as they can be true: any publisher can write them."""
         first, last = _seconds(headers.get("first_failure")), _seconds(headers.get("last_failure"))
         reason, error = headers.get("reason"), headers.get("last_error")
+        destination = headers.get("destination")
         return cls(
             first_failure=now if first is None else min(first, now),
             last_failure=now if last is None else min(last, now),
@@ -125,6 +129,7 @@ class History:
             last_status=_count(headers.get("last_status")),
             forwarded=forwarded_to(headers),
             last_error=error if isinstance(error, str) else "",
+            destination=destination if isinstance(destination, str) else "",
         )
 
     def after(self, failure: DeliveryFailed) -> History:
@@ -140,6 +145,7 @@ class History:
             attempts=max(0, min(self.attempts + failure.attempts, _MOST)),
             last_status=_count(failure.last_status),
             last_error=failure.last_error,
+            destination=failure.destination,
         )
 
     def delayed(self) -> History:
@@ -155,6 +161,8 @@ class History:
             ours["last_status"] = self.last_status
         if self.last_error:
             ours["last_error"] = _writable(self.last_error, MAX_ERROR)
+        if self.destination:
+            ours["destination"] = _writable(self.destination, MAX_ERROR)
         if self.forwarded:
             ours[FORWARDED] = self.forwarded
         ours["first_failure"] = _iso(self.first_failure)

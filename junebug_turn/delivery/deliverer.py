@@ -32,7 +32,7 @@ from junebug_turn.delivery.refusal_text import RefusalReader
 from junebug_turn.delivery.retry import CHAIN_LIMIT, RetryPolicy
 from junebug_turn.delivery.shared_quota import QuotaStore
 from junebug_turn.delivery.signature import Webhook
-from junebug_turn.errors import DeliveryRefused
+from junebug_turn.errors import DeliveryFailed, DeliveryRefused
 from junebug_turn.net.clocks import WALL_CLOCK, WallClock
 from junebug_turn.net.proxies import DIRECT, Proxies
 from junebug_turn.net.tls import ClientTls
@@ -145,6 +145,9 @@ class Deliverer:
                 await chain
             if delivered is not None:
                 delivered()
+        except DeliveryFailed as failure:
+            failure.destination = destination.origin
+            raise
         finally:
             self._running.discard(chain)
 

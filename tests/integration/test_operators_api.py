@@ -157,6 +157,9 @@ async def test_replay_of_a_choice(run_daemon: RunDaemon, receiver: Receiver) -> 
         assert (await at.ask("POST", "/api/parked/replay?resaon=timeout")).status == 400
         assert (await at.ask("POST", "/api/parked/replay", ["timeout"])).status == 400
         assert (await at.ask("POST", "/api/parked/replay", {"reason": 5})).status == 400
+        assert (await at.ask("POST", "/api/parked/replay", {"older_than": "long"})).status == 400
+        for none in ({"destination": "elsewhere.example"}, {"older_than": "3000d"}):
+            assert (await at.ask("POST", "/api/parked/replay", none)).body["replayed"] == 0
         assert at.side.count("inbound.parked") == 5
         answer = await at.ask("POST", "/api/parked/replay", {"reason": "timeout"})
         assert answer.body == {"replayed": 2, "more": False}

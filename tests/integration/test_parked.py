@@ -176,6 +176,7 @@ async def test_list_as_json(shelf: Shelf) -> None:
         "reason": "http_status",
         "last_status": 503,
         "last_error": None,
+        "destination": None,
         "attempts": 8,
         "delays": 1,
         "first_failure": "2026-01-02T03:04:05+00:00",
@@ -198,6 +199,9 @@ async def test_list_selects(shelf: Shelf) -> None:
     assert await ids() == many[:100]
     assert same(await ids("--kind=inbound", "--limit=0"), many + few)
     assert same(await ids("--reason=dns"), few)
+    assert await ids("--destination=elsewhere.example") == []
+    assert await ids("--newer-than=1h") == []
+    assert same(await ids("--older-than=1h", "--reason=dns"), few)
     assert same(await ids("--reason=dns", "--limit=2"), few, 2)
     assert len(await ids("--kind=event")) == 1
     assert await ids("--reason=no-such") == []

@@ -124,7 +124,15 @@ class ParkedService:
             if choice.connector not in names:
                 raise NotFound(f"there is no connector {choice.connector}")
             names = [choice.connector]
-        return Selection.of(names, choice.kind, choice.reason, [] if id is None else [id])
+        return Selection.of(
+            names,
+            choice.kind,
+            choice.reason,
+            [] if id is None else [id],
+            destination=choice.destination,
+            older_than=choice.older_than,
+            newer_than=choice.newer_than,
+        )
 
     def alone(self, work: Callable[[], Awaitable[T]]) -> Deferred[T]:
         """Do ``work`` while no other request looks into queues: it would not see the messages.

@@ -108,6 +108,7 @@ def test_a_summary(browser: Browser) -> None:
         "user_message_id": None,
         **HISTORY,
         "last_error": None,
+        "destination": None,
         "age": 40,
     }
     event = Event(user_message_id="m", event_type="ack")
@@ -194,3 +195,30 @@ def test_purging(browser: Browser) -> None:
     assert browser.acked == [1, 2, 3]
     assert progress == [(2, 3), (3, 3)]
     assert not browser.published
+
+
+@pytest.mark.parametrize(
+    ("choice", "taken"),
+    [
+        ({"destination": "https://rapidpro.example:443"}, True),
+        ({"destination": "https://rapidpro.example"}, True),
+        ({"destination": "https://rapidpro.example/"}, True),
+        ({"destination": "rapidpro.example"}, True),
+        ({"destination": "rapidpro.example:443"}, True),
+        ({"destination": "rapidpro"}, False),
+        ({"destination": ""}, False),
+        ({"older_than": 40}, True),
+        ({"older_than": 41}, False),
+        ({"newer_than": 40}, True),
+        ({"newer_than": 39}, False),
+    ],
+)
+def test_choice(browser: Browser, choice: dict[str, Any], taken: bool) -> None:
+    """Parked messages are chosen by their destination and by how long ago they failed."""
+    headers = HISTORY | {"destination": "https://rapidpro.example:443"}
+    parked = Parked.read(INBOUND, browser.broker.delivery(message().to_json(), headers), 60)
+    assert parked.summary()["destination"] == "https://rapidpro.example:443"
+    assert Selection.of(["c"], **choice).takes(parked) is taken
+    # One that was parked by a former version has no destination.
+    parked = Parked.read(INBOUND, browser.broker.delivery(message().to_json(), HISTORY), 60)
+    assert Selection.of(["c"], destination="").takes(parked) is False

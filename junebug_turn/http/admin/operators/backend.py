@@ -15,11 +15,19 @@ Json = Mapping[str, Any]
 
 @frozen
 class Choice:
-    """A choice of parked messages; what is None is not asked for."""
+    """A choice of parked messages; what is None is not asked for.
+
+    :ivar destination: see ``Selection`` of the connectors
+    :ivar older_than: seconds since the last failure, at least
+    :ivar newer_than: seconds since the last failure, at most
+    """
 
     connector: str | None = None
     kind: str | None = None
     reason: str | None = None
+    destination: str | None = None
+    older_than: float | None = None
+    newer_than: float | None = None
 
 
 @frozen

@@ -15,10 +15,14 @@ from junebug_turn.http.openapi import NULLABLE, OBJECT, TEXT_SCHEMA, Operation, 
 _COUNT = {"type": "integer", "minimum": 0}
 _BOOLEAN = {"type": "boolean"}
 _KIND = {"enum": [*KINDS]}
+_DURATION = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? *[smhd]$", "examples": ["2h"]}
 _CHOICE = (
     parameter("connector", "Only of this connector."),
     parameter("kind", "Only inbound messages, or only events.", schema=_KIND),
     parameter("reason", "Only with this reason."),
+    parameter("destination", "Only for this destination: its origin, or its host."),
+    parameter("older_than", "Only those that failed so long ago at least.", schema=_DURATION),
+    parameter("newer_than", "Only those that failed so long ago at most.", schema=_DURATION),
 )
 _FULL = (parameter("full", "Whether with addresses and bodies.", schema=_BOOLEAN),)
 _LIMIT = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}
@@ -29,6 +33,9 @@ _CHOICE_BODY: Mapping[str, Mapping[str, Any]] = {
     "connector": TEXT_SCHEMA,
     "kind": _KIND,
     "reason": TEXT_SCHEMA,
+    "destination": TEXT_SCHEMA,
+    "older_than": _DURATION,
+    "newer_than": _DURATION,
 }
 _PAUSED = record({"connector": TEXT_SCHEMA, "paused": _BOOLEAN, "kept": _BOOLEAN})
 _REPLAYED = record({"replayed": _COUNT, "more": _BOOLEAN}, ["replayed"])

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from junebug_turn.config.durations import duration
 from junebug_turn.errors import InvalidBody
 from junebug_turn.http.admin.operators.backend import Choice
 from junebug_turn.http.forms import query_of
 
 KINDS = ("inbound", "event")
-CHOICE = ("connector", "kind", "reason")
+CHOICE = ("connector", "kind", "reason", "destination", "older_than", "newer_than")
 
 MAX_LIMIT = 1000
 """Messages that a request shows or replays at most."""
@@ -64,7 +65,15 @@ class Parameters(Mapping[str, Any]):
         kind = self.get("kind")
         if kind not in (None, *KINDS):
             raise InvalidBody(f"kind must be {' or '.join(KINDS)}")
-        return Choice(self.get("connector"), kind, self.get("reason"))
+        ages = {name: self._duration(name) for name in ("older_than", "newer_than")}
+        return Choice(self.get("connector"), kind, self.get("reason"), self.get("destination"), **ages)
+
+    def _duration(self, name: str) -> float | None:
+        text = self.get(name)
+        try:
+            return None if text is None else duration(text)
+        except ValueError as error:
+            raise InvalidBody(f"{name} {error}") from None
 
     @property
     def full(self) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import attrs
 from twisted.web.template import Tag, tags
 
 from junebug_turn.http.admin.operators.backend import Choice, Json
@@ -55,8 +56,16 @@ def _filter(connectors: Iterable[str], choice: Choice) -> Tag:
     return tags.form(
         select("connector", connectors, choice.connector, "All connectors"),
         select("kind", ("inbound", "event"), choice.kind, "Messages and events"),
-        tags.input(
-            name="reason", value=choice.reason or "", placeholder="reason", **{"aria-label": "reason"}
+        *(
+            tags.input(
+                name=name, value=_chosen(choice).get(name, ""), placeholder=shown, **{"aria-label": shown}
+            )
+            for name, shown in (
+                ("reason", "reason"),
+                ("destination", "destination"),
+                ("older_than", "older than (2h)"),
+                ("newer_than", "newer than (2h)"),
+            )
         ),
         tags.button("Show"),
         method="get",
@@ -104,5 +113,7 @@ def parked_message(found: Json, token: str, *, full: bool) -> Tag:
 
 
 def _chosen(choice: Choice) -> dict[str, str]:
-    given = {"connector": choice.connector, "kind": choice.kind, "reason": choice.reason}
+    given: dict[str, Any] = attrs.asdict(choice)
+    for name in ("older_than", "newer_than"):
+        given[name] = None if given[name] is None else f"{given[name]:g}s"
     return {name: value for name, value in given.items() if value is not None}
