@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from junebug_turn.cli.main import parser
 from tools.demo.addresses import Addresses
 from tools.reference.contents import LONG, anchor, updated
 
@@ -97,3 +99,27 @@ def test_a_contents_list() -> None:
     assert "no section](" not in with_list
     assert updated(with_list) == with_list
     assert updated(with_list.replace("line\n", "", 100)) == long.replace("line\n", "", 100)
+
+
+def _commands(text: str) -> list[list[str]]:
+    """The words after ``junebug-turn`` of each command in a page's code, without redirections and pipes."""
+    blocks = re.findall(r"^ *```(?:sh|text)?\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    lines += re.findall(r"`((?:/\S*/)?junebug-turn [^`]+)`", _without_code(text))
+    found = []
+    for line in lines:
+        command = re.match(
+            r" *(?:\$ )?(?:sudo )?(?:\S*/)?junebug-turn ((?:parked|trace|check-config|import-j|-)\S*.*)", line
+        )
+        if command:
+            found.append(shlex.split(re.split(r" (?:[|<>;]|&&) |  +#", command[1])[0]))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_commands_of_junebug_turn(page: Path) -> None:
+    """Each `junebug-turn` command of a page is one that the command line understands."""
+    for words in _commands(page.read_text("utf-8")):
+        # The name of a command in a sentence is no command line, and help ends the process.
+        if len(words) > 1 and words[-1] not in ("...", "--help"):
+            parser().parse_args(words)
