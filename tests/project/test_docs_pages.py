@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from junebug_turn.cli.main import parser
 from tools.demo.addresses import Addresses
+from tools.reference.contents import LONG, anchor, updated
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -22,12 +25,8 @@ def _headings(path: Path) -> list[tuple[int, str]]:
     return [(len(marks), title) for marks, title in found]
 
 
-def _anchor(title: str) -> str:
-    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
-
-
 def _anchors(path: Path) -> set[str]:
-    return {_anchor(title) for _, title in _headings(path)}
+    return {anchor(title) for _, title in _headings(path)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -76,3 +75,51 @@ def test_the_commands_of_make() -> None:
     for page in PAGES:
         named = set(re.findall(r"(?:^|`)make ([a-z][\w-]*)", page.read_text("utf-8"), re.MULTILINE))
         assert named <= targets, page
+
+
+def test_contents_lists() -> None:
+    """Each long page has a list of its sections before the first of them; a short one has none."""
+    for page in ROOT.glob("docs/*.md"):
+        text = page.read_text("utf-8")
+        sections = [title for level, title in _headings(page) if level == 2]
+        listed = re.findall(r"^- \[.*?\]\(#(.*?)\)$", text.partition("\n## ")[0], re.MULTILINE)
+        whole = updated(text)
+        assert whole == text, f"{page.name}: run `make docs` and commit the result"
+        if "<!-- contents:" in text:
+            assert listed == [anchor(title) for title in sections]
+        else:
+            assert text.count("\n") <= LONG or not sections
+
+
+def test_a_contents_list() -> None:
+    """A page that grows gets its list, one that shrinks loses it, and code is no section."""
+    long = "# Page\n\nText.\n\n## One `a`\n\n```sh\n## no section\n```\n\n## Two\n" + "line\n" * LONG
+    with_list = updated(long)
+    assert "- [One a](#one-a)\n- [Two](#two)\n" in with_list
+    assert "no section](" not in with_list
+    assert updated(with_list) == with_list
+    assert updated(with_list.replace("line\n", "", 100)) == long.replace("line\n", "", 100)
+
+
+def _commands(text: str) -> list[list[str]]:
+    """The words after ``junebug-turn`` of each command in a page's code, without redirections and pipes."""
+    blocks = re.findall(r"^ *```(?:sh|text)?\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    lines += re.findall(r"`((?:/\S*/)?junebug-turn [^`]+)`", _without_code(text))
+    found = []
+    for line in lines:
+        command = re.match(
+            r" *(?:\$ )?(?:sudo )?(?:\S*/)?junebug-turn ((?:parked|trace|check-config|import-j|-)\S*.*)", line
+        )
+        if command:
+            found.append(shlex.split(re.split(r" (?:[|<>;]|&&) |  +#", command[1])[0]))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_commands_of_junebug_turn(page: Path) -> None:
+    """Each `junebug-turn` command of a page is one that the command line understands."""
+    for words in _commands(page.read_text("utf-8")):
+        # The name of a command in a sentence is no command line, and help ends the process.
+        if len(words) > 1 and words[-1] not in ("...", "--help"):
+            parser().parse_args(words)

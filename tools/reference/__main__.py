@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tools.reference import clients, command_line, document, example, page, units
+from tools.reference import clients, command_line, contents, document, example, page, units
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES: dict[str, Callable[[str], str]] = {
@@ -18,6 +18,13 @@ FILES: dict[str, Callable[[str], str]] = {
     "etc/completion/junebug-turn.bash": command_line.completion,
     **clients.FILES,
 }
+
+
+def _with_contents(updated: Callable[[str], str] | None) -> Callable[[str], str]:
+    return lambda text: contents.updated(updated(text) if updated else text)
+
+
+FILES |= {name: _with_contents(FILES.get(name)) for name in contents.pages(ROOT / "docs")}
 
 
 def outdated() -> Iterator[tuple[Path, str]]:

@@ -94,6 +94,7 @@ def test_documented_verification() -> None:
     key, body = b"key", b'{"a":1}'
     headers = Webhook("id", key).headers(time.time(), body)
     assert is_genuine(headers, body, key)
+    assert is_genuine({name.title(): value for name, value in headers.items()}, body, key)
     several = headers | {"webhook-signature": "v1,AAAA " + headers["webhook-signature"]}
     assert is_genuine(several, body, key)
     assert not is_genuine(headers, body + b" ", key)
