@@ -47,7 +47,7 @@ audit: $(READY) ## known faults in our dependencies, and dangerous patterns in o
 	build/audit/bin/pip install -q 'pip-audit == 2.10.1' 'bandit == 1.9.4'
 	$(BIN)/python -m tests.project.audit build/audit/bin
 
-docs: $(READY) ## write what is made from the code: docs/options.md, docs/openapi.json, etc/junebug-turn.yaml
+docs: $(READY) ## write what is made from the code: tables, contents lists, the example file, the manual page
 	@$(BIN)/python -m tools.reference
 
 pictures: broker browser ## take the pictures of the operators' page in docs/pictures
