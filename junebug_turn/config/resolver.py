@@ -42,6 +42,7 @@ class Resolver:
     :ivar prefix: the prefix of environment variables
     :ivar report: every value, also those that are at their default
     :ivar warnings: gets a line for each unknown option that may be another worker's
+    :ivar whole: whether all sources could be read; else nothing is known to be missing
     """
 
     schema: Schema
@@ -51,6 +52,7 @@ class Resolver:
     prefix: str
     report: Report = attrs.field(factory=dict)
     warnings: list[str] = attrs.field(factory=list)
+    whole: bool = True
 
     def values(self, cls: type[Any], layer: Layer, within: str = "") -> dict[str, Any]:
         """The values of those options of ``cls`` that are given and right.
@@ -108,6 +110,8 @@ class Resolver:
 
         :param unless: the option that could stand in for it
         """
+        if not self.whole:
+            return
         without = f" without {unless}" if unless else ""
         variable, flag = self.prefix + key.upper(), "--" + key.replace("_", "-")
         self.faults.append(

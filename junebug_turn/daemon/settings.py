@@ -9,14 +9,12 @@ from typing import Any
 import attrs
 from attrs import NOTHING, frozen
 
-from junebug_turn.amqp.options import AMQP_URL
 from junebug_turn.applications import registry
 from junebug_turn.applications.base import ApplicationOptions, ApplicationType
-from junebug_turn.config.option import Entry, Option, Schema, entries
+from junebug_turn.config.option import Entry, Schema, entries
 from junebug_turn.config.report import Report, Reported, show_name
 from junebug_turn.config.resolver import UNKNOWN, Resolver
 from junebug_turn.config.sources import Layer, Sources, layer_of, overlay
-from junebug_turn.config.types import ValueType, optional
 from junebug_turn.daemon.channels.options import ChannelsOptions
 from junebug_turn.daemon.channels.settings import ChannelsSettings, channels_settings
 from junebug_turn.daemon.junebug.command_line import Pieces
@@ -24,6 +22,7 @@ from junebug_turn.daemon.junebug.translation import Translation
 from junebug_turn.daemon.operators.faults import address_faults
 from junebug_turn.daemon.options import DaemonOptions
 from junebug_turn.daemon.published_secrets import published_secrets
+from junebug_turn.daemon.selectors import selectors
 from junebug_turn.daemon.shadowed import shadowed_secrets, unused_variables
 from junebug_turn.errors import ConfigError
 
@@ -87,51 +86,11 @@ def schema() -> Schema:
 
 @cache
 def _schema(types: tuple[ApplicationType, ...]) -> Schema:
-    every = [Entry((key,), option, None, (DAEMON,)) for key, option in _selectors(types).items()]
+    every = [Entry((key,), option, None, (DAEMON,)) for key, option in selectors(types).items()]
     every += entries(DaemonOptions, DAEMON)
     for each in types:
         every += entries(each.options, each.name)
     return Schema(every)
-
-
-def _application_type(types: tuple[ApplicationType, ...]) -> ValueType:
-    """Return the value type of ``application``: a name, or a class path that existing files have for it."""
-    names = {name: each for each in types for name in (each.name, *each.aliases)}
-    shown = [each.name for each in types]
-
-    def read(value: Any) -> ApplicationType:
-        if not isinstance(value, str) or value not in names:
-            raise ValueError(f"must be one of {', '.join(shown)}, or the class path of one of these")
-        return names[value]
-
-    return ValueType(f"{' or '.join(shown)}, or a class path", read, shown=lambda found: str(found.name))
-
-
-def _mappings(value: Any) -> list[Any]:
-    if not isinstance(value, list) or not value or not all(isinstance(entry, dict) for entry in value):
-        raise ValueError("must be a list of mappings, one for each application")
-    return value
-
-
-@cache
-def _selectors(types: tuple[ApplicationType, ...]) -> dict[str, Option]:
-    """Return the options that shape the configuration but aren't themselves a part of the settings."""
-    return {
-        "amqp_url": Option(
-            "The broker as a URL, amqp://user:password@host:port/vhost or amqps://... It replaces all amqp.* options "
-            "except the certificate files and max_message_size.",
-            optional(AMQP_URL),
-            secret=True,
-        ),
-        "application": Option(
-            "The application to run. Required, unless each entry of applications has its own.",
-            _application_type(types),
-        ),
-        "applications": Option(
-            "A list of applications. A value inside an entry wins over the same option at the top level.",
-            ValueType("list of mappings", _mappings, from_yaml=True),
-        ),
-    }
 
 
 @frozen
@@ -149,7 +108,7 @@ class _Reading:
 
     def __init__(self, flags: Mapping[str, str], environ: Mapping[str, str], junebug: Pieces | None) -> None:
         self._schema = schema()
-        self._selectors = _selectors(registry.APPLICATION_TYPES)
+        self._selectors = selectors(registry.APPLICATION_TYPES)
         self._daemon_keys = {entry.path[0] for entry in self._schema.of(DAEMON)}
         translation = Translation(self._schema, environ, junebug)
         self._sources = Sources(self._schema, flags, environ, translation)
@@ -158,8 +117,6 @@ class _Reading:
         self._warnings = self._sources.warnings
 
     def explained(self) -> Explained:
-        if self._sources.unreadable:
-            return Explained(None, tuple(self._faults), {}, ())
         resolver = self._resolver("the daemon", self._sources.place)
         daemon = self._daemon(resolver)
         self._stored = daemon["channels"].store is not None
@@ -177,11 +134,19 @@ class _Reading:
             warnings = tuple(dict.fromkeys(self._warnings))
             settings = Settings(DaemonOptions(**daemon), applications, warnings, channels)
         faults = tuple(dict.fromkeys(self._faults))
+        if self._sources.unreadable:
+            return Explained(None, faults, {}, ())
         return Explained(settings, faults, resolver.report, tuple(each.report for each in found))
 
     def _resolver(self, owner: str, place: str) -> Resolver:
         return Resolver(
-            self._schema, self._faults, owner, place, self._sources.prefix, warnings=self._warnings
+            self._schema,
+            self._faults,
+            owner,
+            place,
+            self._sources.prefix,
+            warnings=self._warnings,
+            whole=not self._sources.unreadable,
         )
 
     def _selected(self, key: str, layer: Layer, resolver: Resolver) -> Any:

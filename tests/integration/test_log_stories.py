@@ -98,7 +98,7 @@ async def test_put_off(
             for message in (refused, taken):
                 side.publish("inbound", message)
                 await receiver.received(len(receiver.requests) + 1)
-        await until(lambda: len(logged.grep("docs/retries.md")) == 6, "the lines")
+        await until(lambda: len(logged.grep("Parked") + logged.grep("Deferred")) == 6, "the lines")
     for status, done in ((500, "Deferred"), (400, "Parked")):
         for message_id in ids[status]:
             last = logged.grep(message_id)[-1]
@@ -145,6 +145,6 @@ async def test_inbound(
     assert (received["level"], received["from_addr"]) == ("debug", "***0001")
     assert failed["text"] == f"Delivery to {origin} failed: HTTP status 400; attempt 1, the last for now"
     assert (parked["level"], parked["reason"]) == ("warn", "http_status")
-    assert "docs/retries.md" in parked["text"]
+    assert "http_status, last status 400, 1 attempt: delivery to" in parked["text"]
     assert {line["connector"] for line in (received, failed, parked)} == {connector_name}
     assert SECRET_TEXT not in logged.path.read_text()

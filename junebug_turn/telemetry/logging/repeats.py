@@ -13,6 +13,7 @@ from twisted.logger import LogEvent, LogLevel
 from twisted.python.failure import Failure
 
 from junebug_turn.errors import JunebugTurnError
+from junebug_turn.net.clocks import WALL_CLOCK
 
 WINDOW = 60.0
 """Seconds in which a line of one cause is shown once."""
@@ -126,7 +127,7 @@ def _counted(cause: _Cause, now: float) -> list[LogEvent]:
         "repeated": "once more" if cause.count == 1 else f"{cause.count} times",
         "within": now - cause.since,
         # Of now: a log whose times go back is hard to read.
-        "log_time": time.time(),
+        "log_time": WALL_CLOCK.now(),
         "log_counted": True,
     }
     return [cause.last | counted]
