@@ -17,6 +17,7 @@ from junebug_turn.amqp.backlog import MAX_BYTES, Backlog
 from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.consumer import Consumer, Handler
 from junebug_turn.amqp.consumers import Consumers
+from junebug_turn.amqp.dead_letters import dead_letter
 from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.examination import Examination, examine
 from junebug_turn.amqp.options import AmqpOptions
@@ -206,6 +207,13 @@ class Broker(Service):
         # On the connection that consumes: a broker that blocks publishers doesn't read the other one.
         protocol = self._consuming.protocol
         return {} if protocol is None else await count(protocol, list(self._queues.values()))
+
+    async def dead_letter(self, queue: str) -> int | None:
+        """Have the messages of a queue dead-lettered now: see ``dead_letter``; None where that failed."""
+        protocol = self._consuming.protocol
+        with suppress(Closed):
+            return None if protocol is None else await dead_letter(protocol, queue)
+        return None
 
     def declare(self, *queues: Queue) -> None:
         """Declare these queues at each connection from now on; see ``declare_now`` for the present one."""

@@ -33,13 +33,13 @@ class DeliveryLost(Exception):
 
 @define(eq=False)
 class Delivery:
-    """A message from a queue, to be acked or requeued: the first call counts, and none when the channel is gone.
+    """A message from a queue, to be acked, requeued or rejected: the first call counts, none when the channel is gone.
 
     The broker delivers again whatever was not acked when a channel ends.
 
     :ivar header: the payload of its content header, with its properties
     :ivar redelivered: whether the broker has delivered it before
-    :ivar settled: whether it was acked or requeued
+    :ivar settled: whether it was acked, requeued or rejected
     """
 
     channel: AcknowledgingChannel
@@ -105,6 +105,10 @@ class Delivery:
     def requeue(self) -> None:
         """Have the broker put it back into its queue."""
         self._settle(frames.BASIC_NACK, 2)
+
+    def reject(self) -> None:
+        """Have the broker dead-letter it: move it to where its queue sends what expires there."""
+        self._settle(frames.BASIC_NACK, 0)
 
     def _settle(self, method: int, flags: int) -> None:
         if not self.settled:

@@ -16,7 +16,7 @@ from typing import Any
 from junebug_turn.amqp.queue_browser import QueueBrowser
 from junebug_turn.amqp.topology import Queue
 from junebug_turn.cli.terminal import Terminal, plain, run_command
-from junebug_turn.connectors.retry_queues import RetryWindows, delay_queue
+from junebug_turn.connectors.retry_queues import RetryWindows, deferred_queue, delay_queue
 from junebug_turn.connectors.trace import Source, trace
 from junebug_turn.daemon.channels.settings import ChannelsSettings
 from junebug_turn.daemon.settings import Settings, load
@@ -169,9 +169,10 @@ class Command:
 
     def _delay_queues(self) -> list[Queue]:
         windows, options = RetryWindows(), self._settings.applications
-        delays = {windows.session_delay, *(delay for delay, _ in windows.deferrals)}
+        delays = {windows.session_delay, windows.deferral[0]}
         delays |= {delay for each in options for delay in each.retry_delays} or set(windows.delays)
-        return [delay_queue(delay, self._settings.daemon.queue_type) for delay in sorted(delays)]
+        queue_type = self._settings.daemon.queue_type
+        return [*(delay_queue(delay, queue_type) for delay in sorted(delays)), deferred_queue(queue_type)]
 
 
 def lines(summary: Mapping[str, Any]) -> Iterable[str]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
+from junebug_turn.connectors.retry_queues import DEFERRED_LIMIT
+
 MAX_KEYS = 100_000
 """Keys of deferred messages that are remembered, so that others with the same key stay behind them."""
 
@@ -15,31 +17,34 @@ _MARGIN = 1.0  # seconds that a message may need to come back
 
 
 class Deferrals:
-    """Choice of the delay for a message that waits only because its destination is down.
+    """Choice of the delay for a message that waits only because its destination is down, or has no place for it.
 
-    :param delays: see ``retry_queues.DEFERRALS``
+    :param delay: how long a message waits
+    :param most: of how many messages; others are deferred
     :param seconds: the clock
     """
 
-    def __init__(self, delays: tuple[tuple[float, int], ...], seconds: Callable[[], float]) -> None:
+    def __init__(self, delay: float, most: int, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
-        # The times when messages come back, for each delay but the last.
-        self._out: list[tuple[float, int, deque[float]]] = [(*each, deque()) for each in delays[:-1]]
-        self._last = delays[-1][0]
+        self._delay = delay
+        self._most = most
+        # The times when messages come back after the delay.
+        self._out: deque[float] = deque()
         # For each key its messages that are put off, in their order, and until when each is surely not back; the key of
         # the one that was put off last at the end.
         self._keys: OrderedDict[str, dict[int, float]] = OrderedDict()
 
-    def next(self, key: str | None, message: int) -> float:
+    def next(self, key: str | None, message: int) -> float | None:
         """Choose the delay of one more message, whose ``key`` those share that must not overtake each other.
 
         :param message: its identity among these
+        :returns: seconds; None: it is deferred
         """
         now = self._seconds()
         delay = self._choose(now)
         if key is not None:
             # One that is put off again keeps its place.
-            self._keys.setdefault(key, {})[message] = now + delay + _MARGIN
+            self._keys.setdefault(key, {})[message] = now + (delay or DEFERRED_LIMIT) + _MARGIN
             self._keys.move_to_end(key)
             if len(self._keys) > MAX_KEYS:
                 self._keys.popitem(last=False)
@@ -65,11 +70,10 @@ class Deferrals:
             if not self._keys[key]:
                 del self._keys[key]
 
-    def _choose(self, now: float) -> float:
-        for delay, most, out in self._out:
-            while out and out[0] <= now:
-                out.popleft()
-            if len(out) < most:
-                out.append(now + delay)
-                return delay
-        return self._last
+    def _choose(self, now: float) -> float | None:
+        while self._out and self._out[0] <= now:
+            self._out.popleft()
+        if len(self._out) >= self._most:
+            return None
+        self._out.append(now + self._delay)
+        return self._delay

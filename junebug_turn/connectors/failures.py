@@ -19,6 +19,7 @@ from junebug_turn.connectors.deferrals import Deferrals
 from junebug_turn.connectors.retry_queues import (
     History,
     RetryWindows,
+    deferred_queue,
     delay_queue,
     original_headers,
     parked_queue,
@@ -82,12 +83,13 @@ class Failures:
         self._kind = kind
         self.queue = Queue(f"{connector}.{kind}")
         self._parked = parked_queue(self.queue, windows.queue_type)
-        delays = {windows.session_delay, *windows.delays, *(delay for delay, _ in windows.deferrals)}
+        delays = {windows.session_delay, *windows.delays, windows.deferral[0]}
         self._delay_queues = {delay: delay_queue(delay, windows.queue_type) for delay in sorted(delays)}
-        self._deferrals = Deferrals(windows.deferrals, broker.reactor.seconds)
+        self._deferred = deferred_queue(windows.queue_type)
+        self._deferrals = Deferrals(*windows.deferral, broker.reactor.seconds)
         self._windows = windows
         self._metrics = metrics
-        broker.declare(self.queue, self._parked, *self._delay_queues.values())
+        broker.declare(self.queue, self._parked, *self._delay_queues.values(), self._deferred)
 
     async def replace(self, task: Task) -> None:
         """Replace a message that was delivered too often by a copy, at the end of its queue.
@@ -198,7 +200,8 @@ class Failures:
         if self._windows.delay(history, self._now(history)) is None:
             await self._park(task, failure, history)
             return
-        queue = self._delay_queues[self._deferrals.next(key, hash(task.delivery.body))]
+        delay = self._deferrals.next(key, hash(task.delivery.body))
+        queue = self._deferred if delay is None else self._delay_queues[delay]
         await self._copy(queue, task.delivery, history)
         self._metrics.delayed(self._connector, self._kind, history.reason)
         self._log(DEFERRED, task, queue, failure, history)

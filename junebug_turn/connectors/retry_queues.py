@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -35,11 +34,15 @@ HISTORY_HEADERS = (
     FORWARDED,
 )
 
-DEFERRALS = ((5.0, 2000), (30.0, 10_000), (300.0, sys.maxsize))
-"""Delays, in seconds, of messages that wait only because their destination is down: so many of a queue wait for the
-shortest, so many for the next, and others for the last.  What waits is looked at again each time: the more there are,
-the seldomer, so that an outage of a day costs little."""
+DEFERRAL = (5.0, 2000)
+"""The delay, in seconds, of messages that wait only because their destination is down or has no place for them, and how
+many of a queue have it at once.  What waits is looked at again each time, so the others wait in ``deferred_queue``: an
+outage of a day costs little."""
 
+DEFERRED_LIMIT = 300.0
+"""Seconds that a message is deferred at most."""
+
+_DEFERRED = "junebug-turn.deferred"
 _PREFIX = "junebug-turn.delay"
 
 _DEATH_HEADERS = ("x-death", "x-first-death-", "x-last-death-")
@@ -66,7 +69,7 @@ class RetryWindows:
     :ivar parked_ttl: how long a parked message is kept; 0: for ever
     :ivar delays: those of the delay queues, from short to long
     :ivar session_delay: that of the delay queue for inbound messages of USSD
-    :ivar deferrals: see ``DEFERRALS``
+    :ivar deferral: see ``DEFERRAL``
     :ivar queue_type: the type of our own queues: see ``queue_types``
     """
 
@@ -75,7 +78,7 @@ class RetryWindows:
     parked_ttl: float = 1209600.0
     delays: tuple[float, ...] = Factory(lambda: DELAYS)
     session_delay: float = SESSION_DELAY
-    deferrals: tuple[tuple[float, int], ...] = Factory(lambda: DEFERRALS)
+    deferral: tuple[float, int] = Factory(lambda: DEFERRAL)
     queue_type: str = "default"
 
     def delay(self, history: History, now: float) -> float | None:
@@ -86,7 +89,7 @@ class RetryWindows:
 
     def is_early(self, history: History, now: float) -> bool:
         """Tell whether a message first failed so lately that its destination may be away for a moment."""
-        first, short = self.delays[0], self.deferrals[0][0]
+        first, short = self.delays[0], self.deferral[0]
         return not history.delays and short < first and now - history.first_failure < first
 
     @property
@@ -204,16 +207,31 @@ def delay_queue(delay: float, queue_type: str = "default") -> Queue:
     A message gets into it through its exchange, with the name of the queue that it left as its routing key.  From there
     it goes back by this key, through the default exchange: nobody else who is bound to the key gets a second copy.
     """
+    return _waiting_queue(f"{_PREFIX}.{_name(delay)}", delay, queue_type)
+
+
+def deferred_queue(queue_type: str = "default") -> Queue:
+    """Define the queue in which messages of all connectors wait until any destination that was down answers.
+
+    It has the form of a delay queue, so that nothing waits for ever where no destination answers, or no daemon is there
+    to see it.
+    """
+    return _waiting_queue(_DEFERRED, DEFERRED_LIMIT, queue_type)
+
+
+def _waiting_queue(name: str, delay: float, queue_type: str) -> Queue:
     arguments = dict(OWN_ARGUMENTS[queue_type])
     if queue_type == "quorum":
         # Otherwise the broker moves a message without waiting for its confirm.
         arguments["x-dead-letter-strategy"] = "at-least-once"
     arguments |= {"x-message-ttl": round(delay * 1000), "x-dead-letter-exchange": ""}
-    return Queue(f"{_PREFIX}.{_name(delay)}", bound=False, arguments=arguments, fanout=True)
+    return Queue(name, bound=False, arguments=arguments, fanout=True)
 
 
 def delay_of(queue: str) -> str | None:
-    """Return the delay in the name of a delay queue, as ``30s``; None for another queue."""
+    """Return the longest delay in a queue of ``delay_queue``, as ``30s``, or of ``deferred_queue``; None for others."""
+    if queue == _DEFERRED:
+        return f"{_name(DEFERRED_LIMIT)}, or when a destination answers again"
     prefix, _, delay = queue.rpartition(".")
     return delay if prefix == _PREFIX else None
 

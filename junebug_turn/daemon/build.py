@@ -13,6 +13,7 @@ from junebug_turn.amqp.broker import Broker
 from junebug_turn.applications.base import ApplicationOptions, Services
 from junebug_turn.applications.registry import type_of
 from junebug_turn.connectors.connector import Connector
+from junebug_turn.connectors.deferred import DeferredMessages
 from junebug_turn.connectors.retry_queues import RetryWindows
 from junebug_turn.daemon.channels.build import make_channels
 from junebug_turn.daemon.channels.service import ChannelsService
@@ -56,6 +57,7 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
     names = {each.connector_name: type_of(each).name for each in settings.applications}
     metrics = Metrics(version=version() or "unknown", applications=names)
     broker = Broker(reactor, amqp, prefetch=options.worker_concurrency)
+    deferred = DeferredMessages(reactor, broker.dead_letter)
     # A quarter and a half of the places that a queue has; one message that hangs stops no other.
     half = max(1, options.worker_concurrency // 2)
     deliverer = Deliverer(
@@ -65,6 +67,7 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
         client_limit=half,
         metrics=metrics,
         proxies=options.proxies,
+        recovered=deferred.recovered,
     )
     faults: list[str] = []
     operator_events = None
@@ -167,6 +170,7 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
     daemon = Daemon(
         reactor=reactor,
         broker=broker,
+        deferred=deferred,
         queue_counts=queue_counts,
         pausing=pausing,
         operators=operators,

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from junebug_turn.amqp.broker import Broker
+from junebug_turn.connectors.deferred import DeferredMessages
 from junebug_turn.daemon.channels.service import ChannelsService
 from junebug_turn.daemon.drain import Drain
 from junebug_turn.daemon.operators.events import OperatorEvents
@@ -46,6 +47,7 @@ class Daemon(Service):
     (``test_outage.test_stop_lets_deliveries_finish``).
 
     :ivar stores: connector -> its message store
+    :ivar deferred: is returned to its queues when a destination that was down answers
     :ivar sites: the server of each address
     :ivar shared: the addresses at which other processes listen, too
     :ivar binds: the options of the addresses that are no ``http_bind``
@@ -65,6 +67,7 @@ class Daemon(Service):
 
     reactor: Any
     broker: Broker
+    deferred: DeferredMessages
     queue_counts: QueueCounts
     pausing: Pausing
     operators: OperatorsService | None = None
@@ -179,6 +182,7 @@ class Daemon(Service):
             await self.channels.start()
         await self.pausing.start()
         self.broker.startService()
+        self.deferred.start()
         self.queue_counts.startService()
         if self.operators is not None:
             self.operators.start()
@@ -209,6 +213,7 @@ class Daemon(Service):
             self.operator_events.stop_looking()
         timeout = self.shutdown_timeout
         self.log.info("stopping: {timeout:g} s at most for what is under way", timeout=timeout)
+        self.deferred.stop()
         if self.queue_counts.running:
             self.queue_counts.stopService()
         self.pausing.stop()

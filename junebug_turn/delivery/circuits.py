@@ -33,6 +33,7 @@ class Circuits:
 
     :param rng: gives numbers in [0, 1)
     :param suspect_limit: see ``Circuit``
+    :param recovered: is called when an origin or URL whose circuit was open has answered
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class Circuits:
         suspect_limit: int,
         max_circuits: int = MAX_CIRCUITS,
         wall_clock: WallClock = WALL_CLOCK,
+        recovered: Callable[[], None] = lambda: None,
     ) -> None:
         self._clock = clock
         self._wall_clock = wall_clock
         self._rng = rng
         self._suspect_limit = suspect_limit
         self._max_circuits = max_circuits
+        self._recovered = recovered
         # The one that was used last is last.
         self._circuits: OrderedDict[_Key, Circuit] = OrderedDict()
         self._stopped = False
@@ -71,7 +74,8 @@ class Circuits:
         """
         keys = [(origin, "", channel)] if url is None else [(origin, url, ""), (origin, "", "")]
         circuits = [self._take(key) for key in keys]
-        delivery = DeliveryCircuits(circuits[-1], circuits[0] if url is not None else None, message, deadline)
+        endpoint = circuits[0] if url is not None else None
+        delivery = DeliveryCircuits(circuits[-1], endpoint, message, deadline, self._recovered)
         try:
             yield delivery
         finally:
@@ -153,14 +157,23 @@ class DeliveryCircuits:
 
     Each attempt begins with ``enter`` and ends with one of ``answered``, ``failed``, ``misconfigured`` and ``leave``.
 
+    :param recovered: is called when one that was open is closed
     :ivar probe: whether the attempt is made to see if a destination that was down is up again
     """
 
-    def __init__(self, origin: Circuit, endpoint: Circuit | None, message: Hashable, deadline: float) -> None:
+    def __init__(
+        self,
+        origin: Circuit,
+        endpoint: Circuit | None,
+        message: Hashable,
+        deadline: float,
+        recovered: Callable[[], None],
+    ) -> None:
         self._origin = origin
         self._endpoint = endpoint
         self._message = message
         self._deadline = deadline
+        self._recovered = recovered
         # The circuits that the attempt has entered, and whether it is their probe.
         self._entered: dict[Circuit, bool] = {}
 
@@ -198,7 +211,7 @@ class DeliveryCircuits:
     def answered(self) -> None:
         """End an attempt that the destination answered, and that was set up rightly."""
         for circuit, probe in self._ended().items():
-            circuit.succeeded(probe)
+            self._succeeded(circuit, probe)
 
     def failed(self, fault: str, retry_after: float | None, *, reached: bool = True) -> None:
         """End an attempt that the destination can't answer now.
@@ -216,7 +229,7 @@ class DeliveryCircuits:
         """End an attempt that the destination answered, though it takes no more calls now."""
         for circuit, probe in self._ended().items():
             if circuit is self._origin:
-                circuit.succeeded(probe)
+                self._succeeded(circuit, probe)
             else:
                 circuit.released(probe)
 
@@ -226,12 +239,18 @@ class DeliveryCircuits:
             if circuit is self._endpoint:
                 circuit.failed(probe, fault, self._message)
             else:
-                circuit.succeeded(probe)
+                self._succeeded(circuit, probe)
 
     def leave(self) -> None:
         """End the attempt, if there is one, without a verdict."""
         for circuit, probe in self._ended().items():
             circuit.released(probe)
+
+    def _succeeded(self, circuit: Circuit, probe: bool) -> None:
+        was_open = circuit.is_open
+        circuit.succeeded(probe)
+        if was_open:
+            self._recovered()
 
     def _ended(self) -> Mapping[Circuit, bool]:
         entered, self._entered = self._entered, {}

@@ -52,6 +52,7 @@ class Deliverer:
         take the places of those that fare well
     :param client_limit: how many deliveries of one connector and kind to clients' URLs are under way at most
     :param tls_policy: verifies the destinations' certificates; by default against the platform's authorities
+    :param recovered: is called when a destination that was down has answered
     """
 
     log = Logger()
@@ -70,6 +71,7 @@ class Deliverer:
         tls_policy: IPolicyForHTTPS | None = None,
         metrics: Metrics | None = None,
         proxies: Proxies = DIRECT,
+        recovered: Callable[[], None] = lambda: None,
     ) -> None:
         self._metrics = metrics or Metrics()
         self._clock: Any = reactor if clock is None else clock
@@ -77,7 +79,9 @@ class Deliverer:
         self._clients = Clients(reactor, tls_policy or ClientTls(), connections_per_host, proxies)
         self._running: set[Deferred[None]] = set()
         self._wall_clock = wall_clock
-        self._circuits = Circuits(self._clock, rng, suspect_limit=suspect_limit, wall_clock=wall_clock)
+        self._circuits = Circuits(
+            self._clock, rng, suspect_limit=suspect_limit, wall_clock=wall_clock, recovered=recovered
+        )
         self._paces = Paces(self._clock, wall_clock)
         self._failed = FailedPlaces(failed_limit)
         self._bulkheads = Bulkheads(self._clock, client_limit)

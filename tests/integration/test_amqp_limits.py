@@ -271,9 +271,9 @@ async def test_check_config_names_missing_permissions(
     node: RabbitNode, channel: BlockingChannel, receiver: Receiver
 ) -> None:
     """check-config names the permissions that it can ask for, and what is not there yet; it makes nothing."""
-    for delay in ("5s", "30s", "5m", "30m", "2h"):  # of other tests
-        channel.exchange_delete(f"junebug-turn.delay.{delay}")
-        channel.queue_delete(f"junebug-turn.delay.{delay}")
+    for name in ("delay.5s", "delay.30s", "delay.5m", "delay.30m", "delay.2h", "deferred"):  # of other tests
+        channel.exchange_delete(f"junebug-turn.{name}")
+        channel.queue_delete(f"junebug-turn.{name}")
     before = node.ctl("list_queues", "-q", "name")
     channel.exchange_declare("vumi", "direct", durable=True)
     broker = (await reach(reactor, checked(node, receiver, "checked"), 10))[0]
@@ -294,7 +294,8 @@ async def test_check_config_names_missing_permissions(
     assert broker.lacks == (
         "the permission to configure exchange vumi, queue checked.inbound",
         "the permission to write to the exchanges junebug-turn.delay.5s, junebug-turn.delay.30s, "
-        "junebug-turn.delay.5m, junebug-turn.delay.30m, junebug-turn.delay.2h, amq.default",
+        "junebug-turn.delay.5m, junebug-turn.delay.30m, junebug-turn.delay.2h, junebug-turn.deferred, "
+        "amq.default",
     )
     assert count(channel, "checked.inbound") == 1
     channel.queue_delete("checked.inbound")

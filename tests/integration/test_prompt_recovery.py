@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest_twisted
 from twisted.internet import reactor as _reactor
 from twisted.internet.task import deferLater
 
+from junebug_turn.connectors import retry_queues
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state.message_store import OutboundRecord
 from tests.integration.conftest import RunDaemon
@@ -23,6 +25,13 @@ RATE = 0.1  # seconds between two messages of each kind
 LIMIT = 20.0
 """Seconds until all is there after the outage: the promise is 10, and a machine at full load may need longer; the
 second delay in the broker would be 5 minutes."""
+
+WHOLE = os.environ.get("PROMPT_RECOVERY") == "whole"
+MESSAGES = 9000 if WHOLE else 400
+"""Messages with two events each, that wait for a client's URL: whole, those of 15 minutes at 20 events a second."""
+
+DEFERRED = "junebug-turn.deferred"
+DEFERRAL = retry_queues.DEFERRAL if WHOLE else (5.0, 100)
 
 
 async def event_for(side: Running, url: str) -> Event:
@@ -78,3 +87,56 @@ async def test_after_an_outage(
         assert late < LIMIT
         for delay in ("5m", "30m", "2h"):
             assert side.count(f"event.delayed.{delay}") == side.count(f"inbound.delayed.{delay}") == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_many_events_for_a_client(
+    run_daemon: RunDaemon, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a client's URL answers again, everything that waited for it is under way within seconds, however many events
+    these are: none is lost, none comes twice, and the events of each message come in their order."""
+    monkeypatch.setattr(retry_queues, "DEFERRAL", DEFERRAL)
+    down = True
+    taken: list[str] = []
+
+    def answer_to(request: Received) -> Answer:
+        if down:
+            return Answer(503)
+        taken.append(request.headers["webhook-id"])
+        return Answer()
+
+    monkeypatch.setattr(receiver, "answer_to", answer_to)
+    async with run_daemon("junebug", mo_message_url=receiver.url("/inbound")) as side:
+
+        def deferred() -> int:
+            return int(side.channel.queue_declare(DEFERRED, passive=True).method.message_count)
+
+        def wait_in_the_broker() -> bool:
+            return not side.count("event") and deferred() > MESSAGES
+
+        assert deferred() == 0
+        events = [await event_for(side, receiver.url("/events")) for _ in range(MESSAGES)]
+        reports = [
+            Event(
+                user_message_id=each.user_message_id,
+                event_type="delivery_report",
+                delivery_status="delivered",
+            )
+            for each in events
+        ]
+        for event in [*events, *reports]:
+            side.publish("event", event)
+        await until(wait_in_the_broker, "the events to be deferred", 300 if WHOLE else 40)
+        assert not taken
+        down = False
+        # Without a return, 5 minutes would have to go by.
+        await until(lambda: len(taken) >= 2 * MESSAGES, "all that waited", 120 if WHOLE else 40)
+        await side.handlers_done()
+        assert sorted(taken) == sorted(each.event_id for each in [*events, *reports])
+        place = {event_id: number for number, event_id in enumerate(taken)}
+        assert all(
+            place[event.event_id] < place[report.event_id]
+            for event, report in zip(events, reports, strict=True)
+        )
+        for delay in ("30s", "5m", "30m", "2h"):
+            assert side.count(f"event.delayed.{delay}") == 0

@@ -186,6 +186,7 @@ async def topology(node: RabbitNode, connector: str) -> dict[str, Any]:
     rabbitmqctl tells them."""
     # Other tests leave such with other delays.
     shared = {f"junebug-turn.delay.{delay}" for delay in ("5s", "30s", "5m", "30m", "2h")}
+    shared.add("junebug-turn.deferred")
 
     async def listed(*command: str) -> list[dict[str, Any]]:
         return list(json.loads(await deferToThread(node.ctl, *command, "--formatter", "json")))

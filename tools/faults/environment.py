@@ -32,7 +32,7 @@ BROKER_SETTINGS = f"max_message_size = {MAX_MESSAGE_SIZE}\n"
 
 CLIENTS = 4
 RECOVERY = 12.0  # seconds until what waited for a destination has come, with a margin
-DELAYS = ("5s", "30s", "5m", "30m", "2h")
+DELAYS = ("delay.5s", "delay.30s", "delay.5m", "delay.30m", "delay.2h", "deferred")
 _BASE = "/channels/faults"
 
 
@@ -170,7 +170,7 @@ class Environment:
             channel = connection.channel()
             with suppress(ChannelClosedByBroker):
                 while True:
-                    method, _, body = channel.basic_get(f"junebug-turn.delay.{delay}")
+                    method, _, body = channel.basic_get(f"junebug-turn.{delay}")
                     if method is None:
                         break
                     # Those of other connectors go back into their places at the end.

@@ -112,6 +112,18 @@ def test_counting(bench: Bench) -> None:
     assert found == [{"q": (3, 1)}]
 
 
+def test_dead_lettering(bench: Bench) -> None:
+    """Messages are dead-lettered over the connection that consumes; without one, and where that fails, it is told."""
+    assert result(Deferred.fromCoroutine(bench.broker.dead_letter("q"))) == [None]
+    bench.start()
+    found = result(Deferred.fromCoroutine(bench.broker.dead_letter("q")))
+    bench.peers["consuming"].answer(Queue_Declare=spec.Queue.DeclareOk("q", 0, 0))
+    assert found == [0]
+    found = result(Deferred.fromCoroutine(bench.broker.dead_letter("q")))
+    bench.peers["consuming"].answer(Queue_Declare=spec.Channel.Close(404, "NOT_FOUND", 50, 10))
+    assert found == [None]
+
+
 def test_a_new_queue_beside_the_regular_declaration(bench: Bench) -> None:
     """A queue that is new is declared soon also while thousands are declared again, as they are now and then."""
     bench.broker.declare(*(Queue(f"q{number}") for number in range(2 * CHECKED_AT_ONCE)))

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 
 from junebug_turn.amqp.delivery import DeliveryLost
 from junebug_turn.connectors.failures import HOLD_LIMIT, REPLACE_PAUSE, Failures
-from junebug_turn.connectors.retry_queues import RetryWindows
+from junebug_turn.connectors.retry_queues import DEFERRED_LIMIT, RetryWindows
 from junebug_turn.connectors.task import Task
 from junebug_turn.errors import (
     AmqpConnectionError,
@@ -25,9 +25,11 @@ from junebug_turn.telemetry.metrics import Metrics
 from tests.support.clocks import Wall
 from tests.support.fake_broker import FakeBroker
 
+DEFERRED = "junebug-turn.deferred"
 
-def failure(kind: type[DeliveryFailed], now: float = 0) -> DeliveryFailed:
-    return kind("503", reason="http_status", last_status=503, attempts=4, first_failure=now, last_failure=now)
+
+def failure(kind: type[DeliveryFailed], now: float = 0, reason: str = "http_status") -> DeliveryFailed:
+    return kind("503", reason=reason, last_status=503, attempts=4, first_failure=now, last_failure=now)
 
 
 class Bench:
@@ -61,9 +63,9 @@ class Bench:
 
 
 def test_what_is_declared() -> None:
-    """The queue, the one for parked messages and the shared delay queues are declared."""
+    """The queue, the one for parked messages, the shared delay queues and that of deferred ones are declared."""
     delays = [f"junebug-turn.delay.{delay}" for delay in ("5s", "30s", "5m", "30m", "2h")]
-    assert Bench().broker.declared == ["c.inbound", "c.inbound.parked", *delays]
+    assert Bench().broker.declared == ["c.inbound", "c.inbound.parked", *delays, DEFERRED]
 
 
 def test_what_is_deferred_gets_no_older() -> None:
@@ -169,17 +171,32 @@ def test_other_schedules() -> None:
 
 
 def test_many_are_deferred() -> None:
-    """The more messages wait for a destination, the seldomer each is looked at."""
-    bench = Bench(RetryWindows(deferrals=((5, 2), (30, 1), (300, 10**9))))
-    for _ in range(5):
-        bench.run(failure(DeliveryDeferred))
-    delays = ["5s", "5s", "30s", "5m", "5m"]
-    assert [each.exchange for each in bench.broker.published] == [
-        f"junebug-turn.delay.{name}" for name in delays
-    ]
+    """Many messages for a destination that is down don't go round in the broker: all but some wait until it answers."""
+    bench = Bench(RetryWindows(deferral=(5, 2)))
+    for reason in ("http_status", "circuit_open", "connection", "bulkhead_full"):
+        bench.run(failure(DeliveryDeferred, reason=reason))
+    short = "junebug-turn.delay.5s"
+    exchanges = [each.exchange for each in bench.broker.published]
+    assert exchanges == [short, short, DEFERRED, DEFERRED]
+    assert {each.queue for each in bench.broker.published} == {"c.inbound"}
+    assert all("delays" not in (each.headers or {}) for each in bench.broker.published)
     bench.broker.reactor.advance(5)
     bench.run(failure(DeliveryDeferred))
-    assert bench.broker.published[-1].exchange == "junebug-turn.delay.5s"
+    assert bench.broker.published[-1].exchange == short
+
+
+def test_none_overtakes_one_in_the_deferred_queue() -> None:
+    """What comes while one of the same sender is deferred stays behind it, until that comes back, whenever that is."""
+    bench = Bench(RetryWindows(deferral=(5, 1)))
+    bench.run(failure(DeliveryDeferred), key="+2")
+    bench.run(failure(DeliveryDeferred), key="+1", body=b"first")
+    assert bench.broker.published[-1].exchange == DEFERRED
+    bench.broker.reactor.advance(DEFERRED_LIMIT)
+    bench.run(key="+1", body=b"second")
+    assert (bench.broker.published[-1].body, bench.attempts) == (b"second", 2)
+    bench.run(None, key="+1", body=b"first")
+    bench.run(None, key="+1", body=b"second")
+    assert (bench.attempts, len(bench.broker.published)) == (4, 3)
 
 
 def test_what_is_worn_out_is_replaced() -> None:

@@ -13,9 +13,12 @@ from junebug_turn.amqp.codec import decode_table, encode_table
 from junebug_turn.amqp.frames import publish_properties
 from junebug_turn.amqp.topology import Queue
 from junebug_turn.connectors.retry_queues import (
+    DEFERRED_LIMIT,
     DELAYS,
     History,
     RetryWindows,
+    deferred_queue,
+    delay_of,
     delay_queue,
     former_delay_queues,
     original_headers,
@@ -87,6 +90,22 @@ def test_the_delay_queues() -> None:
         assert not queue.bound
         assert queue.arguments["x-dead-letter-exchange"] == ""
         assert "x-dead-letter-routing-key" not in queue.arguments
+
+
+def test_the_deferred_queue() -> None:
+    """The queue of deferred messages has the form of the delay queues: nothing waits in it for ever, and what leaves it
+    goes back by its routing key."""
+    for queue_type in ("default", "classic", "quorum"):
+        queue, like = deferred_queue(queue_type), delay_queue(DEFERRED_LIMIT, queue_type)
+        assert queue.name == "junebug-turn.deferred"
+        assert (queue.bound, queue.fanout, queue.arguments) == (False, True, like.arguments)
+
+
+def test_delays_as_operators_see_them() -> None:
+    """The name of a queue tells how long a message waits there at most."""
+    assert delay_of(delay_queue(30).name) == "30s"
+    assert delay_of(deferred_queue().name) == "5m, or when a destination answers again"
+    assert delay_of("c.inbound") is None
 
 
 @given(st.lists(st.floats(0.001, 1e6), min_size=2, max_size=8, unique_by=lambda delay: round(delay, 3)))

@@ -18,9 +18,17 @@ from junebug_turn.http.listening import ListenAddress
 from junebug_turn.state.journal import Journals
 from tests.support.configurations import TURN
 
-STARTED = ["middleware.setup", "store.start", "pausing.start", "broker.startService", "counts.startService"]
+STARTED = [
+    "middleware.setup",
+    "store.start",
+    "pausing.start",
+    "broker.startService",
+    "deferred.start",
+    "counts.startService",
+]
 DRAINING = ["site.close_connections"]
 ASKED_TO_STOP = [
+    "deferred.stop",
     "counts.stopService",
     "pausing.stop",
     "broker.stop_consuming",
@@ -58,13 +66,24 @@ class Bench:
         self.reactor = MemoryReactorClock()
         self.calls: list[str] = []
         self.ends: dict[str, Any] = {}
-        names = ("broker", "counts", "pausing", "deliverer", "middleware", "store", "site", "traces")
+        names = (
+            "broker",
+            "deferred",
+            "counts",
+            "pausing",
+            "deliverer",
+            "middleware",
+            "store",
+            "site",
+            "traces",
+        )
         part: dict[str, Any] = {name: Part(name, self.calls, self.ends) for name in names}
         self.unconfirmed = 0
         part["broker"].unconfirmed = lambda: (self.unconfirmed, 0)
         self.daemon = Daemon(
             reactor=self.reactor,
             broker=part["broker"],
+            deferred=part["deferred"],
             queue_counts=part["counts"],
             pausing=part["pausing"],
             deliverer=part["deliverer"],

@@ -79,6 +79,26 @@ def test_clients_are_apart() -> None:
     assert list(side.circuits.degraded()) == [f"{ORIGIN}{OF_CLIENTS}"]
 
 
+def test_recovery_is_reported() -> None:
+    """When a destination that was down has answered, that is reported, once, whatever its circuit is for; an answer of
+    one that was not down is not."""
+    recoveries: list[None] = []
+    side = Side(recovered=lambda: recoveries.append(None))
+    assert side.attempt(ORIGIN, "answered")
+    cases: tuple[tuple[str, str | None, str], ...] = (
+        ("failed", None, "a"),
+        ("failed", ORIGIN + "/inbound", ""),
+        ("HTTP status 404", ORIGIN + "/inbound", ""),
+    )
+    for number, (outcome, url, channel) in enumerate(cases):
+        side.fail(ORIGIN, outcome, url, channel)
+        assert len(recoveries) == number
+        while not side.attempt(ORIGIN, "answered", url, channel=channel):
+            side.clock.advance(1)
+        assert side.attempt(ORIGIN, "answered", url, channel=channel)
+        assert len(recoveries) == number + 1
+
+
 def test_clients_hide_no_configured_origin() -> None:
     """However many destinations of clients are down, a configured one that is down is among those that are shown."""
     side = Side()
