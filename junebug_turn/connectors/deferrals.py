@@ -13,7 +13,8 @@ from junebug_turn.connectors.retry_queues import DEFERRED_LIMIT
 MAX_KEYS = 100_000
 """Keys of deferred messages that are remembered, so that others with the same key stay behind them."""
 
-_MARGIN = 1.0  # seconds that a message may need to come back
+_MARGIN = 30.0
+"""Seconds that a message may need to come back, behind all that returned with it: then another process has it."""
 
 
 class Deferrals:
