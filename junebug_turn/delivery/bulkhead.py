@@ -30,7 +30,7 @@ STILL = 3
 CROWDED = 2
 """Ticks of slow answers after which deliveries for others count as held up by those that wait."""
 
-QUICK = 0.1
+QUICK = 0.2
 """Seconds of a quick delivery.  Answers are slow where the places have less of them than one each in that time."""
 
 RETURN = 6.0
