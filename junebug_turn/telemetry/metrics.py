@@ -10,8 +10,9 @@ from __future__ import annotations
 import collections
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import product
 from typing import Any, Protocol, TypeAlias
 
 from attrs import define, frozen
@@ -30,7 +31,7 @@ from prometheus_client.metrics_core import Metric
 
 from junebug_turn.errors import FAILURE_REASONS, DeliveryFailed
 from junebug_turn.telemetry.gauges import PREFIX
-from junebug_turn.telemetry.series import Series
+from junebug_turn.telemetry.series import FromZero, Series
 
 # Half as many series, for what nobody looks at; the library has this for the whole process only.
 disable_created_metrics()
@@ -44,9 +45,11 @@ _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 
 _PIECE = 1000
 """Samples of a piece of the text: they take some milliseconds."""
 
+_LABELS = ("application", "connector")
 _KINDS = ("inbound", "event")
-_PARKED = (*FAILURE_REASONS, "error", "session_expired", "unreadable")
-_DELAYED = (*FAILURE_REASONS, "error")
+_DELIVERIES = [*product(_KINDS, ("delivered", *FAILURE_REASONS, "error", "cancelled"))]
+_DELAYED = [*product(_KINDS, (*FAILURE_REASONS, "error"))]
+_PARKED = [*product(_KINDS, (*FAILURE_REASONS, "error", "session_expired", "unreadable"))]
 
 Parked: TypeAlias = "collections.Counter[tuple[str, str, str]]"
 """Counts of parked messages and events by connector, kind and reason."""
@@ -98,16 +101,22 @@ class Metrics:
     ) -> None:
         self.registry = CollectorRegistry()
         self._applications = {} if applications is None else applications
+        # Connectors in the order in which they began.
+        self._begun: dict[str, None] = {}
         self._every: list[Series[Any]] = []
         self._seconds = seconds
         self.done: dict[tuple[str, str], int] = defaultdict(int)
         self._requests = self._counter("http_requests", "HTTP requests that ended.", "status")
         self._request_seconds = self._histogram("http_request_duration", "How long HTTP requests took.")
-        self._published = self._counter("published_messages", "Outbound messages.", "result")
+        self._published = self._counter(
+            "published_messages", "Outbound messages.", "result", known=[("confirmed",), ("failed",)]
+        )
         self._confirm_seconds = self._histogram(
             "publish_confirm", "How long outbound messages took to confirm."
         )
-        self._deliveries = self._counter("deliveries", "Deliveries that ended.", "kind", "result")
+        self._deliveries = self._counter(
+            "deliveries", "Deliveries that ended.", "kind", "result", known=_DELIVERIES
+        )
         self._delivery_seconds = self._histogram("delivery_duration", "How long deliveries took.", "kind")
         self._attempts = self._counter("delivery_attempts", "Attempts of deliveries.", "kind", "result")
         self._attempt_seconds = self._histogram(
@@ -116,7 +125,9 @@ class Metrics:
         self._retries = self._counter(
             "delivery_retries", "Attempts that were followed by another.", "kind", "cause"
         )
-        self._repeats = self._counter("repeated_requests", "Requests that came again and sent nothing.")
+        self._repeats = self._counter(
+            "repeated_requests", "Requests that came again and sent nothing.", known=[()]
+        )
         self._known_requests = self._series(
             Gauge, "known_requests", "Requests whose results are stored for repeats.", ()
         )
@@ -124,9 +135,15 @@ class Metrics:
             Gauge, "known_requests_bytes", "Bytes that the results stored for repeats take, about.", ()
         )
         self._delayed = self._counter(
-            "delayed_messages", "Messages and events moved to a delay queue.", "kind", "reason"
+            "delayed_messages",
+            "Messages and events moved to a delay queue.",
+            "kind",
+            "reason",
+            known=_DELAYED,
         )
-        self._parked = self._counter("parked_messages", "Messages and events parked.", "kind", "reason")
+        self._parked = self._counter(
+            "parked_messages", "Messages and events parked.", "kind", "reason", known=_PARKED
+        )
         self._parked_lately: Parked = collections.Counter()
         self._operator_events = Counter(
             f"{PREFIX}_operator_events", "Operator events.", ["result"], registry=self.registry
@@ -137,15 +154,25 @@ class Metrics:
         GCCollector(registry=self.registry)
         Info(PREFIX, "The version of the daemon.", registry=self.registry).info({"version": version})
 
-    def _counter(self, name: str, help: str, *labels: str) -> Series[Counter]:
-        return self._series(Counter, name, help, labels)
+    def _counter(
+        self, name: str, help: str, *labels: str, known: Collection[tuple[str, ...]] = ()
+    ) -> Series[Counter]:
+        """Make a counter.
+
+        :param known: the values of ``labels`` that are known before
+        """
+        series = self._series(Counter, name, help, labels, registry=None)
+        self.registry.register(
+            FromZero(series.metric, (*_LABELS, *labels), self._applications, self._begun, known)
+        )
+        return series
 
     def _histogram(self, name: str, help: str, *labels: str) -> Series[Histogram]:
         return self._series(Histogram, name, help, labels, unit="seconds", buckets=_BUCKETS)
 
     def _series(self, kind: Any, name: str, help: str, labels: tuple[str, ...], **more: Any) -> Series[Any]:
-        names = ("application", "connector", *labels)
-        metric = kind(f"{PREFIX}_{name}", help, names, registry=self.registry, **more)
+        names = (*_LABELS, *labels)
+        metric = kind(f"{PREFIX}_{name}", help, names, **{"registry": self.registry, **more})
         series: Series[Any] = Series(metric, self._applications)
         self._every.append(series)
         return series
@@ -155,19 +182,11 @@ class Metrics:
 
         ``increase()`` and ``rate()`` of Prometheus don't see the count with which a series begins.
         """
-        self._repeats[connector,]
-        for result in ("confirmed", "failed"):
-            self._published[connector, result]
-        for kind in _KINDS:
-            for result in ("delivered", *FAILURE_REASONS, "error", "cancelled"):
-                self._deliveries[connector, kind, result]
-            for reason in _DELAYED:
-                self._delayed[connector, kind, reason]
-            for reason in _PARKED:
-                self._parked[connector, kind, reason]
+        self._begun[connector] = None
 
     def forget(self, connector: str) -> None:
         """Drop the series of a connector that is no more; it must be in ``applications`` still."""
+        self._begun.pop(connector, None)
         for series in self._every:
             series.forget(connector)
         for kind in ("outbound", "inbound", "event"):
