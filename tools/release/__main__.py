@@ -32,7 +32,7 @@ def check(python: str) -> Iterator[str]:
     # The commit is built, and nothing that lies beside it.
     changes = run("git", "status", "--porcelain", cwd=ROOT).splitlines()
     if changes:
-        yield f"git: {len(changes)} changes are not committed, such as {changes[0][3:]}; they are not in the build"
+        yield f"git: commit what is to be released ({len(changes)}, such as {changes[0][3:]}): the last commit is built"
     source = _exported()
 
     print("building the sdist, the wheel from it, and a wheel from the tree")
@@ -82,7 +82,7 @@ def main(python: str) -> int:
         print(f"release-check: {error}", file=sys.stderr)
         return 1
     if found:
-        print(f"Not a release: {len(found)} faults.")
+        print(f"Not a release. Faults: {len(found)}")
         return 1
     print(f"Ready: {', '.join(f'dist/{path.name}' for path in sorted(DIST.iterdir()))}")
     return 0

@@ -10,7 +10,6 @@ from pathlib import Path
 
 FINAL = re.compile(r"\d+\.\d+\.\d+")
 HEADING = re.compile(r"^## (\S+) \((\d{4}-\d\d-\d\d)\)$", re.MULTILINE)
-KINDS = ("feature", "bugfix", "doc", "removal")
 STABLE = "Development Status :: 5 - Production/Stable"
 
 
@@ -25,10 +24,10 @@ def faults(root: Path) -> Iterator[str]:
     if not FINAL.fullmatch(number):
         yield f"setup.cfg: {number} is not a final version: write it as X.Y.Z"
         return
-    fragments = [path.name for kind in KINDS for path in (root / "changelog.d").glob(f"*.{kind}.md")]
+    fragments = {path.name for path in (root / "changelog.d").iterdir()} - {"README.md"}
     if fragments:
         yield (
-            f"changelog.d: {len(fragments)} fragments are not in CHANGELOG.md yet, such as {min(fragments)}: "
+            f"changelog.d has fragments that are not in CHANGELOG.md ({len(fragments)}, such as {min(fragments)}): "
             f"run `towncrier build --yes --version {number}`"
         )
     newest = HEADING.search((root / "CHANGELOG.md").read_text("utf-8"))

@@ -41,13 +41,13 @@ def test_a_development_version(tmp_path: Path) -> None:
     assert list(faults(tmp_path)) == ["setup.cfg: 1.3.0.dev0 is not a final version: write it as X.Y.Z"]
 
 
-@pytest.mark.parametrize("kind", ["feature", "bugfix", "doc", "removal"])
+@pytest.mark.parametrize("kind", ["highlight", "feature", "bugfix", "doc", "removal", "typo"])
 def test_fragments_left_over(tmp_path: Path, kind: str) -> None:
     """News fragments of any kind that are not in the changelog are a fault, with the command that moves them."""
     (released(tmp_path) / "changelog.d" / f"a-change.{kind}.md").write_text("New.\n")
     (fault,) = faults(tmp_path)
     assert fault == (
-        f"changelog.d: 1 fragments are not in CHANGELOG.md yet, such as a-change.{kind}.md: "
+        f"changelog.d has fragments that are not in CHANGELOG.md (1, such as a-change.{kind}.md): "
         "run `towncrier build --yes --version 1.2.0`"
     )
 
