@@ -10,7 +10,7 @@ SOURCES := junebug_turn tools tests twisted
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test compat lint format lock clean broker redis proxy promtool sqlite browser pictures audit hostile large bench bench-quick bench-cache faults docs release-check
+.PHONY: help run test compat lint format lock clean broker redis proxy promtool sqlite browser pictures audit hostile large bench bench-quick bench-cache faults docs diagrams release-check
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -58,6 +58,11 @@ docs: $(READY) ## write what is made from the code: tables, contents lists, the 
 
 pictures: broker browser ## take the pictures of the operators' page in docs/pictures
 	PICTURES=docs/pictures $(BIN)/python -m pytest -q tests/integration/test_operators_browser.py
+
+diagrams: browser ## draw the diagrams of the documentation with Mermaid in Chromium; needs npm
+	rm -rf build/mermaid && mkdir -p build/mermaid
+	cd build/mermaid && npm pack --silent 'mermaid@11.17.2' && tar xzf *.tgz
+	MERMAID=build/mermaid/package/dist/mermaid.min.js $(BIN)/python -m pytest -q tests/project/test_diagrams.py
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check $(SOURCES)
