@@ -10,7 +10,7 @@ SOURCES := junebug_turn tools tests twisted
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test compat lint format lock clean broker redis proxy promtool sqlite browser pictures audit hostile large bench bench-quick bench-cache faults docs
+.PHONY: help run test compat lint format lock clean broker redis proxy promtool sqlite browser pictures audit hostile large bench bench-quick bench-cache faults docs diagrams release-check
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -47,11 +47,22 @@ audit: $(READY) ## known faults in our dependencies, and dangerous patterns in o
 	build/audit/bin/pip install -q 'pip-audit == 2.10.1' 'bandit == 1.9.4'
 	$(BIN)/python -m tests.project.audit build/audit/bin
 
+# Two environments of their own, in build/: one that builds, and an empty one for the wheel.
+release-check: $(READY) ## build the release of the last commit, install it as a user does, and name each fault
+	$(PYTHON) -m venv build/release-tools
+	build/release-tools/bin/pip install -q 'build == 1.6.1' 'twine == 7.0.0'
+	@$(BIN)/python -m tools.release $(CURDIR)/build/release-tools/bin/python
+
 docs: $(READY) ## write what is made from the code: tables, contents lists, the example file, the manual page
 	@$(BIN)/python -m tools.reference
 
 pictures: broker browser ## take the pictures of the operators' page in docs/pictures
 	PICTURES=docs/pictures $(BIN)/python -m pytest -q tests/integration/test_operators_browser.py
+
+diagrams: browser ## draw the diagrams of the documentation with Mermaid in Chromium; needs npm
+	rm -rf build/mermaid && mkdir -p build/mermaid
+	cd build/mermaid && npm pack --silent 'mermaid@11.17.2' && tar xzf *.tgz
+	MERMAID=build/mermaid/package/dist/mermaid.min.js $(BIN)/python -m pytest -q tests/project/test_diagrams.py
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check $(SOURCES)

@@ -86,6 +86,25 @@ def test_an_alert(name: str, rule: dict[str, Any]) -> None:
     assert notes["runbook_url"] == f"{PAGES}alerts.md#{name.lower()}"
 
 
+def test_the_address_of_the_runbook(tmp_path: Path) -> None:
+    """One command, the same in the page and in the rules, has every link lead to the operator's copy of the page; the
+    rules are otherwise as before."""
+    (command,) = re.findall(r"^ *(sed -i .*)$", PAGE.read_text("utf-8"), re.MULTILINE)
+    assert f"#   {command}\n" in RULES.read_text("utf-8")
+    installed = tmp_path / "prometheus-alerts.yaml"
+    installed.write_text(RULES.read_text("utf-8"))
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
+    changed = yaml.safe_load(installed.read_text("utf-8"))["groups"]
+    assert "example.org" not in installed.read_text("utf-8")
+    address = command.split("|")[2]
+    for group in changed:
+        for rule in group["rules"]:
+            link = rule["annotations"]["runbook_url"]
+            assert link == f"{address}/docs/alerts.md#{rule['alert'].lower()}"
+            rule["annotations"]["runbook_url"] = link.replace(address, PAGES.removesuffix("/docs/"))
+    assert changed == yaml.safe_load(RULES.read_text("utf-8"))["groups"]
+
+
 @pytest.mark.parametrize(("name", "rule"), rules().items())
 def test_its_section(name: str, rule: dict[str, Any]) -> None:
     """Its section in docs/alerts.md says whether it is urgent, what is lost, the first command, and the causes."""

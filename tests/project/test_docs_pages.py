@@ -14,6 +14,8 @@ from tools.reference.contents import LONG, anchor, updated
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+# The next release makes them a part of CHANGELOG.md.
+FRAGMENTS = sorted(ROOT.glob("changelog.d/*.md"))
 
 
 def _without_code(text: str) -> str:
@@ -72,7 +74,7 @@ def test_the_commands_of_make() -> None:
     """Each `make` target that a page names is one of the Makefile."""
     makefile = (ROOT / "Makefile").read_text("utf-8")
     targets = set(re.findall(r"^([a-z][\w-]*):", makefile, re.MULTILINE))
-    for page in PAGES:
+    for page in (*PAGES, *FRAGMENTS):
         named = set(re.findall(r"(?:^|`)make ([a-z][\w-]*)", page.read_text("utf-8"), re.MULTILINE))
         assert named <= targets, page
 
@@ -116,7 +118,7 @@ def _commands(text: str) -> list[list[str]]:
     return found
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("page", [*PAGES, *FRAGMENTS], ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_commands_of_junebug_turn(page: Path) -> None:
     """Each `junebug-turn` command of a page is one that the command line understands."""
     for words in _commands(page.read_text("utf-8")):

@@ -1,110 +1,63 @@
-"""What is built can be installed anywhere and has everything in it."""
+"""What is built can be installed anywhere and has everything in it: the checks of ``make release-check``."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
 import tarfile
 import venv
-import zipfile
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tools.release import archives, installed, tree
 
-NEEDED = {
-    "junebug_turn/py.typed",
-    "junebug_turn/amqp/amqp0-9-1.xml",
-    "junebug_turn/http/admin/operators/static/operators.css",
-    "junebug_turn/http/admin/operators/static/operators.js",
-    "twisted/plugins/junebug_turn_plugin.py",
-}
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the sdist, and with the wheel that was built from it."""
-    folder = tmp_path_factory.mktemp("dist")
-    source = tmp_path_factory.mktemp("source") / "tree"
-    # From a copy: what an earlier build left in the work tree would be taken for a part of the package.
-    ignored = shutil.ignore_patterns(
-        ".*", "var", "build", "dist", "*.egg-info", "__pycache__", "dropin.cache"
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the tree: what an earlier build left in the work tree would be taken for a part of the package."""
+    folder = tmp_path_factory.mktemp("source") / "tree"
+    made = shutil.ignore_patterns(
+        ".[!d]*", "var", "build", "dist", "*.egg-info", "__pycache__", "dropin.cache"
     )
-    shutil.copytree(ROOT, source, ignore=ignored)
-    _run(sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(source))
+    shutil.copytree(ROOT, folder, ignore=made)
     return folder
 
 
-def _run(*command: str, cwd: Path = ROOT) -> str:
-    environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    environment.pop("PYTHONPATH", None)
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
+@pytest.fixture(scope="module")
+def built(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist, and with the wheel that was built from it."""
+    folder = tmp_path_factory.mktemp("dist")
+    installed.run(
+        sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(source), cwd=ROOT
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return folder
 
 
-def test_the_wheel_is_complete(built: Path) -> None:
+def test_the_wheel_is_complete(built: Path, source: Path) -> None:
     """The wheel has the AMQP table, the typing marker, the plugin and every module, and no tests or demo."""
     (wheel,) = built.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        names = set(archive.namelist())
-    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "junebug_turn").rglob("*.py")}
-    assert names >= NEEDED | modules
-    packages = {name.split("/")[0] for name in names}
-    assert {name for name in packages if not name.endswith(".dist-info")} == {"junebug_turn", "twisted"}
+    assert list(archives.wheel_faults(wheel, source)) == []
 
 
-def test_the_sdist_is_complete(built: Path) -> None:
-    """The sdist has besides what is needed to test it, to run it and to read about it."""
+def test_the_sdist_is_complete(built: Path, source: Path) -> None:
+    """The sdist has besides what is needed to test it, to run it and to read about it, and nothing else."""
     (sdist,) = built.glob("*.tar.gz")
-    with tarfile.open(sdist) as archive:
-        names = {name.partition("/")[2] for name in archive.getnames()}
-    others = {
-        "LICENSE",
-        "README.md",
-        "CHANGELOG.md",
-        "Makefile",
-        "requirements.lock",
-        "requirements-run.lock",
-        "etc/junebug-turn.yaml",
-    }
-    assert names >= NEEDED | others | {"tests/conftest.py", "tools/servers/install-system.sh"}
+    assert list(archives.sdist_faults(sdist, source)) == []
 
 
 def test_an_installed_wheel_is_a_plugin_of_twistd(built: Path, tmp_path: Path) -> None:
-    """In an empty environment the wheel brings all that it needs; twistd has the plugin, wherever one is."""
-    (wheel,) = built.glob("*.whl")
+    """In an empty environment the wheel brings all that it needs; twistd has the plugin, wherever one is, and every
+    command works, with the configuration files that are shipped."""
+    (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
     venv.create(tmp_path / "venv", with_pip=False)
-    python = str(tmp_path / "venv" / "bin" / "python")
+    programs = tmp_path / "venv" / "bin"
     # This environment's pip installs into the empty one: making another pip takes longer than all the rest.
-    pip = (sys.executable, "-m", "pip", "--python", python)
-    # The commands of docs/operations.md: nothing is installed whose hash is not in the file.
-    _run(
-        *pip,
-        "install",
-        "-q",
-        "--no-compile",
-        "--no-deps",
-        "--require-hashes",
-        "-r",
-        str(ROOT / "requirements-run.lock"),
-    )
-    _run(*pip, "install", "-q", "--no-deps", str(wheel))
-    _run(*pip, "check")
-    twistd = str(tmp_path / "venv" / "bin" / "twistd")
-    assert "junebug-turn" in _run(twistd, "--help", cwd=tmp_path)
-    assert "--amqp-hostname" in _run(twistd, "junebug-turn", "--help", cwd=tmp_path)
-    command = str(tmp_path / "venv" / "bin" / "junebug-turn")
-    assert "purge" in _run(command, "parked", "--help", cwd=tmp_path)
-    assert "--redis-host" in _run(str(tmp_path / "venv" / "bin" / "jb"), "--help", cwd=tmp_path)
+    pip = (sys.executable, "-m", "pip", "--python", str(programs / "python"))
+    installed.install(pip, ROOT / "requirements-run.lock", wheel)
+    unpacked = tmp_path / sdist.name.removesuffix(".tar.gz")
+    assert list(installed.faults(programs, unpacked, tree.version(ROOT), tmp_path)) == []
