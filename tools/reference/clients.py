@@ -142,7 +142,7 @@ JUNEBUG = (
     ),
     Case(
         errors.ApiUsageError('Either "to" or "reply_to" must be specified'),
-        "There is neither `to` nor `reply_to`; nothing to send from; or the `Idempotency-Key` is not a valid one.",
+        "There is neither `to` nor `reply_to`; no from address is known; or the `Idempotency-Key` is not a valid one.",
     ),
     Case(
         errors.ChannelNotFound("there is no channel demo2 here"),
