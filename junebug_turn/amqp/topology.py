@@ -201,15 +201,20 @@ def exchange_part(name: str, kind: str) -> Part:
 
 
 def queue_part(queue: Queue) -> Part:
-    declare = methodcaller("queue_declare", queue=queue.name, durable=True, arguments=queue.arguments)
+    fields = {"queue": queue.name, "durable": True, "arguments": queue.arguments}
+    declare = methodcaller("queue_declare", **fields)
     look = methodcaller("queue_declare", queue=queue.name, passive=True)
-    return Part(f"queue {queue.name}", declare, look)
+    return Part(f"queue {queue.name}", declare, look, methodcaller("queue_declare", **fields, nowait=True))
 
 
 def binding_part(queue: Queue) -> Part:
     exchange, key = (queue.name, "") if queue.fanout else (EXCHANGE, queue.name)
-    bind = methodcaller("queue_bind", queue=queue.name, exchange=exchange, routing_key=key)
-    return Part(f"binding of the queue {queue.name} to the exchange {exchange}", bind)
+    fields = {"queue": queue.name, "exchange": exchange, "routing_key": key}
+    return Part(
+        f"binding of the queue {queue.name} to the exchange {exchange}",
+        methodcaller("queue_bind", **fields),
+        unanswered=methodcaller("queue_bind", **fields, nowait=True),
+    )
 
 
 def write_part(exchange: str) -> Part:
