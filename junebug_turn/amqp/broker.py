@@ -206,7 +206,9 @@ class Broker(Service):
         """
         # On the connection that consumes: a broker that blocks publishers doesn't read the other one.
         protocol = self._consuming.protocol
-        return {} if protocol is None else await count(protocol, list(self._queues.values()))
+        waiting = self._topology.waiting
+        queues = [queue for queue in self._queues.values() if queue.name not in waiting]
+        return {} if protocol is None else await count(protocol, queues)
 
     async def dead_letter(self, queue: str) -> int | None:
         """Have the messages of a queue dead-lettered now: see ``dead_letter``; None where that failed."""
@@ -227,6 +229,11 @@ class Broker(Service):
         if protocol is not None:
             with suppress(Closed):
                 await self._topology.extend(protocol, queues)
+
+    async def have(self, queue: Queue) -> None:
+        """Declare a queue of ``declare`` that can wait, unless that was done."""
+        if queue.name in self._topology.waiting:
+            await self.declare_now([queue])
 
     def forget(self, *queues: Queue) -> None:
         """Declare these queues no more, once for each time that ``declare`` was called for one; they stay there."""

@@ -98,6 +98,8 @@ class Consumer(PersistentChannel):
         except ChannelClosed as refusal:
             if reply_code(refusal) != NOT_FOUND:
                 raise
+        finally:
+            self._topology.complete(protocol)
         # It was deleted, or is new.
         await declare(protocol, [self._queue])
         return await self._consume(protocol)

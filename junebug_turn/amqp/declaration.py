@@ -25,17 +25,24 @@ SIDE_BY_SIDE = 8
 """Channels that declare side by side, with ``AT_ONCE`` calls together: the broker makes the queues of one channel one
 after the other, on one processor."""
 
+UNANSWERED = 10
+"""Declarations that are made at once from which on the broker answers only the last: each answer takes time."""
+
 _log = Logger()
 _Call: TypeAlias = Callable[[Channel], Any]
 
 
 @frozen
 class Part:
-    """An exchange, a queue or a binding: its name for the log, and the calls that declare it and look for it."""
+    """An exchange, a queue or a binding: its name for the log, and the calls that declare it and look for it.
+
+    :ivar unanswered: declares it, and the broker answers only by closing the channel
+    """
 
     what: str
     declare: _Call
     look: _Call | None = None
+    unanswered: _Call | None = None
 
 
 @frozen
@@ -45,6 +52,7 @@ class Step:
     call: _Call
     done: Callable[[Any], None]
     refused: Callable[[ChannelClosed], Awaitable[None]]
+    unanswered: _Call | None = None
 
 
 class Declaring:
@@ -64,10 +72,15 @@ class Declaring:
         self.refusals: dict[str, str] = {}
         self.faults: dict[str, str] = {}
 
-    async def all(self, parts: Iterable[Part]) -> None:
-        """Declare parts in their order; a refusal is logged, and stops none of the others."""
-        await self.each([Step(part.declare, lambda ok: None, partial(self._refused, part)) for part in parts])
+    async def all(self, *series: Iterable[Part]) -> None:
+        """Declare series of parts in their order; a refusal is logged, and stops none of the others."""
+        for parts in series:
+            await self.each([self._step(part) for part in parts])
         await self.done()
+
+    def _step(self, part: Part) -> Step:
+        unanswered = None if part.what in self._known else part.unanswered
+        return Step(part.declare, lambda ok: None, partial(self._refused, part), unanswered)
 
     async def side_by_side(self, first: Iterable[Part], groups: Sequence[Sequence[Part]]) -> None:
         """Declare the first parts, then groups of parts, each in its order; many groups over several channels.
@@ -76,7 +89,7 @@ class Declaring:
         """
         number = min(SIDE_BY_SIDE, self._protocol.free_channels, -(-len(groups) // AT_ONCE))
         if number <= 1:
-            await self.all(chain(first, *groups))
+            await self.all(first, chain(*groups))
             return
         await self.all(first)
         others = [Declaring(self._protocol, self._known, AT_ONCE // number) for _ in range(number)]
@@ -95,8 +108,11 @@ class Declaring:
         """Make calls in their order, many at once: one after the other, each would take a round trip."""
         done = 0
         while done < len(steps):
-            channel = await self._open()
             batch = steps[done : done + self._at_once]
+            if await self._unanswered(batch):
+                done += len(batch)
+                continue
+            channel = await self._open()
             answers = await self._protocol.calls([step.call(channel) for step in batch])
             for step, (answered, answer) in zip(batch, answers, strict=True):
                 done += 1
@@ -108,6 +124,21 @@ class Declaring:
                 await step.refused(answer.value)
                 # The broker has ignored what came after it on this channel.
                 break
+
+    async def _unanswered(self, batch: Sequence[Step]) -> bool:
+        """Make many calls of which the broker answers the last one; returns whether it has done all of them.
+
+        It does those of one channel in their order, and ignores all that follow a refused one.
+        """
+        calls = [step.unanswered for step in batch if step.unanswered is not None]
+        if len(calls) < max(len(batch), UNANSWERED):
+            return False
+        channel = await self._open()
+        working = [*(call(channel) for call in calls[:-1]), batch[-1].call(channel)]
+        for answered, answer in await self._protocol.calls(working):
+            if not answered and not answer.check(ChannelClosed):
+                answer.raiseException()
+        return not channel.closed
 
     async def examine(self, part: Part) -> bool | None:
         """Tell whether a part is there and may be declared; None: it is not there, and nothing is made."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from operator import methodcaller
 from typing import Any
 
 from attrs import Factory, frozen
 from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.interfaces import IDelayedCall
 from txamqp.client import ChannelClosed, Closed
 
 from junebug_turn.amqp.connection import AmqpProtocol
@@ -18,6 +20,15 @@ from junebug_turn.amqp.permissions import PERMISSION, ask_to_write
 
 EXCHANGE = "vumi"
 AFTER_RETURN = 1.0  # seconds at least between declarations because a message came back
+
+MANY = 100
+"""Queues that can wait: where there are more, they are declared after the consumers have begun."""
+
+QUIET = 1.0
+"""Seconds without another consumer that begins, before the queues that can wait are declared."""
+
+TOGETHER = 50
+"""Queues that can wait that are declared at once: a user of another one has to wait for these at most."""
 
 
 @frozen
@@ -28,12 +39,14 @@ class Queue:
     :ivar arguments: only for a queue of our own: they would be a 406 to the peers that declare it too
     :ivar fanout: whether it has an exchange of its own and of its name, through which a message gets into it with
         any routing key
+    :ivar can_wait: whether its user asks for it, with ``Broker.have``, before a message is put into it
     """
 
     name: str
     bound: bool = True
     arguments: Mapping[str, Any] = Factory(dict)
     fanout: bool = False
+    can_wait: bool = False
 
 
 async def declare(protocol: AmqpProtocol, queues: Iterable[Queue]) -> None:
@@ -51,37 +64,46 @@ class Topology:
     """The exchange and the queues that the daemon needs: declared when there is a connection, and again now and then.
 
     :param queues: all that are needed; they can change
+    Where very many queues can wait, these are declared after the consumers have begun: a new queue takes the broker
+    milliseconds.
+
     :ivar faults: what is not there and can't be declared, with the broker's reason, as of the last declaration
+    :ivar waiting: the names of the queues that are to be declared yet
     """
 
     def __init__(self, queues: Collection[Queue] = ()) -> None:
         self.queues = queues
         self.faults: Mapping[str, str] = {}
+        self.waiting: set[str] = set()
+        self._begun = False
+        self._quiet: IDelayedCall | None = None
         self._known: Mapping[str, str] = {}
         self._lock = DeferredLock()
-        # Those that wait for a declaration that is under way; None where there is none.
-        self._waiting: list[Deferred[None]] | None = None
+        # The users that wait for a declaration that is under way; None where there is none.
+        self._users: list[Deferred[None]] | None = None
         self._declared_on: AmqpProtocol | None = None
         self._declared_at = -AFTER_RETURN
 
     async def ensure(self, protocol: AmqpProtocol) -> None:
         """Declare them, unless that was done on a connection that lives: a broker that restarts ends all of them.
 
+        Those that can wait are left to ``complete`` the first time, where they are many.
+
         :raises Closed: the connection is lost
         """
         while self._declared_on is None or self._declared_on.closed:
-            if self._waiting is not None:
+            if self._users is not None:
                 waiting: Deferred[None] = Deferred()
-                self._waiting.append(waiting)
+                self._users.append(waiting)
                 await waiting
                 continue
-            self._waiting = []
+            self._users = []
             try:
-                await self._lock.run(lambda: Deferred.fromCoroutine(self.declare(protocol)))
+                await self._lock.run(lambda: Deferred.fromCoroutine(self._begin(protocol)))
                 self._declared_on = protocol
             finally:
                 # Not by the lock, where each would be called by the one before: there may be a thousand consumers.
-                ready, self._waiting = self._waiting, None
+                ready, self._users = self._users, None
                 for waiting in ready:
                     waiting.callback(None)
 
@@ -97,18 +119,42 @@ class Topology:
         declaring = Declaring(protocol, self._known)
         await _declare(declaring, tuple(self.queues))
         self.faults, self._known = declaring.faults, declaring.refusals
+        self.waiting.clear()
 
     async def extend(self, protocol: AmqpProtocol, queues: Collection[Queue]) -> None:
         """Declare some of them; a refusal is logged unless it was the same the last time.
 
         :raises Closed: the connection is lost
         """
-        await self._lock.acquire()
-        try:
-            declaring = Declaring(protocol, self._known)
-            await _declare(declaring, queues)
-        finally:
-            self._lock.release()
+        await self._lock.run(lambda: Deferred.fromCoroutine(self._extend(protocol, queues)))
+
+    def complete(self, protocol: AmqpProtocol) -> None:
+        """Declare the queues that wait for that, as soon as no consumer has called this for a second."""
+        if self._quiet is not None and self._quiet.active():
+            self._quiet.reset(QUIET)
+        elif self.waiting:
+            self._quiet = protocol.clock.callLater(
+                QUIET, lambda: Deferred.fromCoroutine(self._complete(protocol))
+            )
+
+    async def _begin(self, protocol: AmqpProtocol) -> None:
+        can_wait = {queue.name for queue in self.queues if queue.can_wait}
+        if self._begun or len(can_wait) <= MANY:
+            await self.declare(protocol)
+        else:
+            await self._extend(protocol, [queue for queue in self.queues if not queue.can_wait])
+            self.waiting = can_wait
+        self._begun = True
+
+    async def _complete(self, protocol: AmqpProtocol) -> None:
+        with suppress(Closed):
+            while some := list(islice((each for each in self.queues if each.name in self.waiting), TOGETHER)):
+                await self.extend(protocol, some)
+
+    async def _extend(self, protocol: AmqpProtocol, queues: Collection[Queue]) -> None:
+        declaring = Declaring(protocol, self._known)
+        await _declare(declaring, queues)
+        self.waiting.difference_update(queue.name for queue in queues)
         done = {part.what for part in chain(_EXCHANGE_PARTS, *map(_parts, queues))}
         self.faults = _without(self.faults, done) | declaring.faults
         self._known = _without(self._known, done) | declaring.refusals
@@ -155,15 +201,20 @@ def exchange_part(name: str, kind: str) -> Part:
 
 
 def queue_part(queue: Queue) -> Part:
-    declare = methodcaller("queue_declare", queue=queue.name, durable=True, arguments=queue.arguments)
+    fields = {"queue": queue.name, "durable": True, "arguments": queue.arguments}
+    declare = methodcaller("queue_declare", **fields)
     look = methodcaller("queue_declare", queue=queue.name, passive=True)
-    return Part(f"queue {queue.name}", declare, look)
+    return Part(f"queue {queue.name}", declare, look, methodcaller("queue_declare", **fields, nowait=True))
 
 
 def binding_part(queue: Queue) -> Part:
     exchange, key = (queue.name, "") if queue.fanout else (EXCHANGE, queue.name)
-    bind = methodcaller("queue_bind", queue=queue.name, exchange=exchange, routing_key=key)
-    return Part(f"binding of the queue {queue.name} to the exchange {exchange}", bind)
+    fields = {"queue": queue.name, "exchange": exchange, "routing_key": key}
+    return Part(
+        f"binding of the queue {queue.name} to the exchange {exchange}",
+        methodcaller("queue_bind", **fields),
+        unanswered=methodcaller("queue_bind", **fields, nowait=True),
+    )
 
 
 def write_part(exchange: str) -> Part:

@@ -236,6 +236,7 @@ class Failures:
 
     async def _park(self, task: Task, failure: DeliveryFailed, history: History) -> None:
         self._metrics.parked(self._connector, self._kind, history.reason)
+        await self._broker.have(self._parked)
         await self._copy(self._parked, task.delivery, history, self._windows.expiration)
         self._log(PARKED, task, self._parked, failure, history)
 

@@ -198,7 +198,8 @@ def original_headers(headers: Mapping[Any, Any], *, with_deaths: bool) -> dict[A
 
 def parked_queue(queue: Queue, queue_type: str = "default") -> Queue:
     """Name the queue where messages of ``queue`` are parked."""
-    return Queue(f"{queue.name}.parked", bound=False, arguments=OWN_ARGUMENTS[queue_type])
+    arguments = OWN_ARGUMENTS[queue_type]
+    return Queue(f"{queue.name}.parked", bound=False, arguments=arguments, can_wait=True)
 
 
 def delay_queue(delay: float, queue_type: str = "default") -> Queue:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+from functools import cache
 from ipaddress import AddressValueError, IPv6Address, ip_address
 from typing import Any, Self
 
@@ -107,9 +108,16 @@ class ListenAddress:
         return (match["interface"] or "").replace("\\:", ":"), int(match["port"])
 
 
+@cache
+def _kinds() -> frozenset[str]:
+    """Find the kinds of server endpoint descriptions, once: each search reads all plugin folders."""
+    plugins = getPlugins(IStreamServerEndpointStringParser)
+    return frozenset({"tcp", "unix", "ssl"}.union(each.prefix for each in plugins))
+
+
 def _description(text: str) -> str:
     kind, _, arguments = text.partition(":")
-    known = {"tcp", "unix", "ssl"} | {p.prefix for p in getPlugins(IStreamServerEndpointStringParser)}
+    known = _kinds()
     if _HOST.fullmatch(text) and text not in known:
         text = f"{text}:{DEFAULT_PORT}"
     match = _HOST_AND_PORT.fullmatch(text)

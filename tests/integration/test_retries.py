@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from junebug_turn.amqp import consumer, retired, topology_checks
+from junebug_turn.amqp import consumer, retired, topology, topology_checks
 from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.publication import Publication
 from junebug_turn.connectors import failures
@@ -176,6 +176,26 @@ async def test_no_window(rabbitmq: RabbitNode, connector_name: str, pika_channel
     assert properties.expiration == "3600000"
     # The queue has no arguments.
     pika_channel.queue_declare(f"{side.name}.inbound.parked", durable=True)
+    await side.broker.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_parked_before_its_queue(
+    rabbitmq: RabbitNode,
+    connector_name: str,
+    pika_channel: BlockingChannel,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A message that has to be parked before its parked queue is declared is parked at once, and tried only once."""
+    monkeypatch.setattr(topology, "MANY", 0)
+    monkeypatch.setattr(topology, "QUIET", 3600)
+    side = await Side(rabbitmq, connector_name, RetryWindows(retry=0)).start()
+    failing = Failing(side, 1)
+    queue = f"{side.name}.inbound.parked"
+    assert count(pika_channel, queue) == -1
+    send(pika_channel, f"{side.name}.inbound", message().to_json())
+    await until(lambda: count(pika_channel, queue) == 1)
+    assert len(failing.calls) == 1
     await side.broker.stopService()
 
 

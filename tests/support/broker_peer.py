@@ -33,6 +33,11 @@ ANSWERS = {
 }
 
 
+def answer_to(method: Method) -> Method | None:
+    """The usual answer to a method; None where there is none."""
+    return None if getattr(method, "nowait", False) else ANSWERS.get(method.NAME)
+
+
 class Peer:
     """A connection of ours and what a broker would do at its other end.
 
@@ -97,7 +102,7 @@ class Peer:
                     # Sent before the end of its channel was known.
                     continue
                 answered.append(call.method)
-                answer = refusals.get(name.replace(".", "_"), ANSWERS.get(name))
+                answer = refusals.get(name.replace(".", "_"), answer_to(call.method))
                 if answer is not None:
                     if isinstance(answer, spec.Channel.Close):
                         closed.add(call.channel_number)

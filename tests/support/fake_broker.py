@@ -43,6 +43,7 @@ class FakeBroker:
     """What connectors use of ``Broker``.
 
     :ivar fault: raised by the next message that is published
+    :ivar had: the queues that were asked for before a message was put into them
     :ivar confirming: whether a message is confirmed at once
     """
 
@@ -53,6 +54,7 @@ class FakeBroker:
         self.confirming = True
         self.fault: Exception | None = None
         self.declared: list[str] = []
+        self.had: list[str] = []
         self.retired: list[str] = []
         self.published: list[Published] = []
         self.resting: list[Deferred[None]] = []
@@ -62,6 +64,10 @@ class FakeBroker:
 
     def declare(self, *queues: Queue) -> None:
         self.declared += [queue.name for queue in queues]
+
+    async def have(self, queue: Queue) -> None:
+        assert queue.can_wait
+        self.had.append(queue.name)
 
     def retire(self, *names: str) -> None:
         self.retired += names

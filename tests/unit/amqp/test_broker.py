@@ -14,7 +14,7 @@ from junebug_turn.amqp import reconnecting
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.options import AmqpOptions
-from junebug_turn.amqp.topology import Queue
+from junebug_turn.amqp.topology import MANY, QUIET, Queue
 from junebug_turn.amqp.topology_checks import CHECK_INTERVAL, CHECKED_AT_ONCE, CHECKED_TOGETHER
 from junebug_turn.errors import AmqpConnectionError
 from tests.support.broker_peer import Peer
@@ -36,12 +36,14 @@ class Bench:
         self.peers[peer.protocol.properties["connection_name"].removeprefix("junebug-turn ")] = peer
         return succeed(peer.protocol)
 
-    def start(self) -> None:
-        """Start, and have the broker answer everything."""
+    def start(self) -> list[Any]:
+        """Start, and have the broker answer everything; returns the calls that it answered."""
         self.broker.startService()
+        answered: list[Any] = []
         for peer in self.peers.values():
             peer.connect()
-            peer.answer()
+            answered += peer.answer()
+        return answered
 
     async def handle(self, delivery: Delivery) -> None:
         self.handled.append(delivery.body)
@@ -135,6 +137,42 @@ def test_a_new_queue_beside_the_regular_declaration(bench: Bench) -> None:
     assert len(declared) == CHECKED_AT_ONCE + 1
     assert declared.index("new") <= CHECKED_TOGETHER
     assert found == [None]
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_queues_that_can_wait(bench: Bench, few: bool) -> None:
+    """Consumers are live, and health is ok, before very many queues are declared that a message may need later; these
+    follow over the connection that consumes, and one that is needed meanwhile is declared at once."""
+    names = [f"q{number}.parked" for number in range(MANY if few else 3 * MANY)]
+    queues = [Queue(name, bound=False, can_wait=True) for name in names]
+    bench.broker.declare(*queues)
+    begun = bench.start()
+    assert bench.broker.status()["consumers"] == {"q": True}
+    assert bench.broker.status()["publishing"]
+    consuming = bench.peers["consuming"]
+    at_start = {call.queue for call in begun if call.NAME == "Queue.Declare"}
+    assert at_start == {"q", *(names if few else ())}
+    counting = result(Deferred.fromCoroutine(bench.broker.count_queues()))
+    consuming.answer()
+    assert set(counting[0]) == at_start
+    having = result(Deferred.fromCoroutine(bench.broker.have(queues[-1])))
+    first = [call.queue for call in consuming.answer() if call.NAME == "Queue.Declare"]
+    assert having == [None]
+    assert first == ([] if few else [names[-1]])
+    bench.clock.advance(QUIET)
+    rest = [call.queue for call in consuming.answer() if call.NAME == "Queue.Declare"]
+    assert rest == ([] if few else names[:-1])
+    assert not bench.peers["publishing"].sent()
+
+
+def test_a_queue_that_waits_and_is_refused(bench: Bench) -> None:
+    """A queue that can't be declared is a fault also where it is declared after the consumers have begun."""
+    bench.broker.declare(*(Queue(f"q{number}", bound=False, can_wait=True) for number in range(MANY + 1)))
+    bench.start()
+    assert "faults" not in bench.broker.status()
+    bench.clock.advance(QUIET)
+    bench.peers["consuming"].answer(Queue_Declare=spec.Channel.Close(403, "ACCESS_REFUSED", 50, 10))
+    assert len(bench.broker.status()["faults"]) == MANY + 1
 
 
 def test_room_of_requests(bench: Bench) -> None:

@@ -12,7 +12,7 @@ from twisted.internet.error import ConnectionLost
 from txamqp.client import Closed
 
 from junebug_turn.amqp import declaration
-from junebug_turn.amqp.declaration import SIDE_BY_SIDE, Declaring, Step
+from junebug_turn.amqp.declaration import SIDE_BY_SIDE, UNANSWERED, Declaring, Step
 from junebug_turn.amqp.topology import Queue, Topology
 from tests.support.broker_peer import ANSWERS, Peer, connected
 
@@ -104,6 +104,29 @@ def test_a_connection_lost_side_by_side() -> None:
     assert {method.NAME for method in peer.methods()} == {"Queue.Declare", "Queue.Bind"}
     peer.lose(ConnectionLost())
     assert found[0].check(Closed)
+
+
+@pytest.mark.parametrize("number", [UNANSWERED, 4 * UNANSWERED])
+@pytest.mark.parametrize("refusal", [None, spec.Channel.Close(406, "PRECONDITION_FAILED", 50, 10)])
+def test_unanswered(number: int, refusal: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many declarations that are made at once the broker answers the last one only; where it refuses one of them,
+    each is made with an answer, and those that follow the refused one are declared too."""
+    monkeypatch.setattr(declaration, "AT_ONCE", 2 * UNANSWERED)
+    queues = [Queue(f"q{number}", bound=False) for number in range(number)]
+    peer = connected()
+    topology = Topology(queues)
+    for _ in range(2):
+        found = result(Deferred.fromCoroutine(topology.declare(peer.protocol)))
+        refusals = {} if refusal is None else {"Queue_Declare": refusal}
+        calls = [call for call in peer.answer(**refusals) if call.NAME == "Queue.Declare"]
+        assert found == [None]
+        assert {call.queue for call in calls} == {queue.name for queue in queues}
+        answered = {call.queue for call in calls if not call.nowait}
+        if refusal is None:
+            assert len(answered) == number // UNANSWERED
+        else:
+            assert answered == {queue.name for queue in queues}
+    assert not topology.faults
 
 
 def test_no_answer() -> None:

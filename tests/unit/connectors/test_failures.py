@@ -290,6 +290,7 @@ def test_what_is_tried_no_more_is_parked(end: Exception, reason: str) -> None:
     assert bench.run(end) == [None]
     (copy,) = bench.broker.published
     assert (copy.queue, copy.expiration) == ("c.inbound.parked", 60000)
+    assert bench.broker.had == ["c.inbound.parked"]
     assert copy.headers is not None
     assert copy.headers["reason"] == reason
 

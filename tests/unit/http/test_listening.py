@@ -14,6 +14,7 @@ from twisted.internet.protocol import Factory, Protocol
 from junebug_turn.daemon.build import make_daemon
 from junebug_turn.daemon.settings import load
 from junebug_turn.errors import ConfigError
+from junebug_turn.http import listening
 from junebug_turn.http.listening import ListenAddress, server_endpoint
 
 JUNEBUG = {
@@ -52,6 +53,19 @@ def test_forms(http_bind: str, description: str) -> None:
     assert address == ListenAddress.of(description)
     (options,) = load({**JUNEBUG, "http_bind": http_bind}, {}).applications
     assert (options.http_bind, str(options.http_bind)) == (address, http_bind)
+
+
+def test_many_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """500 connectors start in seconds: Twisted's plugin folders are searched once, not for each connector's address."""
+    searches: list[Any] = []
+    monkeypatch.setattr(listening, "getPlugins", lambda kind: searches.append(kind) or ())
+    listening._kinds.cache_clear()  # private: another test may have filled it
+    try:
+        for port in range(1, 20):
+            ListenAddress.of(f"127.0.0.1:{port}")
+    finally:
+        listening._kinds.cache_clear()  # private: it is without Twisted's plugins
+    assert len(searches) == 1
 
 
 @pytest.mark.parametrize(
