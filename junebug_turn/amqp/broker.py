@@ -244,7 +244,7 @@ class Broker(Service):
 
     def retire(self, *names: str) -> None:
         """Delete the queues with these names, which a former version had, as soon as they are empty and not used."""
-        self._retired.names += names
+        self._retired.add(names)
 
     def consume(self, queue: Queue, handler: Handler) -> Consumer:
         """Have ``handler`` called for each message of ``queue``: see ``Consumer`` for the promises of a handler."""

@@ -18,6 +18,9 @@ from junebug_turn.amqp.reconnecting import CLOSE_TIMEOUT
 INTERVAL = 3600.0
 """Seconds between two attempts."""
 
+AT_ONCE = 100
+"""Queues that are deleted at once: there is no hurry, and changes and messages would wait for thousands."""
+
 _NOT_IMPLEMENTED = "540"
 
 
@@ -33,25 +36,34 @@ class RetiredQueues:
         self._reactor = reactor
         self._connect = connect
         self._next = 0.0
-        self.names: list[str] = []
+        self._due: list[str] = []
+        self.names: dict[str, None] = {}
+
+    def add(self, names: Iterable[str]) -> None:
+        """Delete these too."""
+        self.names |= dict.fromkeys(names)
 
     async def delete(self) -> None:
-        """Delete those that are empty and not used, unless that was tried a short time ago."""
+        """Delete some of those that are empty and not used; nothing where all were tried a short time ago."""
         now = self._reactor.seconds()
-        if not self.names or now < self._next:
+        if not self._due and now >= self._next:
+            self._due = list(self.names)
+            self._next = now + INTERVAL
+        if not self._due:
             return
-        self._next = now + INTERVAL
         try:
             protocol = await self._connect()
         except Exception:
             return
-        names = list(self.names)
+        names, self._due = self._due[:AT_ONCE], self._due[AT_ONCE:]
         try:
             if await delete_unused(protocol, names):
-                del self.names[: len(names)]
+                for name in names:
+                    del self.names[name]
         except Closed as fault:
             if describe(fault).startswith(_NOT_IMPLEMENTED):
                 self.names.clear()
+                self._due.clear()
                 self.log.info(
                     "The delay queues of a former version are quorum queues and stay: delete those that are empty"
                 )

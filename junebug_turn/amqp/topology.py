@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from contextlib import suppress
 from functools import partial
 from itertools import chain, islice
@@ -159,6 +159,13 @@ class Topology:
         self.faults = _without(self.faults, done) | declaring.faults
         self._known = _without(self._known, done) | declaring.refusals
 
+    def forget_faults(self) -> None:
+        """Forget the faults of queues that are not needed any more."""
+        if self._known:
+            parts = {part.what for part in chain(_EXCHANGE_PARTS, *map(_parts, self.queues))}
+            self.faults = _without(self.faults, self.faults.keys() - parts)
+            self._known = _without(self._known, self._known.keys() - parts)
+
     def returned(self, protocol: AmqpProtocol, routing_key: str | bytes) -> None:
         """Declare them again where a message for one of them came back: it, or its binding, was deleted under us."""
         now = protocol.clock.seconds()
@@ -170,7 +177,7 @@ class Topology:
             declaring.addErrback(lambda failure: failure.trap(Closed) and None)
 
 
-def _without(found: Mapping[str, str], keys: set[str]) -> dict[str, str]:
+def _without(found: Mapping[str, str], keys: Set[str]) -> dict[str, str]:
     return {what: why for what, why in found.items() if what not in keys}
 
 

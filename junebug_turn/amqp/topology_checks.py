@@ -23,8 +23,13 @@ CHECK_INTERVAL = 15.0
 CHECKED_AT_ONCE = 1000
 """Queues that are declared then at most: each takes a part of a millisecond."""
 
-CHECKED_TOGETHER = 100
-"""Of so many queues, those that are declared before others can be: a new channel's must not wait for all."""
+CHECKED_TOGETHER = 50
+"""Of so many queues, those that are declared together; the others follow evenly over the interval.
+
+A new channel's queues wait for those that are being declared, and messages for the time that all this takes.
+"""
+
+TURNS = CHECKED_AT_ONCE // CHECKED_TOGETHER
 
 
 class TopologyChecks:
@@ -49,12 +54,14 @@ class TopologyChecks:
         self._retired = retired
         self._protocol = protocol
         self._checked = 0
+        self._turn = 0
+        self._due: list[Queue] = []
         self._calls = LoopingCall(lambda: Deferred.fromCoroutine(self._check()))
         self._calls.clock = reactor
 
     def start(self) -> None:
         """Begin, with a first check after the interval."""
-        self._calls.start(CHECK_INTERVAL, now=False)
+        self._calls.start(CHECK_INTERVAL / TURNS, now=False)
 
     def stop(self) -> None:
         """End."""
@@ -62,17 +69,27 @@ class TopologyChecks:
             self._calls.stop()
 
     async def _check(self) -> None:
-        """Declare all, or some of very many."""
+        """Take a turn of an interval: declare all queues in the last one, or a part of many in each."""
+        self._turn = (self._turn + 1) % TURNS
         protocol = self._protocol()
         if protocol is None:
             return
-        queues = list(self._queues.values())
-        some = queues[self._checked : self._checked + CHECKED_AT_ONCE]
-        self._checked = self._checked + len(some) if self._checked + len(some) < len(queues) else 0
+        if self._turn == 0:
+            self._begin()
+        some, self._due = self._due[:CHECKED_TOGETHER], self._due[CHECKED_TOGETHER:]
         with suppress(Closed):
-            if len(some) == len(queues):
+            if some and len(some) == len(self._queues):
                 await self._topology.declare(protocol)
-            else:
-                for at in range(0, len(some), CHECKED_TOGETHER):
-                    await self._topology.extend(protocol, some[at : at + CHECKED_TOGETHER])
-        await self._retired.delete()
+            elif some:
+                await self._topology.extend(protocol, some)
+        if self._turn == 0:
+            await self._retired.delete()
+
+    def _begin(self) -> None:
+        """Choose the queues of an interval: all, or some of very many."""
+        self._topology.forget_faults()
+        queues = list(self._queues.values())
+        self._due = queues[self._checked : self._checked + CHECKED_AT_ONCE]
+        self._checked += len(self._due)
+        if self._checked >= len(queues):
+            self._checked = 0

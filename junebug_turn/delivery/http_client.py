@@ -123,7 +123,8 @@ class Clients:
         self._connections_per_host = connections_per_host
         self._pairs: dict[HostRules | None, ClientPair] = {}
         self._unreadable: OrderedDict[str, None] = OrderedDict()
-        self._lookups = Lookups(reactor)
+        # The operator's hosts never wait for those that clients give.
+        self._lookups, self._guarded_lookups = Lookups(reactor), Lookups(reactor)
 
     def use_tls(self, policy: IPolicyForHTTPS, guarded_policy: IPolicyForHTTPS) -> None:
         """Verify certificates with these policies from now on; a client that is in use already goes on as before.
@@ -150,7 +151,8 @@ class Clients:
             factory: Any = StatusLineFactory
             pool._factory = unkept._factory = factory
             tls = self._tls if rules is None else self._guarded_tls
-            endpoints = UrlEndpoints(self._reactor, tls, rules, self._lookups, self._proxies)
+            lookups = self._lookups if rules is None else self._guarded_lookups
+            endpoints = UrlEndpoints(self._reactor, tls, rules, lookups, self._proxies)
             pair = self._pairs[rules] = ClientPair(
                 pool,
                 HttpClient(self._reactor, pool, endpoints, self._note_unreadable, unkept),

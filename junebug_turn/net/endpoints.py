@@ -34,7 +34,7 @@ from twisted.web.iweb import IAgentEndpointFactory, IPolicyForHTTPS
 from zope.interface import implementer
 
 from junebug_turn.net.addresses import HostRules, is_local_name
-from junebug_turn.net.lookups import LookupResolver, Lookups
+from junebug_turn.net.lookups import AddressResolver, LookupResolver, Lookups
 from junebug_turn.net.proxies import DIRECT, Proxies, Proxy
 from junebug_turn.net.tcp import PromptConnector
 from junebug_turn.net.tunnel import ProxyEndpoint, TunnelEndpoint
@@ -57,7 +57,7 @@ class _Reactor:
 
     @property
     def nameResolver(self) -> IHostnameResolver:
-        return self._resolver or self._reactor.nameResolver
+        return self._resolver or AddressResolver(self._reactor.nameResolver)
 
     def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:
         raise NotImplementedError("this reactor's resolver stays")
@@ -195,7 +195,7 @@ class UrlEndpoints:
 
     :ivar tls_policy: verifies the certificates
     :ivar rules: which addresses may be connected to; None: any
-    :ivar lookups: for hosts with rules, which clients give; other hosts are the operator's, and never wait for these
+    :ivar lookups: those of its hosts' names; None: those of the reactor
     :ivar proxies: those that are asked for a tunnel.  Where there are rules it leads to an address that was resolved
         and checked here, since a proxy would resolve the name anew
     """
@@ -212,13 +212,14 @@ class UrlEndpoints:
 
     def connect(self, uri: URI, factory: IProtocolFactory) -> Deferred[IProtocol]:
         name = host_of(uri)
-        check = None
-        if self.rules is not None:
-            check = _CheckingResolver(self._client_resolver(), self.rules, name)
+        resolver = AddressResolver(self._names())
+        check = None if self.rules is None else _CheckingResolver(resolver, self.rules, name)
         proxy = self.proxies.proxy(uri.scheme.decode("ascii"), name, uri.port)
         endpoint: Any
         if proxy is None:
-            endpoint = NameEndpoint(self.reactor, name, uri.port, timeout=CONNECT_TIMEOUT, resolver=check)
+            endpoint = NameEndpoint(
+                self.reactor, name, uri.port, timeout=CONNECT_TIMEOUT, resolver=check or resolver
+            )
         else:
             hosts = partial(_tunnelled, name, uri.port, check)
             endpoint = TunnelEndpoint(self.proxy_endpoint(proxy), hosts, uri.port)
@@ -233,7 +234,7 @@ class UrlEndpoints:
             proxy, NameEndpoint(self.reactor, proxy.host, proxy.port, timeout=CONNECT_TIMEOUT)
         )
 
-    def _client_resolver(self) -> IHostnameResolver:
+    def _names(self) -> IHostnameResolver:
         resolver: IHostnameResolver = self.reactor.nameResolver
         # One that was put in the place of Twisted's own needs no threads.
         if self.lookups is not None and isinstance(resolver, GAIResolver):
@@ -260,9 +261,12 @@ def host_of(uri: URI) -> str:
 
 
 @implementer(IStreamClientEndpoint)
-@frozen
+@frozen(repr=False)
 class _UrlEndpoint:
-    """Endpoint that is made ready when it connects: an ``Agent`` asks for one for each request, and connects rarely."""
+    """Endpoint that is made ready when it connects: an ``Agent`` asks for one for each request, and connects rarely.
+
+    Twisted takes its ``repr`` at each connection, where one with all its parts would take as long as the rest.
+    """
 
     endpoints: UrlEndpoints
     uri: URI

@@ -1,8 +1,9 @@
-"""Look-ups of host names that clients give, apart from those of the operator's hosts.
+"""Look-ups of the host names of deliveries; those that clients give are apart from those of the operator's hosts.
 
 A look-up is a blocking call in a thread, and can't be broken off.  The reactor has ten threads for all: names that
-resolve slowly would take them, also after their deliveries were cancelled, and the broker's name, Redis' and the
-configured URLs' would wait behind them.
+resolve slowly would take them, also after their deliveries were cancelled, and the broker's name and Redis' would wait
+behind them.  A thread that needs Python waits some milliseconds for each step while the reactor is busy, so that a
+look-up for each of a hundred connections would take seconds.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from ipaddress import IPv4Address as IP4
+from ipaddress import ip_address
 from threading import Thread
 from typing import Any
 
+from attrs import frozen
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress, IHostnameResolver, IHostResolution, IResolutionReceiver
 from zope.interface import implementer
@@ -121,6 +125,47 @@ class LookupResolver:
             if types is None or isinstance(address, tuple(types)):
                 receiver.addressResolved(_with_port(address, port))
         receiver.resolutionComplete()
+
+
+@implementer(IHostnameResolver)
+@frozen
+class AddressResolver:
+    """Resolver that takes an address as it is, and asks another resolver for a name: an address needs no thread.
+
+    :ivar names: the other resolver
+    """
+
+    names: IHostnameResolver
+
+    def resolveHostName(
+        self,
+        resolutionReceiver: IResolutionReceiver,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Sequence[type[IAddress]] | None = None,
+        transportSemantics: str = "TCP",
+    ) -> IHostResolution:
+        address = _address(hostName, portNumber)
+        if address is None or addressTypes is not None:
+            return self.names.resolveHostName(
+                resolutionReceiver, hostName, portNumber, addressTypes, transportSemantics
+            )
+        resolution = _Resolution(hostName)
+        resolutionReceiver.resolutionBegan(resolution)
+        resolutionReceiver.addressResolved(address)
+        resolutionReceiver.resolutionComplete()
+        return resolution
+
+
+def _address(host: str, port: int) -> IAddress | None:
+    """Return the address that a host is; None for a name, and for an address with a zone, which the system knows."""
+    try:
+        parsed = ip_address(host)
+    except ValueError:
+        return None
+    if isinstance(parsed, IP4):
+        return IPv4Address("TCP", host, port)
+    return None if parsed.scope_id else IPv6Address("TCP", host, port)
 
 
 def _with_port(address: Any, port: int) -> IAddress:

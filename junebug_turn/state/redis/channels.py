@@ -31,7 +31,7 @@ from junebug_turn.state.redis.errors import remedy
 from junebug_turn.state.redis.pool import RedisPool
 
 # ARGV: the prefix of all keys, a revision.  Returns the revision, and if it is another one kind, router, id and text of
-# each definition.
+# each definition, each after its length.  They are one string, since txredisapi takes 30 microseconds for each value.
 _FETCH = f"""
 local prefix, found = ARGV[1], {{}}
 local function members(key)
@@ -64,12 +64,9 @@ local lengths = {{}}
 for number, each in ipairs(found) do
     lengths[number] = #each .. ':' .. each
 end
-local revision = redis.sha1hex(table.concat(lengths))
-if revision == ARGV[2] then
-    return {{revision}}
-end
-table.insert(found, 1, revision)
-return found
+local all = table.concat(lengths)
+local revision = redis.sha1hex(all)
+return revision == ARGV[2] and {{revision}} or {{revision, all}}
 """
 
 # KEYS: the set, the definition.  ARGV: the id, the new text, "=" and the former text, or nothing where there is none.
@@ -142,9 +139,8 @@ class RedisChannelStore(ChannelStore):
         await self._eval(_REMOVE, [members, text, f"{text}:{DESTINATIONS}"], [key.id])
 
     async def _read(self, revision: str) -> tuple[str, Iterable[tuple[Key, bytes]]] | None:
-        found, *values = await self._eval(_FETCH, [], [self._prefix, revision])
-        new = found.decode()
-        return None if new == revision else (new, _texts(values))
+        found, *definitions = await self._eval(_FETCH, [], [self._prefix, revision])
+        return (found.decode(), _texts(*definitions)) if definitions else None
 
     def _keys(self, key: Key) -> tuple[str, str]:
         """Return the key of the set that has an id, and that of its definition."""
@@ -160,9 +156,19 @@ class RedisChannelStore(ChannelStore):
         return await self._monitor.run(self._pool.run("eval", script, [key.encode() for key in keys], packed))
 
 
-def _texts(values: list[bytes]) -> Iterator[tuple[Key, bytes]]:
-    for kind, router, id, text in zip(*[iter(values)] * 4, strict=True):
+def _texts(definitions: bytes) -> Iterator[tuple[Key, bytes]]:
+    for kind, router, id, text in zip(*[_values(definitions)] * 4, strict=True):
         try:
             yield Key(kind.decode(), id.decode(), router.decode()), text
         except UnicodeDecodeError:
             continue  # no path could name it
+
+
+def _values(joined: bytes) -> Iterator[bytes]:
+    """Yield values, of which each stands after its length and a colon."""
+    end = 0
+    while end < len(joined):
+        begin = joined.index(b":", end) + 1
+        length = int(joined[end : begin - 1])
+        end = begin + length
+        yield joined[begin:end]

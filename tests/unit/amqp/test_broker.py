@@ -15,7 +15,7 @@ from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.amqp.topology import MANY, QUIET, Queue
-from junebug_turn.amqp.topology_checks import CHECK_INTERVAL, CHECKED_AT_ONCE, CHECKED_TOGETHER
+from junebug_turn.amqp.topology_checks import CHECK_INTERVAL, CHECKED_AT_ONCE, CHECKED_TOGETHER, TURNS
 from junebug_turn.errors import AmqpConnectionError
 from tests.support.broker_peer import Peer
 
@@ -126,16 +126,45 @@ def test_dead_lettering(bench: Bench) -> None:
     assert found == [None]
 
 
+def declared(bench: Bench) -> list[str]:
+    """Answer the calls on the connection that consumes; the queues that are declared."""
+    calls = bench.peers["consuming"].answer()
+    return [call.queue for call in calls if call.NAME == "Queue.Declare"]
+
+
+def test_regular_declarations_are_spread(bench: Bench) -> None:
+    """All queues are declared again, now and then: of thousands a few at once, evenly over the time, so that nothing
+    waits for all of them."""
+    names = ["q", *(f"q{number}" for number in range(2 * CHECKED_AT_ONCE - 1))]
+    bench.broker.declare(*map(Queue, names[1:]))
+    bench.start()
+    found = []
+    bench.clock.pump([CHECK_INTERVAL / TURNS] * (TURNS - 1))
+    for _ in range(2 * TURNS):
+        assert not declared(bench)
+        bench.clock.advance(CHECK_INTERVAL / TURNS)
+        found.append(declared(bench))
+    assert [len(each) for each in found] == [CHECKED_TOGETHER] * (2 * TURNS)
+    assert [name for each in found for name in each] == names
+
+
+def test_few_are_declared_together(bench: Bench) -> None:
+    """Few queues are declared all together, once in each interval."""
+    bench.start()
+    found = []
+    for _ in range(2 * TURNS):
+        bench.clock.advance(CHECK_INTERVAL / TURNS)
+        found.append(declared(bench))
+    assert found == [*[[]] * (TURNS - 1), ["q"]] * 2
+
+
 def test_a_new_queue_beside_the_regular_declaration(bench: Bench) -> None:
     """A queue that is new is declared soon also while thousands are declared again, as they are now and then."""
     bench.broker.declare(*(Queue(f"q{number}") for number in range(2 * CHECKED_AT_ONCE)))
     bench.start()
-    consuming = bench.peers["consuming"]
-    bench.clock.advance(CHECK_INTERVAL)
+    bench.clock.pump([CHECK_INTERVAL / TURNS] * TURNS)
     found = result(Deferred.fromCoroutine(bench.broker.declare_now([Queue("new")])))
-    declared = [call.queue for call in consuming.answer() if call.NAME == "Queue.Declare"]
-    assert len(declared) == CHECKED_AT_ONCE + 1
-    assert declared.index("new") <= CHECKED_TOGETHER
+    assert declared(bench).index("new") <= CHECKED_TOGETHER
     assert found == [None]
 
 
@@ -173,6 +202,22 @@ def test_a_queue_that_waits_and_is_refused(bench: Bench) -> None:
     bench.clock.advance(QUIET)
     bench.peers["consuming"].answer(Queue_Declare=spec.Channel.Close(403, "ACCESS_REFUSED", 50, 10))
     assert len(bench.broker.status()["faults"]) == MANY + 1
+
+
+def test_a_fault_of_a_queue_that_is_not_needed_any_more(bench: Bench) -> None:
+    """The state has the fault of a queue until it is not needed any more, also where there are very many."""
+    bench.broker.declare(*(Queue(f"q{number}") for number in range(CHECKED_TOGETHER)))
+    bench.start()
+    bench.broker.declare(Queue("closed"))
+    Deferred.fromCoroutine(bench.broker.declare_now([Queue("closed")]))
+    refusal = spec.Channel.Close(403, "ACCESS_REFUSED", 50, 10)
+    bench.peers["consuming"].answer(Queue_Declare=refusal)
+    assert "closed" in str(bench.broker.status()["faults"])
+    bench.broker.forget(Queue("closed"))
+    for _ in range(TURNS):
+        bench.clock.advance(CHECK_INTERVAL / TURNS)
+        declared(bench)
+    assert "faults" not in bench.broker.status()
 
 
 def test_room_of_requests(bench: Bench) -> None:

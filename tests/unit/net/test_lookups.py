@@ -1,4 +1,4 @@
-"""Look-ups of hosts that clients give, in threads of their own; the answers are a test's."""
+"""Look-ups of the hosts of deliveries, in threads of their own; the answers are a test's."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ from twisted.internet import reactor as _reactor
 
 # private: Twisted has no public name for it.
 from twisted.internet._resolver import GAIResolver
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IHostnameResolver, IResolutionReceiver
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from zope.interface import implementer
 
 from junebug_turn.delivery.deliverer import Deliverer
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.delivery.retry import RetryPolicy
 from junebug_turn.net.addresses import HostRules
-from junebug_turn.net.lookups import Lookups
+from junebug_turn.net.lookups import AddressResolver, Lookups
 from tests.support.delivery_harness import SUBJECT
 from tools.servers.receiver import Receiver
 
@@ -55,6 +59,34 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
     yield slow
     slow.gate.set()
     reactor.installNameResolver(before)
+
+
+@implementer(IHostnameResolver)
+class Names:
+    """A resolver that notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def resolveHostName(self, receiver: Any, name: str, *args: Any, **options: Any) -> Any:
+        self.asked.append(name)
+
+
+@implementer(IResolutionReceiver)
+class Addresses:
+    """A receiver of what a resolver finds."""
+
+    def __init__(self) -> None:
+        self.found: list[Any] = []
+
+    def resolutionBegan(self, resolutionInProgress: Any) -> None:
+        resolutionInProgress.cancel()
+
+    def addressResolved(self, address: Any) -> None:
+        self.found.append(address)
+
+    def resolutionComplete(self) -> None:
+        pass
 
 
 async def until(condition: Any) -> None:
@@ -93,6 +125,44 @@ async def test_operators_hosts_do_not_wait(slow: Slow, receiver: Receiver) -> No
         await delivery
     assert len(receiver.requests) == 12
     await deliverer.close()
+
+
+@pytest.mark.parametrize("rules", [None, RULES])
+@pytest_twisted.ensureDeferred
+async def test_deliveries_at_once_share_a_lookup(
+    slow: Slow, receiver: Receiver, rules: HostRules | None
+) -> None:
+    """Deliveries that begin at once to one host make one look-up, and take no thread of the reactor."""
+    deliverer = Deliverer(reactor, client_limit=100)
+    deliveries = [deliver(deliverer, f"http://burst.slow:{receiver.port}/", rules) for _ in range(30)]
+    await until(lambda: slow.asked)
+    # Each thread of the reactor is free.
+    await deferToThread(lambda: None)
+    slow.gate.set()
+    for delivery in deliveries:
+        await delivery
+    assert (len(receiver.requests), slow.asked) == (30, ["burst.slow"])
+    await deliverer.close()
+
+
+@pytest.mark.parametrize("rules", [None, RULES])
+@pytest_twisted.ensureDeferred
+async def test_an_address_needs_no_lookup(slow: Slow, receiver: Receiver, rules: HostRules | None) -> None:
+    """A delivery to an address asks no resolver, and has the same rules as one to a name."""
+    deliverer = Deliverer(reactor)
+    await deliver(deliverer, receiver.url(), rules)
+    assert (len(receiver.requests), slow.asked) == (1, [])
+    await deliverer.close()
+
+
+def test_addresses() -> None:
+    """An address is itself, of either kind; what only the system can read is a name."""
+    names, receiver = Names(), Addresses()
+    resolver = AddressResolver(names)
+    for host in ("10.0.0.1", "::1", "fe80::1%lo", "010.0.0.1", "127.1", "example.org"):
+        resolver.resolveHostName(receiver, host, 80)
+    assert receiver.found == [IPv4Address("TCP", "10.0.0.1", 80), IPv6Address("TCP", "::1", 80)]
+    assert names.asked == ["fe80::1%lo", "010.0.0.1", "127.1", "example.org"]
 
 
 def names_of(addresses: list[Any]) -> list[tuple[str, int]]:
