@@ -16,6 +16,7 @@ DEMO = "tests/integration/test_page_commands.py::test_a_block"
 CLIENTS = "tests/integration/test_client_pages.py"
 BODIES = "tests/project/test_docs_bodies.py"
 IMPORTED = "tests/project/test_docs_examples.py::test_an_imported_channel"
+INSTALL = "tests/integration/test_page_install.py"
 RAPIDPRO = "tests/project/test_docs_rapidpro.py"
 TURN = "tests/project/test_docs_turn.py"
 
@@ -27,10 +28,6 @@ REASONS = {
     "kubectl apply": "needs a cluster",
     "SERVERS_TREE=": "needs Debian 13 in var, which root makes",
     "pip install 'junebug-turn[otel]'": "would install into the environment of the tests",
-    "sudo python3": "installs into /opt and /etc",
-    "sudo install": "installs into /usr",
-    "export": "names files of /etc",
-    "mkdir": "needs Docker",
     "redis-server": "starts servers on ports that may be taken",
     "rabbitmqctl": "as above",
     ".venv/bin/jb": "as above",
@@ -138,10 +135,10 @@ EXAMPLES: dict[str, dict[str, str]] = {
     },
     "docs/networks.md": {"amqp:": CONFIGURATION, "http_proxy:": CONFIGURATION},
     "docs/operations.md": {
-        "sudo python3": PARSED,
-        "export": PARSED,
-        "sudo install": PARSED,
-        "mkdir": PARSED,
+        "sudo python3": f"{INSTALL}::test_with_systemd",
+        "export": f"{INSTALL}::test_with_systemd",
+        "sudo install": f"{INSTALL}::test_the_manual_page",
+        "mkdir": f"{INSTALL}::test_with_docker",
         '{"time"': f"{BODIES}::test_a_line_of_the_log",
         "$ junebug-turn trace": "tests/integration/test_page_commands.py::test_a_trace",
         "admin_bind:": CONFIGURATION,
