@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from junebug_turn.delivery.signature import Webhook, signing_key
-from tests.tools.demo.test_run import Run
+from tests.support.demo import Demo, command_of
+from tests.support.pages import blocks
 from tools.demo.secrets import with_secrets
 from tools.servers.process import ROOT, Process, free_port
 from tools.servers.rabbitmq import RabbitNode
@@ -30,82 +27,7 @@ LANGUAGES = [
 
 
 def _blocks(page: str, language: str) -> list[str]:
-    text = (ROOT / "docs" / f"clients-{page}.md").read_text("utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-
-
-class Demo:
-    """`make run` on free ports, with a terminal at the phone of each channel."""
-
-    def __init__(self, folder: Path, node: RabbitNode) -> None:
-        self.folder = folder
-        self.run = Run(folder / "var", node.port)
-        self.run.until("Ctrl-C stops everything")
-        ports = (self.run.phone, self.run.turn_phone, self.run.rapidpro_phone, self.run.kannel_phone)
-        names = ("junebug", "turn", "rapidpro", "kannel")
-        self._ports = {8080: self.run.http, 8081: self.run.receiver}
-        self._sockets = [socket.create_connection(("127.0.0.1", port), 60) for port in ports]
-        files = [connection.makefile("rw", newline="\n") for connection in self._sockets]
-        self.phones = dict(zip(names, files, strict=True))
-        for phone in files:
-            phone.readline()
-
-    def at_its_ports(self, text: str) -> str:
-        """The same text with the ports of this demo."""
-        for port, free in self._ports.items():
-            text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{free}")
-        return text
-
-    def shell(self, script: str) -> str:
-        """What a script prints in the project's folder, which has ``var``."""
-        done = subprocess.run(
-            ["sh", "-ec", self.at_its_ports(script)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        )
-        return done.stdout
-
-    def program(self, language: str, text: str, **environ: str) -> str:
-        """What a program prints."""
-        done = subprocess.run(
-            _command(language, self.at_its_ports(text), self.folder),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-            env=environ,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def type(self, page: str, line: str) -> None:
-        self.phones[page].write(line + "\n")
-        self.phones[page].flush()
-
-    def shown(self, page: str, text: str) -> list[str]:
-        """The lines that appear at the phone, up to the first with ``text``."""
-        lines = [""]
-        while text not in lines[-1]:
-            lines.append(self.phones[page].readline())
-            assert lines[-1], f"no {text} in {lines}"
-        return lines
-
-    def close(self) -> None:
-        for connection in self._sockets:
-            connection.close()
-        self.run.process.terminate()
-        self.run.end()
-
-
-def _command(language: str, text: str, folder: Path) -> list[str]:
-    program = folder / f"program-{time.monotonic_ns()}.{'py' if language == 'python' else 'js'}"
-    program.write_text(text, "utf-8")
-    runner = sys.executable if language == "python" else shutil.which("node")
-    assert runner
-    return [runner, str(program)]
+    return [block.text for block in blocks(f"docs/clients-{page}.md") if block.language == language]
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +83,7 @@ def test_a_receiver(demo: Demo, language: str) -> None:
     port = free_port()
     assert SECRET in text
     printed: list[str] = []
-    command = _command(language, text.replace("8090", str(port)), demo.folder)
+    command = command_of(language, text.replace("8090", str(port)), demo.folder)
     process = Process("receiver", command, on_line=printed.append)
     try:
         process.wait_until(lambda: _posted(port, b"{}", {}) is not None, "doesn't answer", 60)
@@ -193,7 +115,7 @@ def _posted(port: int, body: bytes, headers: dict[str, str]) -> int | None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_vector(demo: Demo, language: str) -> None:
     """The page's verification accepts the page's test vector, whatever the case of the headers' names."""
-    program = next(block for block in _blocks("junebug", language) if "8090" in block)
+    receiver = next(block for block in _blocks("junebug", language) if "8090" in block)
     vector = dict(re.split(r": +", line, maxsplit=1) for line in _blocks("junebug", "text")[0].splitlines())
     headers = json.dumps({name.title(): vector[name] for name in vector if name.startswith("webhook-")})
     body, secret = json.dumps(vector["body"]), json.dumps(vector["secret"])
@@ -202,7 +124,7 @@ def test_the_vector(demo: Demo, language: str) -> None:
         "js": f"console.log(isGenuine({headers}, Buffer.from({body}), {secret}, 1795252800));",
     }[language]
     start = {"python": "if __name__", "js": "if (require.main"}[language]
-    assert demo.program(language, program.partition(start)[0] + call).strip().lower() == "true"
+    assert demo.program(language, receiver.partition(start)[0] + call).strip().lower() == "true"
 
 
 @pytest.mark.parametrize("language", ["sh", *LANGUAGES])
@@ -223,6 +145,26 @@ def test_the_command_for_rapidpro(demo: Demo) -> None:
     answer = json.loads(demo.shell(command))
     assert answer | {"message_id": ""} == json.loads(expected) | {"message_id": ""}
     demo.shown("rapidpro", "How are you?")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_client_of_rapidpro(demo: Demo, language: str) -> None:
+    """The program of the page for RapidPro's clients sends a message to the phone, and its id comes with the event."""
+    (text,) = _blocks("rapidpro", language)
+    printed = demo.program(language, text)
+    assert re.fullmatch(r"[0-9a-f-]{36}\n", printed)
+    demo.shown("rapidpro", "Hello from")
+    demo.run.until(rf'POST /c/ex/.*/delivered -> 200.*\n\{{\n +"id": "{printed.strip()}"')
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_client_of_kannel(demo: Demo, language: str) -> None:
+    """The program of the page for Kannel's clients sends an SMS, and its report comes to the URL that it gives."""
+    (text,) = _blocks("kannel", language)
+    printed = demo.program(language, text)
+    assert re.fullmatch(r"[0-9a-f-]{36}\n", printed)
+    demo.shown("kannel", "Hello from")
+    demo.run.until(rf'GET /c/kn/.*-> 200.*\n\{{\n +"id": "{printed.strip()}",\n +"status": "1"\n')
 
 
 def test_the_commands_for_kannel(demo: Demo) -> None:
