@@ -93,8 +93,8 @@ class AmqpOptions:
 
     hostname: str = option(
         HOSTS,
-        "The broker's host name or address. For a cluster, a list of host or host:port, of "
-        "which one that answers is used.",
+        "The broker's host name or address. For a cluster, a list of host or host:port; "
+        "the daemon uses one that answers.",
         "127.0.0.1",
     )
     port: int = option(

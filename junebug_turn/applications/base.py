@@ -127,7 +127,7 @@ class ApplicationOptions:
     parked_ttl: float = option(
         # RabbitMQ takes no expiration of 2 ** 32 ms, which is 49.7 days.
         types.seconds(49 * DAY, zero=True),
-        "How long a parked message is kept. With 0 it is kept for ever.",
+        "How long a parked message is kept. With 0 it never expires.",
         1209600.0,
     )
     api_auth: Credentials | None = option(

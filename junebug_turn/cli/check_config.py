@@ -32,7 +32,7 @@ def add_parser(tools: Any, configuration: argparse.ArgumentParser) -> None:
 
     :param configuration: the parser of the flags for the daemon's options
     """
-    text = "show the configuration with the source of each value, and try to reach what it names"
+    text = "show the configuration with the source of each value, and test the broker and the destinations"
     parser: argparse.ArgumentParser = tools.add_parser(
         "check-config",
         parents=[configuration],
@@ -40,12 +40,12 @@ def add_parser(tools: Any, configuration: argparse.ArgumentParser) -> None:
         help=text,
         description=f"{text[0].upper()}{text[1:]}.",
         epilog="Exit status: 0 all is well, 1 the configuration cannot be used, 2 wrong command line, 3 the broker or "
-        "a destination cannot be reached, or the broker lacks what the daemon needs.",
+        "a destination cannot be reached, or the broker lacks a permission, a queue or a channel.",
         allow_abbrev=False,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("--all", action="store_true", help="show the options that are at their defaults, too")
-    parser.add_argument("--json", action="store_true", help="write one JSON object, with all options")
+    parser.add_argument("--all", action="store_true", help="show the options with default values too")
+    parser.add_argument("--json", action="store_true", help="print one JSON object with all options")
     parser.add_argument(
         "--no-connect", action="store_true", help="do not try to reach the broker and the destinations"
     )
@@ -54,7 +54,7 @@ def add_parser(tools: Any, configuration: argparse.ArgumentParser) -> None:
         type=float,
         default=TIMEOUT,
         metavar="SECONDS",
-        help=f"how long the broker and the destinations may take, {TIMEOUT:g} by default",
+        help=f"the time limit for the broker and the destinations, {TIMEOUT:g} by default",
     )
 
 

@@ -37,14 +37,14 @@ def add_parser(tools: Any, configuration: argparse.ArgumentParser) -> None:
 
     :param configuration: not used: it is Junebug's configuration that is read here
     """
-    text = "write a configuration file from the channels in Junebug's Redis, which stays as it is"
+    text = "write a configuration file from the channels in Junebug's Redis; the Redis is not changed"
     parser: argparse.ArgumentParser = tools.add_parser(
         "import-junebug", help=text, description=text, allow_abbrev=False
     )
     parser.set_defaults(run=run)
-    parser.add_argument("--redis", metavar="URL", help="as redis://:password@host:port/database")
+    parser.add_argument("--redis", metavar="URL", help="the Redis, redis://:password@host:port/database")
     parser.add_argument(
-        "--config", metavar="FILE", help="the junebug.yml; without --redis it names the Redis"
+        "--config", metavar="FILE", help="the junebug.yml; it also names the Redis, unless --redis does"
     )
     parser.add_argument(
         "--output",

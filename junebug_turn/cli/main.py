@@ -39,7 +39,7 @@ def _configuration(*, whole: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     text = "The flags of twistd junebug-turn."
     if not whole:
-        text += " All of them are taken; twistd junebug-turn --help explains those that are not shown here."
+        text += " All of them work here; twistd junebug-turn --help explains the flags that are not shown."
     first = parser.add_argument_group("configuration", text)
     first.add_argument("-c", "--config", dest="given_config", metavar="FILE", help=CONFIG_HELP)
     groups: dict[str, Any] = {}

@@ -30,7 +30,7 @@ def add_parser(tools: Any, configuration: argparse.ArgumentParser) -> None:
     group = common.add_argument_group("which messages")
     group.add_argument("--connector", action="append", help="only of this connector; can be given again")
     group.add_argument("--kind", choices=KINDS, help="only inbound messages, or only events")
-    group.add_argument("--reason", help="only with this reason, as list shows it")
+    group.add_argument("--reason", help="only messages with this reason, as list shows it")
     group.add_argument(
         "--destination", metavar="HOST", help="only for this destination: its host, or https://HOST:PORT"
     )
@@ -38,10 +38,13 @@ def add_parser(tools: Any, configuration: argparse.ArgumentParser) -> None:
         "--older-than",
         type=_age,
         metavar="AGE",
-        help="only those that failed so long ago at least: 30m, 2h, 3d",
+        help="only messages whose last failure is at least this long ago: 30m, 2h, 3d",
     )
     group.add_argument(
-        "--newer-than", type=_age, metavar="AGE", help="only those that failed so long ago at most"
+        "--newer-than",
+        type=_age,
+        metavar="AGE",
+        help="only messages whose last failure is at most this long ago",
     )
     common.add_argument("--json", action="store_true", help="print JSON, for scripts")
 
@@ -63,29 +66,31 @@ def add_parser(tools: Any, configuration: argparse.ArgumentParser) -> None:
         return parser
 
     listing = verb(
-        "list", "list parked messages; they stay where they are", "--connector sms --reason http_status"
+        "list", "list parked messages without removing them", "--connector sms --reason http_status"
     )
-    listing.add_argument("--limit", type=_limit, default=100, help="at most so many (100); 0: all")
+    listing.add_argument("--limit", type=_limit, default=100, help="the most messages to list (100); 0: all")
     show = verb("show", "show one message with its headers", "0f1b... --body", "ID ")
     show.add_argument("id", metavar="ID")
-    show.add_argument("--body", action="store_true", help="its body too, with the text and all addresses")
+    show.add_argument(
+        "--body", action="store_true", help="show the body too, with the text and whole addresses"
+    )
     replay = verb(
         "replay",
-        "put parked messages back into their queues, to be delivered as if they were new",
+        "put parked messages back into their queues, to be delivered again with all attempts",
         "--connector sms",
         "[ID ...] ",
     )
     replay.add_argument(
-        "ids", metavar="ID", nargs="*", help="these messages; without any: all that are selected"
+        "ids", metavar="ID", nargs="*", help="the ids of the messages; by default all selected messages"
     )
-    replay.add_argument("--limit", type=_limit, default=EVERYTHING, help="at most so many; 0: all")
-    replay.add_argument("--all", action="store_true", help="every parked message, without a question")
-    purge = verb("purge", "drop parked messages for ever", "--reason unreadable", "[ID ...] ")
+    replay.add_argument("--limit", type=_limit, default=EVERYTHING, help="the most messages; 0: all")
+    replay.add_argument("--all", action="store_true", help="replay every parked message, without a question")
+    purge = verb("purge", "delete parked messages permanently", "--reason unreadable", "[ID ...] ")
     purge.add_argument(
-        "ids", metavar="ID", nargs="*", help="these messages; without any: all that are selected"
+        "ids", metavar="ID", nargs="*", help="the ids of the messages; by default all selected messages"
     )
-    purge.add_argument("--limit", type=_limit, default=EVERYTHING, help="at most so many; 0: all")
-    purge.add_argument("--yes", action="store_true", help="don't ask")
+    purge.add_argument("--limit", type=_limit, default=EVERYTHING, help="the most messages; 0: all")
+    purge.add_argument("--yes", action="store_true", help="purge without a question")
 
 
 def _age(text: str) -> float:
@@ -212,7 +217,9 @@ class Command:
     async def _purge(self) -> int:
         if self._arguments.yes:
             return await self._change("Purged", ParkedMessages.purge, self._arguments.limit)
-        return await self._asked("Purged", ParkedMessages.purge, "Drop {count} parked message(s) for ever?")
+        return await self._asked(
+            "Purged", ParkedMessages.purge, "Delete {count} parked message(s) permanently?"
+        )
 
     async def _asked(self, done: str, work: Callable[..., Awaitable[int]], question: str) -> int:
         """Ask, with the number of messages, before they are changed."""

@@ -31,9 +31,7 @@ def add_parser(tools: Any, configuration: argparse.ArgumentParser) -> None:
 
     :param configuration: the parser of the flags for the daemon's options
     """
-    text = (
-        "show all that is known of one message: when it came, its events, and whether it is delayed or parked"
-    )
+    text = "show everything that is known of one message: when it came, its events, and where it is delayed or parked"
     parser = tools.add_parser(
         "trace",
         parents=[configuration],
@@ -46,12 +44,12 @@ def add_parser(tools: Any, configuration: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("id", metavar="ID", help="the id of an inbound or outbound message")
     parser.add_argument("--connector", action="append", help="only of this connector; can be given again")
-    parser.add_argument("--full", action="store_true", help="with whole addresses and texts")
+    parser.add_argument("--full", action="store_true", help="show whole addresses and texts")
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     parser.add_argument(
         "--look",
         action="store_true",
-        help="look into the delay queues, too; quorum queues may have another order then",
+        help="search the delay queues too; a quorum queue may have another order afterwards",
     )
 
 

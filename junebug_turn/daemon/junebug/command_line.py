@@ -22,39 +22,44 @@ CONFIG = "config"
 
 # Option, flag, short flag, meaning.
 _TEXTS = (
-    (CONFIG, "--config", "-c", "the junebug.yml; flags are stronger"),
+    (CONFIG, "--config", "-c", "the junebug.yml; flags win over it"),
     ("interface", "--interface", "-i", "the address of the API, localhost by default"),
     ("port", "--port", "-p", "the port of the API, 8080 by default"),
-    ("logfile", "--log-file", "-l", "the log file; without one the log is the output"),
-    ("sentry_dsn", "--sentry-dsn", "-sd", "the Sentry DSN that bugs are reported to"),
+    ("logfile", "--log-file", "-l", "the log file; by default standard output"),
+    ("sentry_dsn", "--sentry-dsn", "-sd", "the Sentry DSN for reports of bugs"),
     (
         "redis.host",
         "--redis-host",
         "-redish",
         "the host of the Redis with the channels, localhost by default",
     ),
-    ("redis.port", "--redis-port", "-redisp", "its port, 6379 by default"),
-    ("redis.db", "--redis-db", "-redisdb", "its database, 0 by default"),
-    ("redis.password", "--redis-password", "-redispass", "its password"),
+    ("redis.port", "--redis-port", "-redisp", "the port of the Redis, 6379 by default"),
+    ("redis.db", "--redis-db", "-redisdb", "the database of the Redis, 0 by default"),
+    ("redis.password", "--redis-password", "-redispass", "the password of the Redis"),
     ("amqp.hostname", "--amqp-host", "-amqph", "the host of the broker, 127.0.0.1 by default"),
-    ("amqp.vhost", "--amqp-vhost", "-amqpvh", "its virtual host, / by default"),
-    ("amqp.port", "--amqp-port", "-amqpp", "its port, 5672 by default"),
-    ("amqp.username", "--amqp-user", "-amqpu", "the user there, guest by default"),
+    ("amqp.vhost", "--amqp-vhost", "-amqpvh", "the virtual host of the broker, / by default"),
+    ("amqp.port", "--amqp-port", "-amqpp", "the port of the broker, 5672 by default"),
+    ("amqp.username", "--amqp-user", "-amqpu", "the user at the broker, guest by default"),
     ("amqp.password", "--amqp-password", "-amqppass", "the user's password, guest by default"),
     (
         "inbound_message_ttl",
         "--inbound-message-ttl",
         "-ittl",
-        "seconds for which a message can be replied to",
+        "how many seconds an inbound message is kept for replies",
     ),
-    ("outbound_message_ttl", "--outbound-message-ttl", "-ottl", "seconds for which a message has its events"),
+    (
+        "outbound_message_ttl",
+        "--outbound-message-ttl",
+        "-ottl",
+        "how many seconds an outbound message is kept for its events",
+    ),
     ("replace_channels", "--replace-channels", "-rch", "no effect here"),
     ("replace_routers", "--replace-routers", "", "no effect here"),
-    ("metric_window", "--metric-window", "-mw", "seconds that a rate is of, 10 by default"),
+    ("metric_window", "--metric-window", "-mw", "the window of a rate in seconds, 10 by default"),
     ("logging_path", "--logging-path", "-lp", "no effect here"),
     ("log_rotate_size", "--log-rotate-size", "-lrs", "no effect here"),
     ("max_log_files", "--max-log-files", "-mlf", "no effect here"),
-    ("max_logs", "--max-logs", "-ml", "log lines of each channel that the API has, 100 by default"),
+    ("max_logs", "--max-logs", "-ml", "how many log lines of each channel the API shows, 100 by default"),
     (
         "rabbitmq_management_interface",
         "--rabbitmq-management-interface",
@@ -63,7 +68,7 @@ _TEXTS = (
     ),
 )
 _PAIRS = (
-    ("channels", "--channels", "-ch", "TYPE:CLASS, a type that channels can have; no transport is started"),
+    ("channels", "--channels", "-ch", "TYPE:CLASS, a further type of channels; no transport is started"),
     ("routers", "--routers", "", "no effect here"),
 )
 _FLAGS = {option: flag for option, flag, *_ in (*_TEXTS, *_PAIRS)} | {
@@ -97,7 +102,7 @@ def _pair(text: str) -> tuple[str, str]:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of Junebug's command line."""
     made = argparse.ArgumentParser(
-        "jb", description="Runs the daemon with Junebug's command line, its junebug.yml and its Redis."
+        "jb", description="Run the daemon with Junebug's command line, its junebug.yml and its Redis."
     )
     for option, flag, short, text in _TEXTS:
         names = (flag, short) if short else (flag,)
@@ -114,7 +119,7 @@ def parser() -> argparse.ArgumentParser:
         dest="allow_expired_replies",
         action="store_const",
         const="true",
-        help="send a reply to a message that is no longer known as a new message, where it says to whom",
+        help="send a reply to an expired message as a new message, if it has a to address",
     )
     return made
 
