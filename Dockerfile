@@ -1,10 +1,10 @@
 # syntax=docker/dockerfile:1
 # The daemon in a container: docs/operations.md says how it is configured and run.
-# Give the images by their digests where they must never change: --build-arg PYTHON_IMAGE=python@sha256:...
+# For images that never change, give their digests: --build-arg PYTHON_IMAGE=python@sha256:...
 ARG PYTHON=3.13
 ARG PYTHON_IMAGE=python:${PYTHON}-slim
 
-# The first stage has what building needs, and leaves a virtual environment.
+# The first stage has the tools for the build, and makes a virtual environment.
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
@@ -23,10 +23,10 @@ COPY --from=build /opt/junebug-turn /opt/junebug-turn
 USER 10001:10001
 WORKDIR /tmp
 EXPOSE 8080
-# With another port in --http-bind give the health check that one, too.
+# With another port in --http-bind, change the health check too.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
     CMD ["/opt/junebug-turn/bin/python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/health', timeout=4)"]
-# It finishes what is under way, within shutdown_timeout.
+# The daemon finishes its running work, within shutdown_timeout.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/opt/junebug-turn/bin/twistd", "--nodaemon", "--pidfile=", "junebug-turn"]
 # Defaults as flags, which no variable loses by VUMI_CONFIG_PREFIX; arguments of docker run take their place.

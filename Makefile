@@ -36,7 +36,7 @@ large: broker redis ## the tests of several processes with 5,000 messages, and o
 	LARGE=1 $(BIN)/python -m pytest tests/integration/test_stores.py tests/integration/test_channel_stores.py \
 		tests/integration/test_many_channels.py tests/integration/test_operators_api.py
 
-faults: broker ## play every fault around the daemon under a load, and count what becomes of all messages
+faults: broker ## play every fault around the daemon under a load, and count lost messages
 	@$(BIN)/python -m tools.faults
 
 bench-cache: redis ## measure the caches, some minutes
@@ -53,7 +53,7 @@ release-check: $(READY) ## build the release of the last commit, install it as a
 	build/release-tools/bin/pip install -q 'build == 1.6.1' 'twine == 7.0.0'
 	@$(BIN)/python -m tools.release $(CURDIR)/build/release-tools/bin/python
 
-docs: $(READY) ## write what is made from the code: tables, contents lists, the example file, the manual page
+docs: $(READY) ## write the generated files: tables, contents lists, the example file, the manual page
 	@$(BIN)/python -m tools.reference
 
 pictures: broker browser ## take the pictures of the operators' page in docs/pictures
@@ -69,7 +69,7 @@ lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 
-format: $(READY) ## put the code into its form
+format: $(READY) ## format the code
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
@@ -96,7 +96,7 @@ lock: ## take the newest versions that setup.cfg allows, with their hashes, into
 bench: $(READY) ## measure the daemon beside its libraries, some minutes: docs/performance.md
 	@$(BIN)/python -m tools.bench
 
-bench-quick: $(READY) ## the same in less than a minute, and rougher
+bench-quick: $(READY) ## the same in less than a minute, with rougher figures
 	@$(BIN)/python -m tools.bench --quick --json var/bench-quick.json
 
 clean: ## remove everything that the commands made
