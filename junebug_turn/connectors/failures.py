@@ -157,7 +157,11 @@ class Failures:
         """Put a message off that would overtake one of the same sender (or message) which is put off."""
         if task.in_session or not self._deferrals.is_behind(task.key, hash(task.delivery.body)):
             return None
-        return self._failure("circuit_open", "one before it waits for its destination", 0, DeliveryDeferred)
+        failure = self._failure(
+            "circuit_open", "one before it waits for its destination", 0, DeliveryDeferred
+        )
+        failure.destination = self._deferrals.destination(task.key)
+        return failure
 
     async def _try(self, task: Task, attempt: Callable[[], Awaitable[None]]) -> DeliveryFailed | None:
         """Attempt a message once; returns the failure, or None."""
@@ -200,7 +204,7 @@ class Failures:
         if self._windows.delay(history, self._now(history)) is None:
             await self._park(task, failure, history)
             return
-        delay = self._deferrals.next(key, hash(task.delivery.body))
+        delay = self._deferrals.next(key, hash(task.delivery.body), failure.destination)
         queue = self._deferred if delay is None else self._delay_queues[delay]
         await self._copy(queue, task.delivery, history)
         self._metrics.delayed(self._connector, self._kind, history.reason)

@@ -36,8 +36,8 @@ HISTORY_HEADERS = (
 
 DEFERRAL = (5.0, 2000)
 """The delay, in seconds, of messages that wait only because their destination is down or has no place for them, and how
-many of a queue have it at once.  What waits is looked at again each time, so the others wait in ``deferred_queue``: an
-outage of a day costs little."""
+many of a queue have it at once for one destination.  What waits is looked at again each time, so the others wait in
+``deferred_queue``: an outage of a day costs little."""
 
 DEFERRED_LIMIT = 300.0
 """Seconds that a message is deferred at most."""

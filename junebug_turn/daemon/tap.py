@@ -19,6 +19,7 @@ from junebug_turn import version
 from junebug_turn.config.sources import FILE_VARIABLES
 from junebug_turn.daemon.flags import CONFIG_HELP, flags
 from junebug_turn.daemon.junebug import command_line
+from junebug_turn.daemon.process import collect_garbage_rarely
 from junebug_turn.daemon.settings import load
 from junebug_turn.errors import ConfigError
 from junebug_turn.telemetry.context import hear_debug
@@ -150,6 +151,7 @@ def makeService(options: Options) -> IService:
 
     :raises SystemExit: the configuration can't be used; status 1, and a line for each fault
     """
+    collect_garbage_rarely()
     environ: Mapping[str, str] = os.environ
     if options.junebug is not None:
         # Junebug's command names its file itself: a variable would name one of ours.

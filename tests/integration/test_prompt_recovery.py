@@ -16,13 +16,14 @@ from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.state.message_store import OutboundRecord
 from tests.integration.conftest import RunDaemon
 from tests.support.daemon import Running, until
+from tests.support.patience import PATIENCE
 from tools.servers.receiver import Answer, Received, Receiver
 
 reactor: Any = _reactor
 
 OUTAGE = 6.0  # seconds
 RATE = 0.1  # seconds between two messages of each kind
-LIMIT = 20.0
+LIMIT = 20.0 * PATIENCE
 """Seconds until all is there after the outage: the promise is 10, and a machine at full load may need longer; the
 second delay in the broker would be 5 minutes."""
 

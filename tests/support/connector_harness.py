@@ -18,12 +18,13 @@ from junebug_turn.connectors.connector import Connector
 from junebug_turn.connectors.retry_queues import RetryWindows
 from junebug_turn.messages.vumi import Event, Message
 from tests.support.delayed import is_delayed, look, take
+from tests.support.patience import PATIENCE
 from tools.servers.rabbitmq import RabbitNode
 
 
 async def until(condition: Callable[[], Any], limit: float = 60.0) -> None:
     """Wait until ``condition`` holds."""
-    end = time.monotonic() + limit
+    end = time.monotonic() + limit * PATIENCE
     while not condition():
         assert time.monotonic() < end, "it did not come"
         await deferLater(reactor, 0.02)

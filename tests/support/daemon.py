@@ -23,6 +23,7 @@ from junebug_turn.daemon.settings import Settings, explain
 from junebug_turn.messages.vumi import Event, Message
 from tests.support import delayed
 from tests.support.leaks import LEAKS
+from tests.support.patience import PATIENCE
 from tools.servers.rabbitmq import RabbitNode
 from tools.servers.receiver import Receiver
 
@@ -33,7 +34,7 @@ T = TypeVar("T")
 
 async def until(condition: Callable[[], Any], what: str = "it", limit: float = 60) -> None:
     """Wait until ``condition()`` is true."""
-    end = time.monotonic() + limit
+    end = time.monotonic() + limit * PATIENCE
     while not condition():
         assert time.monotonic() < end, f"waited {limit} s in vain for {what}"
         await deferLater(reactor, 0.02)

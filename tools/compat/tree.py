@@ -68,6 +68,11 @@ def _install(folder: Path, log: Path) -> None:
             [*command, *_mirror()], stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
         )
     if done.returncode:
+        details = folder / "debootstrap" / "debootstrap.log"
+        if details.exists():
+            # The folder is removed.
+            with open(log, "ab") as output:
+                output.write(details.read_bytes())
         end = log.read_text("utf-8", "replace")[-2000:]
         raise ProcessError(f"{_PROGRAM} ended with status {done.returncode}\n--- {log}\n{end}")
     shutil.rmtree(folder / "var" / "cache" / "apt", ignore_errors=True)

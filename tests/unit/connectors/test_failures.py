@@ -188,6 +188,44 @@ def test_many_are_deferred() -> None:
     assert bench.broker.published[-1].exchange == short
 
 
+def test_destinations_share_the_places() -> None:
+    """One destination that is down delays no other: however many messages wait for it, those for another one that is
+    down or slow come back soon; its places are free again when its messages come back."""
+    bench = Bench(RetryWindows(deferral=(5, 8)))
+
+    def soon(destination: str, number: int) -> int:
+        """How many of so many messages for a destination come back soon."""
+        end = failure(DeliveryDeferred)
+        end.destination = destination
+        before = len(bench.broker.published)
+        for _ in range(number):
+            bench.run(end)
+        exchanges = [each.exchange for each in bench.broker.published[before:]]
+        return exchanges.count("junebug-turn.delay.5s")
+
+    assert soon("https://down", 100) == 8
+    assert soon("https://slow", 100) == 4
+    assert soon("https://other", 100) == 2
+    assert soon("https://down", 100) == 0
+    bench.broker.reactor.advance(5)
+    assert [soon("https://slow", 1), soon("https://down", 100), soon("https://other", 1)] == [1, 8, 1]
+
+
+def test_a_destination_of_those_behind() -> None:
+    """A message that waits behind another one has the destination of that one, and counts as one for it."""
+    bench = Bench(RetryWindows(deferral=(5, 2)))
+    end = failure(DeliveryDeferred)
+    end.destination = "https://down"
+    for number in range(4):
+        bench.run(*([] if number else [end]), key="+1", body=b"%d" % number)
+    assert bench.attempts == 1
+    assert {(each.headers or {})["destination"] for each in bench.broker.published} == {"https://down"}
+    exchanges = [each.exchange for each in bench.broker.published]
+    assert exchanges == ["junebug-turn.delay.5s"] * 2 + [DEFERRED] * 2
+    bench.run(failure(DeliveryDeferred))
+    assert bench.broker.published[-1].exchange == "junebug-turn.delay.5s"
+
+
 def test_none_overtakes_one_in_the_deferred_queue() -> None:
     """What comes while one of the same sender is deferred stays behind it, until that comes back, whenever that is."""
     bench = Bench(RetryWindows(deferral=(5, 1)))

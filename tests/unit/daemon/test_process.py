@@ -62,6 +62,25 @@ def test_call_on_signals() -> None:
     assert queued == [reopen, reload]
 
 
+START = """
+import gc
+from junebug_turn.daemon.process import YOUNG
+from junebug_turn.daemon.tap import Options, makeService
+options = Options()
+options.parseOptions(["--config", "/no/such/file"])
+try:
+    makeService(options)
+except SystemExit:
+    pass
+assert gc.get_threshold()[0] == YOUNG
+"""
+
+
+def test_the_start() -> None:
+    """The collector leaves the build of many connectors alone, whose objects stay."""
+    subprocess.run([sys.executable, "-c", START], check=True, cwd=Path(__file__).parents[3])
+
+
 def test_tune_garbage_collector() -> None:
     """What is there is left alone from then on, and new cycles are still collected by themselves."""
     subprocess.run([sys.executable, "-c", PROGRAM], check=True, cwd=Path(__file__).parents[3])

@@ -94,6 +94,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Recorded]:
     # This process's collector, limits and signals are not for makeService to change.
     monkeypatch.setattr("junebug_turn.daemon.process.raise_descriptor_limit", lambda: 1024)
     monkeypatch.setattr("junebug_turn.daemon.process.tune_garbage_collector", lambda: None)
+    monkeypatch.setattr("junebug_turn.daemon.tap.collect_garbage_rarely", lambda: None)
     monkeypatch.setattr(
         "junebug_turn.daemon.process.call_on_signals", lambda *_, **calls: SIGNALS.update(calls)
     )
