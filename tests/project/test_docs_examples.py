@@ -144,14 +144,6 @@ def test_a_block_that_is_parsed(example: Block) -> None:
         assert (ROOT / name).exists(), name
 
 
-def test_an_imported_channel() -> None:
-    """The comment in the page is written as the command writes it."""
-    lines = block("docs/migrating.md", "# Channel").splitlines()
-    for words in ("Its transport: VUMI_CONFIG_FILE=FILE vumi2 worker ", "vumi2 does not have: "):
-        assert any(line.startswith(f"# {words}") for line in lines)
-        assert f'"{words}' in SOURCES
-
-
 def test_the_faults(tmp_path: Path) -> None:
     """The lines that the page shows are those of a configuration with these faults."""
     file = tmp_path / "junebug-turn.yaml"
