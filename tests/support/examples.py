@@ -93,7 +93,10 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "$ curl": "tests/integration/test_page_commands.py::test_the_health",
         "import base64": "tests/unit/delivery/test_signature.py::test_documented_verification",
     },
-    "docs/development.md": {"SERVERS_TREE=": PARSED},
+    "docs/development.md": {
+        "SERVERS_TREE=": PARSED,
+        ".venv/bin/towncrier": "tests/project/test_docs_examples.py::test_the_changelog_of_a_release",
+    },
     "docs/junebug.md": {
         "POST /channels/": f"{BODIES}::test_a_message",
         "HTTP/1.1 201": f"{BODIES}::test_a_message",
