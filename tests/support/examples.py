@@ -70,6 +70,8 @@ EXAMPLES: dict[str, dict[str, str]] = {
     },
     "docs/clients-kannel.md": {
         "import urllib": f"{CLIENTS}::test_a_client_of_kannel",
+        "import urllib.parse\nfrom http": f"{CLIENTS}::test_a_receiver_of_forms",
+        "const http": f"{CLIENTS}::test_a_receiver_of_forms",
         "const { randomUUID }": f"{CLIENTS}::test_a_client_of_kannel",
         "curl": f"{CLIENTS}::test_the_commands_for_kannel",
         "0: Accepted": f"{CLIENTS}::test_the_commands_for_kannel",
@@ -77,6 +79,8 @@ EXAMPLES: dict[str, dict[str, str]] = {
     },
     "docs/clients-rapidpro.md": {
         "import urllib": f"{CLIENTS}::test_a_client_of_rapidpro",
+        "import urllib.parse\nfrom http": f"{CLIENTS}::test_a_receiver_of_forms",
+        "const http": f"{CLIENTS}::test_a_receiver_of_forms",
         "const { randomUUID }": f"{CLIENTS}::test_a_client_of_rapidpro",
         "curl": f"{CLIENTS}::test_the_command_for_rapidpro",
         '{"message_id"': f"{CLIENTS}::test_the_command_for_rapidpro",
