@@ -12,7 +12,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from junebug_turn.applications.kannel.messages import inbound_to_form as kannel_form
+from junebug_turn.applications.rapidpro.messages import inbound_to_form as rapidpro_form
+from junebug_turn.delivery.destination import FORM
 from junebug_turn.delivery.signature import Webhook, signing_key
+from junebug_turn.messages.vumi import Message
 from tests.support.demo import Demo, command_of
 from tests.support.pages import blocks
 from tools.demo.secrets import with_secrets
@@ -101,8 +105,36 @@ def test_a_receiver(demo: Demo, language: str) -> None:
         process.stop()
 
 
-def _posted(port: int, body: bytes, headers: dict[str, str]) -> int | None:
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/", body, headers)
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("page", ["rapidpro", "kannel"])
+def test_a_receiver_of_forms(demo: Demo, page: str, language: str) -> None:
+    """The receiver prints what the daemon POSTs once, with all fields, and a delivery report that is a GET."""
+    text = _blocks(page, language)[1]
+    port = free_port()
+    message = Message(
+        to_addr="8864", from_addr="+27820000003", transport_name="t", transport_type="sms", content="Molo ☺"
+    )
+    form = rapidpro_form(message, message.content, None) if page == "rapidpro" else kannel_form(message)
+    printed: list[str] = []
+    command = command_of(language, text.replace("8090", str(port)), demo.folder)
+    process = Process("receiver", command, on_line=printed.append)
+    try:
+        first = {"webhook-id": "first"}
+        process.wait_until(lambda: _posted(port, b"a=b", first) is not None, "doesn't answer", 60)
+        headers = {"Content-Type": FORM, "webhook-id": message.message_id}
+        assert [_posted(port, form, headers) for _ in range(2)] == [200, 200]
+        if page == "kannel":
+            assert _posted(port, None, {"webhook-id": "report"}, "reports?id=12&status=1") == 200
+            process.wait_until(lambda: "/reports" in "".join(printed), "prints no report", 60)
+        process.wait_until(lambda: "Molo ☺" in "".join(printed), "prints nothing", 60)
+        assert "".join(printed).count("Molo ☺") == 1
+        assert "+27820000003" in "".join(printed)
+    finally:
+        process.stop()
+
+
+def _posted(port: int, body: bytes | None, headers: dict[str, str], path: str = "") -> int | None:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/{path}", body, headers)
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return int(answer.status)
@@ -150,7 +182,7 @@ def test_the_command_for_rapidpro(demo: Demo) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_client_of_rapidpro(demo: Demo, language: str) -> None:
     """The program of the page for RapidPro's clients sends a message to the phone, and its id comes with the event."""
-    (text,) = _blocks("rapidpro", language)
+    text = _blocks("rapidpro", language)[0]
     printed = demo.program(language, text)
     assert re.fullmatch(r"[0-9a-f-]{36}\n", printed)
     demo.shown("rapidpro", "Hello from")
@@ -160,7 +192,7 @@ def test_a_client_of_rapidpro(demo: Demo, language: str) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_client_of_kannel(demo: Demo, language: str) -> None:
     """The program of the page for Kannel's clients sends an SMS, and its report comes to the URL that it gives."""
-    (text,) = _blocks("kannel", language)
+    text = _blocks("kannel", language)[0]
     printed = demo.program(language, text)
     assert re.fullmatch(r"[0-9a-f-]{36}\n", printed)
     demo.shown("kannel", "Hello from")

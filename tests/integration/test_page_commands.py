@@ -21,11 +21,12 @@ from tools.servers.rabbitmq import RabbitNode
 
 PARKED = "42be1538debc4be9bee939ee9cdad86b"
 """The id of the pages."""
+PARKED_QUEUES = ("demo-rapidpro.inbound.parked", "demo.inbound.parked")
 
 # What the reader has to fill in, and the connectors of the pages.
 PLACES = {
-    r"\bMESSAGE_ID\b|(?<=trace )ID\b": PARKED,
-    r"(?<=--connector )(sms|NAME|<id>)": "demo-rapidpro",
+    r"\bMESSAGE_ID\b": PARKED,
+    r"(?<=--connector )(sms|NAME)\b": "demo-rapidpro",
 }
 END_OF_INPUT = "\x04"
 STATUSES = {'"Forged"': 1}
@@ -38,6 +39,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory, rabbitmq: RabbitNode) -> Iter
     running = Demo(tmp_path_factory.mktemp("demo"), rabbitmq)
     yield running
     running.close()
+    connection = pika_connection(rabbitmq)
+    for queue in PARKED_QUEUES:
+        connection.channel().queue_purge(queue)
+    connection.close()
 
 
 def _park(demo: Demo, node: RabbitNode) -> None:
@@ -45,11 +50,10 @@ def _park(demo: Demo, node: RabbitNode) -> None:
     refused = inbound("demo-rapidpro", message_id=PARKED, from_addr=None)
     connection = pika_connection(node)
     channel = connection.channel()
-    queues = ("demo-rapidpro.inbound.parked", "demo.inbound.parked")
     channel.basic_publish("vumi", "demo-rapidpro.inbound", refused.to_json())
     channel.basic_publish("vumi", "demo.inbound", b"no message")
     deadline = time.monotonic() + 60
-    while not all(channel.queue_declare(queue, passive=True).method.message_count for queue in queues):
+    while not all(channel.queue_declare(queue, passive=True).method.message_count for queue in PARKED_QUEUES):
         assert time.monotonic() < deadline, demo.run.output
         time.sleep(0.05)
     connection.close()

@@ -91,7 +91,7 @@ class Demo:
                 capture_output=True,
                 text=True,
                 check=False,
-                timeout=60,
+                timeout=110,
                 env=self._environ | environ,
                 # With no terminal but that.
                 start_new_session=True,

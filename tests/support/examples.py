@@ -15,7 +15,7 @@ FORM = "tests/project/test_docs_examples.py::test_a_form"
 DEMO = "tests/integration/test_page_commands.py::test_a_block"
 CLIENTS = "tests/integration/test_client_pages.py"
 BODIES = "tests/project/test_docs_bodies.py"
-IMPORTED = "tests/project/test_docs_examples.py::test_an_imported_channel"
+MIGRATION = "tests/integration/test_page_migration.py::test_the_steps"
 INSTALL = "tests/integration/test_page_install.py"
 RAPIDPRO = "tests/project/test_docs_rapidpro.py"
 TURN = "tests/project/test_docs_turn.py"
@@ -28,13 +28,6 @@ REASONS = {
     "kubectl apply": "needs a cluster",
     "SERVERS_TREE=": "needs Debian 13 in var, which root makes",
     "pip install 'junebug-turn[otel]'": "would install into the environment of the tests",
-    "redis-server": "starts servers on ports that may be taken",
-    "rabbitmqctl": "as above",
-    ".venv/bin/jb": "as above",
-    "junebug-turn check-config": "as above",
-    "junebug-turn import-junebug": "as above",
-    "/opt/junebug-turn/bin/jb": "as above",
-    "curl -s http://127.0.0.1:8080/": "as above",
     "curl https://whatsapp.turn.io": "needs an account at Turn",
 }
 
@@ -77,6 +70,8 @@ EXAMPLES: dict[str, dict[str, str]] = {
     },
     "docs/clients-kannel.md": {
         "import urllib": f"{CLIENTS}::test_a_client_of_kannel",
+        "import urllib.parse\nfrom http": f"{CLIENTS}::test_a_receiver_of_forms",
+        "const http": f"{CLIENTS}::test_a_receiver_of_forms",
         "const { randomUUID }": f"{CLIENTS}::test_a_client_of_kannel",
         "curl": f"{CLIENTS}::test_the_commands_for_kannel",
         "0: Accepted": f"{CLIENTS}::test_the_commands_for_kannel",
@@ -84,6 +79,8 @@ EXAMPLES: dict[str, dict[str, str]] = {
     },
     "docs/clients-rapidpro.md": {
         "import urllib": f"{CLIENTS}::test_a_client_of_rapidpro",
+        "import urllib.parse\nfrom http": f"{CLIENTS}::test_a_receiver_of_forms",
+        "const http": f"{CLIENTS}::test_a_receiver_of_forms",
         "const { randomUUID }": f"{CLIENTS}::test_a_client_of_rapidpro",
         "curl": f"{CLIENTS}::test_the_command_for_rapidpro",
         '{"message_id"': f"{CLIENTS}::test_the_command_for_rapidpro",
@@ -100,7 +97,10 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "$ curl": "tests/integration/test_page_commands.py::test_the_health",
         "import base64": "tests/unit/delivery/test_signature.py::test_documented_verification",
     },
-    "docs/development.md": {"SERVERS_TREE=": PARSED},
+    "docs/development.md": {
+        "SERVERS_TREE=": PARSED,
+        ".venv/bin/towncrier": "tests/project/test_docs_examples.py::test_the_changelog_of_a_release",
+    },
     "docs/junebug.md": {
         "POST /channels/": f"{BODIES}::test_a_message",
         "HTTP/1.1 201": f"{BODIES}::test_a_message",
@@ -124,14 +124,14 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "import attrs": f"{BODIES}::test_the_middleware",
     },
     "docs/migrating.md": {
-        "redis-server": PARSED,
-        "rabbitmqctl": PARSED,
-        ".venv/bin/jb": PARSED,
-        "junebug-turn check-config": PARSED,
-        "junebug-turn import-junebug": PARSED,
-        "# Channel": IMPORTED,
-        "/opt/junebug-turn/bin/jb": PARSED,
-        "curl": PARSED,
+        "redis-server": MIGRATION,
+        "rabbitmqctl": MIGRATION,
+        ".venv/bin/jb": MIGRATION,
+        "junebug-turn check-config": MIGRATION,
+        "junebug-turn import-junebug": MIGRATION,
+        "# Channel": MIGRATION,
+        "/opt/junebug-turn/bin/jb": MIGRATION,
+        "curl": MIGRATION,
     },
     "docs/networks.md": {"amqp:": CONFIGURATION, "http_proxy:": CONFIGURATION},
     "docs/operations.md": {
