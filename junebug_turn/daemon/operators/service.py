@@ -18,6 +18,7 @@ from junebug_turn.daemon.operators.pausing import Pausing
 from junebug_turn.daemon.traces import Traces
 from junebug_turn.errors import AmqpConnectionError, NotFound
 from junebug_turn.http.admin.operators.backend import Choice, Json, Overview
+from junebug_turn.http.authentication import Authenticator
 
 SAMPLE_INTERVAL = 5.0
 """Seconds between two samples for the rates."""
@@ -27,6 +28,7 @@ class OperatorsService:
     """Implementation of ``Operators``, which says what the methods do.
 
     :param applications: connector -> word of its application; it can change
+    :ivar authenticator: checks the requests of operators
     """
 
     def __init__(
@@ -38,7 +40,9 @@ class OperatorsService:
         pausing: Pausing,
         traces: Traces,
         delay_queues: tuple[Queue, ...],
+        authenticator: Authenticator,
     ) -> None:
+        self.authenticator = authenticator
         self._applications = applications
         self._state = state
         self._pausing = pausing
