@@ -138,7 +138,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         method_id = int.from_bytes(method[:4])
         if method_id == frames.BASIC_DELIVER:
             tag, again = frames.deliver_tag(method)
-            self.listener.delivered(Delivery(self, tag, body, self._header, again))
+            self.listener.delivered(Delivery(self, tag, body, self._header, again, method))
         elif method_id == frames.BASIC_RETURN:
             why, at = frames.return_reason(method)
             self.listener.returned(*frames.routing_of(method, at), body, why)

@@ -47,13 +47,13 @@ async def dead_letter(protocol: AmqpProtocol, queue: str) -> int:
     channel = await protocol.open_channel(
         rejecting, lambda channel: [channel.basic_qos(prefetch_count=PREFETCH)]
     )
-    wanted = await _ready(protocol, channel, queue)
+    wanted = await ready(protocol, channel, queue)
     if wanted:
         await protocol.call(channel.basic_consume(queue=queue, consumer_tag=_TAG))
         before = 0
         while rejecting.count < wanted and not (rejecting.ended or channel.closed):
             await deferLater(protocol.clock, LOOK)
-            if rejecting.count == before and not await _ready(protocol, channel, queue):
+            if rejecting.count == before and not await ready(protocol, channel, queue):
                 break
             before = rejecting.count
         # No message comes after the answer: one that came would go back into the queue, which counts.
@@ -62,6 +62,7 @@ async def dead_letter(protocol: AmqpProtocol, queue: str) -> int:
     return rejecting.count
 
 
-async def _ready(protocol: AmqpProtocol, channel: Channel, queue: str) -> int:
+async def ready(protocol: AmqpProtocol, channel: Channel, queue: str) -> int:
+    """Ask how many messages of a queue are with no consumer."""
     there = await protocol.call(channel.queue_declare(queue=queue, passive=True))
     return int(there.message_count)

@@ -38,6 +38,7 @@ class Delivery:
     The broker delivers again whatever was not acked when a channel ends.
 
     :ivar header: the payload of its content header, with its properties
+    :ivar method: the payload of its basic.deliver, with its routing key
     :ivar redelivered: whether the broker has delivered it before
     :ivar settled: whether it was acked, requeued or rejected
     """
@@ -47,7 +48,13 @@ class Delivery:
     body: bytes = field(repr=False)
     header: bytes = field(repr=False)
     redelivered: bool = False
+    method: bytes = field(default=b"", repr=False)
     settled: bool = False
+
+    @property
+    def routing_key(self) -> str | bytes:
+        """The key by which it was routed to its queue; bytes where it is no UTF-8."""
+        return frames.deliver_routing(self.method)[1]
 
     @property
     def properties(self) -> dict[str, Any]:

@@ -196,6 +196,11 @@ def deliver_tag(payload: bytes) -> tuple[int, bool]:
     return tag, bool(flags & 1)
 
 
+def deliver_routing(payload: bytes) -> tuple[str | bytes, str | bytes]:
+    """Read the exchange and the routing key of a basic.deliver."""
+    return routing_of(payload, 5 + payload[4] + 9)
+
+
 def confirm_tag(payload: bytes) -> tuple[int, bool]:
     """Read the delivery tag of a basic.ack or basic.nack, and whether it stands for all before it too."""
     tag, flags = _tag_and_flags(payload, 4)

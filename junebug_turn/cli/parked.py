@@ -1,4 +1,4 @@
-"""``junebug-turn parked``: lists, shows, replays and purges parked messages."""
+"""``junebug-turn parked`` and ``delayed``: they list, show, replay and purge parked and delayed messages."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any
 from junebug_turn.amqp.queue_browser import QueueBrowser
 from junebug_turn.cli.terminal import COLUMNS, Terminal, age, ask, plain, row, run_command
 from junebug_turn.config.durations import duration
-from junebug_turn.connectors.parked import KINDS, Parked, Place, Selection
+from junebug_turn.connectors.parked import KINDS, Parked, Selection
 from junebug_turn.connectors.parked_messages import ParkedMessages
+from junebug_turn.daemon.delay_queues import delay_queues
 from junebug_turn.daemon.settings import Settings, load
 from junebug_turn.errors import ConfigError, JunebugTurnError
 
@@ -22,10 +23,29 @@ PROGRESS_INTERVAL = 0.5  # seconds
 
 
 def add_parser(tools: Any, configuration: argparse.ArgumentParser) -> None:
-    """Add the tool to those of a parser; ``run`` is the default of its argument ``run``.
+    """Add both tools to those of a parser; ``run`` is the default of their argument ``run``.
 
     :param configuration: the parser of the flags for the daemon's options
     """
+    common = _filters(configuration)
+    _add_tool(
+        tools,
+        common,
+        "parked",
+        "list, show, replay or purge messages that could not be delivered",
+        "put parked messages back into their queues, to be delivered again with all attempts",
+    )
+    _add_tool(
+        tools,
+        common,
+        "delayed",
+        "list, show, replay or purge messages that wait for their next attempt",
+        "put delayed messages back into their queues, to be tried now",
+    )
+
+
+def _filters(configuration: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Return the parser of the flags that choose messages."""
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False, parents=[configuration])
     group = common.add_argument_group("which messages")
     group.add_argument("--connector", action="append", help="only of this connector; can be given again")
@@ -47,11 +67,14 @@ def add_parser(tools: Any, configuration: argparse.ArgumentParser) -> None:
         help="only messages whose last failure is at most this long ago",
     )
     common.add_argument("--json", action="store_true", help="print JSON, for scripts")
+    return common
 
-    text = "list, show, replay or purge messages that could not be delivered"
-    parked = tools.add_parser("parked", help=text, description=text, allow_abbrev=False)
-    parked.set_defaults(run=run)
-    verbs = parked.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+def _add_tool(tools: Any, common: argparse.ArgumentParser, state: str, text: str, replay_text: str) -> None:
+    """Add the tool for the messages in a state, ``parked`` or ``delayed``."""
+    tool = tools.add_parser(state, help=text, description=text, allow_abbrev=False)
+    tool.set_defaults(run=run, state=state)
+    verbs = tool.add_subparsers(dest="verb", metavar="VERB", required=True)
 
     def verb(name: str, text: str, example: str, ids: str = "") -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = verbs.add_parser(
@@ -60,13 +83,13 @@ def add_parser(tools: Any, configuration: argparse.ArgumentParser) -> None:
             usage=f"%(prog)s {ids}[options]",
             help=text,
             description=f"{text[0].upper()}{text[1:]}.",
-            epilog=f"Example: junebug-turn parked {name} {example}",
+            epilog=f"Example: junebug-turn {state} {name} {example}",
             allow_abbrev=False,
         )
         return parser
 
     listing = verb(
-        "list", "list parked messages without removing them", "--connector sms --reason http_status"
+        "list", f"list {state} messages without removing them", "--connector sms --reason http_status"
     )
     listing.add_argument("--limit", type=_limit, default=100, help="the most messages to list (100); 0: all")
     show = verb("show", "show one message with its headers", "0f1b... --body", "ID ")
@@ -76,7 +99,7 @@ def add_parser(tools: Any, configuration: argparse.ArgumentParser) -> None:
     )
     replay = verb(
         "replay",
-        "put parked messages back into their queues, to be delivered again with all attempts",
+        replay_text,
         "--connector sms",
         "[ID ...] ",
     )
@@ -84,8 +107,8 @@ def add_parser(tools: Any, configuration: argparse.ArgumentParser) -> None:
         "ids", metavar="ID", nargs="*", help="the ids of the messages; by default all selected messages"
     )
     replay.add_argument("--limit", type=_limit, default=EVERYTHING, help="the most messages; 0: all")
-    replay.add_argument("--all", action="store_true", help="replay every parked message, without a question")
-    purge = verb("purge", "delete parked messages permanently", "--reason unreadable", "[ID ...] ")
+    replay.add_argument("--all", action="store_true", help=f"replay every {state} message, without a question")
+    purge = verb("purge", f"delete {state} messages permanently", "--reason unreadable", "[ID ...] ")
     purge.add_argument(
         "ids", metavar="ID", nargs="*", help="the ids of the messages; by default all selected messages"
     )
@@ -118,7 +141,7 @@ def run(flags: Mapping[str, str], arguments: argparse.Namespace) -> int:
 
 
 class Command:
-    """One call of ``junebug-turn parked``."""
+    """One call of ``junebug-turn parked`` or ``delayed``."""
 
     def __init__(self, reactor: Any, settings: Settings, arguments: Any, terminal: Terminal) -> None:
         self._reactor = reactor
@@ -148,12 +171,12 @@ class Command:
         finally:
             await session.close()
 
-    def _progress(self, place: Place, seen: int, count: int) -> None:
+    def _progress(self, queue: str, seen: int, count: int) -> None:
         """Write the progress over the last one, on a terminal, and where it takes long."""
         now, err = self._reactor.seconds(), self._terminal.err
         if now - self._shown >= PROGRESS_INTERVAL and err.isatty():
             self._shown = now
-            print(f"\r\x1b[K{place.parked}: {seen} of {count}\r", end="", file=err, flush=True)
+            print(f"\r\x1b[K{queue}: {seen} of {count}\r", end="", file=err, flush=True)
 
     def _report(self, done: str, number: int, **more: Any) -> None:
         if self._arguments.json:
@@ -180,7 +203,7 @@ class Command:
         if as_json:
             say("]" if count else "[]")
         elif not count:
-            say("No parked messages.")
+            say(f"No {self._arguments.state} messages.")
         elif count == self._arguments.limit:
             self._terminal.complain(f"there may be more than these {count}: --limit shows more, 0 all")
         return 0
@@ -189,7 +212,7 @@ class Command:
         found: list[Parked] = []
         await self._walk(ParkedMessages.each, 1, found.append)
         if not found:
-            self._terminal.complain(f"no parked message has the id {plain(self._arguments.id)}")
+            self._complain_of_missing(self._arguments.id)
             return 1
         (parked,) = found
         details = parked.details(body=self._arguments.body)
@@ -209,17 +232,15 @@ class Command:
         filters = ("ids", "connector", "kind", "reason", "destination", "older_than", "newer_than")
         selected = any(getattr(arguments, name) for name in filters)
         if not selected and arguments.limit == EVERYTHING and not arguments.all:
-            return await self._asked(
-                "Replayed", ParkedMessages.replay, "Replay all of the {count} parked message(s)?"
-            )
+            question = f"Replay all of the {{count}} {arguments.state} message(s)?"
+            return await self._asked("Replayed", ParkedMessages.replay, question)
         return await self._change("Replayed", ParkedMessages.replay, arguments.limit)
 
     async def _purge(self) -> int:
         if self._arguments.yes:
             return await self._change("Purged", ParkedMessages.purge, self._arguments.limit)
-        return await self._asked(
-            "Purged", ParkedMessages.purge, "Delete {count} parked message(s) permanently?"
-        )
+        question = f"Delete {{count}} {self._arguments.state} message(s) permanently?"
+        return await self._asked("Purged", ParkedMessages.purge, question)
 
     async def _asked(self, done: str, work: Callable[..., Awaitable[int]], question: str) -> int:
         """Ask, with the number of messages, before they are changed."""
@@ -252,8 +273,11 @@ class Command:
         finally:
             self._report(done, count, **({"missing": list(missing)} if missing else {}))
         for id in missing:
-            self._terminal.complain(f"no parked message has the id {plain(id)}")
+            self._complain_of_missing(id)
         return 1 if missing else 0
+
+    def _complain_of_missing(self, id: str) -> None:
+        self._terminal.complain(f"no {self._arguments.state} message has the id {plain(id)}")
 
 
 def _selection(settings: Settings, arguments: Any) -> Selection:
@@ -275,4 +299,5 @@ def _selection(settings: Settings, arguments: Any) -> Selection:
         destination=arguments.destination,
         older_than=arguments.older_than,
         newer_than=arguments.newer_than,
+        delay_queues=delay_queues(settings) if arguments.state == "delayed" else (),
     )

@@ -14,11 +14,10 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from junebug_turn.amqp.queue_browser import QueueBrowser
-from junebug_turn.amqp.topology import Queue
 from junebug_turn.cli.terminal import Terminal, plain, run_command
-from junebug_turn.connectors.retry_queues import RetryWindows, deferred_queue, delay_queue
 from junebug_turn.connectors.trace import Source, trace
 from junebug_turn.daemon.channels.settings import ChannelsSettings
+from junebug_turn.daemon.delay_queues import delay_queues
 from junebug_turn.daemon.settings import Settings, load
 from junebug_turn.errors import AmqpConnectionError, ConfigError
 from junebug_turn.state.factory import make_store
@@ -49,7 +48,7 @@ def add_parser(tools: Any, configuration: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--look",
         action="store_true",
-        help="search the delay queues too; a quorum queue may have another order afterwards",
+        help="search the delay queues too",
     )
 
 
@@ -94,7 +93,7 @@ class Command:
             try:
                 browser = await QueueBrowser.open(self._reactor, self._settings.daemon.amqp)
                 stack.push_async_callback(browser.close)
-                queues = self._delay_queues() if self._arguments.look else ()
+                queues = delay_queues(self._settings) if self._arguments.look else ()
                 found = await trace(self._arguments.id, sources, browser, delay_queues=queues)
             except AmqpConnectionError as error:
                 complain(f"{error}; parked messages are not shown")
@@ -164,13 +163,6 @@ class Command:
             return None
         self._stores.append(store)
         return store
-
-    def _delay_queues(self) -> list[Queue]:
-        windows, options = RetryWindows(), self._settings.applications
-        delays = {windows.session_delay, windows.deferral[0]}
-        delays |= {delay for each in options for delay in each.retry_delays} or set(windows.delays)
-        queue_type = self._settings.daemon.queue_type
-        return [*(delay_queue(delay, queue_type) for delay in sorted(delays)), deferred_queue(queue_type)]
 
 
 def lines(summary: Mapping[str, Any]) -> Iterable[str]:

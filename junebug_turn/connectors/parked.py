@@ -1,4 +1,4 @@
-"""Parked messages, for operators: their places, the choice of some of them, and their description."""
+"""Parked and delayed messages, for operators: their places, the choice of some of them, and their description."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from collections.abc import Iterable
 from hashlib import sha256
 from typing import Any, Self
 
+import attrs
 from attrs import frozen
 
 from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.topology import Queue
 from junebug_turn.connectors.content_encoding import decode
-from junebug_turn.connectors.retry_queues import (
-    History,
-    parked_queue,
-)
+from junebug_turn.connectors.retry_queues import History, iso_time, parked_queue
 from junebug_turn.errors import UnreadableMessage
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.telemetry.masking import mask
@@ -25,29 +23,34 @@ KINDS = ("inbound", "event")
 
 @frozen
 class Place:
-    """A queue of a connector, and where its messages are parked."""
+    """A queue of a connector, and where its messages are parked, or delayed.
+
+    :ivar delay_queue: the queue in which they are delayed, with those of all connectors; None: they are parked
+    """
 
     connector: str
     kind: str
+    delay_queue: Queue | None = None
 
     @property
     def queue(self) -> Queue:
         return Queue(f"{self.connector}.{self.kind}")
 
     @property
-    def parked(self) -> str:
-        """The name of the queue where they are parked."""
-        return parked_queue(self.queue).name
+    def held_in(self) -> str:
+        """The name of the queue that holds them."""
+        return (self.delay_queue or parked_queue(self.queue)).name
 
 
 @frozen
 class Selection:
-    """A choice of parked messages: those of ``places`` with all that is given.
+    """A choice of parked or delayed messages: those of ``places`` with all that is given.
 
     :ivar destination: the origin that they were for, as ``https://host:443``, or its host with or without the port
     :ivar older_than: seconds since the last failure, at least
     :ivar newer_than: seconds since the last failure, at most
     :ivar message_id: chooses the message with this id, and the events of it
+    :ivar delay_queues: those whose messages are chosen from; none: parked messages are
     """
 
     places: tuple[Place, ...]
@@ -57,6 +60,7 @@ class Selection:
     destination: str | None = None
     older_than: float = 0
     newer_than: float = math.inf
+    delay_queues: tuple[Queue, ...] = ()
 
     @classmethod
     def of(
@@ -69,6 +73,7 @@ class Selection:
         destination: str | None = None,
         older_than: float | None = None,
         newer_than: float | None = None,
+        delay_queues: Iterable[Queue] = (),
     ) -> Self:
         """Choose among the messages of these connectors; what is None is not asked for.
 
@@ -83,7 +88,18 @@ class Selection:
             destination=destination,
             older_than=0 if older_than is None else older_than,
             newer_than=math.inf if newer_than is None else newer_than,
+            delay_queues=tuple(delay_queues),
         )
+
+    def queues(self) -> dict[str, dict[str | bytes | None, Place]]:
+        """Return the queues to look into: name -> routing key -> place of its messages; None stands for any key."""
+        if not self.delay_queues:
+            return {place.held_in: {None: place} for place in self.places}
+        # A delayed message has the name of its own queue as its key.
+        return {
+            queue.name: {place.queue.name: attrs.evolve(place, delay_queue=queue) for place in self.places}
+            for queue in self.delay_queues
+        }
 
     def takes(self, parked: Parked) -> bool:
         """Tell whether ``parked`` is one of them."""
@@ -98,7 +114,7 @@ class Selection:
 
 @frozen
 class Parked:
-    """A parked message; ``id`` is that of the message or event, or one made of a body that can't be read."""
+    """A parked or delayed message; ``id`` is that of the message or event, or one made of a body that can't be read."""
 
     id: str
     place: Place
@@ -109,7 +125,7 @@ class Parked:
 
     @classmethod
     def read(cls, place: Place, delivery: Delivery, now: float) -> Self:
-        """Read a parked message, whatever its body and headers hold."""
+        """Read a message, whatever its body and headers hold."""
         history = History.read(delivery.headers, now)
         content: Message | Event | None = None
         try:
@@ -153,6 +169,7 @@ class Parked:
         elif content is not None:
             names["user_message_id"] = content.user_message_id
         headers = history.headers()
+        delayed = {} if self.next_try is None else {"queue": self.place.held_in, "next_try": self.next_try}
         return {
             "id": self.id,
             "kind": self.place.kind,
@@ -167,14 +184,23 @@ class Parked:
             "first_failure": headers["first_failure"],
             "last_failure": headers["last_failure"],
             "age": int(self.age),
+            **delayed,
         }
+
+    @property
+    def next_try(self) -> str | None:
+        """When a delayed message is tried again at the latest; None for a parked one."""
+        queue = self.place.delay_queue
+        if queue is None:
+            return None
+        return iso_time(self.history.last_failure + queue.arguments["x-message-ttl"] / 1000)
 
     def details(self, *, body: bool) -> dict[str, Any]:
         """Describe it whole.
 
         :param body: whether with its body, which has the text and all addresses
         """
-        details = self.summary() | {"queue": self.place.parked, "headers": self.delivery.headers}
+        details = self.summary() | {"queue": self.place.held_in, "headers": self.delivery.headers}
         return details | {"body": self.body.decode("utf-8", "backslashreplace")} if body else details
 
 

@@ -1,11 +1,11 @@
-"""The parked messages at a broker: walks through them, putting them back into their queues, dropping them.
+"""The parked and delayed messages at a broker: walks through them, putting them back into their queues, dropping them.
 
 Tested by tests/integration/test_parked.py and tests/unit/connectors/test_parked.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -26,9 +26,10 @@ from junebug_turn.net.clocks import WALL_CLOCK, WallClock
 
 
 class ParkedMessages:
-    """The parked messages at a broker.
+    """The parked and delayed messages at a broker.
 
-    A walk takes each message once, also where a daemon parks others meanwhile, and holds a few at a time.
+    A walk takes each message once, also where a daemon parks others meanwhile.  Until its end it hides from others the
+    messages that it has looked at; delayed ones come back at their time all the same, or then.
 
     :param progress: called with a queue, how many of its messages were looked at, and how many there are
     :param most: how many messages of each queue are looked at; None: all
@@ -39,7 +40,7 @@ class ParkedMessages:
     def __init__(
         self,
         browser: QueueBrowser,
-        progress: Callable[[Place, int, int], None] | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
         wall_clock: WallClock = WALL_CLOCK,
         most: int | None = None,
         enough: Callable[[int], bool] = lambda seen: False,
@@ -49,7 +50,7 @@ class ParkedMessages:
         self._enough = enough
         self.complete = True
         self._browser = browser
-        self._progress = progress or (lambda place, seen, count: None)
+        self._progress = progress or (lambda queue, seen, count: None)
 
     async def each(self, selection: Selection, limit: int, see: Callable[[Parked], None]) -> int:
         """Show the first ``limit`` messages, in order, to ``see``; all stay.  Returns how many there were."""
@@ -62,7 +63,8 @@ class ParkedMessages:
         return await self._walk(selection, limit, show)
 
     async def replay(self, selection: Selection, limit: int, see: Callable[[Parked], None]) -> int:
-        """Put messages back into the queues that they came from, as if they were new.
+        """Put messages back into the queues that they came from: parked ones as if they were new, delayed ones with
+        their history.
 
         A message leaves its place after the broker's confirm, so an interruption can repeat it, not lose it.
         ``see`` gets each one that is back.
@@ -88,10 +90,7 @@ class ParkedMessages:
     async def _put_back(self, parked: Parked) -> None:
         queue, delivery = parked.place.queue.name, parked.delivery
         try:
-            headers = original_headers(delivery.headers, with_deaths=False)
-            if forwarded := forwarded_to(delivery.headers):
-                headers[FORWARDED] = forwarded
-            await self._browser.publish(queue, delivery, headers)
+            await self._browser.publish(queue, delivery, _headers_back(parked))
         except Unroutable:
             raise Unroutable(f"there is no queue {queue} to put messages back into") from None
         except ValueError:
@@ -114,47 +113,59 @@ class ParkedMessages:
     ) -> int:
         """Have ``work`` done for batches of the selected messages; the number of those it returns."""
         done = looked_at = 0
-        self.complete = True
-        for place in selection.places:
-            walk = await self._browser.walk(place.parked) if done < limit and self.complete else None
+        self.complete, ended = True, False
+        for queue, places in selection.queues().items():
+            walk = await self._browser.walk(queue) if done < limit and not ended else None
             if walk is None:
                 continue
-            seen = 0
+            seen, most = 0, walk.count if self._most is None else self._most
             try:
-                while (
-                    done < limit
-                    and self.complete
-                    and (self._most is None or seen < self._most)
-                    and (batch := await walk.fetch())
-                ):
+                while done < limit and not ended and seen < most and (batch := await walk.fetch()):
                     seen += len(batch)
                     looked_at += len(batch)
-                    self.complete = not self._enough(looked_at)
-                    chosen = list(self._chosen(selection, place, batch))[: limit - done]
+                    ended = self._enough(looked_at)
+                    chosen = list(self._chosen(selection, places, batch))[: limit - done]
                     done += len(await work(chosen))
-                    await self._replace(place, batch)
-                    self._progress(place, seen, walk.count)
+                    if not selection.delay_queues:
+                        await self._replace(queue, batch)
+                    self._progress(queue, seen, walk.count)
             finally:
                 await walk.end()
+            if ended or (done < limit and most <= seen < walk.count):
+                self.complete = False
         return done
 
-    async def _replace(self, place: Place, batch: list[Delivery]) -> None:
-        """Replace the messages that were looked at too often by copies: a quorum queue counts each time."""
+    async def _replace(self, queue: str, batch: list[Delivery]) -> None:
+        """Replace the messages that were looked at too often by copies: a quorum queue counts each time.
+
+        It doesn't drop a delayed message, but returns it to its own queue before its time.
+        """
         now = self._wall_clock.now()
         for delivery in batch:
             if delivery.settled or not delivery.worn_out:
                 continue
             headers = routable_headers(delivery.headers)
             expiration = _remaining(delivery, now)
-            await self._browser.publish(place.parked, delivery, headers, expiration=expiration)
+            await self._browser.publish(queue, delivery, headers, expiration=expiration)
             delivery.ack()
 
-    def _chosen(self, selection: Selection, place: Place, batch: list[Delivery]) -> Iterator[Parked]:
-        now = self._wall_clock.now()
+    def _chosen(
+        self, selection: Selection, places: Mapping[str | bytes | None, Place], batch: list[Delivery]
+    ) -> Iterator[Parked]:
+        now, any_key = self._wall_clock.now(), places.get(None)
         for delivery in batch:
-            parked = Parked.read(place, delivery, now)
-            if selection.takes(parked):
+            place = any_key or places.get(delivery.routing_key)
+            if place is not None and selection.takes(parked := Parked.read(place, delivery, now)):
                 yield parked
+
+
+def _headers_back(parked: Parked) -> dict[Any, Any]:
+    """Return the headers of the copy that goes back into its queue."""
+    headers = parked.delivery.headers
+    if parked.place.delay_queue is not None:
+        return routable_headers(headers)
+    forwarded = forwarded_to(headers)
+    return original_headers(headers, with_deaths=False) | ({FORWARDED: forwarded} if forwarded else {})
 
 
 def _remaining(delivery: Delivery, now: float) -> int | None:

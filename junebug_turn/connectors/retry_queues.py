@@ -168,8 +168,8 @@ class History:
             ours["destination"] = _writable(self.destination, MAX_ERROR)
         if self.forwarded:
             ours[FORWARDED] = self.forwarded
-        ours["first_failure"] = _iso(self.first_failure)
-        ours["last_failure"] = _iso(self.last_failure)
+        ours["first_failure"] = iso_time(self.first_failure)
+        ours["last_failure"] = iso_time(self.last_failure)
         return ours
 
 
@@ -255,7 +255,8 @@ def _writable(text: str, size: int | None = None) -> str:
     return text.encode("utf-8", "replace")[:size].decode("utf-8", "ignore")
 
 
-def _iso(seconds: float) -> str:
+def iso_time(seconds: float) -> str:
+    """Write a time in ISO 8601, UTC, to the second."""
     # In this order no number, infinite or none at all, is out of range.
     return datetime.fromtimestamp(int(min(max(0.0, seconds), _LAST)), UTC).isoformat()
 

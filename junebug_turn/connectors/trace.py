@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import attrs
 from attrs import Factory, define, field, frozen
 
 from junebug_turn.amqp.queue_browser import QueueBrowser
@@ -19,7 +20,6 @@ from junebug_turn.delivery.circuits import OF_CLIENTS
 from junebug_turn.delivery.destination import Destination
 from junebug_turn.errors import CacheError, DeliveryRefused, UnreadableEntry
 from junebug_turn.messages.vumi import Event, Message, format_timestamp
-from junebug_turn.net.clocks import WALL_CLOCK
 from junebug_turn.state.journal import (
     ACCEPTED,
     DEFERRED,
@@ -161,13 +161,13 @@ class ConnectorTrace:
 class Trace:
     """All that is known of one message.
 
-    :ivar waiting: queue -> the message, or an event of it, found in that delay queue
+    :ivar waiting: the message, and events of it, found in delay queues
     :ivar unread: the connectors whose stores only the daemon can read
     """
 
     message_id: str
     connectors: list[ConnectorTrace] = Factory(list)
-    waiting: list[tuple[Queue, Parked]] = Factory(list)
+    waiting: list[Parked] = Factory(list)
     unread: list[str] = Factory(list)
 
     @property
@@ -189,7 +189,7 @@ class Trace:
             "connectors": [
                 each.summary(circuits, full) for each in self.connectors if each.found or each.fault
             ],
-            "waiting": [_waiting(queue, parked, full) for queue, parked in self.waiting],
+            "waiting": [_parked(parked, full) for parked in self.waiting],
             "unread": self.unread,
         }
 
@@ -207,13 +207,12 @@ async def trace(
 
     :param message_id: that of a message; an event's is found among the parked ones
     :param browser: looks into the queues of parked messages; None: they are not looked into
-    :param delay_queues: queues of delayed messages to look into, too.  A quorum queue may have another order after it,
-        and the journal has what is delayed: so this is for what the journal does not know
+    :param delay_queues: queues of delayed messages to look into, too: for what the journal does not know
     :raises AmqpConnectionError: the connection of ``browser`` is lost
     """
     sources = list(sources)
     found = {source.connector: await ConnectorTrace.read(source, message_id) for source in sources}
-    waiting: list[tuple[Queue, Parked]] = []
+    waiting: list[Parked] = []
     if browser is not None:
         messages = ParkedMessages(browser, most=MOST_LOOKED_AT)
         places = tuple(Place(name, kind) for name in found for kind in KINDS)
@@ -221,28 +220,11 @@ async def trace(
         await messages.each(
             selection, MOST_FOUND, lambda parked: found[parked.place.connector].parked.append(parked)
         )
-        for queue in delay_queues:
-            waiting += [(queue, parked) for parked in await _look(browser, queue, message_id)]
+        if delay_queues := tuple(delay_queues):
+            delayed = attrs.evolve(selection, delay_queues=delay_queues)
+            await messages.each(delayed, MOST_FOUND, waiting.append)
     unread = [source.connector for source in sources if source.store is None]
     return Trace(message_id=message_id, connectors=list(found.values()), waiting=waiting, unread=unread)
-
-
-async def _look(browser: QueueBrowser, queue: Queue, message_id: str) -> list[Parked]:
-    """Return a message, and the events of it, among the first of a delay queue; all stay there."""
-    walk, found, seen = await browser.walk(queue.name), [], 0
-    if walk is None:
-        return []
-    try:
-        while seen < MOST_LOOKED_AT and (batch := await walk.fetch()):
-            seen += len(batch)
-            for delivery in batch:
-                for kind in KINDS:
-                    parked = Parked.read(Place("", kind), delivery, WALL_CLOCK.now())
-                    if parked.content is not None and parked.belongs_to(message_id):
-                        found.append(parked)
-    finally:
-        await walk.end()
-    return found
 
 
 def _delayed(steps: list[Step]) -> dict[str, Any] | None:
@@ -258,19 +240,11 @@ def _shown(step: Step) -> dict[str, Any]:
 
 
 def _parked(parked: Parked, full: bool) -> dict[str, Any]:
-    shown = parked.summary() | {"queue": parked.place.parked}
+    shown = parked.summary() | {"queue": parked.place.held_in}
     if full:
         if isinstance(parked.content, Message):
             shown |= {"from": parked.content.from_addr, "to": parked.content.to_addr}
         shown["body"] = parked.body.decode("utf-8", "backslashreplace")
-    return shown
-
-
-def _waiting(queue: Queue, parked: Parked, full: bool) -> dict[str, Any]:
-    shown = _parked(parked, full) | {"queue": queue.name}
-    del shown["connector"]
-    if "x-message-ttl" in queue.arguments:
-        shown["next_try"] = _iso(parked.history.last_failure + queue.arguments["x-message-ttl"] / 1000)
     return shown
 
 

@@ -18,6 +18,7 @@ from junebug_turn.connectors.retry_queues import RetryWindows
 from junebug_turn.daemon.channels.build import make_channels
 from junebug_turn.daemon.channels.service import ChannelsService
 from junebug_turn.daemon.collected_faults import collected
+from junebug_turn.daemon.delay_queues import delay_queues
 from junebug_turn.daemon.drain import Drain
 from junebug_turn.daemon.gauges import configured_origins, register_gauges
 from junebug_turn.daemon.health import health
@@ -129,6 +130,7 @@ def make_daemon(reactor: Any, settings: Settings, *, descriptors: int = MAX_DESC
             queues=queue_counts.latest,
             pausing=pausing,
             traces=traces,
+            delay_queues=delay_queues(settings),
             metrics=metrics,
         )
     pages = {

@@ -144,7 +144,9 @@ class Daemon(Service):
                 self.log.info("read the certificates of {use} again", use=use)
 
     def renew_secrets(self, read: Callable[[], Settings]) -> None:
-        """Read the settings again, and have the applications use their secrets; all else waits for a new start.
+        """Read the settings again, and have the applications and the operators' address use their secrets.
+
+        All else waits for a new start.
 
         Where the settings can't be used, all stays as it was.
         """
@@ -152,6 +154,8 @@ class Daemon(Service):
             settings = read()
             if self.operator_events is not None:
                 self.operator_events.notifier.use_secrets(settings.daemon.operator_webhook_secret)
+            if self.operators is not None:
+                self.operators.authenticator.renew(settings.daemon.admin_auth)
             for options in settings.applications:
                 if options.connector_name in self.renewals:
                     self.renewals[options.connector_name](options)

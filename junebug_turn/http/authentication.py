@@ -63,6 +63,19 @@ class Authenticator:
     """
 
     def __init__(self, credentials: Credentials | None, *, for_browsers: bool = False) -> None:
+        self._for_browsers = for_browsers
+        self._use(credentials)
+
+    def renew(self, credentials: Credentials | None) -> None:
+        """Accept these credentials from now on, and no others.
+
+        An authenticator without credentials stays so, and the other way round: what is open can't be closed unnoticed,
+        nor what is closed be opened.
+        """
+        if credentials is not None and self._credentials is not None:
+            self._use(credentials)
+
+    def _use(self, credentials: Credentials | None) -> None:
         self._credentials = credentials
         self._tokens: list[bytes] = []
         self._users: list[bytes] = []
@@ -75,7 +88,7 @@ class Authenticator:
             challenges = [f"Token {_REALM}", f"Bearer {_REALM}"] if self._tokens else []
             if self._users:
                 basic = f'Basic {_REALM}, charset="UTF-8"'
-                challenges.insert(0 if for_browsers else len(challenges), basic)
+                challenges.insert(0 if self._for_browsers else len(challenges), basic)
             self._challenge = ", ".join(challenges)
 
     def check(self, headers: Headers) -> None:

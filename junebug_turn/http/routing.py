@@ -137,6 +137,8 @@ class Router(Klein):
         super().__init__()
         # Otherwise it also finds the route of a path with fewer slashes.
         self.url_map.merge_slashes = False
+        # Otherwise a path whose route has a default redirects to the same one without its slash.
+        self.url_map.redirect_defaults = False
 
     def route(self, url: str, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
         """Make a method the endpoint of a path; clients write it with a trailing slash or without one."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+import attrs
 import pytest
 import pytest_twisted
 from pika.adapters.blocking_connection import BlockingChannel
@@ -18,11 +19,12 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from junebug_turn.amqp import consumer
-from junebug_turn.amqp.queue_browser import QueueBrowser
+from junebug_turn.amqp.queue_browser import BATCH, QueueBrowser
+from junebug_turn.amqp.topology import Queue
 from junebug_turn.connectors import failures
 from junebug_turn.connectors.parked import Place, Selection
 from junebug_turn.connectors.parked_messages import ParkedMessages
-from junebug_turn.connectors.retry_queues import RetryWindows
+from junebug_turn.connectors.retry_queues import RetryWindows, delay_queue
 from junebug_turn.errors import CacheError, DeliveryExhausted
 from junebug_turn.messages.vumi import Event, Message
 from tests.conftest import pika_connection
@@ -103,6 +105,89 @@ async def test_looks_at_parked_messages(
     await until(lambda: count(witness, f"{connector_name}.inbound.parked") == 3)
     _, properties, _ = witness.basic_get(f"{connector_name}.inbound.parked")
     assert 1_200_000_000 < int(properties.expiration) <= 1_209_600_000
+
+
+class Delayed:
+    """Delay queues of a test's own, whose messages return to ``connector.inbound``, and looks at them."""
+
+    def __init__(self, witness: BlockingChannel, connector: str, node: RabbitNode, vhost: str) -> None:
+        self.witness, self.connector = witness, connector
+        self.target = f"{connector}.inbound"
+        self._options = options(node, vhost=vhost)
+        witness.queue_declare(self.target, durable=True)
+
+    def declare(self, delay: float, queue_type: str, name: str = "") -> Queue:
+        """A queue as the daemon declares its own."""
+        queue = delay_queue(delay, queue_type)
+        queue = attrs.evolve(queue, name=f"{self.connector}.{name or queue_type}")
+        self.witness.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
+        self.witness.exchange_declare(queue.name, "fanout", durable=True)
+        self.witness.queue_bind(queue.name, queue.name)
+        return queue
+
+    def put(self, queue: Queue, start: int, number: int) -> list[bytes]:
+        bodies = [b"%d" % each for each in range(start, start + number)]
+        for body in bodies:
+            self.witness.basic_publish(queue.name, self.target, body)
+        return bodies
+
+    async def look(self, queue: Queue) -> list[bytes]:
+        browser = await QueueBrowser.open(reactor, self._options)
+        seen: list[Any] = []
+        selection = Selection.of([self.connector], delay_queues=[queue])
+        await ParkedMessages(browser).each(selection, 10_000, seen.append)
+        await browser.close()
+        return [parked.body for parked in seen]
+
+    async def returned(self, number: int) -> list[bytes]:
+        """So many messages, as soon as they are back."""
+        await until(lambda: count(self.witness, self.target) == number, 30)
+        return [self.witness.basic_get(self.target, auto_ack=True)[2] for _ in range(number)]
+
+
+@pytest.fixture
+def delayed(
+    rabbitmq: RabbitNode, quorum_vhost: str, witness: BlockingChannel, connector_name: str
+) -> Delayed:
+    return Delayed(witness, connector_name, rabbitmq, quorum_vhost)
+
+
+@pytest_twisted.ensureDeferred
+async def test_looks_at_delayed_messages(delayed: Delayed) -> None:
+    """A look at delayed messages neither begins their delay anew nor keeps them longer: looked at again and again, they
+    return in their order, and before one that nobody looked at and that was delayed for 2 s more."""
+    delay, number = 6.0, 3 * BATCH + 5
+    queues = [delayed.declare(delay, each) for each in ("classic", "quorum")]
+    # Before a delay that began anew at a second look would be over.
+    other = delayed.declare(delay + 2, "classic", "other")
+    began = time.monotonic()
+    sent = [delayed.put(queue, start, number) for queue, start in zip(queues, (0, number), strict=True)]
+    (later,) = delayed.put(other, 2 * number, 1)
+    for _ in range(2):
+        assert [await delayed.look(queue) for queue in queues] == sent
+    await until(lambda: time.monotonic() - began > delay / 2)
+    for _ in range(2):
+        # On a machine that stands still for so long, one more would hold them beyond their time.
+        if time.monotonic() - began < delay - 2:
+            assert [await delayed.look(queue) for queue in queues] == sent
+    returned = await delayed.returned(2 * number + 1)
+    assert returned[-1] == later
+    for bodies in sent:
+        assert [body for body in returned if body in bodies] == bodies
+
+
+@pytest_twisted.ensureDeferred
+async def test_too_many_looks_at_a_delayed_message(delayed: Delayed) -> None:
+    """However often it is looked at, a delayed message is not lost: at the delivery limit it returns early."""
+    queue = delayed.declare(3600, "quorum")
+    (body,) = delayed.put(queue, 0, 1)
+    looks = 0
+    while await delayed.look(queue):
+        looks += 1
+        assert looks <= ROUNDS
+        await until(lambda: count(delayed.witness, queue.name) + count(delayed.witness, delayed.target) == 1)
+    assert looks > LIMIT
+    assert await delayed.returned(1) == [body]
 
 
 @pytest_twisted.ensureDeferred

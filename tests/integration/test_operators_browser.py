@@ -20,7 +20,7 @@ from tests.conftest import pika_connection
 from tests.integration.conftest import RunDaemon
 from tests.support.browser import Browser
 from tests.support.daemon import Running, settings, until
-from tests.support.operators import NUMBER, TEXT, Desk, inbound
+from tests.support.operators import DELAY, DELAY_QUEUE, NUMBER, TEXT, DelayDesk, Desk, inbound
 from tools.servers.rabbitmq import RabbitNode
 from tools.servers.receiver import Receiver
 
@@ -101,18 +101,48 @@ async def test_parked(run_daemon: RunDaemon, receiver: Receiver, browser: Browse
         await deferToThread(browser.press, "Show its text and addresses")
         await deferToThread(browser.sees, f"{TEXT} 0")
         await deferToThread(browser.press, "Replay")
-        await deferToThread(browser.sees, "The parked messages are back in their queues.")
+        await deferToThread(browser.sees, "The messages are back in their queues.")
         await until(lambda: len(receiver.requests) == 1, "the delivery")
         await deferToThread(browser.press, second)
         await deferToThread(browser.press, "Drop...")
         await deferToThread(browser.press, "Drop it for ever")
-        await deferToThread(browser.sees, "The parked message is dropped.")
+        await deferToThread(browser.sees, "The message is dropped.")
         assert side.count("inbound.parked") == 0
         await deferToThread(browser.press, "Find a message")
         await deferToThread(browser.type, "id", first)
         await deferToThread(browser.press, "Find")
         await deferToThread(browser.sees, f"Inbound on {side.connector}")
         await deferToThread(browser.sees, "delivered")
+        assert browser.faults() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_delayed(run_daemon: RunDaemon, receiver: Receiver, browser: Browser) -> None:
+    """A person looks at delayed messages from the overview, sees a text only after asking for it, has one tried now and
+    drops another."""
+    options = OPTIONS | {"retry_delays": [DELAY]}
+    async with run_daemon("junebug", mo_message_url=receiver.url(), **options) as side:
+        at = DelayDesk(side)
+        side.channel.queue_purge(DELAY_QUEUE)
+        first, second = await at.delayed(2)
+        await at.counted()
+        await deferToThread(browser.open, url(at))
+        await deferToThread(browser.press, "Look at them")
+        await deferToThread(browser.sees, second)
+        await deferToThread(browser.press, first)
+        await deferToThread(browser.sees, "Show its text and addresses")
+        assert TEXT not in browser.text()
+        assert NUMBER not in browser.text()
+        await deferToThread(browser.press, "Show its text and addresses")
+        await deferToThread(browser.sees, f"{TEXT} 0")
+        await deferToThread(browser.press, "Try now")
+        await deferToThread(browser.sees, "The messages are back in their queues.")
+        await until(lambda: len(receiver.requests) == 1, "the delivery")
+        await deferToThread(browser.press, second)
+        await deferToThread(browser.press, "Drop...")
+        await deferToThread(browser.press, "Drop it for ever")
+        await deferToThread(browser.sees, "The message is dropped.")
+        assert at.count() == 0
         assert browser.faults() == []
 
 

@@ -21,7 +21,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
-from junebug_turn.amqp.queue_browser import QueueBrowser
+from junebug_turn.amqp.queue_browser import BATCH, QueueBrowser
 from junebug_turn.cli import main, parked
 from junebug_turn.cli.terminal import INTERRUPTED, Terminal
 from junebug_turn.daemon.settings import load
@@ -373,7 +373,7 @@ async def test_replay_cut(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None
     assert "the connection to the AMQP broker is lost" in err
     connection = pika_connection(shelf.node)
     shelf.channel = connection.channel()
-    await until(lambda: shelf.count("inbound") + shelf.count("inbound.parked") == 250)
+    await until(lambda: shelf.count("inbound") + shelf.count("inbound.parked") == 200 + BATCH)
     assert set(shelf.ids("inbound") + shelf.ids("inbound.parked")) == set(ids)
     connection.close()
 
@@ -505,7 +505,7 @@ async def test_progress(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parked, "PROGRESS_INTERVAL", 0)
     shelf.park_messages(120)
     _, _, err = await shelf.run("list", "--reason=no-such", err=Screen())
-    assert f"{shelf.connector}.inbound.parked: 100 of 120\r" in err
+    assert f"{shelf.connector}.inbound.parked: {3 * BATCH} of 120\r" in err
     assert (await shelf.run("list", "--reason=no-such"))[2] == ""
 
 

@@ -6,17 +6,20 @@ import base64
 import hashlib
 import hmac
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest_twisted
 import standardwebhooks
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import capturedLogs
 
 from junebug_turn.messages.vumi import Message
 from tests.integration.conftest import RunDaemon
 from tests.support import channels
 from tests.support.channels import RunJunebug, redis_options
 from tests.support.daemon import Running, settings, until
+from tests.support.operators import Desk
 from tools.servers.rabbitmq import RabbitNode
 from tools.servers.receiver import Receiver
 
@@ -84,6 +87,47 @@ async def test_rotation(run_daemon: RunDaemon, rabbitmq: RabbitNode, receiver: R
                 assert request.headers["authorization"] == f"Bearer {token}"
                 standardwebhooks.Webhook(peer).verify(request.body, request.headers)
         assert await webhook(side, OLD, 0) == 401
+
+
+@pytest_twisted.ensureDeferred
+async def test_rotation_for_operators(
+    run_daemon: RunDaemon, rabbitmq: RabbitNode, receiver: Receiver, tmp_path: Path
+) -> None:
+    """admin_auth and its file are read again with the others: the new tokens and users are let in, the old ones no
+    more.  Without any, or with a fault in them, the address stays as it was."""
+    file = tmp_path / "admin-auth.yaml"
+    options = {"mo_message_url": receiver.url(), "admin_bind": "localhost:0", "admin_auth_file": str(file)}
+    old, new = {"Authorization": f"Token {OLD}"}, {"Authorization": f"Token {NEW}"}
+    user = {"Authorization": f"Basic {base64.b64encode(f'anna:{NEW}'.encode()).decode()}"}
+
+    async def let_in(at: Desk) -> list[bool]:
+        asked = [await at.ask("GET", "/api/connectors", headers=headers) for headers in (old, new, user)]
+        assert {answer.status for answer in asked} <= {200, 401}
+        return [answer.status == 200 for answer in asked]
+
+    file.write_text(json.dumps({"tokens": [OLD]}))
+    async with run_daemon("junebug", **options) as side:
+        at = Desk(side)
+
+        def renew(**changes: Any) -> None:
+            given = {name: value for name, value in (options | changes).items() if value is not None}
+            side.daemon.renew_secrets(
+                lambda: settings(rabbitmq, "junebug", connector_name=side.connector, **given)
+            )
+
+        assert await let_in(at) == [True, False, False]
+        file.write_text(json.dumps({"tokens": [OLD, NEW]}))
+        renew()
+        assert await let_in(at) == [True, True, False]
+        file.write_text(json.dumps({"users": {"anna": NEW}}))
+        renew()
+        assert await let_in(at) == [False, False, True]
+        file.write_text("no mapping")
+        with capturedLogs() as lines:
+            renew()
+        assert "the secrets can't be read again" in str([line["log_format"] for line in lines])
+        renew(admin_auth_file=None)
+        assert await let_in(at) == [False, False, True]
 
 
 @pytest_twisted.ensureDeferred

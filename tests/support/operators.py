@@ -1,4 +1,4 @@
-"""The operators' address of a running daemon, and messages that are parked there."""
+"""The operators' address of a running daemon, and messages that are parked or delayed there."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ import pika
 import treq
 
 from junebug_turn.messages.vumi import Event, Message
-from tests.support.daemon import Answered, Running
+from tests.support.daemon import Answered, Running, until
 from tests.support.leaks import LEAKS
 
 NUMBER = "+27821234567"
 TEXT = "a text for nobody else"
+DELAY = 7201
+DELAY_QUEUE = f"junebug-turn.delay.{DELAY}s"
+"""A delay queue that no other test has."""
+
+FAILED = "2026-01-02T03:04:05+00:00"
 
 
 class Desk:
@@ -72,6 +77,29 @@ class Desk:
     async def counted(self) -> None:
         """Have the daemon count its queues now."""
         await self.side.daemon.queue_counts.count()
+
+
+class DelayDesk(Desk):
+    """An operator, and messages in ``DELAY_QUEUE``."""
+
+    def delay(self, message: Message, connector: str | None = None, **headers: Any) -> str:
+        """Delay a message as the daemon does; its id."""
+        ours = {"reason": "http_status", "last_status": 503, "attempts": 4, "delays": 1}
+        ours |= {"first_failure": FAILED, "last_failure": FAILED} | headers
+        properties = pika.BasicProperties(delivery_mode=2, headers=ours)
+        key = f"{connector or self.side.connector}.inbound"
+        self.side.channel.basic_publish(DELAY_QUEUE, key, message.to_json(), properties)
+        return message.message_id
+
+    def count(self) -> int:
+        """The messages in the delay queue."""
+        return int(self.side.channel.queue_declare(DELAY_QUEUE, passive=True).method.message_count)
+
+    async def delayed(self, number: int) -> list[str]:
+        """Delay so many messages; their ids."""
+        ids = [self.delay(inbound(f"{TEXT} {each}")) for each in range(number)]
+        await until(lambda: self.count() == number, "the delayed ones")
+        return ids
 
 
 def inbound(content: str | None = TEXT, **fields: Any) -> Message:

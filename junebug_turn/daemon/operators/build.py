@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from junebug_turn.amqp.broker import Broker
+from junebug_turn.amqp.topology import Queue
 from junebug_turn.daemon.operators.events import OperatorEvents
 from junebug_turn.daemon.operators.notifier import Notifier
 from junebug_turn.daemon.operators.overview import State
@@ -41,6 +42,7 @@ def make_operators(
     queues: Callable[[], Mapping[str, tuple[int, int]]],
     pausing: Pausing,
     traces: Traces,
+    delay_queues: tuple[Queue, ...],
     metrics: Metrics,
 ) -> OperatorsService:
     """Make the service behind the page and the API.
@@ -50,7 +52,10 @@ def make_operators(
     :param queues: returns the latest counts of queues
     """
     state = State(applications, health, queues, pausing.is_paused, Rates(reactor, metrics))
-    return OperatorsService(reactor, options.amqp, applications, state, pausing, traces)
+    authenticator = Authenticator(options.admin_auth, for_browsers=True)
+    return OperatorsService(
+        reactor, options.amqp, applications, state, pausing, traces, delay_queues, authenticator
+    )
 
 
 def operators_mounts(
@@ -60,10 +65,7 @@ def operators_mounts(
 
     :param pages: those that other addresses may have, too
     """
-    authenticator, rate_limit = (
-        Authenticator(options.admin_auth, for_browsers=True),
-        RateLimit(reactor, RATE_LIMIT),
-    )
+    authenticator, rate_limit = operators.authenticator, RateLimit(reactor, RATE_LIMIT)
     api = OperatorsApi(operators, options.limits.max_json_depth)
     own = {"/api": api.router.resource(), "": OperatorsPage(operators, reactor).router.resource()}
     guarded = {

@@ -11,12 +11,14 @@ from typing import Any
 from twisted.internet.task import LoopingCall
 
 from junebug_turn.amqp.options import AmqpOptions
+from junebug_turn.amqp.topology import Queue
 from junebug_turn.daemon.operators.overview import State
 from junebug_turn.daemon.operators.parked import ParkedService
 from junebug_turn.daemon.operators.pausing import Pausing
 from junebug_turn.daemon.traces import Traces
 from junebug_turn.errors import AmqpConnectionError, NotFound
 from junebug_turn.http.admin.operators.backend import Choice, Json, Overview
+from junebug_turn.http.authentication import Authenticator
 
 SAMPLE_INTERVAL = 5.0
 """Seconds between two samples for the rates."""
@@ -26,6 +28,7 @@ class OperatorsService:
     """Implementation of ``Operators``, which says what the methods do.
 
     :param applications: connector -> word of its application; it can change
+    :ivar authenticator: checks the requests of operators
     """
 
     def __init__(
@@ -36,12 +39,15 @@ class OperatorsService:
         state: State,
         pausing: Pausing,
         traces: Traces,
+        delay_queues: tuple[Queue, ...],
+        authenticator: Authenticator,
     ) -> None:
+        self.authenticator = authenticator
         self._applications = applications
         self._state = state
         self._pausing = pausing
         self._traces = traces
-        self._parked = ParkedService(reactor, amqp, lambda: list(applications))
+        self._parked = ParkedService(reactor, amqp, delay_queues, lambda: list(applications))
         self._sampling = LoopingCall(state.rates.sample)
         self._sampling.clock = reactor
 
@@ -65,10 +71,10 @@ class OperatorsService:
             raise NotFound(f"there is no connector {connector}")
         return await self._pausing.pause(connector, paused)
 
-    async def parked(self, choice: Choice, limit: int, offset: int, *, full: bool) -> Json:
+    async def held(self, choice: Choice, limit: int, offset: int, *, full: bool) -> Json:
         return await self._parked.list(choice, limit, offset, full=full)
 
-    async def parked_message(self, id: str, choice: Choice, *, full: bool) -> Json:
+    async def held_message(self, id: str, choice: Choice, *, full: bool) -> Json:
         return await self._parked.show(id, choice, full=full)
 
     async def replay(self, choice: Choice, limit: int, id: str | None = None) -> Json:

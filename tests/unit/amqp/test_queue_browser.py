@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from junebug_turn.amqp import queue_browser
 from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.options import AmqpOptions
-from junebug_turn.amqp.queue_browser import BATCH, PUBLISH_TIMEOUT, QueueBrowser, Walk
+from junebug_turn.amqp.queue_browser import BATCH, LOOK, PUBLISH_TIMEOUT, QueueBrowser, Walk
 from junebug_turn.errors import AmqpConnectionError
 from tests.support.broker_peer import Peer, connected
 from tests.support.fake_broker import Channel
@@ -39,13 +39,19 @@ class Bench:
         walk: Walk = found[0]
         return walk
 
-    def gets(self) -> int:
-        """How many messages were asked for since the last call."""
-        return [method.NAME for method in self.peer.methods()].count("Basic.Get")
+    def fetch(self, walk: Walk, *tags: int, waiting: int = 0) -> tuple[list[Any], int]:
+        """Fetch a batch, of which these messages come; the result, and how many were asked for."""
+        found = result(walk.fetch())
+        asked = [call.prefetch_count for call in self.peer.answer() if call.NAME == "Basic.Qos"]
+        for tag in tags:
+            method = spec.Basic.Deliver("walk-1", tag, False, "e", "c.event")
+            self.peer.protocol.dataReceived(self.peer.content(method, b"%d" % tag, 1, 100))
+        self.answer(waiting)
+        return found, sum(asked)
 
-    def give(self, tag: int) -> None:
-        method = spec.Basic.GetOk(tag, False, "", "q", 0)
-        self.peer.protocol.dataReceived(self.peer.content(method, b"%d" % tag, 1, 100))
+    def answer(self, waiting: int = 0) -> list[Any]:
+        calls: list[Any] = self.peer.answer(Queue_Declare=spec.Queue.DeclareOk("q", waiting, 0))
+        return calls
 
 
 def original(body: bytes) -> Delivery:
@@ -72,34 +78,48 @@ def test_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_walking(bench: Bench) -> None:
-    """Messages come in batches, asked for at once, and no more than there were in the beginning."""
-    walk = bench.walk(BATCH + 1)
-    assert walk.count == BATCH + 1
-    first = result(walk.fetch())
-    assert bench.gets() == BATCH
-    for tag in range(1, BATCH + 1):
-        bench.give(tag)
-    assert [delivery.body for delivery in first[0]] == [b"%d" % tag for tag in range(1, BATCH + 1)]
-    last = result(walk.fetch())
-    assert bench.gets() == 1
-    bench.peer.send(spec.Basic.GetEmpty(), 1)
-    assert last == [[]], "taken by another meanwhile"
-    assert result(walk.fetch()) == [[]]
-    assert bench.gets() == 0
+    """Messages come in batches, with their routing keys, and no more than there were in the beginning."""
+    walk = bench.walk(BATCH + 2)
+    assert walk.count == BATCH + 2
+    tags = range(1, BATCH + 1)
+    first, asked = bench.fetch(walk, *tags)
+    assert asked == BATCH
+    assert [delivery.body for delivery in first[0]] == [b"%d" % tag for tag in tags]
+    assert {delivery.routing_key for delivery in first[0]} == {"c.event"}
+    last, asked = bench.fetch(walk, BATCH + 1)
+    assert (asked, last) == (2, [])
+    bench.peer.clock.advance(LOOK)
+    bench.answer(1)
+    assert last == [], "there is another one"
+    bench.peer.clock.advance(LOOK)
+    bench.answer(0)
+    assert [delivery.tag for delivery in last[0]] == [BATCH + 1], "another consumer took it"
+    assert bench.fetch(walk) == ([[]], 0)
+
+
+def test_a_queue_that_is_deleted(bench: Bench) -> None:
+    """A walk ends where its queue is deleted meanwhile."""
+    walk = bench.walk(2)
+    found, _ = bench.fetch(walk, 1)
+    bench.peer.send(spec.Basic.Cancel("walk-1"), 1)
+    bench.answer()
+    assert [delivery.tag for delivery in found[0]] == [1]
 
 
 def test_what_is_acked(bench: Bench) -> None:
-    """A message that is acked is taken; the end closes the channel, which puts back the others."""
-    walk = bench.walk(2)
-    found = result(walk.fetch())
+    """A message that is acked is taken; the end puts back the others, one batch after the other."""
+    walk = bench.walk(BATCH + 2)
+    found, _ = bench.fetch(walk, *range(1, BATCH + 1))
+    found[0][-1].ack()
+    found, _ = bench.fetch(walk, BATCH + 1, BATCH + 2)
+    found[0][0].ack()
     bench.peer.sent()
-    bench.give(1)
-    bench.give(2)
-    found[0][1].ack()
     ended = result(walk.end())
-    ack, close = bench.peer.answer()
-    assert (ack.delivery_tag, ack.multiple) == (2, False)
-    assert close.NAME == "Channel.Close"
+    calls = bench.peer.answer()
+    nacks = [call for call in calls if call.NAME == "Basic.Nack"]
+    assert [nack.delivery_tag for nack in nacks] == [BATCH - 1, BATCH + 2]
+    assert all(nack.multiple and nack.requeue for nack in nacks)
+    assert [call.NAME for call in calls] == ["Basic.Nack", "Basic.Qos"] * 2 + ["Channel.Close"]
     assert ended == [None]
 
 

@@ -122,7 +122,13 @@ class Backend:
 
 
 TRACE = {"id": "x", "found": True, "connectors": [], "waiting": [], "unread": [], "broker": None}
-RESULTS = {"pause": True, "parked": {"parked": []}, "replay": {"replayed": 1}, "drop": None, "message": TRACE}
+RESULTS = {
+    "pause": True,
+    "held": {"parked": [], "delayed": []},
+    "replay": {"replayed": 1},
+    "drop": None,
+    "message": TRACE,
+}
 SEND = json.dumps({"to": "+27", "from": "8110", "content": "c"}).encode()
 BODIES = {
     "create": {"type": "telnet", "config": {}},

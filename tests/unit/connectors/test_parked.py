@@ -1,4 +1,4 @@
-"""Parked messages: what a list shows of them, which are selected, and what becomes of them."""
+"""Parked and delayed messages: what a list shows of them, which are selected, and what becomes of them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pika import frame, spec
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from junebug_turn.amqp.delivery import Delivery
+from junebug_turn.amqp.delivery import DELIVERY_LIMIT, Delivery
+from junebug_turn.amqp.topology import Queue
 from junebug_turn.connectors.parked import KINDS, Parked, Place, Selection, masked
 from junebug_turn.connectors.parked_messages import ParkedMessages
+from junebug_turn.connectors.retry_queues import deferred_queue, delay_queue
 from junebug_turn.errors import Unroutable
 from junebug_turn.messages.vumi import Event
 from tests.support.clocks import Wall
@@ -82,8 +85,8 @@ def browser() -> Browser:
     return Browser()
 
 
-def parked_messages(browser: Browser, *seen: Any) -> ParkedMessages:
-    return ParkedMessages(browser, *seen, wall_clock=Wall(Clock(), 60))  # type: ignore[arg-type]
+def parked_messages(browser: Browser, *seen: Any, **options: Any) -> ParkedMessages:
+    return ParkedMessages(browser, *seen, wall_clock=Wall(Clock(), 60), **options)  # type: ignore[arg-type]
 
 
 def result(work: Any) -> Any:
@@ -194,6 +197,60 @@ def test_purging(browser: Browser) -> None:
     assert result(parked.purge(EVERYTHING, 100, lambda each: None)) == 3
     assert browser.acked == [1, 2, 3]
     assert progress == [(2, 3), (3, 3)]
+    assert not browser.published
+
+
+DELAYS = (delay_queue(300.0), deferred_queue())
+
+
+def delay(browser: Browser, queue: Queue, connector: str, body: bytes, **headers: Any) -> None:
+    """Put a message of a connector into a delay queue."""
+    delivery = browser.broker.delivery(body, HISTORY | headers)
+    deliver = spec.Basic.Deliver("t", 1, False, queue.name, f"{connector}.inbound")
+    delivery.method = frame.Method(1, deliver).marshal()[7:-1]
+    browser.queues.setdefault(queue.name, []).append(delivery)
+
+
+def test_delayed_messages(browser: Browser) -> None:
+    """Delayed messages of all connectors share queues: those of the chosen ones are seen, with their next attempt, and
+    go back into their queues with their history, since no window begins anew."""
+    for queue in DELAYS:
+        for connector in ("c", "other"):
+            delay(browser, queue, connector, message(connector).to_json())
+    seen: list[Parked] = []
+    selection = Selection.of(["c"], delay_queues=DELAYS)
+    assert result(parked_messages(browser).each(selection, 100, seen.append)) == 2
+    summaries = [each.summary() for each in seen]
+    assert [each["connector"] for each in summaries] == ["c", "c"]
+    assert [(each["queue"], each["next_try"]) for each in summaries] == [
+        ("junebug-turn.delay.5m", "1970-01-01T00:05:20+00:00"),
+        ("junebug-turn.deferred", "1970-01-01T00:05:20+00:00"),
+    ]
+    assert result(parked_messages(browser).replay(selection, 1, seen.append)) == 1
+    assert browser.published == [("c.inbound", seen[0].delivery.body, HISTORY)]
+    assert result(parked_messages(browser).purge(selection, 100, seen.append)) == 2
+    assert browser.acked == [1, 3]
+
+
+def test_a_limit_of_looks(browser: Browser) -> None:
+    """A walk with a limit looks at the first messages of each queue, and notes that it hasn't seen all."""
+    for queue in DELAYS:
+        for _ in range(6):
+            delay(browser, queue, "c", b"x")
+    selection = Selection.of(["c"], delay_queues=DELAYS)
+    for most, seen, complete in ((4, 8, False), (6, 12, True)):
+        messages = parked_messages(browser, None, most=most)
+        assert result(messages.each(selection, 100, lambda each: None)) == seen
+        assert messages.complete is complete
+
+
+def test_a_worn_out_one(browser: Browser) -> None:
+    """A delayed message that was looked at often gets no copy, which would wait its whole time again: its queue returns
+    it."""
+    delay(browser, DELAYS[0], "c", b"x", **{"x-delivery-count": DELIVERY_LIMIT})
+    browser.queues[DELAYS[0].name][0].redelivered = True
+    selection = Selection.of(["c"], delay_queues=DELAYS)
+    assert result(parked_messages(browser).each(selection, 100, lambda each: None)) == 1
     assert not browser.published
 
 

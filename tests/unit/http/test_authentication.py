@@ -77,6 +77,20 @@ def test_unknown(value: bytes) -> None:
     assert "not known" in str(refusal(value))
 
 
+def test_renewal() -> None:
+    """New credentials take the place of the old ones; what is open stays open, and what is guarded stays guarded."""
+    authenticator, everybody = Authenticator(CREDENTIALS), Authenticator(None)
+    known, new = (Headers({b"Authorization": [b"Token " + token]}) for token in (b"new-token", b"newest"))
+    authenticator.renew(None)
+    authenticator.check(known)
+    authenticator.renew(Credentials(tokens=("newest",)))
+    authenticator.check(new)
+    with pytest.raises(Unauthorized):
+        authenticator.check(known)
+    everybody.renew(CREDENTIALS)
+    everybody.check(Headers())
+
+
 def test_there_must_be_one() -> None:
     """No Authorization header, and more than one of them, is refused."""
     assert "no Authorization" in str(refusal([]))

@@ -41,6 +41,11 @@ class Api:
         await deferLater(reactor, 0)
         return f"{self.name} item {item}".encode()
 
+    @router.route("/new", methods=["GET"], defaults={"state": "new"})
+    @router.route("/old", methods=["GET"], defaults={"state": "old"})
+    def state(self, request: Request, state: str) -> bytes:
+        return f"{self.name} {state}".encode()
+
     @router.route("/slow", methods=["GET"])
     async def slow(self, request: Request) -> bytes:
         self.waiting.append(Deferred())
@@ -119,8 +124,10 @@ async def test_nothing_there(server: Server) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_trailing_slash(server: Server) -> None:
-    """Each path is served with and without a trailing slash, without a redirect."""
+    """Each path is served with and without a trailing slash, without a redirect; also one with a default."""
     for slash in ("", "/"):
+        for state in ("new", "old"):
+            assert await server.request("GET", f"/{state}{slash}") == (200, f"one {state}")
         assert await server.request("POST", f"/messages{slash}") == (200, "one messages")
         assert await server.request("GET", f"/messages{slash}") == (
             405,

@@ -9,7 +9,14 @@ from typing import Any
 
 from junebug_turn.errors import InvalidBody
 from junebug_turn.http.admin.operators.backend import Operators
-from junebug_turn.http.admin.operators.parameters import CHOICE, MAX_LIMIT, MAX_OFFSET, Parameters
+from junebug_turn.http.admin.operators.parameters import (
+    CHOICE,
+    DELAYED,
+    MAX_LIMIT,
+    MAX_OFFSET,
+    PARKED,
+    Parameters,
+)
 from junebug_turn.http.content_encoding import decode
 from junebug_turn.http.json import read_json, write_json
 from junebug_turn.http.request import ApiRequest
@@ -49,40 +56,43 @@ class OperatorsApi:
         kept = await self._operators.pause(name, paused)
         return write_json(request, 200, {"connector": name, "paused": paused, "kept": kept})
 
-    @router.route("/parked", methods=["GET"])
-    async def parked(self, request: ApiRequest) -> bytes:
-        """Answer with parked messages, the oldest of each queue first."""
+    @router.route("/parked", methods=["GET"], defaults=PARKED)
+    @router.route("/delayed", methods=["GET"], defaults=DELAYED)
+    async def held(self, request: ApiRequest, state: str) -> bytes:
+        """Answer with parked or delayed messages, the oldest of each queue first."""
         given = Parameters(request, (*CHOICE, "limit", "offset", "full"))
         limit, offset = given.number("limit", 100, 1, MAX_LIMIT), given.number("offset", 0, 0, MAX_OFFSET)
-        return write_json(
-            request, 200, await self._operators.parked(given.choice, limit, offset, full=given.full)
-        )
+        choice = given.choice(state)
+        return write_json(request, 200, await self._operators.held(choice, limit, offset, full=given.full))
 
-    @router.route("/parked/replay", methods=["POST"])
-    async def replay(self, request: ApiRequest) -> bytes:
-        """Put the parked messages of a choice back into their queues."""
+    @router.route("/parked/replay", methods=["POST"], defaults=PARKED)
+    @router.route("/delayed/replay", methods=["POST"], defaults=DELAYED)
+    async def replay(self, request: ApiRequest, state: str) -> bytes:
+        """Put the messages of a choice back into their queues."""
         given = Parameters(request, (*CHOICE, "limit"), self._body(request))
         limit = given.number("limit", MAX_LIMIT, 1, MAX_LIMIT)
-        return write_json(request, 200, await self._operators.replay(given.choice, limit))
+        return write_json(request, 200, await self._operators.replay(given.choice(state), limit))
 
-    @router.route("/parked/<id>", methods=["GET"])
-    async def parked_message(self, request: ApiRequest, id: str) -> bytes:
-        """Answer with one parked message."""
+    @router.route("/parked/<id>", methods=["GET"], defaults=PARKED)
+    @router.route("/delayed/<id>", methods=["GET"], defaults=DELAYED)
+    async def held_message(self, request: ApiRequest, id: str, state: str) -> bytes:
+        """Answer with one message."""
         given = Parameters(request, (*CHOICE, "full"))
-        return write_json(
-            request, 200, await self._operators.parked_message(id, given.choice, full=given.full)
-        )
+        choice = given.choice(state)
+        return write_json(request, 200, await self._operators.held_message(id, choice, full=given.full))
 
-    @router.route("/parked/<id>/replay", methods=["POST"])
-    async def replay_one(self, request: ApiRequest, id: str) -> bytes:
-        """Put one parked message back into its queue."""
-        choice = Parameters(request, CHOICE, self._body(request)).choice
+    @router.route("/parked/<id>/replay", methods=["POST"], defaults=PARKED)
+    @router.route("/delayed/<id>/replay", methods=["POST"], defaults=DELAYED)
+    async def replay_one(self, request: ApiRequest, id: str, state: str) -> bytes:
+        """Put one message back into its queue."""
+        choice = Parameters(request, CHOICE, self._body(request)).choice(state)
         return write_json(request, 200, await self._operators.replay(choice, 1, id))
 
-    @router.route("/parked/<id>", methods=["DELETE"])
-    async def drop(self, request: ApiRequest, id: str) -> bytes:
-        """Drop one parked message for ever."""
-        await self._operators.drop(id, Parameters(request, CHOICE).choice)
+    @router.route("/parked/<id>", methods=["DELETE"], defaults=PARKED)
+    @router.route("/delayed/<id>", methods=["DELETE"], defaults=DELAYED)
+    async def drop(self, request: ApiRequest, id: str, state: str) -> bytes:
+        """Drop one message for ever."""
+        await self._operators.drop(id, Parameters(request, CHOICE).choice(state))
         return write_json(request, 200, {"dropped": 1})
 
     @router.route("/messages/<id>", methods=["GET"])

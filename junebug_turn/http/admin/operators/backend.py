@@ -15,11 +15,12 @@ Json = Mapping[str, Any]
 
 @frozen
 class Choice:
-    """A choice of parked messages; what is None is not asked for.
+    """A choice of parked or delayed messages; what is None is not asked for.
 
     :ivar destination: see ``Selection`` of the connectors
     :ivar older_than: seconds since the last failure, at least
     :ivar newer_than: seconds since the last failure, at most
+    :ivar delayed: whether among delayed messages; else among parked ones
     """
 
     connector: str | None = None
@@ -28,6 +29,12 @@ class Choice:
     destination: str | None = None
     older_than: float | None = None
     newer_than: float | None = None
+    delayed: bool = False
+
+    @property
+    def state(self) -> str:
+        """The state of the messages: ``parked`` or ``delayed``."""
+        return "delayed" if self.delayed else "parked"
 
 
 @frozen
@@ -55,8 +62,8 @@ class Overview:
 class Operators(Protocol):
     """The daemon, as operators see and change it.
 
-    Every method with a connector raises ``NotFound`` for one that is not there.  Those about parked messages raise
-    ``Passing`` where the broker can't be asked in time.
+    Every method with a connector raises ``NotFound`` for one that is not there.  Those about parked and delayed
+    messages raise ``Passing`` where the broker can't be asked in time.
     """
 
     def overview(self) -> Overview:
@@ -70,24 +77,24 @@ class Operators(Protocol):
     async def pause(self, connector: str, paused: bool) -> bool:
         """Pause a connector, or resume it; returns whether that outlives the process."""
 
-    async def parked(self, choice: Choice, limit: int, offset: int, *, full: bool) -> Json:
-        """Return ``parked``, so many messages of a choice after ``offset`` others, and whether there is ``more``.
+    async def held(self, choice: Choice, limit: int, offset: int, *, full: bool) -> Json:
+        """Return under the state of a choice, ``parked`` or ``delayed``, so many messages of it after ``offset``
+        others, and whether there is ``more``.
 
         :param full: whether with their addresses and bodies
         """
 
-    async def parked_message(self, id: str, choice: Choice, *, full: bool) -> Json:
-        """Return a parked message; raises ``NotFound`` where there is none among those that can be looked at."""
+    async def held_message(self, id: str, choice: Choice, *, full: bool) -> Json:
+        """Return a message of a choice; raises ``NotFound`` where there is none among those that can be looked at."""
 
     async def replay(self, choice: Choice, limit: int, id: str | None = None) -> Json:
-        """Put parked messages back into their queues; returns how many are ``replayed``, and whether there may be
-        ``more``.
+        """Put messages back into their queues; returns how many are ``replayed``, and whether there may be ``more``.
 
-        :param id: of the only one; raises ``NotFound`` as ``parked_message`` does
+        :param id: of the only one; raises ``NotFound`` as ``held_message`` does
         """
 
     async def drop(self, id: str, choice: Choice) -> None:
-        """Drop a parked message for ever; raises ``NotFound`` as ``parked_message`` does."""
+        """Drop a message for ever; raises ``NotFound`` as ``held_message`` does."""
 
     async def message(self, id: str, *, full: bool) -> Json:
         """Return all that is known of a message, as ``junebug-turn trace --json`` has it.

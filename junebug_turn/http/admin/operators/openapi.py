@@ -26,9 +26,15 @@ _CHOICE = (
 )
 _FULL = (parameter("full", "Whether with addresses and bodies.", schema=_BOOLEAN),)
 _LIMIT = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}
-_PARKED = record(
-    {"id": TEXT_SCHEMA, "kind": _KIND, "connector": TEXT_SCHEMA, "reason": NULLABLE, "attempts": _COUNT}
-)
+_MESSAGE = {
+    "id": TEXT_SCHEMA,
+    "kind": _KIND,
+    "connector": TEXT_SCHEMA,
+    "reason": NULLABLE,
+    "attempts": _COUNT,
+}
+_PARKED = record(_MESSAGE)
+_DELAYED = record({**_MESSAGE, "queue": TEXT_SCHEMA, "next_try": TEXT_SCHEMA})
 _CHOICE_BODY: Mapping[str, Mapping[str, Any]] = {
     "connector": TEXT_SCHEMA,
     "kind": _KIND,
@@ -70,6 +76,60 @@ def _operation(id: str, summary: str, schema: Mapping[str, Any], **more: Any) ->
     return Operation(id=id, summary=summary, schema=schema, errors=errors, **more)
 
 
+def _held(state: str, prefix: str) -> dict[str, dict[str, Operation]]:
+    """Return the operations on the messages in a state, ``parked`` or ``delayed``.
+
+    :param prefix: what the ids of the operations begin with
+    """
+    item = _PARKED if state == "parked" else _DELAYED
+    words, one = f"{state} messages", f"one {state} message"
+    offset = {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET}
+    return {
+        f"/{state}": {
+            "get": _operation(
+                state,
+                f"{words.capitalize()}, the oldest of each queue first.",
+                record({state: {"type": "array", "items": item}, "more": _BOOLEAN}, [state]),
+                parameters=(
+                    *_CHOICE,
+                    *_FULL,
+                    parameter("limit", "How many at most.", schema=_LIMIT),
+                    parameter("offset", "After so many.", schema=offset),
+                ),
+            )
+        },
+        f"/{state}/replay": {
+            "post": _operation(
+                f"{prefix}replay",
+                f"Put the {words} of a choice back into their queues.",
+                _REPLAYED,
+                parameters=(*_CHOICE, parameter("limit", "How many at most.", schema=_LIMIT)),
+                body=body(record({**_CHOICE_BODY, "limit": _LIMIT}, ()), required=False),
+            )
+        },
+        f"/{state}/{{id}}": {
+            "get": _operation(
+                f"{state}_message", f"{one.capitalize()}.", OBJECT, parameters=(*_CHOICE, *_FULL)
+            ),
+            "delete": _operation(
+                f"{prefix}drop",
+                f"Drop {one} for ever.",
+                record({"dropped": {"const": 1}}),
+                parameters=_CHOICE,
+            ),
+        },
+        f"/{state}/{{id}}/replay": {
+            "post": _operation(
+                f"{prefix}replay_one",
+                f"Put {one} back into its queue.",
+                _REPLAYED,
+                parameters=_CHOICE,
+                body=body(record(_CHOICE_BODY, ()), required=False),
+            )
+        },
+    }
+
+
 PART = Part(
     title="The operators' API",
     router=OperatorsApi.router,
@@ -84,50 +144,8 @@ PART = Part(
         },
         "/connectors/{name}/pause": {"post": _operation("pause", "Pause a connector.", _PAUSED)},
         "/connectors/{name}/resume": {"post": _operation("resume", "Resume a connector.", _PAUSED)},
-        "/parked": {
-            "get": _operation(
-                "parked",
-                "Parked messages, the oldest of each queue first.",
-                record({"parked": {"type": "array", "items": _PARKED}, "more": _BOOLEAN}, ["parked"]),
-                parameters=(
-                    *_CHOICE,
-                    *_FULL,
-                    parameter("limit", "How many at most.", schema=_LIMIT),
-                    parameter(
-                        "offset",
-                        "After so many.",
-                        schema={"type": "integer", "minimum": 0, "maximum": MAX_OFFSET},
-                    ),
-                ),
-            )
-        },
-        "/parked/replay": {
-            "post": _operation(
-                "replay",
-                "Put the parked messages of a choice back into their queues.",
-                _REPLAYED,
-                parameters=(*_CHOICE, parameter("limit", "How many at most.", schema=_LIMIT)),
-                body=body(record({**_CHOICE_BODY, "limit": _LIMIT}, ()), required=False),
-            )
-        },
-        "/parked/{id}": {
-            "get": _operation("parked_message", "One parked message.", OBJECT, parameters=(*_CHOICE, *_FULL)),
-            "delete": _operation(
-                "drop",
-                "Drop one parked message for ever.",
-                record({"dropped": {"const": 1}}),
-                parameters=_CHOICE,
-            ),
-        },
-        "/parked/{id}/replay": {
-            "post": _operation(
-                "replay_one",
-                "Put one parked message back into its queue.",
-                _REPLAYED,
-                parameters=_CHOICE,
-                body=body(record(_CHOICE_BODY, ()), required=False),
-            )
-        },
+        **_held("parked", ""),
+        **_held("delayed", "delayed_"),
         "/messages/{id}": {
             "get": _operation("message", "All that is known of one message.", _TRACE, parameters=_FULL)
         },

@@ -19,11 +19,18 @@ from twisted.web.template import Tag, flattenString
 from junebug_turn.errors import InvalidBody, JunebugTurnError
 from junebug_turn.http.admin.operators.backend import Operators
 from junebug_turn.http.admin.operators.guard import FormTokens
-from junebug_turn.http.admin.operators.parameters import CHOICE, MAX_LIMIT, MAX_OFFSET, Parameters
+from junebug_turn.http.admin.operators.parameters import (
+    CHOICE,
+    DELAYED,
+    MAX_LIMIT,
+    MAX_OFFSET,
+    PARKED,
+    Parameters,
+)
+from junebug_turn.http.admin.operators.views.held import held, held_message
 from junebug_turn.http.admin.operators.views.layout import fault
 from junebug_turn.http.admin.operators.views.message import message
 from junebug_turn.http.admin.operators.views.overview import Part, overview
-from junebug_turn.http.admin.operators.views.parked import parked, parked_message
 from junebug_turn.http.errors import answer_for
 from junebug_turn.http.forms import read_form
 from junebug_turn.http.json import write_body
@@ -32,7 +39,7 @@ from junebug_turn.http.routing import Router
 from junebug_turn.net.clocks import WALL_CLOCK
 
 SHOWN = 50
-"""Parked messages on one page."""
+"""Messages on one page."""
 
 _Endpoint = Callable[..., Awaitable[bytes]]
 
@@ -99,48 +106,56 @@ class OperatorsPage:
         await self._operators.pause(name, False)
         return _see(request, "/", {"done": "resumed"})
 
-    @router.route("/parked", methods=["GET"])
+    @router.route("/parked", methods=["GET"], defaults=PARKED)
+    @router.route("/delayed", methods=["GET"], defaults=DELAYED)
     @_with_faults
-    async def parked(self, request: ApiRequest) -> bytes:
-        """Answer with the list of parked messages."""
+    async def held(self, request: ApiRequest, state: str) -> bytes:
+        """Answer with the list of parked or delayed messages."""
         given = Parameters(request, (*CHOICE, "offset", "done"))
         offset = given.number("offset", 0, 0, MAX_OFFSET)
-        found = await self._operators.parked(given.choice, SHOWN, offset, full=False)
+        choice = given.choice(state)
+        found = await self._operators.held(choice, SHOWN, offset, full=False)
         names = [each["name"] for each in self._operators.connectors()]
         token, done = self._tokens.token(request), given.get("done", "")
-        return await _write(request, parked(found, names, given.choice, offset, SHOWN, token, done=done))
+        return await _write(request, held(found, names, choice, offset, SHOWN, token, done=done))
 
-    @router.route("/parked/replay", methods=["POST"])
+    @router.route("/parked/replay", methods=["POST"], defaults=PARKED)
+    @router.route("/delayed/replay", methods=["POST"], defaults=DELAYED)
     @_with_faults
-    async def replay(self, request: ApiRequest) -> bytes:
-        """Put the parked messages of a choice back into their queues."""
+    async def replay(self, request: ApiRequest, state: str) -> bytes:
+        """Put the messages of a choice back into their queues."""
         given = self._form(request, CHOICE)
-        result = await self._operators.replay(given.choice, MAX_LIMIT)
-        return _see(request, "/parked", {"done": "some-replayed" if result["more"] else "replayed"})
+        result = await self._operators.replay(given.choice(state), MAX_LIMIT)
+        return _see(request, f"/{state}", {"done": "some-replayed" if result["more"] else "replayed"})
 
-    @router.route("/parked/<id>", methods=["GET"])
+    @router.route("/parked/<id>", methods=["GET"], defaults=PARKED)
+    @router.route("/delayed/<id>", methods=["GET"], defaults=DELAYED)
     @_with_faults
-    async def parked_message(self, request: ApiRequest, id: str) -> bytes:
-        """Answer with one parked message."""
+    async def held_message(self, request: ApiRequest, id: str, state: str) -> bytes:
+        """Answer with one message."""
         given = Parameters(request, (*CHOICE, "full"))
-        found = await self._operators.parked_message(id, given.choice, full=given.full)
-        return await _write(request, parked_message(found, self._tokens.token(request), full=given.full))
+        choice = given.choice(state)
+        found = await self._operators.held_message(id, choice, full=given.full)
+        token = self._tokens.token(request)
+        return await _write(request, held_message(found, choice, token, full=given.full))
 
-    @router.route("/parked/<id>/replay", methods=["POST"])
+    @router.route("/parked/<id>/replay", methods=["POST"], defaults=PARKED)
+    @router.route("/delayed/<id>/replay", methods=["POST"], defaults=DELAYED)
     @_with_faults
-    async def replay_one(self, request: ApiRequest, id: str) -> bytes:
-        """Put one parked message back into its queue."""
+    async def replay_one(self, request: ApiRequest, id: str, state: str) -> bytes:
+        """Put one message back into its queue."""
         given = self._form(request, CHOICE)
-        await self._operators.replay(given.choice, 1, id)
-        return _see(request, "/parked", {"done": "replayed"})
+        await self._operators.replay(given.choice(state), 1, id)
+        return _see(request, f"/{state}", {"done": "replayed"})
 
-    @router.route("/parked/<id>/drop", methods=["POST"])
+    @router.route("/parked/<id>/drop", methods=["POST"], defaults=PARKED)
+    @router.route("/delayed/<id>/drop", methods=["POST"], defaults=DELAYED)
     @_with_faults
-    async def drop(self, request: ApiRequest, id: str) -> bytes:
-        """Drop one parked message for ever."""
+    async def drop(self, request: ApiRequest, id: str, state: str) -> bytes:
+        """Drop one message for ever."""
         given = self._form(request, CHOICE)
-        await self._operators.drop(id, given.choice)
-        return _see(request, "/parked", {"done": "dropped"})
+        await self._operators.drop(id, given.choice(state))
+        return _see(request, f"/{state}", {"done": "dropped"})
 
     @router.route("/messages", methods=["GET"])
     @_with_faults

@@ -1,4 +1,4 @@
-"""Parameters of requests to the operators' page and API: which parked messages, and how many.
+"""Parameters of requests to the operators' page and API: which messages, and how many.
 
 Tested by tests/integration/test_operators_api.py.
 """
@@ -14,6 +14,9 @@ from junebug_turn.http.admin.operators.backend import Choice
 from junebug_turn.http.forms import query_of
 
 KINDS = ("inbound", "event")
+PARKED, DELAYED = {"state": "parked"}, {"state": "delayed"}
+"""Variables of the routes of parked messages, and of those of delayed ones."""
+
 CHOICE = ("connector", "kind", "reason", "destination", "older_than", "newer_than")
 
 MAX_LIMIT = 1000
@@ -53,9 +56,8 @@ class Parameters(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._values)
 
-    @property
-    def choice(self) -> Choice:
-        """The choice of parked messages.
+    def choice(self, state: str) -> Choice:
+        """Return the choice of messages in a state, ``parked`` or ``delayed``.
 
         :raises InvalidBody: one of its values can't be used
         """
@@ -66,7 +68,14 @@ class Parameters(Mapping[str, Any]):
         if kind not in (None, *KINDS):
             raise InvalidBody(f"kind must be {' or '.join(KINDS)}")
         ages = {name: self._duration(name) for name in ("older_than", "newer_than")}
-        return Choice(self.get("connector"), kind, self.get("reason"), self.get("destination"), **ages)
+        return Choice(
+            self.get("connector"),
+            kind,
+            self.get("reason"),
+            self.get("destination"),
+            **ages,
+            delayed=state == "delayed",
+        )
 
     def _duration(self, name: str) -> float | None:
         text = self.get(name)

@@ -16,9 +16,9 @@ _DONE = {
     "paused": "The connector is paused.",
     "paused-for-now": "The connector is paused until the daemon ends: its cache can't keep that now.",
     "resumed": "The connector is resumed.",
-    "replayed": "The parked messages are back in their queues.",
-    "some-replayed": "1000 parked messages are back in their queues; more are still parked.",
-    "dropped": "The parked message is dropped.",
+    "replayed": "The messages are back in their queues.",
+    "some-replayed": "The first messages are back in their queues; there are more.",
+    "dropped": "The message is dropped.",
 }
 
 
@@ -43,6 +43,7 @@ def page(title: str, *content: Any, done: str = "") -> Tag:
                 tags.nav(
                     tags.a("Overview", href="/"),
                     tags.a("Parked messages", href="/parked"),
+                    tags.a("Delayed messages", href="/delayed"),
                     tags.a("Find a message", href="/messages"),
                 ),
             ),

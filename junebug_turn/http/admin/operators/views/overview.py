@@ -178,4 +178,5 @@ def _delayed(delayed: Mapping[str, int]) -> Tag:
         tags.tr(tags.th(f"tried again within {delay}", scope="row"), cell("Messages", str(messages)))
         for delay, messages in waiting.items()
     ]
-    return table(("Delay", "Messages of all connectors"), rows)
+    shown = table(("Delay", "Messages of all connectors"), rows)
+    return tags.div(shown, tags.p(tags.a("Look at them", href="/delayed")))

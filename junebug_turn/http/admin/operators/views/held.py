@@ -1,4 +1,4 @@
-"""The pages of parked messages.
+"""The pages of parked and delayed messages.
 
 Tested by tests/integration/test_operators_page.py.
 """
@@ -16,7 +16,7 @@ from junebug_turn.http.admin.operators.backend import Choice, Json
 from junebug_turn.http.admin.operators.views.layout import button, cell, page, shown_age, table
 
 
-def parked(
+def held(
     found: Json,
     connectors: Iterable[str],
     choice: Choice,
@@ -26,23 +26,37 @@ def parked(
     *,
     done: str = "",
 ) -> Tag:
-    """Return the list of parked messages, with its filter."""
-    chosen = _chosen(choice)
-    rows = [_parked_row(each) for each in found["parked"]]
-    heads = ("Message", "Connector", "From", "To", "Reason", "Attempts", "Parked for")
-    listed: Any = table(heads, rows) if rows else tags.p("No parked messages are selected.", class_="empty")
+    """Return the list of parked or delayed messages, with its filter."""
+    state, chosen = choice.state, _chosen(choice)
+    title = f"{state.capitalize()} messages"
+    rows = [_row(each, choice) for each in found[state]]
+    heads = ("Message", "Connector", "From", "To", "Reason", "Attempts", _since(choice))
+    listed: Any = table(heads, rows) if rows else tags.p(f"No {state} messages are selected.", class_="empty")
     actions = []
     if rows:
-        actions.append(button("/parked/replay", "Replay all that are selected", token, chosen))
+        actions.append(button(f"/{state}/replay", "Replay all that are selected", token, chosen))
     if offset:
-        actions.append(tags.a("To the beginning", href=f"/parked?{urlencode(chosen)}"))
+        actions.append(tags.a("To the beginning", href=f"/{state}?{urlencode(chosen)}"))
     if found["more"] and rows:
         further = urlencode({**chosen, "offset": str(offset + limit)})
-        actions.append(tags.a("Further ones", href=f"/parked?{further}"))
+        actions.append(tags.a("Further ones", href=f"/{state}?{further}"))
     return page(
-        "Parked messages", tags.h2("Parked messages"), _filter(connectors, choice), listed,
+        title, tags.h2(title), *_part(found, choice), _filter(connectors, choice), listed,
         tags.div(*actions, class_="actions"), done=done,
     )  # fmt: skip
+
+
+def _part(found: Json, choice: Choice) -> list[Tag]:
+    """Say that not all delayed messages were looked at."""
+    if not (choice.delayed and found["more"]):
+        return []
+    return [
+        tags.p("There are more: only the first messages of each delay queue are looked at.", class_="empty")
+    ]
+
+
+def _since(choice: Choice) -> str:
+    return "Next try" if choice.delayed else "Parked for"
 
 
 def _filter(connectors: Iterable[str], choice: Choice) -> Tag:
@@ -69,14 +83,14 @@ def _filter(connectors: Iterable[str], choice: Choice) -> Tag:
         ),
         tags.button("Show"),
         method="get",
-        action="/parked",
+        action=f"/{choice.state}",
         class_="filter",
     )
 
 
-def _parked_row(each: Json) -> Tag:
+def _row(each: Json, choice: Choice) -> Tag:
     place = urlencode({"connector": each["connector"], "kind": each["kind"]})
-    link = tags.a(each["id"], href=f"/parked/{quote(each['id'], safe='')}?{place}")
+    link = tags.a(each["id"], href=f"/{choice.state}/{quote(each['id'], safe='')}?{place}")
     status = f" {each['last_status']}" if each["last_status"] is not None else ""
     return tags.tr(
         tags.th(link, scope="row"),
@@ -85,14 +99,15 @@ def _parked_row(each: Json) -> Tag:
         cell("To", each["to"] or "–", short=True),
         cell("Reason", f"{each['reason']}{status}"),
         cell("Attempts", str(each["attempts"]), short=True),
-        cell("Parked for", shown_age(each["age"]), short=True),
+        cell(_since(choice), each["next_try"] if choice.delayed else shown_age(each["age"]), short=True),
     )
 
 
-def parked_message(found: Json, token: str, *, full: bool) -> Tag:
-    """Return the page of one parked message, with what can be done to it."""
+def held_message(found: Json, choice: Choice, token: str, *, full: bool) -> Tag:
+    """Return the page of one message, with the actions on it."""
+    title = f"{choice.state.capitalize()} message"
     place = {"connector": found["connector"], "kind": found["kind"]}
-    path = f"/parked/{quote(found['id'], safe='')}"
+    path = f"/{choice.state}/{quote(found['id'], safe='')}"
     rows = [
         tags.tr(tags.th(name.replace("_", " "), scope="row"), tags.td("–" if value is None else str(value)))
         for name, value in found.items()
@@ -108,12 +123,14 @@ def parked_message(found: Json, token: str, *, full: bool) -> Tag:
     drop = tags.details(
         tags.summary("Drop..."), button(f"{path}/drop", "Drop it for ever", token, place, class_="danger")
     )
-    actions = tags.div(button(f"{path}/replay", "Replay", token, place), drop, class_="actions")
-    return page("Parked message", tags.h2("Parked message"), table((), rows), actions, *whole)
+    replay = button(f"{path}/replay", "Try now" if choice.delayed else "Replay", token, place)
+    actions = tags.div(replay, drop, class_="actions")
+    return page(title, tags.h2(title), table((), rows), actions, *whole)
 
 
 def _chosen(choice: Choice) -> dict[str, str]:
     given: dict[str, Any] = attrs.asdict(choice)
+    del given["delayed"]
     for name in ("older_than", "newer_than"):
         given[name] = None if given[name] is None else f"{given[name]:g}s"
     return {name: value for name, value in given.items() if value is not None}
