@@ -107,7 +107,9 @@ def _add_tool(tools: Any, common: argparse.ArgumentParser, state: str, text: str
         "ids", metavar="ID", nargs="*", help="the ids of the messages; by default all selected messages"
     )
     replay.add_argument("--limit", type=_limit, default=EVERYTHING, help="the most messages; 0: all")
-    replay.add_argument("--all", action="store_true", help=f"replay every {state} message, without a question")
+    replay.add_argument(
+        "--all", action="store_true", help=f"replay every {state} message, without a question"
+    )
     purge = verb("purge", f"delete {state} messages permanently", "--reason unreadable", "[ID ...] ")
     purge.add_argument(
         "ids", metavar="ID", nargs="*", help="the ids of the messages; by default all selected messages"

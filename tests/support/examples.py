@@ -163,7 +163,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
         '{"error"': f"{BODIES}::test_an_error_of_rapidpro",
         ".venv/bin/python": DEMO,
     },
-    "docs/retries.md": {"$ export": DEMO},
+    "docs/retries.md": {"$ export": DEMO, "junebug-turn delayed": DEMO},
     "docs/tracing.md": {"pip install": PARSED},
     "docs/troubleshooting.md": {"junebug-turn parked": DEMO},
     "docs/turn.md": {
