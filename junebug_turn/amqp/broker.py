@@ -45,6 +45,7 @@ class Broker(Service):
     :param rng: numbers in [0, 1) for the jitter of reconnecting
     :param trust_root: see ``connect``
     :ivar max_message_size: bytes of the largest message that is to be read
+    :ivar topology: its queues
     :ivar backlog: the bound of the messages for the exchange whose outcome is not known
     """
 
@@ -78,7 +79,7 @@ class Broker(Service):
         # Clients can't take the room of the copies, which deliveries need to go on.
         # A request that waits has its answer beside the message, with the content again.
         self.backlog, self._backlog_of_copies = Backlog(max_bytes=MAX_BYTES // 2), Backlog()
-        topology = self._topology = Topology(self._queues.values())
+        topology = self.topology = Topology(self._queues.values())
         self._publisher = Publisher(reactor, rng, topology, sizes=self._sizes)
         self._copies = Publisher(reactor, rng, topology, sizes=self._sizes, name="publishing copies")
         self._large = Publisher(
@@ -182,7 +183,7 @@ class Broker(Service):
         if protocol is not None and self._sizes.limit is not None:
             status["max_message_size"] = self._sizes.limit
         faults = [each.fault for each in (self._publishing, self._consuming) if each.fault]
-        faults += [fault(what, why) for what, why in self._topology.faults.items()]
+        faults += [fault(what, why) for what, why in self.topology.faults.items()]
         faults += [publisher.refused for publisher in self._publishers if publisher.refused]
         return status | {"faults": faults} if faults else status
 
@@ -206,7 +207,7 @@ class Broker(Service):
         """
         # On the connection that consumes: a broker that blocks publishers doesn't read the other one.
         protocol = self._consuming.protocol
-        waiting = self._topology.waiting
+        waiting = self.topology.waiting
         queues = [queue for queue in self._queues.values() if queue.name not in waiting]
         return {} if protocol is None else await count(protocol, queues)
 
@@ -228,11 +229,11 @@ class Broker(Service):
         protocol = self._consuming.protocol
         if protocol is not None:
             with suppress(Closed):
-                await self._topology.extend(protocol, queues)
+                await self.topology.extend(protocol, queues)
 
     async def have(self, queue: Queue) -> None:
         """Declare a queue of ``declare`` that can wait, unless that was done."""
-        if queue.name in self._topology.waiting:
+        if queue.name in self.topology.waiting:
             await self.declare_now([queue])
 
     def forget(self, *queues: Queue) -> None:
@@ -248,7 +249,7 @@ class Broker(Service):
 
     def consume(self, queue: Queue, handler: Handler) -> Consumer:
         """Have ``handler`` called for each message of ``queue``: see ``Consumer`` for the promises of a handler."""
-        consumer = Consumer(self.reactor, self._rng, self._topology, queue, handler, self._prefetch)
+        consumer = Consumer(self.reactor, self._rng, self.topology, queue, handler, self._prefetch)
         self._consumers.append(consumer)
         self._consuming.add(consumer)
         return consumer
@@ -269,11 +270,10 @@ class Broker(Service):
         protocol = self._consuming.protocol
         if protocol is None:
             return None
-        try:
+        with suppress(Closed):
             found = await count(protocol, [Queue(queue)])
-        except Closed:
-            return None
-        return found[queue][1] if queue in found else 0
+            return found[queue][1] if queue in found else 0
+        return None
 
     async def stop_consuming(self, timeout: float) -> None:
         """End all consumers; handlers under way have ``timeout`` seconds, then their messages go back to the queue."""
