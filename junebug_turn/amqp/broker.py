@@ -17,6 +17,7 @@ from junebug_turn.amqp.backlog import MAX_BYTES, Backlog
 from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.consumer import Consumer, Handler
 from junebug_turn.amqp.consumers import Consumers
+from junebug_turn.amqp.consuming import ConsumingConnections
 from junebug_turn.amqp.dead_letters import dead_letter
 from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.examination import Examination, examine
@@ -34,8 +35,8 @@ from junebug_turn.amqp.topology_checks import TopologyChecks
 class Broker(Service):
     """The AMQP broker, reconnected to whenever it is lost.
 
-    There are two connections: a broker that is short of memory or disk stops reading from those that
-    publish, and the acknowledgements of what we consume must not stand behind that.
+    There are two connections, and more where they have not enough channels for all consumers: a broker that is short of
+    memory or disk stops reading from those that publish, and acknowledgements must not stand behind that.
 
     Three channels publish: one the messages for the exchange, one copies for queues of our own, through other
     exchanges, and one, one by one, messages of a size that the broker has not taken yet.  So a message that closes its
@@ -71,10 +72,8 @@ class Broker(Service):
         self._retired = RetiredQueues(
             reactor, partial(connect_to_any, reactor, options, "cleaning", trust_root=trust_root)
         )
-        self._publishing, self._consuming = (
-            ReconnectingConnection(reactor, options, purpose, rng=rng, trust_root=trust_root)
-            for purpose in ("publishing", "consuming")
-        )
+        connection = partial(ReconnectingConnection, reactor, options, rng=rng, trust_root=trust_root)
+        self._publishing, self._consuming = connection("publishing"), ConsumingConnections(connection)
         self._sizes = MessageSizes()
         # Clients can't take the room of the copies, which deliveries need to go on.
         # A request that waits has its answer beside the message, with the content again.
@@ -98,7 +97,7 @@ class Broker(Service):
         self._checks.start()
 
     def stopService(self) -> Deferred[Any]:
-        """Close both connections in order; messages that are not published yet fail."""
+        """Close all connections in order; messages that are not published yet fail."""
         super().stopService()
         self._stopping = True
         self._checks.stop()
@@ -143,8 +142,8 @@ class Broker(Service):
 
     @property
     def connected(self) -> bool:
-        """Whether both connections are up."""
-        return self._publishing.protocol is not None and self._consuming.protocol is not None
+        """Whether all connections are up."""
+        return self._publishing.protocol is not None and self._consuming.connected
 
     @property
     def takes_messages(self) -> bool:
@@ -178,11 +177,11 @@ class Broker(Service):
             **self._consumers.status(),
         }
         if self._several:
-            addresses = {each.address for each in (self._publishing, self._consuming)}
+            addresses = {each.address for each in (self._publishing, *self._consuming)}
             status["hosts"] = sorted(filter(None, addresses))
         if protocol is not None and self._sizes.limit is not None:
             status["max_message_size"] = self._sizes.limit
-        faults = [each.fault for each in (self._publishing, self._consuming) if each.fault]
+        faults = [each.fault for each in (self._publishing, *self._consuming) if each.fault]
         faults += [fault(what, why) for what, why in self.topology.faults.items()]
         faults += [publisher.refused for publisher in self._publishers if publisher.refused]
         return status | {"faults": faults} if faults else status
