@@ -87,6 +87,10 @@ class ChannelConfigured(JunebugTurnError):
     """A change by the API of a channel that a file configures; the message names the file."""
 
 
+class QueuesRefused(JunebugTurnError):
+    """A channel or router that lacks queues, since the broker refuses them."""
+
+
 class InvalidChannelType(JunebugTurnError):
     """A type of channel that is not known."""
 

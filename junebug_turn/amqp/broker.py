@@ -17,6 +17,7 @@ from junebug_turn.amqp.backlog import MAX_BYTES, Backlog
 from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.consumer import Consumer, Handler
 from junebug_turn.amqp.consumers import Consumers
+from junebug_turn.amqp.consuming import ConsumingConnections
 from junebug_turn.amqp.dead_letters import dead_letter
 from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.examination import Examination, examine
@@ -34,8 +35,8 @@ from junebug_turn.amqp.topology_checks import TopologyChecks
 class Broker(Service):
     """The AMQP broker, reconnected to whenever it is lost.
 
-    There are two connections: a broker that is short of memory or disk stops reading from those that
-    publish, and the acknowledgements of what we consume must not stand behind that.
+    There are two connections, and more where they have not enough channels for all consumers: a broker that is short of
+    memory or disk stops reading from those that publish, and acknowledgements must not stand behind that.
 
     Three channels publish: one the messages for the exchange, one copies for queues of our own, through other
     exchanges, and one, one by one, messages of a size that the broker has not taken yet.  So a message that closes its
@@ -45,6 +46,7 @@ class Broker(Service):
     :param rng: numbers in [0, 1) for the jitter of reconnecting
     :param trust_root: see ``connect``
     :ivar max_message_size: bytes of the largest message that is to be read
+    :ivar topology: its queues
     :ivar backlog: the bound of the messages for the exchange whose outcome is not known
     """
 
@@ -70,15 +72,13 @@ class Broker(Service):
         self._retired = RetiredQueues(
             reactor, partial(connect_to_any, reactor, options, "cleaning", trust_root=trust_root)
         )
-        self._publishing, self._consuming = (
-            ReconnectingConnection(reactor, options, purpose, rng=rng, trust_root=trust_root)
-            for purpose in ("publishing", "consuming")
-        )
+        connection = partial(ReconnectingConnection, reactor, options, rng=rng, trust_root=trust_root)
+        self._publishing, self._consuming = connection("publishing"), ConsumingConnections(connection)
         self._sizes = MessageSizes()
         # Clients can't take the room of the copies, which deliveries need to go on.
         # A request that waits has its answer beside the message, with the content again.
         self.backlog, self._backlog_of_copies = Backlog(max_bytes=MAX_BYTES // 2), Backlog()
-        topology = self._topology = Topology(self._queues.values())
+        topology = self.topology = Topology(self._queues.values())
         self._publisher = Publisher(reactor, rng, topology, sizes=self._sizes)
         self._copies = Publisher(reactor, rng, topology, sizes=self._sizes, name="publishing copies")
         self._large = Publisher(
@@ -97,7 +97,7 @@ class Broker(Service):
         self._checks.start()
 
     def stopService(self) -> Deferred[Any]:
-        """Close both connections in order; messages that are not published yet fail."""
+        """Close all connections in order; messages that are not published yet fail."""
         super().stopService()
         self._stopping = True
         self._checks.stop()
@@ -142,8 +142,8 @@ class Broker(Service):
 
     @property
     def connected(self) -> bool:
-        """Whether both connections are up."""
-        return self._publishing.protocol is not None and self._consuming.protocol is not None
+        """Whether all connections are up."""
+        return self._publishing.protocol is not None and self._consuming.connected
 
     @property
     def takes_messages(self) -> bool:
@@ -177,12 +177,12 @@ class Broker(Service):
             **self._consumers.status(),
         }
         if self._several:
-            addresses = {each.address for each in (self._publishing, self._consuming)}
+            addresses = {each.address for each in (self._publishing, *self._consuming)}
             status["hosts"] = sorted(filter(None, addresses))
         if protocol is not None and self._sizes.limit is not None:
             status["max_message_size"] = self._sizes.limit
-        faults = [each.fault for each in (self._publishing, self._consuming) if each.fault]
-        faults += [fault(what, why) for what, why in self._topology.faults.items()]
+        faults = [each.fault for each in (self._publishing, *self._consuming) if each.fault]
+        faults += [fault(what, why) for what, why in self.topology.faults.items()]
         faults += [publisher.refused for publisher in self._publishers if publisher.refused]
         return status | {"faults": faults} if faults else status
 
@@ -206,7 +206,7 @@ class Broker(Service):
         """
         # On the connection that consumes: a broker that blocks publishers doesn't read the other one.
         protocol = self._consuming.protocol
-        waiting = self._topology.waiting
+        waiting = self.topology.waiting
         queues = [queue for queue in self._queues.values() if queue.name not in waiting]
         return {} if protocol is None else await count(protocol, queues)
 
@@ -228,11 +228,11 @@ class Broker(Service):
         protocol = self._consuming.protocol
         if protocol is not None:
             with suppress(Closed):
-                await self._topology.extend(protocol, queues)
+                await self.topology.extend(protocol, queues)
 
     async def have(self, queue: Queue) -> None:
         """Declare a queue of ``declare`` that can wait, unless that was done."""
-        if queue.name in self._topology.waiting:
+        if queue.name in self.topology.waiting:
             await self.declare_now([queue])
 
     def forget(self, *queues: Queue) -> None:
@@ -248,7 +248,7 @@ class Broker(Service):
 
     def consume(self, queue: Queue, handler: Handler) -> Consumer:
         """Have ``handler`` called for each message of ``queue``: see ``Consumer`` for the promises of a handler."""
-        consumer = Consumer(self.reactor, self._rng, self._topology, queue, handler, self._prefetch)
+        consumer = Consumer(self.reactor, self._rng, self.topology, queue, handler, self._prefetch)
         self._consumers.append(consumer)
         self._consuming.add(consumer)
         return consumer
@@ -269,11 +269,10 @@ class Broker(Service):
         protocol = self._consuming.protocol
         if protocol is None:
             return None
-        try:
+        with suppress(Closed):
             found = await count(protocol, [Queue(queue)])
-        except Closed:
-            return None
-        return found[queue][1] if queue in found else 0
+            return found[queue][1] if queue in found else 0
+        return None
 
     async def stop_consuming(self, timeout: float) -> None:
         """End all consumers; handlers under way have ``timeout`` seconds, then their messages go back to the queue."""

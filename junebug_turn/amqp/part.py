@@ -40,6 +40,10 @@ class BrokerPart:
         """Declare its queues now, where there is a connection."""
         await self._broker.declare_now(self._queues)
 
+    def faults(self) -> list[str]:
+        """Return why some of its queues can't be used, as of the last declaration."""
+        return self._broker.topology.faults_of(self._queues)
+
     async def stop(self, timeout: float) -> None:
         """End its consumers, and declare its queues no more.
 

@@ -16,7 +16,7 @@ from txamqp.client import ChannelClosed, Closed
 
 from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.declaration import Declaring, Part, Step
-from junebug_turn.amqp.permissions import PERMISSION, ask_to_write
+from junebug_turn.amqp.permissions import PERMISSION, ask_to_write, fault
 
 EXCHANGE = "vumi"
 AFTER_RETURN = 1.0  # seconds at least between declarations because a message came back
@@ -158,6 +158,11 @@ class Topology:
         done = {part.what for part in chain(_EXCHANGE_PARTS, *map(_parts, queues))}
         self.faults = _without(self.faults, done) | declaring.faults
         self._known = _without(self._known, done) | declaring.refusals
+
+    def faults_of(self, queues: Iterable[Queue]) -> list[str]:
+        """Return the faults that concern these queues, in words, as of the last declaration."""
+        whats = [part.what for part in chain.from_iterable(map(_parts, queues))]
+        return [fault(what, self.faults[what]) for what in whats if what in self.faults]
 
     def forget_faults(self) -> None:
         """Forget the faults of queues that are not needed any more."""

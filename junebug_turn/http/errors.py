@@ -72,6 +72,7 @@ _ANSWERS: dict[type[errors.JunebugTurnError], tuple[int, str, str | list[str]]] 
     errors.TooManyConnections: (503, "too many connections", "TooManyConnections"),
     errors.AmqpConnectionError: (503, "amqp connection error", "AmqpConnectionError"),
     errors.NotAnsweredInTime: (503, "not answered in time", "NotAnsweredInTime"),
+    errors.QueuesRefused: (503, "queues refused", "QueuesRefused"),
     errors.ShuttingDown: (503, "shutting down", "ShuttingDown"),
     errors.Unroutable: (503, "message not routed", "Unroutable"),
     errors.ChangedMeanwhile: (503, "changed meanwhile", "ChangedMeanwhile"),

@@ -79,7 +79,7 @@ class BrokerGauges(_ReadAtScrape):
     def collect(self) -> Iterator[Metric]:
         status = self.status()
         for name, help in (
-            ("connected", "Whether both connections to the broker are up."),
+            ("connected", "Whether all connections to the broker are up."),
             ("publishing", "Whether the channel that publishes is open."),
             ("blocked", "Whether the broker takes no messages for now."),
         ):

@@ -23,7 +23,14 @@ CONFIGURATIONS = {"junebug": JUNEBUG, "turn": TURN, "rapidpro": RAPIDPRO, "kanne
 # Errors of the API for channels, of the operators' page, and of bytes that belong to no application yet.
 OTHERS = {
     *("InvalidChannelType", "InvalidRouterType", "InvalidRouterConfig", "InvalidRouterDestinationConfig"),
-    *("Forbidden", "RouterNotFound", "DestinationNotFound", "ChannelConfigured", "ChangedMeanwhile"),
+    *(
+        "Forbidden",
+        "RouterNotFound",
+        "DestinationNotFound",
+        "ChannelConfigured",
+        "ChangedMeanwhile",
+        "QueuesRefused",
+    ),
 }
 
 

@@ -16,12 +16,13 @@ from junebug_turn.applications.base import ApplicationOptions
 from junebug_turn.applications.junebug.messages import OutboundRequest
 from junebug_turn.applications.junebug.options import JunebugOptions
 from junebug_turn.applications.registry import type_of
+from junebug_turn.daemon.channels.channels import Channels
 from junebug_turn.daemon.channels.options import REDIS, ChannelsOptions
 from junebug_turn.daemon.channels.queues import CountedQueues, ManagedQueues, queue_names
 from junebug_turn.daemon.channels.routers import Routers
 from junebug_turn.daemon.channels.runner import ChannelRunner
 from junebug_turn.daemon.channels.running import MakeServices, Parts
-from junebug_turn.daemon.channels.service import Channels, ChannelsService
+from junebug_turn.daemon.channels.service import ChannelsService
 from junebug_turn.daemon.channels.settings import ChannelsSettings
 from junebug_turn.daemon.channels.status import ChannelStatus
 from junebug_turn.daemon.queue_counts import QueueCounts

@@ -57,6 +57,11 @@ class RouterRunner:
                 preparing.append((id, made.prepare))
         return preparing
 
+    def faults(self, id: str) -> list[str]:
+        """Return why some queues of a router can't be used; empty where it doesn't run."""
+        _, running = self._routers.get(id, ((), None))
+        return [] if running is None else running.faults()
+
     def _run(self, id: str, definitions: Definitions) -> RunningRouter | None:
         router = definitions[Key.of_router(id)]
         reason = why_not(router, definitions)

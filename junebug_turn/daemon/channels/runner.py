@@ -64,6 +64,8 @@ class ChannelRunner:
     _under_way: set[Deferred[None]] = field(factory=set, init=False)
     # By the id of a channel, router or destination, while work on it is under way.
     _locks: dict[str, DeferredLock] = field(factory=dict, init=False)
+    # By such an id too: the last work on it has failed.
+    _failed: set[str] = field(factory=set, init=False)
 
     log = Logger()
 
@@ -99,6 +101,7 @@ class ChannelRunner:
         work += self._routers.apply(definitions, self._follow)
         channels = {key.id: found for key, found in wanted.items() if key.kind == CHANNELS}
         work += self._statuses.apply(channels, self._follow)
+        self._failed.difference_update(id for id, _ in work)
         for id, each in work:
             self._follow(self._do(id, each))
 
@@ -110,14 +113,22 @@ class ChannelRunner:
                 channel.running.renew(self.settings.template.webhook_secret)
         self._statuses.renew()
 
-    async def settled(self, key: Key) -> None:
+    async def settled(self, key: Key) -> list[str]:
         """Wait for the work that is under way on a channel, or on a router or one of its destinations.
 
         On return the queues are declared, where there is a broker, and the consumers are those of the definition.
+
+        :return: why some of the queues can't be used
+        :raises RuntimeError: the work has failed, which is logged
         """
         for id in (key.id, key.router):
             if id in self._locks:
                 await self._do(id, _nothing)
+        if not self._failed.isdisjoint((key.id, key.router)):
+            raise RuntimeError("a change could not be applied")
+        channel = self._channels.get(key)
+        faults = [] if channel is None or channel.running is None else channel.running.faults()
+        return faults + self._statuses.faults(key.id) + self._routers.faults(key.router or key.id)
 
     async def _do(self, id: str, work: Callable[[], Any]) -> None:
         """Do work on a channel, router or destination after the work on it that is under way."""
@@ -125,6 +136,9 @@ class ChannelRunner:
         await lock.acquire()
         try:
             await work()
+        except Exception:
+            self._failed.add(id)
+            raise
         finally:
             lock.release()
             if not lock.locked and self._locks.get(id) is lock:

@@ -136,6 +136,10 @@ class RunningChannel:
         """Declare its queues now, where there is a connection to the broker."""
         await self._part.prepare()
 
+    def faults(self) -> list[str]:
+        """Return why some of its queues can't be used."""
+        return self._part.faults()
+
     async def stop(self) -> None:
         """End the consumers; the queues stay."""
         self._stopped = True
@@ -174,6 +178,10 @@ class RunningRouter:
     async def prepare(self) -> None:
         """Declare its queues now, where there is a connection to the broker."""
         await self._part.prepare()
+
+    def faults(self) -> list[str]:
+        """Return why some of its queues can't be used."""
+        return self._part.faults()
 
     async def stop(self) -> None:
         """End the consumers; the queues stay."""

@@ -1,40 +1,31 @@
-"""The service of channels: it follows the store, and is what the HTTP API asks.
+"""The service of channels: it follows the store, and changes it.
 
 Tested by tests/integration/test_channels.py.
 """
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, globalLogPublisher
-from twisted.web.resource import IResource
 
 from junebug_turn.connectors.trace import Source
 from junebug_turn.daemon.channels.runner import ChannelRunner
 from junebug_turn.daemon.channels.settings import ChannelsSettings
-from junebug_turn.daemon.channels.status import ChannelStatus
 from junebug_turn.errors import (
     CacheError,
     ChangedMeanwhile,
-    ChannelConfigured,
-    ChannelNotFound,
-    InvalidChannelType,
+    QueuesRefused,
 )
-from junebug_turn.http.admin.channels.backend import Properties
 from junebug_turn.state.channel_store import CHANNELS, ChannelStore, Definition, Definitions, Key
 from junebug_turn.state.connector_settings import ConnectorSettings
 from junebug_turn.state.message_store import MessageStore
-from junebug_turn.telemetry.logging.channel_logs import ChannelLogs
 
 POLL_INTERVAL = 2.0
 """Seconds between two looks at the store, for what other daemons have changed."""
-
-TYPES = ("telnet", "xmpp", "smpp", "dmark")
 
 _ATTEMPTS = 5
 
@@ -147,10 +138,14 @@ class ChannelsService:
         return (await self.known()).get(key)
 
     async def create(self, key: Key, properties: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Store a definition that is new, and run it."""
+        """Store a definition that is new, and run it; it is removed where the broker refuses its queues."""
         if not await self._store.replace(key, None, properties):
             raise ChangedMeanwhile("the id is taken")
-        await self._run(key)
+        faults = await self._run(key)
+        if faults:
+            await self._store.remove(key)
+            await self.refresh()
+            raise QueuesRefused(f"it is not created: {'; '.join(faults)}")
         return properties
 
     async def change(
@@ -167,14 +162,27 @@ class ChannelsService:
                 raise missing
             properties = changed(before)
             if await self._store.replace(key, before, properties):
-                await self._run(key)
+                faults = await self._run(key)
+                if faults:
+                    raise QueuesRefused(
+                        f"it is stored, and takes effect when the broker has its queues: {'; '.join(faults)}"
+                    )
                 return properties
         raise ChangedMeanwhile("others change it all the time")
 
-    async def _run(self, key: Key) -> None:
-        """Run what was stored; on return it runs, also where the poll has found it first."""
+    async def _run(self, key: Key) -> list[str]:
+        """Run what was stored; on return it runs, also where the poll has found it first.
+
+        :return: why some of its queues can't be used
+        """
         await self.refresh()
-        await self._runner.settled(key)
+        return await self._runner.settled(key)
+
+    async def restart(self, key: Key) -> None:
+        """Restart the consumers of what runs."""
+        await self._runner.restart(key)
+        if faults := await self._runner.settled(key):
+            raise QueuesRefused("; ".join(faults))
 
     async def remove(self, key: Key, missing: Exception) -> None:
         """Remove a definition, and stop what it runs.
@@ -185,101 +193,3 @@ class ChannelsService:
             raise missing
         await self._store.remove(key)
         await self.refresh()
-
-
-class Channels:
-    """The channels, as the HTTP API asks for them: see ``backend.Channels``.
-
-    :param configured: connector -> what the API shows of a configured application
-    :param applications: connector -> the resource of a configured application that takes Junebug's messages
-    """
-
-    def __init__(
-        self,
-        service: ChannelsService,
-        runner: ChannelRunner,
-        settings: ChannelsSettings,
-        status: ChannelStatus,
-        logs: ChannelLogs,
-        configured: Mapping[str, Properties],
-        applications: Mapping[str, IResource],
-    ) -> None:
-        self._service = service
-        self._runner = runner
-        self._settings = settings
-        self._status = status
-        self._logs = logs
-        self._configured = configured
-        self._applications = applications
-
-    async def ids(self) -> list[str]:
-        stored = {key.id for key in await self._service.known() if key.kind == CHANNELS}
-        return sorted(stored | self._configured.keys())
-
-    async def show(self, id: str) -> Properties:
-        if id in self._configured:
-            return await self._shown(id, self._configured[id])
-        return await self._shown(id, (await self._found(id)).properties)
-
-    async def create(self, properties: Properties) -> Properties:
-        self._check(properties)
-        id = str(uuid.uuid4())
-        self._settings.channel(id, properties)
-        await self._service.create(Key.channel(id), properties)
-        return await self._shown(id, properties)
-
-    async def update(self, id: str, changes: Properties) -> Properties:
-        self._refuse_configured(id)
-        if "type" in changes:
-            self._check(changes)
-
-        def changed(before: Definition) -> Properties:
-            properties = {**before.properties, **changes}
-            self._settings.channel(id, properties)
-            return properties
-
-        return await self._shown(
-            id, await self._service.change(Key.channel(id), changed, ChannelNotFound(""))
-        )
-
-    async def delete(self, id: str) -> None:
-        self._refuse_configured(id)
-        await self._service.remove(Key.channel(id), ChannelNotFound(""))
-
-    async def restart(self, id: str) -> None:
-        self._refuse_configured(id)
-        await self._found(id)
-        await self._runner.restart(Key.channel(id))
-
-    async def logs(self, id: str, limit: int | None) -> list[Properties]:
-        if id not in self._configured:
-            await self._found(id)
-        return list(self._logs.latest(id, limit))
-
-    async def application(self, id: str) -> IResource:
-        if id in self._applications:
-            return self._applications[id]
-        await self._found(id)
-        return self._runner.application(Key.channel(id))
-
-    async def _found(self, id: str) -> Definition:
-        found = await self._service.find(Key.channel(id))
-        if found is None or id in self._configured:
-            raise ChannelNotFound("")
-        return found
-
-    async def _shown(self, id: str, properties: Properties) -> Properties:
-        return {**properties, "id": id, "status": await self._status.of(id)}
-
-    def _check(self, properties: Properties) -> None:
-        known = (*TYPES, *(self._settings.options.extra_types or ()))
-        if properties["type"] not in known:
-            raise InvalidChannelType(
-                f"Invalid channel type u'{properties['type'][:100]}', must be one of: {', '.join(known)}"
-            )
-
-    def _refuse_configured(self, id: str) -> None:
-        if id in self._configured:
-            raise ChannelConfigured(
-                f"channel {id} is configured in {self._settings.place}: change it there and start the daemon again"
-            )

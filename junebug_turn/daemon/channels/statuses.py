@@ -58,6 +58,10 @@ class StatusConsumers:
             self._running[id] = definition, part, statuses
         return preparing
 
+    def faults(self, id: str) -> list[str]:
+        """Return why the queue of a channel's statuses can't be used; empty where it can, or there is none."""
+        return self._running[id][1].faults() if id in self._running else []
+
     def renew(self) -> None:
         """Sign with the secret of the settings from now on."""
         for id, (definition, _, statuses) in self._running.items():

@@ -1,4 +1,4 @@
-"""Changes of channels that come beside a look at the store: each is in effect before its answer."""
+"""Changes of channels: each is in effect before its answer, or fails."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from twisted.internet.task import Clock
 
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.consumer import Consumer
-from junebug_turn.amqp.topology import Queue
+from junebug_turn.amqp.topology import Queue, Topology
 from junebug_turn.applications.base import ApplicationOptions, Services
 from junebug_turn.connectors.connector import Connector
 from junebug_turn.daemon.channels.options import ChannelsOptions
 from junebug_turn.daemon.channels.runner import ChannelRunner
-from junebug_turn.daemon.channels.running import Parts
+from junebug_turn.daemon.channels.running import Parts, RunningChannel
 from junebug_turn.daemon.channels.service import ChannelsService
 from junebug_turn.daemon.channels.settings import channels_settings
-from junebug_turn.errors import ChannelNotFound
+from junebug_turn.errors import ChannelNotFound, QueuesRefused
 from junebug_turn.http.authentication import Authenticator
 from junebug_turn.http.listening import BIND
 from junebug_turn.http.mounts import Mounts
@@ -38,6 +38,11 @@ class SlowBroker(FakeBroker):
     def __init__(self) -> None:
         super().__init__()
         self.waiting: list[Deferred[None]] = []
+        self.topology = Topology()
+
+    def refuse(self, *names: str) -> None:
+        """Refuse the queues with these names, and no other."""
+        self.topology.faults = {f"queue {name}": "403 ACCESS_REFUSED" for name in names}
 
     def forget(self, *queues: Queue) -> None:
         pass
@@ -217,3 +222,62 @@ def test_two_changes_of_one_channel(bench: Bench) -> None:
     bench.broker.work()
     assert [each.called for each in changes] == [True, True]
     assert "second.outbound" in bench.broker.handlers
+
+
+def bridged(bench: Bench, queue: str) -> Deferred[Any]:
+    """A change of the channel, which is bridged to other queues."""
+    change = bench.service.change(ONE, lambda before: HTTP | {"amqp_queue": queue}, ChannelNotFound(""))
+    changing = Deferred.fromCoroutine(change)
+    bench.broker.work()
+    return changing
+
+
+def fault(changing: Deferred[Any]) -> Any:
+    faults: list[Any] = []
+    changing.addErrback(faults.append)
+    return faults[0].value
+
+
+def test_a_new_channel_whose_queues_are_refused(bench: Bench) -> None:
+    """A channel whose queues the broker refuses is not created: no channel is half there."""
+    bench.broker.refuse("c1.inbound")
+    creating = Deferred.fromCoroutine(bench.service.create(ONE, HTTP))
+    bench.broker.work()
+    error = fault(creating)
+    assert isinstance(error, QueuesRefused)
+    assert str(error) == "it is not created: the queue c1.inbound can't be declared: 403 ACCESS_REFUSED"
+    assert (bench.store.texts, bench.service.definitions) == ({}, {})
+
+
+def test_a_change_whose_queues_are_refused(bench: Bench) -> None:
+    """A change whose queues the broker refuses is stored and fails, as does the same change again; it succeeds as soon
+    as the broker has them."""
+    Deferred.fromCoroutine(bench.service.create(ONE, HTTP))
+    bench.broker.work()
+    bench.broker.refuse("q.outbound")
+    for _ in range(2):
+        error = fault(bridged(bench, "q"))
+        assert isinstance(error, QueuesRefused)
+        assert "stored" in str(error)
+        assert "the queue q.outbound can't be declared" in str(error)
+    assert bench.service.definitions[ONE].properties["amqp_queue"] == "q"
+    bench.broker.refuse()
+    changed: list[Any] = []
+    bridged(bench, "q").addCallback(changed.append)
+    assert changed
+
+
+def test_a_change_that_fails(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of our own while a change is applied is the request's answer too, and holds for no later change."""
+    Deferred.fromCoroutine(bench.service.create(ONE, HTTP))
+    bench.broker.work()
+
+    async def fail(self: RunningChannel, options: Any) -> None:
+        raise ZeroDivisionError()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunningChannel, "change", fail)
+        assert isinstance(fault(bridged(bench, "q")), RuntimeError)
+    changed: list[Any] = []
+    bridged(bench, "another").addCallback(changed.append)
+    assert changed
