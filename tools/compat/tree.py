@@ -21,6 +21,19 @@ TREE = ROOT / "var" / "debian-13"
 _PROGRAM = "debootstrap"
 # A mount namespace of its own, so that no mount stays behind.
 _ENTER = ("unshare", "--mount")
+# debootstrap gives dpkg some packages together with those that have to be configured before them, and ends there.  All
+# packages are in the folder then; each round installs those whose needs the round before has configured.
+_FINISH = """
+mount --rbind /proc "$1/proc"
+printf '#!/bin/sh\\nexit 101\\n' > "$1/usr/sbin/policy-rc.d"  # starts no server
+chmod 755 "$1/usr/sbin/policy-rc.d"
+for round in 1 2 3 4; do
+    chroot "$1" sh -c 'dpkg --force-confold --skip-same-version --install /var/cache/apt/archives/*.deb
+        installed=$?; dpkg --configure -a && exit $installed' && exit 0
+done
+exit 1
+"""
+_FINISHED = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
 def ensure_tree(tree: Path = TREE) -> Path:
@@ -67,12 +80,20 @@ def _install(folder: Path, log: Path) -> None:
         done = subprocess.run(
             [*command, *_mirror()], stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
         )
+    if done.returncode and (folder / "usr" / "sbin").exists():
+        with open(log, "ab") as output:
+            output.write((folder / "debootstrap" / "debootstrap.log").read_bytes())
+            output.flush()
+            finished = subprocess.run(
+                [*_ENTER, "sh", "-c", _FINISH, "sh", str(folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=os.environ | _FINISHED,
+                check=False,
+            )
+        done.returncode = finished.returncode and done.returncode
     if done.returncode:
-        details = folder / "debootstrap" / "debootstrap.log"
-        if details.exists():
-            # The folder is removed.
-            with open(log, "ab") as output:
-                output.write(details.read_bytes())
         end = log.read_text("utf-8", "replace")[-2000:]
         raise ProcessError(f"{_PROGRAM} ended with status {done.returncode}\n--- {log}\n{end}")
     shutil.rmtree(folder / "var" / "cache" / "apt", ignore_errors=True)

@@ -43,6 +43,25 @@ def test_without_a_network(debootstrap: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["debootstrap", "made.log"]
 
 
+@pytest.mark.parametrize("finishes", [True, False])
+def test_packages_in_another_order(
+    debootstrap: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, finishes: bool
+) -> None:
+    """Where debootstrap has all packages and fails to install them in their order, they are installed in rounds; where
+    that fails too, the log has debootstrap's own."""
+    debootstrap.write_text(
+        "#!/bin/sh\nfor last; do case $last in */made*) mkdir -p $last/debootstrap $last/usr/sbin\n"
+        "echo pre-dependency problem > $last/debootstrap/debootstrap.log;; esac; done; exit 1\n"
+    )
+    monkeypatch.setattr(tree, "_FINISH", f'test -d "$1/usr/sbin" && exit {int(not finishes)}')
+    if finishes:
+        assert (ensure_tree(tmp_path / "made") / "usr").is_dir()
+    else:
+        with pytest.raises(ProcessError, match=r"(?s)ended with status 1.*pre-dependency problem"):
+            ensure_tree(tmp_path / "made")
+        assert not (tmp_path / "made").exists()
+
+
 def test_not_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Who isn't root is told so."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
