@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from pika import BasicProperties
 
 from tests.conftest import pika_connection
 from tests.support.channels import RunJunebug, inbound
@@ -21,7 +22,13 @@ from tools.servers.rabbitmq import RabbitNode
 
 PARKED = "42be1538debc4be9bee939ee9cdad86b"
 """The id of the pages."""
-PARKED_QUEUES = ("demo-rapidpro.inbound.parked", "demo.inbound.parked")
+DELAY_QUEUE = "junebug-turn.delay.2h"
+"""The longest one: no message comes back from it during a test."""
+DELAYED = {
+    **{"reason": "http_status", "last_status": 503, "attempts": 4, "delays": 1},
+    **{"first_failure": "2026-01-02T03:04:05+00:00", "last_failure": "2026-01-02T03:04:05+00:00"},
+}
+QUEUES = ("demo-rapidpro.inbound.parked", "demo.inbound.parked", DELAY_QUEUE)
 
 # What the reader has to fill in, and the connectors of the pages.
 PLACES = {
@@ -40,20 +47,24 @@ def demo(tmp_path_factory: pytest.TempPathFactory, rabbitmq: RabbitNode) -> Iter
     yield running
     running.close()
     connection = pika_connection(rabbitmq)
-    for queue in PARKED_QUEUES:
+    for queue in QUEUES:
         connection.channel().queue_purge(queue)
     connection.close()
 
 
-def _park(demo: Demo, node: RabbitNode) -> None:
-    """Have a message parked that its destination refuses, and one that can't be read."""
+def _fail(demo: Demo, node: RabbitNode) -> None:
+    """Have a message parked that its destination refuses, and one that can't be read; the first waits for another
+    attempt, too."""
     refused = inbound("demo-rapidpro", message_id=PARKED, from_addr=None)
     connection = pika_connection(node)
     channel = connection.channel()
     channel.basic_publish("vumi", "demo-rapidpro.inbound", refused.to_json())
+    channel.queue_purge(DELAY_QUEUE)
+    properties = BasicProperties(headers=DELAYED)
+    channel.basic_publish(DELAY_QUEUE, "demo-rapidpro.inbound", refused.to_json(), properties)
     channel.basic_publish("vumi", "demo.inbound", b"no message")
     deadline = time.monotonic() + 60
-    while not all(channel.queue_declare(queue, passive=True).method.message_count for queue in PARKED_QUEUES):
+    while not all(channel.queue_declare(queue, passive=True).method.message_count for queue in QUEUES):
         assert time.monotonic() < deadline, demo.run.output
         time.sleep(0.05)
     connection.close()
@@ -81,7 +92,7 @@ def test_a_block(demo: Demo, rabbitmq: RabbitNode, page: str) -> None:
         if example.page != page:
             continue
         if "junebug-turn" in example.text or "api/messages" in example.text:
-            _park(demo, rabbitmq)
+            _fail(demo, rabbitmq)
         for script in _scripts(example.text):
             if script.startswith("telnet"):
                 demo.shell(script, f"Hi there\n{END_OF_INPUT}")
@@ -114,7 +125,7 @@ def test_the_health(demo: Demo) -> None:
 
 def test_a_trace(demo: Demo, rabbitmq: RabbitNode) -> None:
     """The command prints the trace of a message, which begins as on the page."""
-    _park(demo, rabbitmq)
+    _fail(demo, rabbitmq)
     (command,) = _scripts(block("docs/operations.md", "$ junebug-turn trace"))
     printed = _run(demo, command).splitlines()
     # The cache of the demo is in the daemon's memory: the command can't see there that the message is inbound.
