@@ -10,13 +10,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from junebug_turn.amqp.queue_browser import QueueBrowser
+from junebug_turn.cli.selection import selection, selection_flags
 from junebug_turn.cli.terminal import COLUMNS, Terminal, age, ask, plain, row, run_command
-from junebug_turn.config.durations import duration
-from junebug_turn.connectors.parked import KINDS, Parked, Selection
+from junebug_turn.connectors.parked import Parked
 from junebug_turn.connectors.parked_messages import ParkedMessages
-from junebug_turn.daemon.delay_queues import delay_queues
 from junebug_turn.daemon.settings import Settings, load
-from junebug_turn.errors import ConfigError, JunebugTurnError
+from junebug_turn.errors import JunebugTurnError
 
 EVERYTHING = sys.maxsize
 PROGRESS_INTERVAL = 0.5  # seconds
@@ -27,7 +26,7 @@ def add_parser(tools: Any, configuration: argparse.ArgumentParser) -> None:
 
     :param configuration: the parser of the flags for the daemon's options
     """
-    common = _filters(configuration)
+    common = selection_flags(configuration)
     _add_tool(
         tools,
         common,
@@ -42,32 +41,6 @@ def add_parser(tools: Any, configuration: argparse.ArgumentParser) -> None:
         "list, show, replay or purge messages that wait for their next attempt",
         "put delayed messages back into their queues, to be tried now",
     )
-
-
-def _filters(configuration: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Return the parser of the flags that choose messages."""
-    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False, parents=[configuration])
-    group = common.add_argument_group("which messages")
-    group.add_argument("--connector", action="append", help="only of this connector; can be given again")
-    group.add_argument("--kind", choices=KINDS, help="only inbound messages, or only events")
-    group.add_argument("--reason", help="only messages with this reason, as list shows it")
-    group.add_argument(
-        "--destination", metavar="HOST", help="only for this destination: its host, or https://HOST:PORT"
-    )
-    group.add_argument(
-        "--older-than",
-        type=_age,
-        metavar="AGE",
-        help="only messages whose last failure is at least this long ago: 30m, 2h, 3d",
-    )
-    group.add_argument(
-        "--newer-than",
-        type=_age,
-        metavar="AGE",
-        help="only messages whose last failure is at most this long ago",
-    )
-    common.add_argument("--json", action="store_true", help="print JSON, for scripts")
-    return common
 
 
 def _add_tool(tools: Any, common: argparse.ArgumentParser, state: str, text: str, replay_text: str) -> None:
@@ -118,13 +91,6 @@ def _add_tool(tools: Any, common: argparse.ArgumentParser, state: str, text: str
     purge.add_argument("--yes", action="store_true", help="purge without a question")
 
 
-def _age(text: str) -> float:
-    try:
-        return duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def _limit(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise argparse.ArgumentTypeError("must be a whole number")
@@ -151,7 +117,7 @@ class Command:
         self._arguments = arguments
         self._terminal = terminal
         self._shown = reactor.seconds()
-        self._selection = _selection(settings, arguments)
+        self._selection = selection(settings, arguments)
 
     async def run(self) -> int:
         """Run the verb; returns the exit status."""
@@ -280,26 +246,3 @@ class Command:
 
     def _complain_of_missing(self, id: str) -> None:
         self._terminal.complain(f"no {self._arguments.state} message has the id {plain(id)}")
-
-
-def _selection(settings: Settings, arguments: Any) -> Selection:
-    known = [application.connector_name for application in settings.applications]
-    unknown = [plain(name) for name in arguments.connector or () if name not in known]
-    if settings.channels is not None:
-        # The channels of the store are not looked for: any name can be one's id.
-        if not known and not arguments.connector:
-            raise ConfigError("--connector: give it the id of a channel, since no application is configured")
-    elif unknown:
-        there = ", ".join(known)
-        raise ConfigError(*(f"no connector is named {name}; there is {there}" for name in unknown))
-    ids = [arguments.id] if arguments.verb == "show" else getattr(arguments, "ids", ())
-    return Selection.of(
-        arguments.connector or known,
-        arguments.kind,
-        arguments.reason,
-        ids,
-        destination=arguments.destination,
-        older_than=arguments.older_than,
-        newer_than=arguments.newer_than,
-        delay_queues=delay_queues(settings) if arguments.state == "delayed" else (),
-    )
