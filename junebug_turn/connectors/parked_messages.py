@@ -114,13 +114,16 @@ class ParkedMessages:
         """Have ``work`` done for batches of the selected messages; the number of those it returns."""
         done = looked_at = 0
         self.complete, ended = True, False
+        # A quorum queue has what was put back in front, in the order in which it came: where a look takes fewer of
+        # these than the one before, they go behind the others.  A delayed one would be late then.
+        whole = bool(selection.delay_queues) and self._most is not None
         for queue, places in selection.queues().items():
             walk = await self._browser.walk(queue) if done < limit and not ended else None
             if walk is None:
                 continue
             seen, most = 0, walk.count if self._most is None else self._most
             try:
-                while done < limit and not ended and seen < most and (batch := await walk.fetch()):
+                while (done < limit or whole) and not ended and seen < most and (batch := await walk.fetch()):
                     seen += len(batch)
                     looked_at += len(batch)
                     ended = self._enough(looked_at)
