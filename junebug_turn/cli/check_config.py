@@ -19,6 +19,7 @@ import attrs
 from junebug_turn.cli.connectivity import Reached, reach
 from junebug_turn.cli.terminal import run_in_reactor
 from junebug_turn.config.report import DEFAULT, Report
+from junebug_turn.daemon.cautions import cautions
 from junebug_turn.daemon.settings import Explained, Settings, explain
 from junebug_turn.errors import ConfigError
 from junebug_turn.net.clocks import use_monotonic
@@ -93,6 +94,13 @@ def _faults_of_the_parts(reactor: Any, settings: Settings) -> list[str]:
     return []
 
 
+def _warnings(settings: Settings | None) -> list[str]:
+    """Return the warnings that the daemon logs at its start, but for those of the process that it runs in."""
+    if settings is None:
+        return []
+    return [*settings.warnings, *(text.format(**fields) for text, fields in cautions(settings, sys.maxsize))]
+
+
 def _report(
     explained: Explained, faults: Sequence[str], reached: Sequence[Reached], status: int
 ) -> dict[str, Any]:
@@ -102,7 +110,7 @@ def _report(
     return {
         "status": status,
         "faults": list(faults),
-        "warnings": list(explained.settings.warnings) if explained.settings else [],
+        "warnings": _warnings(explained.settings),
         "daemon": values(explained.daemon),
         "applications": [values(report) for report in explained.applications],
         "reached": [attrs.asdict(each) | {"ok": each.ok} for each in reached],
@@ -130,7 +138,7 @@ def _print(explained: Explained, faults: Sequence[str], reached: Sequence[Reache
             print(f"  lacks {line}")
     # Standard error is not buffered: without this its lines come first.
     sys.stdout.flush()
-    for line in explained.settings.warnings if explained.settings else ():
+    for line in _warnings(explained.settings):
         print(f"junebug-turn: warning: {line}", file=sys.stderr)
     for line in faults:
         print(f"junebug-turn: {line}", file=sys.stderr)

@@ -119,7 +119,10 @@ async def _examine(protocol: AmqpProtocol, broker: Broker, lacks: list[str], not
             )
         found = await broker.examine(protocol)
         if found.missing:
-            notes.append(f"not there yet, and made when the daemon starts: {', '.join(found.missing)}")
+            notes.append(
+                "not there yet; the daemon makes them when it starts, if it has the permission (rabbitmqctl "
+                f"list_permissions): {', '.join(found.missing)}"
+            )
         if found.refused:
             lacks.append(f"the permission to configure {', '.join(found.refused)}")
         if found.unwritable:

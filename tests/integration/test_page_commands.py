@@ -36,8 +36,8 @@ PLACES = {
     r"(?<=--connector )(sms|NAME)\b": "demo-rapidpro",
 }
 END_OF_INPUT = "\x04"
-STATUSES = {'"Forged"': 1, "delayed show": 1}
-"""Commands that show a failure, or look for a message that is parked instead, and their status."""
+STATUSES = {'"Forged"': 1}
+"""Commands that show a failure, and their status."""
 
 
 @pytest.fixture(scope="module")

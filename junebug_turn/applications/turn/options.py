@@ -101,11 +101,19 @@ class TurnOptions(ApplicationOptions):
     def cautions(self) -> tuple[str, ...]:
         """Warnings at the start."""
         host = urlsplit(self.turn_api_url).hostname or ""
-        if self.status_format == "flat" and (host == "turn.io" or host.endswith(".turn.io")):
-            return (
-                "status_format is flat, and Turn takes nested today: its statuses may be refused (docs/turn.md)",
+        if host != "turn.io" and not host.endswith(".turn.io"):
+            return ()
+        found = []
+        if self.status_format == "flat":
+            found.append(
+                "status_format is flat, and Turn takes nested today: its statuses may be refused (docs/turn.md)"
             )
-        return ()
+        if self.api_auth is not None:
+            found.append(
+                "api_auth is set, and Turn sends no Authorization header: its webhooks will get 401.  Give api_auth "
+                "to the other applications only (docs/operations.md#secrets)"
+            )
+        return tuple(found)
 
     @property
     def open_to_all(self) -> bool:

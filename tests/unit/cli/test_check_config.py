@@ -203,3 +203,13 @@ def test_as_a_part_of_the_command(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "no_such_option" in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_warnings(tmp_path: Path) -> None:
+    """The warnings that the daemon logs at its start are there, for a person and for a script."""
+    file = tmp_path / "c.yaml"
+    written(file, JUNEBUG | {"http_bind": "0.0.0.0:8080"})
+    _, _, errors = command("--config", str(file), "--no-connect")
+    assert "warning: Everybody who reaches 0.0.0.0:8080" in errors
+    _, printed, _ = command("--config", str(file), "--no-connect", "--json")
+    assert any("Everybody" in line for line in json.loads(printed)["warnings"])

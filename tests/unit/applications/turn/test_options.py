@@ -56,3 +56,13 @@ def test_status_format() -> None:
 def test_flat_statuses_at_turn(url: str, status_format: str, warned: bool) -> None:
     """status_format flat together with a host of turn.io warns at the start."""
     assert bool(options(turn_api_url=url, status_format=status_format).cautions) is warned
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"), [("https://whatsapp.turn.io/v1/numbers/1", True), ("https://turn.example/", False)]
+)
+def test_credentials_that_turn_does_not_send(url: str, warned: bool) -> None:
+    """api_auth for the webhooks of turn.io, which has no Authorization header for them, warns at the start."""
+    auth = {"tokens": ["a-long-random-text"]}
+    found = options(turn_api_url=url, status_format="nested", api_auth=auth).cautions
+    assert ["api_auth" in caution for caution in found] == [True] * warned
