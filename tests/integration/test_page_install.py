@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.demo import BINARIES
-from tests.support.pages import ROOT, block
+from tests.support.pages import ROOT, block, text_of
 from tools.servers.rabbitmq import RabbitNode
 
 PAGE = "docs/operations.md"
@@ -115,6 +115,37 @@ def test_with_systemd(machine: Machine, broker: RabbitNode) -> None:
     assert stat.S_IMODE(configuration.stat().st_mode) == 0o644
     commands = block(PAGE, "export") + "junebug-turn parked list\n"
     assert machine.run(commands).strip() == "No parked messages."
+
+
+def test_the_user(machine: Machine, rabbitmq: RabbitNode) -> None:
+    """The commands make a user of the broker with the permissions that the page names."""
+    machine.program("rabbitmqctl", RECORDED)
+    machine.run(block(PAGE, "sudo rabbitmqctl"))
+    making, permitting = (call.split()[1:] for call in machine.called())
+    rabbitmq.ctl(*making, PASSWORD)
+    try:
+        rabbitmq.ctl(*permitting)
+        found = rabbitmq.ctl("list_user_permissions", USER).splitlines()[-1].split()
+    finally:
+        rabbitmq.ctl("delete_user", USER)
+    sentence = text_of(PAGE).replace("\n  ", " ")
+    for right, pattern in zip(("configure", "write", "read"), found[1:], strict=True):
+        assert f"{right} `{pattern}`" in sentence
+
+
+def test_further_secrets() -> None:
+    """The lines for the unit give each secret to an option that there is, or to a file that an entry names."""
+    lines = [line for line in block(PAGE, "[Service]").splitlines() if "=" in line and line[0] != "#"]
+    loaded = dict(line.removeprefix("LoadCredential=").split(":") for line in lines if ":" in line)
+    assert all(path == f"/etc/junebug-turn/{name}" for name, path in loaded.items())
+    variables = [line.removeprefix("Environment=").split("=") for line in lines if ":" not in line]
+    for variable, path in variables:
+        assert variable.removesuffix("_FILE").lower() == path.removeprefix("%d/")
+        assert f"`{variable.removesuffix('_FILE')}`" in text_of("docs/options.md")
+        loaded.pop(path.removeprefix("%d/"))
+    assert [
+        f"{name}_file: /run/credentials/junebug-turn.service/{name}" in text_of(PAGE) for name in loaded
+    ] == [True]
 
 
 def test_the_manual_page(machine: Machine) -> None:

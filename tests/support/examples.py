@@ -138,6 +138,8 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "sudo python3": f"{INSTALL}::test_with_systemd",
         "export": f"{INSTALL}::test_with_systemd",
         "sudo install": f"{INSTALL}::test_the_manual_page",
+        "sudo rabbitmqctl": f"{INSTALL}::test_the_user",
+        "[Service]": f"{INSTALL}::test_further_secrets",
         "mkdir": f"{INSTALL}::test_with_docker",
         '{"time"': f"{BODIES}::test_a_line_of_the_log",
         "$ junebug-turn trace": "tests/integration/test_page_commands.py::test_a_trace",
