@@ -95,7 +95,6 @@ EXAMPLES: dict[str, dict[str, str]] = {
     },
     "docs/deliveries.md": {
         "$ curl": "tests/integration/test_page_commands.py::test_the_health",
-        "import base64": "tests/unit/delivery/test_signature.py::test_documented_verification",
     },
     "docs/development.md": {
         "SERVERS_TREE=": PARSED,
