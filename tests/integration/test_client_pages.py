@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
+import socket
+import subprocess
+import sys
+import textwrap
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -19,10 +27,10 @@ from junebug_turn.delivery.signature import Webhook, signing_key
 from junebug_turn.messages.vumi import Message
 from tests.support.demo import Demo, command_of
 from tests.support.pages import blocks
-from tools.demo.secrets import with_secrets
-from tools.servers.process import ROOT, Process, free_port
+from tools.servers.process import Process, free_port, is_free
 from tools.servers.rabbitmq import RabbitNode
 
+RECEIVER_PORT = free_port()
 SECRET = "whsec_anVuZWJ1Zy10dXJuIHRlc3QgdmVjdG9y"
 LANGUAGES = [
     pytest.param("python", id="python"),
@@ -34,10 +42,24 @@ def _blocks(page: str, language: str) -> list[str]:
     return [block.text for block in blocks(f"docs/clients-{page}.md") if block.language == language]
 
 
+def _curls() -> list[str]:
+    """The commands of the page for Junebug's clients."""
+    return [block for block in _blocks("junebug", "sh") if block.startswith("curl")]
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory, rabbitmq: RabbitNode) -> Iterator[Demo]:
     """One for all tests of this file."""
-    running = Demo(tmp_path_factory.mktemp("demo"), rabbitmq)
+    (entry,) = _blocks("junebug", "yaml")
+    # The page has the indentation of the file, and blocks() removes it.
+    added = textwrap.indent(entry, "  ").replace("8090", str(RECEIVER_PORT))
+    (start,) = (block for block in _blocks("junebug", "sh") if "make run" in block)
+    printed = subprocess.run(
+        ["sh", "-ec", start.replace("make run", "env")], capture_output=True, text=True, check=True
+    ).stdout
+    secrets = dict(re.findall(r"^(\w*WEBHOOK_SECRET)=(.*)$", printed, re.MULTILINE))
+    assert set(secrets) == {"WEBHOOK_SECRET", "EVENT_WEBHOOK_SECRET"}
+    running = Demo(tmp_path_factory.mktemp("demo"), rabbitmq, added, **secrets)
     yield running
     running.close()
 
@@ -46,9 +68,7 @@ def test_the_commands_for_junebug(demo: Demo) -> None:
     """Each command of the page for Junebug's clients gets a success; a repeat gets the first answer's id."""
     demo.type("junebug", "Hi there")
     demo.run.until('"content": "Hi there"')
-    answers = [
-        json.loads(line) for block in _blocks("junebug", "sh") for line in demo.shell(block).splitlines()
-    ]
+    answers = [json.loads(line) for block in _curls() for line in demo.shell(block).splitlines()]
     assert [answer["status"] for answer in answers] == [201, 201, 201, 201, 201, 200]
     first, repeat = answers[2:4]
     assert first == repeat
@@ -67,6 +87,40 @@ def test_a_program_that_sends(demo: Demo, language: str) -> None:
     demo.shown("junebug", "Hello from")
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_program_that_sends_again(tmp_path: Path, language: str) -> None:
+    """The program sends the same request again, with the same key, after each answer that the page says to repeat."""
+    text = next(block for block in _blocks("junebug", language) if "/messages" in block)
+    taken: list[tuple[str | None, bytes]] = []
+    statuses = [408, 429, 500, 503, 201]
+
+    class Api(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            taken.append((self.headers["Idempotency-Key"], body))
+            answer = json.dumps({"result": {"message_id": "sent", "errors": []}}).encode()
+            self.send_response(statuses[len(taken) - 1])
+            self.send_header("Content-Length", str(len(answer)))
+            self.send_header("Retry-After", "0")
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Api) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            command = command_of(
+                language, text.replace("127.0.0.1:8080", f"127.0.0.1:{server.server_port}"), tmp_path
+            )
+            assert subprocess.check_output(command, text=True, timeout=60) == "sent\n"
+        finally:
+            server.shutdown()
+    assert len(taken) == len(statuses)
+    assert len(set(taken)) == 1
+
+
 @pytest.mark.parametrize(
     ("outcome", "event"),
     [("failed", "delivery_failed"), ("pending", "delivery_pending"), ("nack", "rejected")],
@@ -75,7 +129,7 @@ def test_the_outcomes(demo: Demo, outcome: str, event: str) -> None:
     """What is typed at the phone decides which event the message gets."""
     demo.type("junebug", f"/outcome {outcome}")
     demo.shown("junebug", f"The outcome of messages is {outcome}.")
-    demo.shell(_blocks("junebug", "sh")[1])
+    demo.shell(_curls()[1])
     demo.run.until(f'"event_type": "{event}"')
 
 
@@ -103,6 +157,46 @@ def test_a_receiver(demo: Demo, language: str) -> None:
         assert "".join(printed).count("submitted") == 1
     finally:
         process.stop()
+
+
+def test_an_inbound_message(demo: Demo, rabbitmq: RabbitNode) -> None:
+    """With the page's entry, secrets and phone, its receiver gets the signed inbound messages and events of the channel
+    that the reader has added to the demo."""
+    receiver = next(block for block in _blocks("junebug", "python") if "8090" in block)
+    (phone,) = (block for block in _blocks("junebug", "sh") if "tools.demo.phone" in block)
+    printed: list[str] = []
+    text = receiver.replace("8090", str(RECEIVER_PORT))
+    port = free_port()
+    words = shlex.split(phone.replace("8027", str(port)).replace(".venv/bin/python", sys.executable))
+    processes = [
+        Process("receiver", command_of("python", text, demo.folder), on_line=printed.append),
+        Process("phone", [*words, "--amqp-url", rabbitmq.url]),
+    ]
+    try:
+        processes[0].wait_until(lambda: not is_free(RECEIVER_PORT), "doesn't listen", 60)
+        processes[1].wait_until(lambda: not is_free(port), "doesn't listen", 60)
+        with socket.create_connection(("127.0.0.1", port), 60) as terminal:
+            terminal.sendall(b"Hello, receiver!\n")
+            processes[0].wait_until(lambda: "Hello, receiver!" in "".join(printed), "prints nothing", 60)
+        message = {"to": "+27820000001", "from": "8864", "content": "Hello with an event!"}
+        message["event_url"] = f"http://127.0.0.1:{RECEIVER_PORT}/"
+        url = f"http://127.0.0.1:{demo.run.http}/channels/mine/messages"
+        with urllib.request.urlopen(url, json.dumps(message).encode(), timeout=60) as answer:
+            message_id = json.load(answer)["result"]["message_id"]
+        processes[0].wait_until(lambda: message_id in "".join(printed), "prints no event", 60)
+    finally:
+        for process in processes:
+            process.stop()
+
+
+def test_the_process_of_the_broker(rabbitmq: RabbitNode) -> None:
+    """The process that the page stops for a while is the broker that `make run` has started."""
+    (text,) = (block for block in _blocks("junebug", "sh") if block.startswith("kill -STOP"))
+    pids = set()
+    for line in text.replace("var/rabbitmq", str(rabbitmq.folder)).splitlines():
+        pids.add(subprocess.check_output(["sh", "-ec", re.sub(r"kill -\w+", "echo", line)], text=True))
+    (pid,) = pids
+    assert b"rabbit" in Path(f"/proc/{int(pid)}/cmdline").read_bytes()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -162,12 +256,14 @@ def test_the_vector(demo: Demo, language: str) -> None:
 @pytest.mark.parametrize("language", ["sh", *LANGUAGES])
 def test_a_client_of_turn(demo: Demo, language: str) -> None:
     """The command and the programs of the page for Turn's clients send a message to the phone."""
-    (text,) = _blocks("turn", language)
+    text = _blocks("turn", language)[-1]
+    # A terminal of the reader's: only the page's own line brings the secret.
+    secret = f"unset TURN_HMAC_SECRET\n{_blocks('turn', 'sh')[0]}"
     if language == "sh":
-        assert list(json.loads(demo.shell(text))) == ["messages"]
+        assert list(json.loads(demo.shell(secret + text))) == ["messages"]
     else:
-        secret = with_secrets(str(ROOT / "etc" / "junebug-turn.yaml"), {})["TURN_HMAC_SECRET"]
-        assert re.fullmatch(r"[0-9a-f]{32}\n", demo.program(language, text, TURN_HMAC_SECRET=secret))
+        program, file = command_of(language, demo.at_its_places(text), demo.folder)
+        assert re.fullmatch(r"[0-9a-f]{32}\n", demo.shell(f"{secret}{Path(program).name} {file}"))
     demo.shown("turn", "Hello from")
 
 

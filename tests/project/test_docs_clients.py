@@ -54,13 +54,17 @@ def test_the_form_of_an_error(api: str) -> None:
         assert (status, body) == (made[0], shown)
 
 
-def test_every_error_is_there() -> None:
-    """The page for Junebug's clients has each error that a request for a message can get."""
-    shown = {type(case.error) for case in FORMS["junebug"][0]}
+@pytest.mark.parametrize(
+    ("api", "others"),
+    [("junebug", OTHERS), ("turn", OTHERS | {"ChannelNotFound", "IdempotencyKeyReused"})],
+)
+def test_every_error_is_there(api: str, others: set[str]) -> None:
+    """The page for the clients of Junebug, or Turn, has each error that a request for a message can get."""
+    shown = {type(case.error) for case in FORMS[api][0]}
     for name, found in vars(errors).items():
         if not (isinstance(found, type) and issubclass(found, errors.JunebugTurnError)):
             continue
-        if name not in OTHERS and not issubclass(found, errors.DeliveryFailed):
+        if name not in others and not issubclass(found, errors.DeliveryFailed):
             error = found("", ()) if found is errors.MethodNotAllowed else found("")
             assert answer_for(error).type == "InternalServerError" or found in shown, name
 

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
 from junebug_turn import errors
@@ -152,28 +151,6 @@ def test_the_example_of_an_error() -> None:
     with pytest.raises(errors.InvalidBody) as caught:
         _request({"turn": {}})
     assert [errors_to_json(answer_for(caught.value))] == _json("Errors")
-
-
-@pytest.mark.parametrize("row", _rows("Errors"), ids=lambda row: row[1])
-def test_the_errors(row: list[str]) -> None:
-    """Each type of error has the status of the table; only 5xx are tried again, the passing ones with Retry-After."""
-    status, kind, _, turn = row
-    answers = [answer_for(error) for error in _every_error()]
-    (answer,) = {
-        attrs.evolve(found, message="", headers=()) for found in answers if found.type == kind.strip("`")
-    }
-    assert (str(answer.status), turn == "tries again") == (status, answer.status >= 500)
-
-
-def _every_error() -> list[Exception]:
-    found: list[Exception] = [Exception("a bug")]
-    for cls in vars(errors).values():
-        if isinstance(cls, type) and issubclass(cls, errors.JunebugTurnError):
-            if cls is errors.MethodNotAllowed:
-                found.append(cls("", ("POST",)))
-            elif not issubclass(cls, errors.DeliveryFailed):
-                found.append(cls(""))
-    return found
 
 
 def headings(page: str) -> set[str]:

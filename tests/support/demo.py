@@ -36,11 +36,14 @@ def command_of(language: str, text: str, folder: Path) -> list[str]:
 
 
 class Demo:
-    """`make run`, and a terminal at the phone of each channel."""
+    """`make run`, and a terminal at the phone of each channel.
 
-    def __init__(self, folder: Path, node: RabbitNode) -> None:
+    :param added: what a reader adds at the end of the configuration
+    """
+
+    def __init__(self, folder: Path, node: RabbitNode, added: str = "", **environ: str) -> None:
         self.folder = folder
-        self.run = Run(folder / "var", node.port)
+        self.run = Run(folder / "var", node.port, added, **environ)
         self.run.until("Ctrl-C stops everything")
         ports = (self.run.phone, self.run.turn_phone, self.run.rapidpro_phone, self.run.kannel_phone)
         names = ("junebug", "turn", "rapidpro", "kannel")

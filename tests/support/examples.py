@@ -60,6 +60,10 @@ EXAMPLES: dict[str, dict[str, str]] = {
     },
     "docs/clients-junebug.md": {
         "curl": f"{CLIENTS}::test_the_commands_for_junebug",
+        "- application: junebug": f"{CLIENTS}::test_an_inbound_message",
+        "SECRET=": f"{CLIENTS}::test_an_inbound_message",
+        ".venv/bin/python -m tools.demo.phone": f"{CLIENTS}::test_an_inbound_message",
+        "kill -STOP": f"{CLIENTS}::test_the_process_of_the_broker",
         "import json": f"{CLIENTS}::test_a_program_that_sends",
         "const { randomUUID }": f"{CLIENTS}::test_a_program_that_sends",
         "secret:": "tests/project/test_docs_clients.py::test_the_vector_of_webhooks",
@@ -88,14 +92,14 @@ EXAMPLES: dict[str, dict[str, str]] = {
     },
     "docs/clients-turn.md": {
         "secret:": "tests/project/test_docs_clients.py::test_the_vector_of_turn",
-        ". var/demo-secrets.env": f"{CLIENTS}::test_a_client_of_turn",
+        "set -a": f"{CLIENTS}::test_a_client_of_turn",
+        "body=": f"{CLIENTS}::test_a_client_of_turn",
         "import base64": f"{CLIENTS}::test_a_client_of_turn",
         "const crypto": f"{CLIENTS}::test_a_client_of_turn",
         '{"errors"': "tests/project/test_docs_clients.py::test_the_form_of_an_error",
     },
     "docs/deliveries.md": {
         "$ curl": "tests/integration/test_page_commands.py::test_the_health",
-        "import base64": "tests/unit/delivery/test_signature.py::test_documented_verification",
     },
     "docs/development.md": {
         "SERVERS_TREE=": PARSED,

@@ -86,6 +86,7 @@ class Transport(threading.Thread):
         self._on_outbound = on_outbound
         self._typed: queue.Queue[dict[str, Any]] = queue.Queue(MAX_WAITING)
         self._unsent: dict[str, Any] | None = None
+        self._is_away = False
 
     def send(self, from_addr: str, content: str | None, session_event: str | None) -> bool:
         """Publish an inbound message as soon as the broker is there; False when too many wait already."""
@@ -121,7 +122,10 @@ class Transport(threading.Thread):
                 with pika.BlockingConnection(self._parameters) as connection:
                     self._serve(connection.channel())
             except (pika.exceptions.AMQPError, OSError) as error:
-                self._say(f"no broker ({type(error).__name__}), trying again")
+                # Once for each outage, which can last minutes.
+                if not self._is_away:
+                    self._say(f"no broker ({type(error).__name__}), trying again")
+                self._is_away = True
                 time.sleep(1)
 
     def _serve(self, channel: BlockingChannel) -> None:
@@ -132,6 +136,7 @@ class Transport(threading.Thread):
             channel.queue_declare(name, durable=True)
             channel.queue_bind(name, "vumi", name)
         channel.basic_qos(prefetch_count=20)
+        self._is_away = False
         self._say(f"connected to the broker as the transport of {self._connector}")
         for method, _, body in channel.consume(f"{self._connector}.outbound", inactivity_timeout=0.1):
             if method is not None:

@@ -40,7 +40,7 @@ class Case:
 
 BAD_REQUEST = Case(
     errors.BadRequest("the body is not of the encoding gzip"),
-    "The request is not HTTP/1.1, or the body does not fit its `Content-Encoding`.",
+    "The request is not HTTP/1.0 or 1.1, or the body does not fit its `Content-Encoding`.",
 )
 NOT_JSON = Case(
     errors.JsonDecodeError("Expecting value: line 1 column 1 (char 0)"),
@@ -66,6 +66,7 @@ NOT_KNOWN = Case(
     "Send a message without `reply_to`.",
 )
 COMMON = (
+    BAD_REQUEST,
     Case(
         errors.Unauthorized("the request has no Authorization header"),
         "The credentials or the signature are missing or wrong.",
@@ -119,10 +120,25 @@ COMMON = (
         AGAIN,
     ),
     Case(
+        errors.RequestTimeout("the body took too long"),
+        "The headers or the body arrived too slowly.",
+        "Send the same request again.",
+    ),
+    Case(
+        errors.HeadersTooLarge("there are too many headers"),
+        "The headers are too many or too large.",
+        "Send less.",
+    ),
+    Case(
         RuntimeError("a bug"),
         "A bug of the daemon; its log has the traceback.",
         "Report it to the operator. The message may have been sent.",
     ),
+)
+CROWDED = Case(
+    errors.TooManyConnections("there are too many connections"),
+    "The daemon, or your address, has too many connections.",
+    "Keep connections open and use them again. " + AGAIN,
 )
 REUSED = Case(
     errors.IdempotencyKeyReused("this key was used for a request with another body"),
@@ -131,7 +147,7 @@ REUSED = Case(
 )
 JUNEBUG = (
     *COMMON,
-    BAD_REQUEST,
+    CROWDED,
     NOT_JSON,
     NOT_KNOWN,
     TOO_LONG,
@@ -149,24 +165,10 @@ JUNEBUG = (
         "There is no such channel.",
         "Correct the URL, or have the operator look at the channel.",
     ),
-    Case(
-        errors.RequestTimeout("the body took too long"),
-        "The headers or the body arrived too slowly.",
-        "Send the same request again.",
-    ),
-    Case(
-        errors.HeadersTooLarge("there are too many headers"),
-        "The headers are too many or too large.",
-        "Send less.",
-    ),
-    Case(
-        errors.TooManyConnections("there are too many connections"),
-        "The daemon, or your address, has too many connections.",
-        "Keep connections open and use them again. " + AGAIN,
-    ),
 )
 TURN = (
     *COMMON,
+    CROWDED,
     NOT_JSON,
     NOT_KNOWN,
     NO_SENDER,

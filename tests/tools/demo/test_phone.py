@@ -250,14 +250,16 @@ def test_clients_that_do_harm_delay_nobody(start: Callable[..., Phone]) -> None:
 
 
 def test_the_broker_comes_back(start: Callable[..., Phone], rabbitmq: RabbitNode) -> None:
-    """After the broker was away the phone is served again, and what was typed meanwhile is sent."""
+    """After the broker was away the phone is served again, and what was typed meanwhile is sent; there is one line
+    for the outage."""
     phone = start()
     terminal = phone.terminal()
     rabbitmq.stop_app()
     terminal.type("meanwhile")
     phone.line_with("no broker")
+    # The phone tries again each second meanwhile.
     rabbitmq.start_app()
-    phone.line_with("connected to the broker")
+    assert "connected to the broker" in phone.line_with("broker")
     phone.channel = pika.BlockingConnection(pika.URLParameters(rabbitmq.url)).channel()
     assert phone.get("inbound")["content"] == "meanwhile"
     phone.send("back")

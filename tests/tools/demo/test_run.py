@@ -25,25 +25,28 @@ from tools.servers.rabbitmq import RabbitNode, is_broker
 
 
 class Run:
-    """``python -m tools.demo.run`` with the file in etc/, but on free ports."""
+    """``python -m tools.demo.run`` with the file in etc/, but on free ports.
 
-    def __init__(self, var: Path, amqp_port: int) -> None:
+    :param added: what a reader adds at the end of the file
+    """
+
+    def __init__(self, var: Path, amqp_port: int, added: str = "", **environ: str) -> None:
         self.http, self.receiver, self.amqp = free_port(), free_port(), amqp_port
         self.phone, self.turn_phone = free_port(), free_port()
         self.rapidpro_phone, self.kannel_phone = free_port(), free_port()
         self.operators = free_port()
-        self.process = self._start(var)
+        self.process = self._start(var, added, environ)
         self.output = ""
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def _start(self, var: Path) -> subprocess.Popen[str]:
+    def _start(self, var: Path, added: str, environ: dict[str, str]) -> subprocess.Popen[str]:
         text = (ROOT / "etc" / "junebug-turn.yaml").read_text("utf-8")
         for port, free in ((8080, self.http), (8081, self.receiver), (8082, self.operators)):
             assert f"127.0.0.1:{port}" in text
             text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{free}")
         var.mkdir()
-        (var / "config.yaml").write_text(text, "utf-8")
+        (var / "config.yaml").write_text(text + added, "utf-8")
         command = [
             sys.executable,
             "-m",
@@ -61,7 +64,7 @@ class Run:
                 *("--kannel-phone-port", str(self.kannel_phone)),
             ],
             cwd=ROOT,
-            env={**os.environ, "AMQP_PORT": str(self.amqp)},
+            env={**os.environ, "AMQP_PORT": str(self.amqp), **environ},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

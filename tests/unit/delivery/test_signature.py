@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 import time
 from base64 import b64encode
 from hashlib import sha256
@@ -85,22 +86,31 @@ def test_without_key() -> None:
 
 
 def test_documented_verification() -> None:
-    """The code that the documentation gives to receivers knows a genuine request from a forged or an old one."""
-    page = (Path(__file__).parents[3] / "docs" / "deliveries.md").read_text("utf-8")
-    code = page.partition("```python\n")[2].partition("```")[0]
-    names: dict[str, Any] = {}
+    """The code that the documentation gives to receivers knows a genuine request from a forged or an old one, also
+    from one without headers or with other bytes in them."""
+    page = (Path(__file__).parents[3] / "docs" / "clients-junebug.md").read_text("utf-8")
+    code = next(
+        block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "is_genuine" in block
+    )
+    names: dict[str, Any] = {"__name__": "receiver"}
     exec(code, names)
-    is_genuine = names["is_genuine"]
-    key, body = b"key", b'{"a":1}'
-    headers = Webhook("id", key).headers(time.time(), body)
-    assert is_genuine(headers, body, key)
-    assert is_genuine({name.title(): value for name, value in headers.items()}, body, key)
-    several = headers | {"webhook-signature": "v1,AAAA " + headers["webhook-signature"]}
-    assert is_genuine(several, body, key)
-    assert not is_genuine(headers, body + b" ", key)
-    assert not is_genuine(headers, body, b"other")
-    assert not is_genuine(headers | {"webhook-id": "other"}, body, key)
-    assert not is_genuine(Webhook("id", key).headers(time.time() - 1000, body), body, key)
+    now, body = time.time(), b'{"a":1}'
+
+    def is_genuine(headers: dict[str, str], body: bytes, secret: str = "key") -> bool:
+        return bool(names["is_genuine"](headers, body, secret, now))
+
+    headers = Webhook("id", b"key").headers(now, body)
+    assert is_genuine(headers, body)
+    assert is_genuine({name.title(): value for name, value in headers.items()}, body)
+    assert is_genuine(headers | {"webhook-signature": "v1,AAAA " + headers["webhook-signature"]}, body)
+    assert not is_genuine(headers, body + b" ")
+    assert not is_genuine(headers, body, "other")
+    assert not is_genuine(headers | {"webhook-id": "other"}, body)
+    assert not is_genuine(Webhook("id", b"key").headers(now - 1000, body), body)
+    assert not is_genuine({}, body)
+    for name in headers:
+        assert not is_genuine({key: value for key, value in headers.items() if key != name}, body)
+        assert not is_genuine(headers | {name: "\xe9"}, body)
 
 
 @pytest.mark.parametrize("count", [1, 2])
