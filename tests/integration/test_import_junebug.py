@@ -118,11 +118,12 @@ class TestFaults:
         assert "s3cret" not in err
 
     def test_away(self, tmp_path: Path) -> None:
-        """With a Redis that is away too, and its password stays hidden."""
+        """With a Redis that is away too: the line has the cause, and the password stays hidden."""
         url = f"redis://:s3cret@127.0.0.1:{free_port()}/0"
         status, out, err = command("--redis", url, folder=tmp_path)
         assert (status, out) == (1, "")
         assert err.startswith("junebug-turn: Redis at 127.0.0.1:")
+        assert "refused" in err
         assert len(err.splitlines()) == 1, err
         assert "s3cret" not in err
         assert list(tmp_path.iterdir()) == []
