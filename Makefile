@@ -10,11 +10,13 @@ SOURCES := junebug_turn tools tests twisted
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test compat lint format lock clean broker redis proxy promtool sqlite browser pictures audit hostile large bench bench-quick bench-cache faults docs diagrams release-check
+.PHONY: help setup run test compat lint format lock clean broker redis proxy promtool sqlite browser pictures audit hostile large bench bench-quick bench-cache faults docs diagrams release-check
 .DEFAULT_GOAL := help
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1 - /p' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv, with the packages of requirements.lock
 
 run: $(READY) ## start the daemon with a broker, simulated phones and a receiver; Ctrl-C stops them
 	@exec $(BIN)/python -m tools.demo.run

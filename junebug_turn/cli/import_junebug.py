@@ -50,7 +50,7 @@ def add_parser(tools: Any, configuration: argparse.ArgumentParser) -> None:
         "--output",
         metavar="FILE",
         default="junebug-turn.yaml",
-        help="the file to write (%(default)s), or - for none",
+        help="the file to write (%(default)s), or - for standard output",
     )
 
 
@@ -83,7 +83,7 @@ def run(flags: Mapping[str, str], arguments: argparse.Namespace) -> int:
     try:
         definitions = _read(address, channels.options.key_prefix)
     except CacheError as error:
-        terminal.complain(f"{address.name} can't be read: {error.__cause__ or error}")
+        terminal.complain(f"{address.name} can't be read: {error}")
         return 1
     migration = Migration(channels, explained.daemon, _classes(arguments.config))
     migration.left_out += explained.settings.warnings
@@ -109,6 +109,8 @@ def _read(address: RedisAddress, key_prefix: str) -> Definitions:
         await store.start()
         try:
             return await store.fetch()
+        except CacheError as error:
+            raise CacheError(store.status()["fault"]) from error
         finally:
             await store.stop()
 

@@ -59,7 +59,8 @@ async def test_the_daemon_runs_on_it(
     rabbitmq: RabbitNode, vhost: str, receiver: Receiver, run_command: RunCommand, tmp_path: Path
 ) -> None:
     """The file that it writes starts a daemon with an application for each channel: replies and events of messages
-    from before the switch arrive.  Nothing in Redis is changed, and nobody else can read the file."""
+    from before the switch arrive.  It has no API of channels.  Nothing in Redis is changed, and nobody else can read
+    the file."""
     receiver_url = receiver.url("")
     deployment = Deployment.of(receiver_url)
     redis, prefix, port = redis_server().url, tmp_path.name, free_port()
@@ -87,6 +88,8 @@ async def test_the_daemon_runs_on_it(
     wait_for(f"{base}/health", process, tmp_path / "output", 200)
     connection = pika_connection(rabbitmq, vhost)
     transport = connection.channel()
+    for path in ("channels/", *(f"channels/{id}" for id in sorted(carried)[:1])):
+        assert asked(f"{base}/{path}")[0] == 404
     some = [id for id in sorted(carried) if "mo_url" in deployment.channels[id]][:5]
     for id in some:
         reply = {"reply_to": deployment.received[id], "content": "an answer"}
@@ -118,11 +121,12 @@ class TestFaults:
         assert "s3cret" not in err
 
     def test_away(self, tmp_path: Path) -> None:
-        """With a Redis that is away too, and its password stays hidden."""
+        """With a Redis that is away too: the line has the cause, and the password stays hidden."""
         url = f"redis://:s3cret@127.0.0.1:{free_port()}/0"
         status, out, err = command("--redis", url, folder=tmp_path)
         assert (status, out) == (1, "")
         assert err.startswith("junebug-turn: Redis at 127.0.0.1:")
+        assert "refused" in err
         assert len(err.splitlines()) == 1, err
         assert "s3cret" not in err
         assert list(tmp_path.iterdir()) == []

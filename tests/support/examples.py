@@ -130,7 +130,10 @@ EXAMPLES: dict[str, dict[str, str]] = {
     "docs/migrating.md": {
         "redis-server": MIGRATION,
         "rabbitmqctl": MIGRATION,
-        ".venv/bin/jb": MIGRATION,
+        "make ": MAKE,
+        "umask": MIGRATION,
+        ".venv/bin/python": MIGRATION,
+        "VUMI_CONFIG_FILE": "tests/integration/test_page_migration.py::test_from_vumi2",
         "junebug-turn check-config": MIGRATION,
         "junebug-turn import-junebug": MIGRATION,
         "# Channel": MIGRATION,

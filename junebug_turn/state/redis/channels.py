@@ -121,8 +121,7 @@ class RedisChannelStore(ChannelStore):
         await self._pool.stop()
 
     def status(self) -> Mapping[str, Any]:
-        connected = bool(self._pool.pool)
-        fault = self._monitor.fault or (None if connected else self._pool.refusal or "not connected")
+        fault = self._pool.fault(self._monitor.fault)
         return {"ok": fault is None, "fault": fault, "failures": self._monitor.failures}
 
     async def replace(self, key: Key, before: Definition | None, properties: Mapping[str, Any]) -> bool:

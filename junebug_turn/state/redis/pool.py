@@ -8,15 +8,20 @@ numbers into numbers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from itertools import count
 from typing import Any
 
+from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.endpoints import UNIXClientEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from txredisapi import ConnectionError, RedisFactory, ResponseError, TimeoutError
+from zope.interface import implementer
 
 from junebug_turn.net.endpoints import NameEndpoint
 from junebug_turn.net.tls import ClientTls
@@ -31,6 +36,19 @@ FAILOVER_TIME = 10.0
 """Seconds within which giving up the connections again is taken for the same failover, which is not over."""
 
 
+@implementer(IStreamClientEndpoint)
+@frozen
+class _Noted:
+    """Endpoint whose failures are noted."""
+
+    _endpoint: Any
+    _note: Callable[[Failure], Failure]
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        connecting: Deferred[Any] = self._endpoint.connect(factory)
+        return connecting.addErrback(self._note)
+
+
 class RedisPool(RedisFactory):  # type: ignore[misc]  # it has no annotations
     """Connections to one server, made again when they are lost.
 
@@ -38,7 +56,7 @@ class RedisPool(RedisFactory):  # type: ignore[misc]  # it has no annotations
         is aborted, as its peer may be gone without closing it
     :param trust_root: the authorities for the server's certificate, as ``CertificateOptions`` takes them
 
-    :ivar refusal: the reason why the last connection could not be used; None while the server accepts them
+    :ivar refusal: the reason why the last connection could not be made or used; None while the server accepts them
     :ivar waiting: the requests for a connection that are not answered yet
     """
 
@@ -75,13 +93,15 @@ class RedisPool(RedisFactory):  # type: ignore[misc]  # it has no annotations
         address = self._address
         endpoint: Any
         if address.path is not None:
-            endpoint = UNIXClientEndpoint(self._reactor, address.path, timeout=self._timeout)
+            endpoint = _Noted(
+                UNIXClientEndpoint(self._reactor, address.path, timeout=self._timeout), self._unreachable
+            )
         elif address.sentinels:
             step = min(STEP_TIMEOUT, self._timeout)
             connect = partial(self._endpoint, timeout=step)
             endpoint = SentinelEndpoint(self._reactor, address, connect, step, self.connectionError)
         else:
-            endpoint = self._endpoint(address.host, address.port, self._timeout)
+            endpoint = _Noted(self._endpoint(address.host, address.port, self._timeout), self._unreachable)
         self.startConnecting(endpoint)
 
     def _endpoint(self, host: str, port: int, timeout: float) -> Any:
@@ -89,6 +109,19 @@ class RedisPool(RedisFactory):  # type: ignore[misc]  # it has no annotations
         if self._address.tls:
             endpoint = wrapClientTLS(ClientTls(self._trust_root).creator(host), endpoint)
         return endpoint
+
+    def _unreachable(self, failure: Failure) -> Failure:
+        """Note why no connection could be made; the base class tries again without a word."""
+        if not self.disconnectCalled:
+            self.refusal = failure.getErrorMessage().rstrip(".")
+        return failure
+
+    def fault(self, last: str | None) -> str | None:
+        """Return the fault of the server, where ``last`` is that of the last operation.
+
+        Without a connection the reason for this comes first: an operation only says that it had no answer.
+        """
+        return last if self.pool else self.refusal or last or "not connected"
 
     async def stop(self) -> None:
         """Close all connections, and cancel the requests for one."""

@@ -137,13 +137,12 @@ class RedisStore(MessageStore):
         return StoreStats(self._parts, self._monitor.failures)
 
     def status(self) -> Mapping[str, Any]:
-        connected = bool(self._pool.pool)
-        fault = self._monitor.fault or (None if connected else self._pool.refusal or "not connected")
+        fault = self._pool.fault(self._monitor.fault)
         return {
             "ok": fault is None,
             "fault": fault,
             "failures": self._monitor.failures,
-            "connected": connected,
+            "connected": bool(self._pool.pool),
         }
 
     async def store_inbound(self, message: Message) -> None:

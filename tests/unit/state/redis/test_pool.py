@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,22 @@ async def test_database_and_user(private: Callable[..., RedisServer], connect: C
     pool = connect(f"redis://vu%3Ami:p%40ss%2F%23@{server.host}:{server.port}/3")
     await pool.run("set", "key", "value")
     assert server.cli(*cli, "-n", "3", "DBSIZE").strip() == "1"
+
+
+@pytest.mark.parametrize("form", ["redis://127.0.0.1:{port}/0", "unix:///no-folder/{port}.sock?db=0"])
+@pytest_twisted.ensureDeferred
+async def test_no_server(form: str, connect: Connect) -> None:
+    """The reason why no connection can be made is the fault, also of an operation that only had no answer."""
+    pool = connect(form.format(port=free_port()))
+    await until(lambda: pool.refusal)
+    assert re.search("refused|No such file", str(pool.fault("no answer within 2 s")))
+
+
+def test_no_reason() -> None:
+    """Without a reason the fault is that of the last operation, or that there is no connection."""
+    pool = RedisPool(reactor, RedisAddress.from_url("redis://127.0.0.1:1/0"), 2)
+    assert pool.fault("no answer within 2 s") == "no answer within 2 s"
+    assert pool.fault(None) == "not connected"
 
 
 @pytest_twisted.ensureDeferred
