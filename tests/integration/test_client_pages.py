@@ -27,10 +27,9 @@ from junebug_turn.delivery.signature import Webhook, signing_key
 from junebug_turn.messages.vumi import Message
 from tests.support.demo import Demo, command_of
 from tests.support.pages import blocks
-from tools.servers.process import Process, free_port, is_free
+from tools.servers.process import Process, free_port
 from tools.servers.rabbitmq import RabbitNode
 
-RECEIVER_PORT = free_port()
 SECRET = "whsec_anVuZWJ1Zy10dXJuIHRlc3QgdmVjdG9y"
 LANGUAGES = [
     pytest.param("python", id="python"),
@@ -48,11 +47,19 @@ def _curls() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory, rabbitmq: RabbitNode) -> Iterator[Demo]:
+def receiver_port() -> int:
+    """The port of the reader's own receiver."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def demo(
+    tmp_path_factory: pytest.TempPathFactory, rabbitmq: RabbitNode, receiver_port: int
+) -> Iterator[Demo]:
     """One for all tests of this file."""
     (entry,) = _blocks("junebug", "yaml")
     # The page has the indentation of the file, and blocks() removes it.
-    added = textwrap.indent(entry, "  ").replace("8090", str(RECEIVER_PORT))
+    added = textwrap.indent(entry, "  ").replace("8090", str(receiver_port))
     (start,) = (block for block in _blocks("junebug", "sh") if "make run" in block)
     printed = subprocess.run(
         ["sh", "-ec", start.replace("make run", "env")], capture_output=True, text=True, check=True
@@ -159,27 +166,28 @@ def test_a_receiver(demo: Demo, language: str) -> None:
         process.stop()
 
 
-def test_an_inbound_message(demo: Demo, rabbitmq: RabbitNode) -> None:
+def test_an_inbound_message(demo: Demo, rabbitmq: RabbitNode, receiver_port: int) -> None:
     """With the page's entry, secrets and phone, its receiver gets the signed inbound messages and events of the channel
     that the reader has added to the demo."""
     receiver = next(block for block in _blocks("junebug", "python") if "8090" in block)
     (phone,) = (block for block in _blocks("junebug", "sh") if "tools.demo.phone" in block)
     printed: list[str] = []
-    text = receiver.replace("8090", str(RECEIVER_PORT))
+    lines: list[str] = []
+    text = receiver.replace("8090", str(receiver_port))
     port = free_port()
     words = shlex.split(phone.replace("8027", str(port)).replace(".venv/bin/python", sys.executable))
     processes = [
         Process("receiver", command_of("python", text, demo.folder), on_line=printed.append),
-        Process("phone", [*words, "--amqp-url", rabbitmq.url]),
+        Process("phone", [*words, "--amqp-url", rabbitmq.url], on_line=lines.append),
     ]
     try:
-        processes[0].wait_until(lambda: not is_free(RECEIVER_PORT), "doesn't listen", 60)
-        processes[1].wait_until(lambda: not is_free(port), "doesn't listen", 60)
+        processes[0].wait_until(lambda: _posted(receiver_port, b"{}", {}) is not None, "doesn't answer", 60)
+        processes[1].wait_until(lambda: "listening on" in "".join(lines), "doesn't listen", 60)
         with socket.create_connection(("127.0.0.1", port), 60) as terminal:
             terminal.sendall(b"Hello, receiver!\n")
             processes[0].wait_until(lambda: "Hello, receiver!" in "".join(printed), "prints nothing", 60)
         message = {"to": "+27820000001", "from": "8864", "content": "Hello with an event!"}
-        message["event_url"] = f"http://127.0.0.1:{RECEIVER_PORT}/"
+        message["event_url"] = f"http://127.0.0.1:{receiver_port}/"
         url = f"http://127.0.0.1:{demo.run.http}/channels/mine/messages"
         with urllib.request.urlopen(url, json.dumps(message).encode(), timeout=60) as answer:
             message_id = json.load(answer)["result"]["message_id"]
