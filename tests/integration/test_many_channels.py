@@ -9,6 +9,7 @@ import uuid
 from statistics import median, quantiles
 
 import pytest_twisted
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from tests.support.channels import RunJunebug, inbound, reactor, redis_options
@@ -21,6 +22,9 @@ CHANNELS = 500 if LARGE else 40
 ROUNDS = 20 if LARGE else 5
 COPIES = 10 if LARGE else 2
 """Messages of each channel in a round."""
+
+INTERVAL = 0.05
+"""Seconds between two of these."""
 
 PATIENCE = 4.5
 """Seconds in which half of the rounds end also on a busy machine: less than the 5 s of a consumer's end."""
@@ -74,26 +78,31 @@ async def test_many_channels(run_junebug: RunJunebug) -> None:
         # Of the messages beside a change, and of those without one, for comparison.
         beside: list[float] = []
         alone: list[float] = []
+        sent: dict[str, float] = {}
+
+        async def send() -> None:
+            for _ in range(COPIES):
+                for id in flowing:
+                    # A contact each: those of one wait for each other.
+                    message = inbound(id, len(sent))
+                    sent[message.content or ""] = reactor.seconds()
+                    side.of(id).publish("inbound", message)
+                await deferLater(reactor, INTERVAL)
+
         for number in range(2 * ROUNDS):
             changing = number % 2 == 0
-            sent = reactor.seconds()
-            for copy in range(COPIES):
-                for place, id in enumerate(flowing):
-                    # A contact each: those of one wait for each other.
-                    contact = (number * COPIES + copy) * len(flowing) + place
-                    side.of(id).publish("inbound", inbound(id, contact))
+            sending = Deferred.fromCoroutine(send())
             if changing:
                 began = reactor.seconds()
                 answer = await side.call("POST", f"/channels/{changed}", CHANGES[number // 2 % len(CHANGES)])
                 assert answer.status == 200
                 changes.append(reactor.seconds() - began)
-            done = number * COPIES * len(flowing)
-            got = await side.receiver.received(done + COPIES * len(flowing))
-            delays = [each.seconds - sent for each in got[done:]]
+            await sending
+            got = (await side.receiver.received(len(sent)))[number * COPIES * len(flowing) :]
+            delays = [each.seconds - sent[each.json["content"]] for each in got]
             if changing:
                 worst.append(max(delays))
             (beside if changing else alone).extend(delays)
-            await deferLater(reactor, 0.05)
         late, late_alone = (quantiles(each, n=100)[98] for each in (beside, alone))
         figures = (
             f"{CHANNELS} channels: started in {start:.1f} s ({start_cpu:.1f} s of CPU), listed in {listing:.3f} s, "

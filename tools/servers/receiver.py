@@ -24,6 +24,10 @@ PATIENCE = 60.0
 """Seconds that ``Receiver.until`` waits before it fails."""
 
 
+BACKLOG = 1024
+"""Connections that wait to be accepted.  The system tries one more again only after a second."""
+
+
 @frozen
 class Received:
     """A request as it came; ``connection`` numbers the connections from 1, header names are in lower case."""
@@ -94,9 +98,9 @@ class Receiver:
         factory: Any = HTTPFactory(reactor=self._reactor)
         factory.protocol = lambda: _Channel(self)
         if self._tls is None:
-            self._port = self._reactor.listenTCP(port, factory, interface=self._interface)
+            self._port = self._reactor.listenTCP(port, factory, BACKLOG, self._interface)
         else:
-            self._port = self._reactor.listenSSL(port, factory, self._tls, interface=self._interface)
+            self._port = self._reactor.listenSSL(port, factory, self._tls, BACKLOG, self._interface)
 
     @property
     def port(self) -> int:
