@@ -192,7 +192,8 @@ class Command:
                 value = "".join(f"\n  {plain(key)}: {plain(header)}" for key, header in value.items())
                 self._terminal.say(f"headers:{value}")
             else:
-                self._terminal.say(f"{name.replace('_', ' ')}: {'-' if value is None else plain(value)}")
+                shown = age(value) if name == "age" else "-" if value is None else plain(value)
+                self._terminal.say(f"{name.replace('_', ' ')}: {shown}")
         return 0
 
     async def _replay(self) -> int:

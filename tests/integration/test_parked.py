@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import os
 import signal
 import subprocess
@@ -224,6 +225,7 @@ async def test_show(shelf: Shelf) -> None:
     status, out, _ = await shelf.run("show", second)
     assert status == 0
     assert f"id: {second}" in out
+    assert re.search(r"^age: \d+d \d+h$|^age: (\d+[hm] )?\d+[ms]$", out, re.MULTILINE)
     assert "custom: x?[31m" in out
     assert "content" not in out
     assert "2782123" not in out
