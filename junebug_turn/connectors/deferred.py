@@ -17,8 +17,9 @@ INTERVAL = 5.0
 MAX_PAUSE = 60.0
 """Seconds between two returns at most, where one is wanted."""
 
-RETURNS = 3
-"""Returns after an answer: what finds no place at first, or comes behind such a one, is deferred once more."""
+PAUSES = (INTERVAL, INTERVAL, 10.0, 20.0, 40.0, 80.0)
+"""Seconds between the returns after an answer: what finds no place at first, or comes behind such a one, is deferred
+once more, and nobody answers for the first time then."""
 
 BURST = 100_000
 """Messages that are returned without a pause longer than ``INTERVAL``."""
@@ -46,7 +47,7 @@ class DeferredMessages:
         self._started = self._working = False
         self._wanted = 0
         self._pausing: Deferred[None] | None = None
-        self._not_before = 0.0
+        self._not_before = self._due = 0.0
         self._credit = float(BURST)
         self._credited_at = 0.0
 
@@ -64,22 +65,37 @@ class DeferredMessages:
 
     def recovered(self) -> None:
         """Return all that is deferred, soon: a destination that was down has answered."""
-        self._wanted = RETURNS if self._started else 0
-        if self._wanted and not self._working:
+        if not self._started:
+            return
+        self._wanted, self._due = len(PAUSES) + 1, 0.0
+        if self._pausing is not None:
+            self._pausing.cancel()  # it may be a long one
+        elif not self._working:
             Deferred.fromCoroutine(self._work())
 
     async def _work(self) -> None:
         self._working = True
+        while self._wanted:
+            if not await self._pause_ends():
+                continue
+            self._wanted -= 1
+            began, left = self._clock.seconds(), self._wanted
+            await self._return()
+            if left and self._wanted == left:
+                self._due = began + PAUSES[-left]
+        self._working = False
+
+    async def _pause_ends(self) -> bool:
+        """Wait until the next return may be; returns whether it may, and not another time is to be waited for."""
+        end = max(self._not_before, self._due)
+        self._pausing = deferLater(self._clock, max(0.0, end - self._clock.seconds()))
         try:
-            while self._wanted:
-                self._pausing = deferLater(self._clock, max(0.0, self._not_before - self._clock.seconds()))
-                await self._pausing
-                self._wanted -= 1
-                await self._return()
+            await self._pausing
         except CancelledError:
-            pass
+            return False
         finally:
-            self._working, self._pausing = False, None
+            self._pausing = None
+        return True
 
     async def _return(self) -> None:
         began = self._clock.seconds()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from junebug_turn.connectors.deferred import BURST, INTERVAL, MAX_PAUSE, RATE, DeferredMessages
+from junebug_turn.connectors.deferred import BURST, INTERVAL, MAX_PAUSE, PAUSES, RATE, DeferredMessages
 
 
 class Bench:
@@ -33,7 +35,7 @@ class Bench:
     def start(self) -> None:
         """Start, and be past the first return."""
         self.deferred.start()
-        self.advance(100)
+        self.advance(300)
         self.began.clear()
 
     def recovered(self) -> None:
@@ -46,7 +48,7 @@ class Bench:
 
 def test_a_recovery() -> None:
     """When a destination answers, everything that is deferred is under way at once, and what finds no place then a
-    little later."""
+    little later, however long the others take."""
     bench = Bench()
     bench.start()
     bench.advance(1000)
@@ -55,7 +57,21 @@ def test_a_recovery() -> None:
     bench.recovered()
     assert bench.began == [begin]
     bench.advance(1000)
-    assert bench.began == [begin, begin + INTERVAL, begin + 2 * INTERVAL]
+    assert bench.began == list(accumulate(PAUSES, initial=begin))
+
+
+def test_another_recovery() -> None:
+    """A destination that answers while the next return is far away has its own at once."""
+    bench = Bench()
+    bench.start()
+    bench.recovered()
+    bench.advance(sum(PAUSES[:-1]) + 2 * INTERVAL)
+    bench.began.clear()
+    begin = bench.clock.seconds()
+    bench.recovered()
+    assert bench.began == [begin]
+    bench.advance(1000)
+    assert bench.began == list(accumulate(PAUSES, initial=begin))
 
 
 def test_at_the_start() -> None:
@@ -82,8 +98,8 @@ def test_several_recoveries() -> None:
     assert bench.began == [begin]
     bench.end.callback(None)
     bench.deferred.recovered()
-    bench.advance(60)
-    assert bench.began == [begin + number * INTERVAL for number in range(4)]
+    bench.advance(300)
+    assert bench.began == [begin, *accumulate(PAUSES, initial=begin + INTERVAL)]
 
 
 def test_a_destination_that_comes_and_goes() -> None:
@@ -120,8 +136,8 @@ def test_no_broker() -> None:
     bench.recovered()
     bench.advance(INTERVAL + 1)
     bench.count = 1
-    bench.advance(60)
-    assert bench.began == [begin + number * INTERVAL for number in range(5)]
+    bench.advance(300)
+    assert bench.began == [begin, begin + INTERVAL, *accumulate(PAUSES, initial=begin + 2 * INTERVAL)]
 
 
 def test_stop() -> None:
