@@ -291,9 +291,11 @@ async def test_a_destination_that_hangs(
 def quick_dead_letters(rabbitmq: RabbitNode) -> Iterator[None]:
     """A broker that tries again after a second, not after 3 minutes, to put a delayed message back."""
     setting = "rabbit, dead_letter_worker_publisher_confirm_timeout"
+    before = rabbitmq.ctl("eval", f"{{ok, T}} = application:get_env({setting}), T.").strip()
     rabbitmq.ctl("eval", f"application:set_env({setting}, 1000).")
     yield
-    rabbitmq.ctl("eval", f"application:unset_env({setting}).")
+    # Without the setting the broker's workers end, and no quorum queue of this node dead-letters any more.
+    rabbitmq.ctl("eval", f"application:set_env({setting}, {before}).")
 
 
 @pytest.mark.usefixtures("quick_dead_letters")
