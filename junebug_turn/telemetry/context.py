@@ -7,7 +7,8 @@ seen in all that it calls and starts, and in no other.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextvars import ContextVar
+from contextlib import suppress
+from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any
 
@@ -22,11 +23,10 @@ class about:
 
     def __init__(self, **fields: Any) -> None:
         self._new = fields
-        self._before: Mapping[str, Any] = {}
+        self._token: Token[Mapping[str, Any]] | None = None
 
     def __enter__(self) -> None:
-        self._before = _fields.get({})
-        _fields.set({**self._before, **self._new})
+        self._token = _fields.set({**_fields.get({}), **self._new})
 
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
@@ -36,8 +36,10 @@ class about:
                 setattr(fault, _ATTRIBUTE, _fields.get({}))
             except AttributeError:  # a class with slots
                 pass
-        # Not ContextVar.reset: a coroutine that is thrown away is closed in some other context.
-        _fields.set(self._before)
+        if self._token is not None:
+            # A coroutine that is thrown away is closed in some other context, whose fields are not its own.
+            with suppress(ValueError):
+                _fields.reset(self._token)
 
 
 def note(**fields: Any) -> None:

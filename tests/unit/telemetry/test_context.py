@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
@@ -22,6 +23,21 @@ def test_debugging() -> None:
 
 
 class TestContext:
+    def test_a_coroutine_that_is_thrown_away(self, made: Callable[..., Log]) -> None:
+        """Work that nobody waits for any more leaves nothing of its context to other lines."""
+
+        async def work() -> None:
+            note(trace_id="t1")
+            with about(connector="sms"):
+                await Deferred()
+
+        log = made()
+        working = Deferred.fromCoroutine(work())
+        del working
+        gc.collect()
+        log.logger.info("another")
+        assert log.lines[-1].endswith("] another")
+
     def test_within(self, made: Callable[..., Log]) -> None:
         """A line says what is being worked on, also where its text doesn't."""
         log = made()
