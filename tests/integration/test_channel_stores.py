@@ -60,6 +60,11 @@ async def test_an_old_redis(run_junebug: RunJunebug, redis: RedisServer) -> None
         redis.cli("HSET", "c1:outbound_messages:m1", "message", json.dumps(sent))
         found = (await side.call("GET", "/channels/c1")).body["result"]
         assert {name: found[name] for name in properties} == properties
+        consumers = ("c1.inbound", "c1.event")
+        await until(
+            lambda: all(side.daemon.broker.status()["consumers"].get(each) for each in consumers),
+            "its queues",
+        )
         reply = {"reply_to": old.message_id, "content": "hi"}
         assert (await side.call("POST", "/channels/c1/messages/", reply)).status == 201
         assert (await side.of("c1").outbound())["to_addr"] == old.from_addr
