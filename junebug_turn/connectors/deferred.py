@@ -15,7 +15,7 @@ INTERVAL = 5.0
 """Seconds between the beginnings of two returns at least."""
 
 MAX_PAUSE = 60.0
-"""Seconds between two returns at most, where one is wanted."""
+"""Seconds between two returns at most, where destinations answer all the time."""
 
 PAUSES = (INTERVAL, INTERVAL, 10.0, 20.0, 40.0, 80.0)
 """Seconds between the returns after an answer: what finds no place at first, or comes behind such a one, is deferred
@@ -75,15 +75,12 @@ class DeferredMessages:
 
     async def _work(self) -> None:
         self._working = True
-        while self._wanted:
-            if not await self._pause_ends():
-                continue
-            self._wanted -= 1
-            began, left = self._clock.seconds(), self._wanted
-            await self._return()
-            if left and self._wanted == left:
-                self._due = began + PAUSES[-left]
-        self._working = False
+        try:
+            while self._wanted:
+                if await self._pause_ends():
+                    await self._return()
+        finally:
+            self._working = False
 
     async def _pause_ends(self) -> bool:
         """Wait until the next return may be; returns whether it may, and not another time is to be waited for."""
@@ -98,7 +95,8 @@ class DeferredMessages:
         return True
 
     async def _return(self) -> None:
-        began = self._clock.seconds()
+        self._wanted -= 1
+        began, left = self._clock.seconds(), self._wanted
         count = await self._dead_letter(self._queue)
         if count is None:
             self._wanted += self._started
@@ -108,6 +106,9 @@ class DeferredMessages:
                 count=count,
             )
         self._not_before = began + self._pause(count or 0)
+        # Neither did it fail, nor has another destination answered meanwhile.
+        if left and self._wanted == left:
+            self._due = began + PAUSES[-left]
 
     def _pause(self, count: int) -> float:
         """Compute the seconds between the beginnings of a return of so many messages and of the next."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from itertools import accumulate
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 
 from junebug_turn.connectors.deferred import BURST, INTERVAL, MAX_PAUSE, PAUSES, RATE, DeferredMessages
 
@@ -138,6 +140,23 @@ def test_no_broker() -> None:
     bench.count = 1
     bench.advance(300)
     assert bench.began == [begin, begin + INTERVAL, *accumulate(PAUSES, initial=begin + 2 * INTERVAL)]
+
+
+def test_a_return_that_breaks() -> None:
+    """A return that ends with a fault of ours stops none of those after later answers."""
+    bench = Bench()
+    bench.start()
+    bench.end = Deferred()
+    bench.recovered()
+    with capturedLogs():
+        bench.end.errback(RuntimeError("a fault"))
+        gc.collect()
+    bench.end = None
+    bench.advance(INTERVAL)
+    bench.began.clear()
+    begin = bench.clock.seconds()
+    bench.recovered()
+    assert bench.began == [begin]
 
 
 def test_stop() -> None:
