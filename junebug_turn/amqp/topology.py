@@ -63,10 +63,10 @@ async def declare(protocol: AmqpProtocol, queues: Iterable[Queue]) -> None:
 class Topology:
     """The exchange and the queues that the daemon needs: declared when there is a connection, and again now and then.
 
-    :param queues: all that are needed; they can change
     Where very many queues can wait, these are declared after the consumers have begun: a new queue takes the broker
     milliseconds.
 
+    :param queues: all that are needed; they can change
     :ivar faults: what is not there and can't be declared, with the broker's reason, as of the last declaration
     :ivar waiting: the names of the queues that are to be declared yet
     """

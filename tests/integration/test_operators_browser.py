@@ -83,6 +83,28 @@ def _refreshed(browser: Browser, parked: str) -> None:
     assert browser.driver.execute_script("return window.loaded")
 
 
+async def look_and_act(browser: Browser, receiver: Receiver, first: str, second: str, replay: str) -> None:
+    """From a list of messages, look at the first one, see its text only after asking for it, have it tried again, and
+    drop the second one.
+
+    :param replay: the button that has it tried again
+    """
+    await deferToThread(browser.sees, second)
+    await deferToThread(browser.press, first)
+    await deferToThread(browser.sees, "Show its text and addresses")
+    assert TEXT not in browser.text()
+    assert NUMBER not in browser.text()
+    await deferToThread(browser.press, "Show its text and addresses")
+    await deferToThread(browser.sees, f"{TEXT} 0")
+    await deferToThread(browser.press, replay)
+    await deferToThread(browser.sees, "The messages are back in their queues.")
+    await until(lambda: len(receiver.requests) == 1, "the delivery")
+    await deferToThread(browser.press, second)
+    await deferToThread(browser.press, "Drop...")
+    await deferToThread(browser.press, "Drop it for ever")
+    await deferToThread(browser.sees, "The message is dropped.")
+
+
 @pytest_twisted.ensureDeferred
 async def test_parked(run_daemon: RunDaemon, receiver: Receiver, browser: Browser) -> None:
     """A person looks at parked messages, sees a text only after asking for it, replays one and drops another; and
@@ -93,20 +115,7 @@ async def test_parked(run_daemon: RunDaemon, receiver: Receiver, browser: Browse
         await until(lambda: side.count("inbound.parked") == 2, "the parked ones")
         await deferToThread(browser.open, url(at))
         await deferToThread(browser.press, "Parked messages")
-        await deferToThread(browser.sees, second)
-        await deferToThread(browser.press, first)
-        await deferToThread(browser.sees, "Show its text and addresses")
-        assert TEXT not in browser.text()
-        assert NUMBER not in browser.text()
-        await deferToThread(browser.press, "Show its text and addresses")
-        await deferToThread(browser.sees, f"{TEXT} 0")
-        await deferToThread(browser.press, "Replay")
-        await deferToThread(browser.sees, "The messages are back in their queues.")
-        await until(lambda: len(receiver.requests) == 1, "the delivery")
-        await deferToThread(browser.press, second)
-        await deferToThread(browser.press, "Drop...")
-        await deferToThread(browser.press, "Drop it for ever")
-        await deferToThread(browser.sees, "The message is dropped.")
+        await look_and_act(browser, receiver, first, second, "Replay")
         assert side.count("inbound.parked") == 0
         await deferToThread(browser.press, "Find a message")
         await deferToThread(browser.type, "id", first)
@@ -128,20 +137,7 @@ async def test_delayed(run_daemon: RunDaemon, receiver: Receiver, browser: Brows
         await at.counted()
         await deferToThread(browser.open, url(at))
         await deferToThread(browser.press, "Look at them")
-        await deferToThread(browser.sees, second)
-        await deferToThread(browser.press, first)
-        await deferToThread(browser.sees, "Show its text and addresses")
-        assert TEXT not in browser.text()
-        assert NUMBER not in browser.text()
-        await deferToThread(browser.press, "Show its text and addresses")
-        await deferToThread(browser.sees, f"{TEXT} 0")
-        await deferToThread(browser.press, "Try now")
-        await deferToThread(browser.sees, "The messages are back in their queues.")
-        await until(lambda: len(receiver.requests) == 1, "the delivery")
-        await deferToThread(browser.press, second)
-        await deferToThread(browser.press, "Drop...")
-        await deferToThread(browser.press, "Drop it for ever")
-        await deferToThread(browser.sees, "The message is dropped.")
+        await look_and_act(browser, receiver, first, second, "Try now")
         assert at.count() == 0
         assert browser.faults() == []
 

@@ -100,7 +100,7 @@ class ParkedService:
 
     async def drop(self, id: str, choice: Choice) -> None:
         """See ``Operators.drop``."""
-        complete, dropped = True, 0
+        dropped = 0
 
         async def purge(messages: ParkedMessages) -> bool:
             nonlocal dropped
