@@ -136,9 +136,13 @@ class Running:
         return dict(json.loads((await self.taken("outbound"))[1]))
 
     async def handlers_done(self) -> None:
-        """Wait until no message of a queue is being handled."""
+        """Wait until each message that the broker has sent to a consumer is handled."""
         # private: its queue is empty before its counts are complete, so that only the consumer knows.
         consumers = self.daemon.broker._consumers
+        for each in list(consumers):
+            if (channel := each.channel) is not None:
+                # Its answer comes after the messages that are on their way.
+                await channel.client.call(channel.queue_declare(queue=each.name, passive=True))
         # private: see above.
         await until(lambda: not any(each._handling for each in consumers), "the end of the handlers")
 
