@@ -1,8 +1,7 @@
 # syntax=docker/dockerfile:1
 # The daemon in a container: docs/operations.md says how it is configured and run.
-# For images that never change, give their digests: --build-arg PYTHON_IMAGE=python@sha256:...
-ARG PYTHON=3.13
-ARG PYTHON_IMAGE=python:${PYTHON}-slim
+# docs/operations.md says how the digest is renewed, or another image is taken: --build-arg PYTHON_IMAGE=...
+ARG PYTHON_IMAGE=python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
 
 # The first stage has the tools for the build, and makes a virtual environment.
 FROM ${PYTHON_IMAGE} AS build

@@ -57,6 +57,33 @@ def copied() -> list[str]:
     ]
 
 
+def images() -> dict[str, str]:
+    """Each image that is not built here, with its place."""
+    text = (ROOT / "Dockerfile").read_text()
+    found = dict(re.findall(r"^ARG (PYTHON_IMAGE)=(.*)", text, re.MULTILINE))
+    for path in ("docker-compose.yml", "tools/demo/compose.yaml"):
+        services = yaml.safe_load((ROOT / path).read_text())["services"]
+        found |= {
+            f"{path}: {name}": service["image"]
+            for name, service in services.items()
+            if "build" not in service
+        }
+    return found
+
+
+def test_digests() -> None:
+    """Each image is named by its tag and its digest, so that every build has the same one."""
+    found = images()
+    assert len(found) == 4
+    assert [
+        place
+        for place, image in found.items()
+        if not re.fullmatch(r"[a-z]+:[\w.-]+@sha256:[0-9a-f]{64}", image)
+    ] == []
+    assert {arguments.split()[0] for arguments in of("FROM")} == {"${PYTHON_IMAGE}"}
+    assert len({image for image in found.values() if image.startswith("rabbitmq:")}) == 1
+
+
 class TestDockerfile:
     def test_sources(self) -> None:
         """Everything that is copied is there, and .dockerignore lets it, and nothing else, through."""

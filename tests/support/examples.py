@@ -26,6 +26,7 @@ PARSED = "tests/project/test_docs_examples.py::test_a_block_that_is_parsed"
 REASONS = {
     "kubectl create secret": "needs a cluster",
     "kubectl apply": "needs a cluster",
+    "docker buildx": "needs Docker and an image registry",
     "SERVERS_TREE=": "needs Debian 13 in var, which root makes",
     "pip install 'junebug-turn[otel]'": "would install into the environment of the tests",
     "curl https://whatsapp.turn.io": "needs an account at Turn",
@@ -154,6 +155,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "curl -s -u anna": DEMO,
         "operator_url:": CONFIGURATION,
         '{"type"': f"{BODIES}::test_an_operator_event",
+        "docker buildx": PARSED,
     },
     "docs/options.md": {
         "amqp:": CONFIGURATION,
