@@ -10,32 +10,27 @@ come back in a moment; where they don't, it waits in the broker.
 from __future__ import annotations
 
 import math
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
+from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
 from attrs import define, frozen
 from twisted.internet.defer import Deferred
 
+from junebug_turn.delivery.flow import CROWDED, QUICK, TICK, Flow
+
 CLIENT_PATIENCE = 5.0
 """The most seconds that a delivery to a client's URL waits in place: for a place, or between its attempts."""
-
-TICK = 0.25
-"""Seconds between two looks at those that wait.  Time is counted in these, since a reactor that was busy has answers to
-read first."""
 
 STILL = 3
 """Ticks without a change after which a delivery to an origin that hasn't answered lately waits for no place."""
 
-CROWDED = 2
-"""Ticks of slow answers after which deliveries for others count as held up by those that wait."""
+LEFT_FREE = 2
+"""Places that an origin which has some leaves to another that seeks one."""
 
-QUICK = 0.2
-"""Seconds of a quick delivery.  Answers are slow where the places have less of them than one each in that time."""
-
-RETURN = 6.0
-"""Seconds after which a delivery that found no place has come again, so that it is known whether there are still as
-many."""
+SEEKS = 15.0
+"""Seconds for which these stay free after a delivery that found no place or no answer: it comes again each 5 s."""
 
 MAX_KNOWN = 1000
 """Origins of which it is remembered whether they answered last."""
@@ -68,23 +63,27 @@ class Bulkhead:
     Origins that are not known yet have half of them at most, those that failed a quarter: so they don't keep the
     others from those that answer.
 
-    Where there are several, a fifth is for those that answer quickly.
+    Where there are several, a fifth is for those that answer quickly.  Of the rest, those that have some leave two to
+    another that doesn't answer, or found none: so it can show that it answers again.
 
     Where the places are taken and answers are slow, deliveries that wait hold up all behind them in the queue.  After a
     moment only those to quick origins wait, and a few others, the first of each.  Where all have one origin
     nobody is held up, so that they wait in place, which is quicker for them.
 
     :param limit: the number of places
+    :param recovered: is called when an origin has answered for which some found no place while it wasn't known to
     :ivar shared: whether deliveries for others, which need no place here, come from the same queue
     """
 
-    def __init__(self, clock: Any, limit: int) -> None:
+    def __init__(self, clock: Any, limit: int, recovered: Callable[[], None] = lambda: None) -> None:
         self.shared = False
+        self._recovered = recovered
         self._clock = clock
         self._limit = limit
         self._limits = {standing: max(1, int(limit * standing.value)) for standing in Standing}
         self._held = dict.fromkeys(Standing, 0)
         self._held_slow = 0
+        self._slow_limit = limit - limit // 5
         # Ticks since an answer, or since the first place was taken.
         self._still = dict.fromkeys(Standing, 0)
         # In the order of arrival.
@@ -95,9 +94,13 @@ class Bulkhead:
         self._known: OrderedDict[str, float | None] = OrderedDict()
         # Deliveries of each origin that have a place or wait for one.
         self._present: Counter[str] = Counter()
-        self._answers: deque[float] = deque(maxlen=max(1, round(limit * TICK / QUICK)))
-        self._slow = 0
-        self._crowded_until = 0.0
+        self._holding: Counter[str] = Counter()
+        # Origins that don't answer, or found no place, and since when; the last one is last.
+        self._seeking: OrderedDict[str, float] = OrderedDict()
+        # Origins of which some found no place while they were not known to answer.
+        self._turned_away: set[str] = set()
+        # Those to quick origins may have each place, the others have no use for the places of quick ones.
+        self._flow, self._slow_flow = Flow(clock, limit), Flow(clock, self._slow_limit)
 
     async def enter(self, origin: str) -> Place:
         """Take a place; returns it, for ``leave``.
@@ -113,7 +116,7 @@ class Bulkhead:
         waiting = _Waiting(origin, first)
         if self._is_hopeless(waiting, len(self._waiting)):
             self._absent(origin)
-            raise self._full()
+            raise self._full(origin)
         turn: Deferred[Place] = Deferred(self._forget)
         self._waiting[turn] = waiting
         if self._ticking is None:
@@ -124,24 +127,26 @@ class Bulkhead:
             self._absent(origin)
             raise
 
-    def leave(self, origin: str, place: Place, *, answered: bool) -> None:
+    def leave(
+        self, origin: str, place: Place, *, answered: bool | None, seconds: float | None = None
+    ) -> None:
         """Give a place back.
 
-        :param answered: whether the destination gave an answer that is final
+        :param answered: whether the destination gave an answer that is final; None: it was not asked
+        :param seconds: how long it took to answer, where that is known
         """
         self._held[place.standing] -= 1
         self._held_slow -= not place.quick
+        self._holding[origin] -= 1
         self._absent(origin)
-        seconds = math.inf
         if answered:
-            now = self._clock.seconds()
-            seconds, before = now - place.since, self._known.get(origin)
-            if before is not None and before < math.inf:
-                seconds = (3 * before + seconds) / 4
-            self._still[place.standing] = 0
-            self._answers.append(now)
-        self._known[origin] = seconds
-        self._known.move_to_end(origin)
+            self._answered(origin, place, seconds)
+        else:
+            if answered is not None:
+                self._known[origin] = math.inf
+            self._seeks(origin)
+        if origin in self._known:
+            self._known.move_to_end(origin)
         self._bound()
         # Those that have waited longest are first.
         for turn, waiting in tuple(self._waiting.items()):
@@ -150,6 +155,23 @@ class Bulkhead:
                 del self._waiting[turn]
                 turn.callback(self._take(waiting.origin))
         self._rest()
+
+    def _answered(self, origin: str, place: Place, seconds: float | None) -> None:
+        before = self._known.get(origin)
+        if seconds is None or place.standing is Standing.ANSWERS:
+            # With the pauses between its attempts: one that often fails at first is slow.
+            seconds = self._clock.seconds() - place.since
+        if before is not None and before < math.inf:
+            seconds = (3 * before + seconds) / 4
+        self._known[origin] = seconds
+        self._still[place.standing] = 0
+        self._flow.answered()
+        if not place.quick:
+            self._slow_flow.answered()
+        self._seeking.pop(origin, None)
+        if origin in self._turned_away:
+            self._turned_away.discard(origin)
+            self._recovered()
 
     def _standing(self, origin: str) -> Standing:
         seconds = self._known.get(origin)
@@ -165,14 +187,29 @@ class Bulkhead:
         return self.shared or len(self._known) > 1
 
     def _has_room(self, origin: str) -> bool:
-        standing, held = self._standing(origin), sum(self._held.values())
-        if held >= self._limit or self._held[standing] >= self._limits[standing]:
-            return False
-        return (
-            self._held_slow < self._limit - self._limit // 5
-            or self._is_quick(origin)
-            or not self._is_shared()
-        )
+        standing = self._standing(origin)
+        free, own = self._limit - sum(self._held.values()), self._limits[standing] - self._held[standing]
+        if self._is_quick(origin):
+            return min(free, own) > 0
+        if self._is_shared():
+            free = min(free, self._slow_limit - self._held_slow)
+        other = self._other(origin) if self._holding[origin] else None
+        if other is None:
+            return min(free, own) > 0
+        left = max(0, LEFT_FREE - self._holding[other])
+        return free > left and own > (left if self._standing(other) is standing else 0)
+
+    def _other(self, origin: str) -> str | None:
+        """Return the other origin that seeks a place, the last one where there are several."""
+        other = next((each for each in reversed(self._seeking) if each != origin), None)
+        if other is None or self._clock.seconds() - self._seeking[other] >= SEEKS:
+            return None
+        return other
+
+    def _seeks(self, origin: str) -> None:
+        if origin in self._known:
+            self._seeking[origin] = self._clock.seconds()
+            self._seeking.move_to_end(origin)
 
     def _take(self, origin: str) -> Place:
         standing, quick = self._standing(origin), self._is_quick(origin)
@@ -180,23 +217,25 @@ class Bulkhead:
             self._still[standing] = 0
         self._held[standing] += 1
         self._held_slow += not quick
+        self._holding[origin] += 1
         return Place(standing, quick, self._clock.seconds())
 
     def _absent(self, origin: str) -> None:
         self._present[origin] -= 1
         if not self._present[origin]:
-            del self._present[origin]
+            del self._present[origin], self._holding[origin]
 
     def _bound(self) -> None:
         if len(self._known) > MAX_KNOWN:
-            self._known.popitem(last=False)
+            forgotten, _ = self._known.popitem(last=False)
+            self._seeking.pop(forgotten, None)
+            self._turned_away.discard(forgotten)
 
     def _tick(self) -> None:
         for standing in Standing:
             self._still[standing] += 1
-        self._slow = 0 if self._flows() else self._slow + 1
-        if self._slow >= CROWDED:
-            self._crowded_until = self._clock.seconds() + RETURN
+        self._flow.tick()
+        self._slow_flow.tick()
         self._ticking = self._clock.callLater(TICK, self._tick)
         number = 0
         for turn, waiting in tuple(self._waiting.items()):
@@ -205,7 +244,7 @@ class Bulkhead:
                 continue
             if self._is_hopeless(waiting, number):
                 del self._waiting[turn]
-                turn.errback(self._full())
+                turn.errback(self._full(waiting.origin))
             else:
                 number += 1
         self._rest()
@@ -219,27 +258,25 @@ class Bulkhead:
         still = self._still[standing] if full else min(self._still.values())
         if still >= STILL and standing is not Standing.ANSWERS:
             return True
-        if not self._is_crowded():
-            return False
         quick = self._is_quick(waiting.origin)
+        if not self._is_shared() or not self._flow_for(waiting.origin).crowded:
+            return False
         if quick and min(self._still.values()) < CROWDED:
             return False
         return number >= self._limit // 2 or not (quick or waiting.first)
 
-    def _is_crowded(self) -> bool:
-        """Tell whether those that wait hold up others."""
-        return self._is_shared() and self._clock.seconds() < self._crowded_until and not self._flows()
+    def _flow_for(self, origin: str) -> Flow:
+        """Return the flow of the places that a delivery to this origin may get."""
+        return self._flow if self._is_quick(origin) else self._slow_flow
 
-    def _full(self) -> BulkheadFull:
-        """Make the failure of a delivery that found no place; until it comes again others stay held up."""
-        if self._is_crowded():
-            self._crowded_until = self._clock.seconds() + RETURN
+    def _full(self, origin: str) -> BulkheadFull:
+        """Make the failure of a delivery that found no place."""
+        self._seeks(origin)
+        if origin in self._seeking and self._standing(origin) is not Standing.ANSWERS:
+            self._turned_away.add(origin)
+        if self._is_shared():
+            self._flow_for(origin).turned_away()
         return BulkheadFull()
-
-    def _flows(self) -> bool:
-        """Tell whether places come back quickly."""
-        answers = self._answers
-        return len(answers) == answers.maxlen and self._clock.seconds() - answers[0] <= TICK
 
     def _forget(self, turn: Deferred[Place]) -> None:
         self._waiting.pop(turn, None)
@@ -250,37 +287,8 @@ class Bulkhead:
         if self._ticking is not None and not self._waiting and sum(self._held.values()) < self._limit:
             self._ticking.cancel()
             self._ticking = None
-            self._slow = 0
-
-
-class Bulkheads:
-    """The bulkheads of all connectors and kinds.
-
-    :param limit: the number of places of each
-    """
-
-    def __init__(self, clock: Any, limit: int) -> None:
-        self._clock = clock
-        self._limit = limit
-        self._bulkheads: dict[tuple[str, str], Bulkhead] = {}
-        self._shared: set[tuple[str, str]] = set()
-
-    def of(self, connector: str, kind: str) -> Bulkhead:
-        """Return the bulkhead of a connector and kind."""
-        key = connector, kind
-        bulkhead = self._bulkheads.get(key)
-        if bulkhead is None:
-            bulkhead = self._bulkheads[key] = Bulkhead(self._clock, self._limit)
-            bulkhead.shared = key in self._shared
-        return bulkhead
-
-    def share(self, connector: str, kind: str) -> None:
-        """Note that there are deliveries to configured URLs beside those to clients'."""
-        key = connector, kind
-        if key not in self._shared:
-            self._shared.add(key)
-            if key in self._bulkheads:
-                self._bulkheads[key].shared = True
+            self._flow.rest()
+            self._slow_flow.rest()
 
 
 @define

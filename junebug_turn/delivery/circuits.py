@@ -247,9 +247,10 @@ class DeliveryCircuits:
             circuit.released(probe)
 
     def _succeeded(self, circuit: Circuit, probe: bool) -> None:
-        was_open = circuit.is_open
+        # In doubt it has messages put off as well.
+        was_asking = circuit.asking
         circuit.succeeded(probe)
-        if was_open:
+        if was_asking:
             self._recovered()
 
     def _ended(self) -> Mapping[Circuit, bool]:

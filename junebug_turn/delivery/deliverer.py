@@ -17,7 +17,8 @@ from twisted.logger import Logger
 from twisted.web.iweb import IPolicyForHTTPS
 
 from junebug_turn.delivery.attempt import Fault, Post, attempt
-from junebug_turn.delivery.bulkhead import CLIENT_PATIENCE, BulkheadFull, Bulkheads
+from junebug_turn.delivery.bulkhead import CLIENT_PATIENCE, BulkheadFull
+from junebug_turn.delivery.bulkheads import Bulkheads
 from junebug_turn.delivery.circuit import CircuitOpen
 from junebug_turn.delivery.circuits import Circuits
 from junebug_turn.delivery.destination import Destination
@@ -77,14 +78,14 @@ class Deliverer:
         self._clock: Any = reactor if clock is None else clock
         self._rng = rng
         self._clients = Clients(reactor, tls_policy or ClientTls(), connections_per_host, proxies)
-        self._running: set[Deferred[None]] = set()
+        self._running: set[Deferred[Any]] = set()
         self._wall_clock = wall_clock
         self._circuits = Circuits(
             self._clock, rng, suspect_limit=suspect_limit, wall_clock=wall_clock, recovered=recovered
         )
         self._paces = Paces(self._clock, wall_clock)
         self._failed = FailedPlaces(failed_limit)
-        self._bulkheads = Bulkheads(self._clock, client_limit)
+        self._bulkheads = Bulkheads(self._clock, client_limit, recovered)
 
     async def deliver(
         self,
@@ -190,21 +191,22 @@ class Deliverer:
             place = await bulkhead.enter(origin)
         except BulkheadFull:
             now = self._wall_clock.now()
-            text = "deliveries to clients' URLs have all of their places"
-            raise deferred("bulkhead_full", text, now, now) from None
-        answered = False
+            raise deferred("bulkhead_full", "clients' URLs have all of their places", now, now) from None
+        answered: bool | None = False
+        seconds = None
         try:
-            await self._chain(post, message_id, policy, patience, pacing)
+            seconds = await self._chain(post, message_id, policy, patience, pacing)
             answered = True
-        except DeliveryRefused:
-            answered = True
+        except DeliveryFailed as failure:
+            answered = isinstance(failure, DeliveryRefused) if failure.attempts else None
             raise
         finally:
-            bulkhead.leave(origin, place, answered=answered)
+            bulkhead.leave(origin, place, answered=answered, seconds=seconds)
 
     async def _chain(
         self, post: Post, message_id: str, policy: RetryPolicy, patience: float, pacing: Pacing
-    ) -> None:
+    ) -> float:
+        """Make a delivery; returns the seconds of the attempt that succeeded."""
         start = self._clock.seconds()
         limit = CHAIN_LIMIT if post.configured else CLIENT_PATIENCE
         destination = post.destination
@@ -233,7 +235,7 @@ class Deliverer:
                     raise given_up(
                         destination, fault, attempts, first_failure, last_failure, is_open=True
                     ) from None
-                attempts += 1
+                attempts, began = attempts + 1, self._clock.seconds()
                 counts = not (circuits.probe and circuits.is_open)
                 with self._metrics.attempt(post.connector, post.kind) as made:
                     fault = await attempt(post, client, self._clock, self._wall_clock, pace.end)
@@ -254,7 +256,7 @@ class Deliverer:
                         attempt=attempts,
                         log_every=True,
                     )
-                    return
+                    return float(self._clock.seconds() - began)
                 last_failure = self._wall_clock.now()
                 first_failure = last_failure if attempts == 1 else first_failure
                 delay = pause(fault.retry_after, limits) if limited else self._delay(fault, tries, policy)

@@ -12,14 +12,15 @@ from twisted.internet.task import Clock, deferLater
 from junebug_turn.delivery.bulkhead import (
     CLIENT_PATIENCE,
     MAX_KNOWN,
+    SEEKS,
     STILL,
     TICK,
     Bulkhead,
     BulkheadFull,
-    Bulkheads,
     Place,
     Standing,
 )
+from junebug_turn.delivery.bulkheads import Bulkheads
 from tests.unit.delivery.test_circuit import results
 
 LIMIT = 4
@@ -27,12 +28,16 @@ ANSWERS, UNKNOWN, FAILS = Standing
 
 
 class Side:
-    """A bulkhead with its clock, and the deliveries that are under way."""
+    """A bulkhead with its clock, and the deliveries that are under way.
 
-    def __init__(self) -> None:
+    :ivar recoveries: how often it reported one
+    """
+
+    def __init__(self, limit: int = LIMIT) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
-        self.bulkhead = Bulkhead(self.clock, LIMIT)
+        self.recoveries = 0
+        self.bulkhead = Bulkhead(self.clock, limit, self._recovered)
         self._places: list[tuple[str, Place]] = []
 
     def enter(self, origin: str = "http://a:80") -> list[Any]:
@@ -44,11 +49,13 @@ class Side:
 
         return results(Deferred.fromCoroutine(self.bulkhead.enter(origin)).addCallback(entered))
 
-    def leave(self, origin: str, standing: Standing, *, answered: bool) -> None:
+    def leave(
+        self, origin: str, standing: Standing, *, answered: bool | None, seconds: float | None = None
+    ) -> None:
         """Give such a place back."""
         each = next(each for each in self._places if (each[0], each[1].standing) == (origin, standing))
         self._places.remove(each)
-        self.bulkhead.leave(*each, answered=answered)
+        self.bulkhead.leave(*each, answered=answered, seconds=seconds)
 
     def let_go(self, ticks: int) -> None:
         """Let time go."""
@@ -59,6 +66,22 @@ class Side:
         """Have an origin answer."""
         (standing,) = self.enter(origin)
         self.leave(origin, standing, answered=True)
+
+    def fill(self, origin: str) -> int:
+        """Have an origin take all places that it gets; returns their number."""
+        count = 0
+        while (entered := self.enter(origin)) and isinstance(entered[0], Standing):
+            count += 1
+        return count
+
+    def make_slow(self, origin: str) -> None:
+        """Have an origin answer slowly."""
+        (standing,) = self.enter(origin)
+        self.let_go(12)
+        self.leave(origin, standing, answered=True)
+
+    def _recovered(self) -> None:
+        self.recoveries += 1
 
 
 def full(entered: list[Any]) -> bool:
@@ -155,6 +178,137 @@ def test_one_that_fails() -> None:
     assert [side.enter("http://b:80") for _ in range(2)] == [[UNKNOWN]] * 2
 
 
+def test_one_that_fails_beside_a_slow_one() -> None:
+    """An origin that failed is asked again, also where another has all places for long: the other leaves the next two
+    free for it, and has them back when it is over."""
+    side = Side(10)
+    a, slow = "http://a:80", "http://slow:80"
+    side.prove(a)
+    side.make_slow(slow)
+    assert side.enter(a) == [ANSWERS]
+    side.leave(a, ANSWERS, answered=False)
+    assert side.fill(slow) == 6
+    assert [side.enter(a), side.enter(a)] == [[FAILS], [FAILS]]
+    for _ in range(2):
+        side.leave(a, FAILS, answered=True)
+    # One that waited has a place already.
+    assert side.fill(slow) == 1
+
+
+def test_one_that_fails_beside_one_that_hangs() -> None:
+    """Of two origins that don't answer each is asked: none has all places that such origins have."""
+    side = Side(10)
+    a, hanging = "http://a:80", "http://hanging:80"
+    for origin in (hanging, a):
+        (standing,) = side.enter(origin)
+        side.leave(origin, standing, answered=False)
+    assert side.fill(hanging) == 1
+    assert side.enter(a) == [FAILS]
+    side.leave(a, FAILS, answered=False)
+    assert side.enter(a) == [FAILS]
+
+
+def test_one_that_found_no_place() -> None:
+    """An origin that came when another had all places gets the next ones, although the other wants them as well."""
+    side = Side(10)
+    a, slow = "http://a:80", "http://slow:80"
+    side.make_slow(slow)
+    side.prove("http://other:80")
+    assert side.fill(slow) == 8
+    waiting = side.enter(a)
+    side.let_go(STILL)
+    assert full(waiting)
+    for _ in range(2):
+        side.leave(slow, ANSWERS, answered=True)
+    assert side.fill(slow) == 0
+    assert [side.enter(a), side.enter(a)] == [[UNKNOWN], [UNKNOWN]]
+
+
+def test_a_slow_one_beside_a_quick_one() -> None:
+    """What waits for a slow origin is put off, also where another one's answers are quick: its places are not for it,
+    and what waits holds places of the queue."""
+    side = Side(10)
+    side.prove("http://quick:80")
+    side.make_slow("http://slow:80")
+    side.fill("http://slow:80")
+    waiting = side.enter("http://slow:80")
+    for _ in range(4):
+        for _ in range(20):
+            side.prove("http://quick:80")
+        side.let_go(1)
+    assert full(waiting)
+
+
+def test_a_claim_ends() -> None:
+    """Places are left free for a moment only to an origin that no longer comes."""
+    side = Side(10)
+    a, slow = "http://a:80", "http://slow:80"
+    side.make_slow(slow)
+    (standing,) = side.enter(a)
+    side.leave(a, standing, answered=False)
+    assert side.fill(slow) == 6
+    side.clock.advance(SEEKS)
+    assert side.fill(slow) == 2
+
+
+def test_not_asked() -> None:
+    """A delivery that asked for nothing says nothing about its origin: one that answers goes on as before."""
+    side = Side()
+    side.prove()
+    assert side.enter() == [ANSWERS]
+    side.leave("http://a:80", ANSWERS, answered=None)
+    assert side.enter() == [ANSWERS]
+
+
+def test_quick_again() -> None:
+    """An origin that failed and then answers quickly is quick at once, however long its delivery was tried before: it
+    has places that a slow one can't take."""
+    side = Side(10)
+    a, slow = "http://a:80", "http://slow:80"
+    side.make_slow(slow)
+    (standing,) = side.enter(a)
+    side.leave(a, standing, answered=False)
+    assert side.enter(a) == [FAILS]
+    side.let_go(16)
+    side.leave(a, FAILS, answered=True, seconds=0.02)
+    assert side.fill(slow) == 8
+    assert side.fill(a) == 2
+
+
+def test_slow_with_its_pauses() -> None:
+    """An origin that answers only at a second attempt is slow, since its deliveries have their places so long."""
+    side = Side(10)
+    side.make_slow("http://slow:80")
+    side.prove()
+    assert side.enter() == [ANSWERS]
+    side.let_go(16)
+    side.leave("http://a:80", ANSWERS, answered=True, seconds=0.02)
+    side.fill("http://slow:80")
+    assert side.fill("http://a:80") == 0
+
+
+def test_recovery_is_reported() -> None:
+    """When an origin answers for which some found no place while it wasn't known to answer, that is reported, once:
+    these may be deferred."""
+    side = Side()
+    side.prove()
+    (standing,) = side.enter()
+    side.leave("http://a:80", standing, answered=False)
+    assert side.enter() == [FAILS]
+    side.leave("http://a:80", FAILS, answered=True)
+    assert side.recoveries == 0
+    side.enter()
+    side.leave("http://a:80", ANSWERS, answered=False)
+    assert side.enter() == [FAILS]
+    waiting = side.enter()
+    side.let_go(STILL)
+    assert full(waiting)
+    side.leave("http://a:80", FAILS, answered=True)
+    assert side.recoveries == 1
+    side.prove()
+    assert side.recoveries == 1
+
+
 def test_cancelled() -> None:
     """A delivery that is cancelled while it waits takes no place."""
     side = Side()
@@ -182,8 +336,9 @@ def test_bounded() -> None:
 class Queue:
     """A queue with its places, on a clock: deliveries hold theirs until they are over.
 
-    One that finds no place in the bulkhead comes back after 5 seconds, at the end of the queue.
+    One that finds no place in the bulkhead, or no answer, comes back after 5 seconds, at the end of the queue.
 
+    :ivar down: origins that answer with a failure at once
     :ivar taken: origin -> seconds that its deliveries took in all, since they were added or came back
     :ivar put_off: how often one was
     """
@@ -195,6 +350,7 @@ class Queue:
         self._ready: deque[tuple[str, float, bool, float]] = deque()
         self._delayed: deque[tuple[float, str, float, bool]] = deque()
         self._waited: list[float] = []
+        self.down: set[str] = set()
         self.taken: dict[str, list[float]] = {}
         self.put_off = 0
 
@@ -246,6 +402,12 @@ class Queue:
                 self.put_off += 1
                 self._delayed.append((self.clock.seconds() + 5, origin, seconds, answers))
             else:
+                if origin in self.down:
+                    await deferLater(self.clock, 0.05)
+                    bulkhead.leave(origin, place, answered=False)
+                    self._delayed.append((self.clock.seconds() + 5, origin, seconds, answers))
+                    self._free += 1
+                    return
                 await deferLater(self.clock, seconds)
                 bulkhead.leave(origin, place, answered=answers)
                 self.taken.setdefault(origin, []).append(self.clock.seconds() - since)
@@ -293,6 +455,28 @@ def test_another_client_s_url_in_a_backlog() -> None:
     assert len(queue.taken["http://good:80"]) == 201
     assert max(queue.taken["http://good:80"]) < 1.5
     assert max(queue.waited) < 1
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["slow", "hangs"])
+def test_back_again_beside_a_backlog(answers: bool) -> None:
+    """Beside the backlog of a client's URL that is slow, or hangs, another one that was down and answers again gets all
+    of its events within 10 seconds."""
+    queue = Queue()
+    for origin in ("http://good:80", "http://slow:80"):
+        queue.add(origin, 0.05)
+    queue.go(1)
+    for _ in range(200):
+        queue.add("http://slow:80", 3 if answers else 10, answers=answers)
+    queue.go(10)
+    queue.down.add("http://good:80")
+    for _ in range(200):
+        queue.add("http://good:80", 0.05)
+    queue.go(30)
+    assert len(queue.taken["http://good:80"]) == 1
+    queue.down.clear()
+    queue.go(10)
+    assert len(queue.taken["http://good:80"]) == 201
+    assert max(queue.waited) < 2
 
 
 def test_a_flow_is_not_put_off() -> None:

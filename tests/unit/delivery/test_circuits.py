@@ -99,6 +99,18 @@ def test_recovery_is_reported() -> None:
         assert len(recoveries) == number + 1
 
 
+def test_the_end_of_a_doubt_is_reported() -> None:
+    """When a destination that was in doubt has answered, that is reported as well: what came meanwhile is put off."""
+    recoveries: list[None] = []
+    side = Side(recovered=lambda: recoveries.append(None))
+    for _ in range(FAILURES):
+        assert side.attempt(ORIGIN, "failed")
+    assert not side.circuits.degraded()
+    side.clock.advance(1)
+    assert side.attempt(ORIGIN, "answered")
+    assert len(recoveries) == 1
+
+
 def test_clients_hide_no_configured_origin() -> None:
     """However many destinations of clients are down, a configured one that is down is among those that are shown."""
     side = Side()
