@@ -529,7 +529,7 @@ async def test_a_walk_ends(shelf: Shelf) -> None:
         seen += len(batch)
     assert seen == 60
     await walk.end()
-    assert shelf.count("inbound.parked") == 120
+    await shelf.until_back(120)
     await session.close()
 
 
