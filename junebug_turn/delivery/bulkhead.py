@@ -18,7 +18,7 @@ from typing import Any
 from attrs import define, frozen
 from twisted.internet.defer import Deferred
 
-from junebug_turn.delivery.flow import CROWDED, QUICK, TICK, Flow
+from junebug_turn.delivery.flow import CROWDED, PACE, QUICK, TICK, Flow
 
 CLIENT_PATIENCE = 5.0
 """The most seconds that a delivery to a client's URL waits in place: for a place, or between its attempts."""
@@ -179,9 +179,9 @@ class Bulkhead:
             return Standing.UNKNOWN
         return Standing.ANSWERS if seconds < math.inf else Standing.FAILS
 
-    def _is_quick(self, origin: str) -> bool:
+    def _is_quick(self, origin: str, within: float = QUICK) -> bool:
         seconds = self._known.get(origin)
-        return seconds is not None and seconds < QUICK
+        return seconds is not None and seconds < within
 
     def _is_shared(self) -> bool:
         return self.shared or len(self._known) > 1
@@ -258,12 +258,11 @@ class Bulkhead:
         still = self._still[standing] if full else min(self._still.values())
         if still >= STILL and standing is not Standing.ANSWERS:
             return True
-        quick = self._is_quick(waiting.origin)
         if not self._is_shared() or not self._flow_for(waiting.origin).crowded:
             return False
-        if quick and min(self._still.values()) < CROWDED:
+        if self._is_quick(waiting.origin, PACE) and min(self._still.values()) < CROWDED:
             return False
-        return number >= self._limit // 2 or not (quick or waiting.first)
+        return number >= self._limit // 2 or not (waiting.first or self._is_quick(waiting.origin))
 
     def _flow_for(self, origin: str) -> Flow:
         """Return the flow of the places that a delivery to this origin may get."""

@@ -15,8 +15,11 @@ read first."""
 CROWDED = 2
 """Ticks of slow answers after which deliveries for others count as held up by those that wait."""
 
-QUICK = 0.2
-"""Seconds of a quick delivery.  Answers are slow where the places have less of them than one each in that time."""
+QUICK = 0.5
+"""Seconds of a quick delivery."""
+
+PACE = 0.2
+"""Seconds in which each place has an answer where deliveries flow.  Answers are slow where the places have less."""
 
 RETURN = 6.0
 """Seconds after which a delivery that found no place has come again, so that it is known whether there are still as
@@ -31,7 +34,7 @@ class Flow:
 
     def __init__(self, clock: Any, places: int) -> None:
         self._clock = clock
-        self._answers: deque[float] = deque(maxlen=max(1, round(places * TICK / QUICK)))
+        self._answers: deque[float] = deque(maxlen=max(1, round(places * TICK / PACE)))
         self._slow = 0
         self._crowded_until = 0.0
 

@@ -479,6 +479,26 @@ def test_back_again_beside_a_backlog(answers: bool) -> None:
     assert max(queue.waited) < 2
 
 
+def test_rather_slow_beside_a_backlog() -> None:
+    """Beside the backlog of a client's URL that is slow, another one that takes a third of a second for each of its
+    events gets 30 of them within 10 seconds after an outage."""
+    queue = Queue()
+    for origin in ("http://good:80", "http://slow:80"):
+        queue.add(origin, 0.05)
+    queue.go(1)
+    for _ in range(200):
+        queue.add("http://slow:80", 3)
+    queue.go(10)
+    queue.down.add("http://good:80")
+    for _ in range(200):
+        queue.add("http://good:80", 0.3)
+    queue.go(30)
+    queue.down.clear()
+    queue.go(10)
+    assert len(queue.taken["http://good:80"]) > 30
+    assert max(queue.waited) < 1
+
+
 def test_a_flow_is_not_put_off() -> None:
     """However many they are, no event for clients' URLs that answer quickly is put off."""
     queue = Queue()
