@@ -12,13 +12,12 @@ from __future__ import annotations
 import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from enum import Enum
 from typing import Any
 
-from attrs import define, frozen
 from twisted.internet.defer import Deferred
 
 from junebug_turn.delivery.flow import CROWDED, PACE, QUICK, TICK, Flow
+from junebug_turn.delivery.places import PARTS, Place, Standing, Waiting
 
 CLIENT_PATIENCE = 5.0
 """The most seconds that a delivery to a client's URL waits in place: for a place, or between its attempts."""
@@ -40,31 +39,15 @@ class BulkheadFull(Exception):
     """No place became free within the time that there was to wait."""
 
 
-class Standing(Enum):
-    """Whether an origin answered last; the value is the part of the places that all such origins have at most."""
-
-    ANSWERS = 1.0
-    UNKNOWN = 0.5
-    FAILS = 0.25
-
-
-@frozen
-class Place:
-    """A place, of an origin with this standing, that was taken at ``since``."""
-
-    standing: Standing
-    quick: bool
-    since: float
-
-
 class Bulkhead:
     """The places of the deliveries to clients' URLs of one connector and kind.
 
-    Origins that are not known yet have half of them at most, those that failed a quarter: so they don't keep the
-    others from those that answer.
+    Origins that are not known yet have half of them at most, those that failed a quarter, and so those that hang: so
+    they don't keep the others from those that answer.
 
-    Where there are several, a fifth is for those that answer quickly.  Of the rest, those that have some leave two to
-    another that doesn't answer, or found none: so it can show that it answers again.
+    Where there are several, a fifth is for those that answer quickly, or fail at once, which have all of these but one.
+    Of the rest, those that have some leave two to another that doesn't answer, or found none: so it can show that it
+    answers again.
 
     Where the places are taken and answers are slow, deliveries that wait hold up all behind them in the queue.  After a
     moment only those to quick origins wait, and a few others, the first of each.  Where all have one origin
@@ -80,18 +63,20 @@ class Bulkhead:
         self._recovered = recovered
         self._clock = clock
         self._limit = limit
-        self._limits = {standing: max(1, int(limit * standing.value)) for standing in Standing}
+        self._limits = {standing: max(1, int(limit * part)) for standing, part in PARTS.items()}
         self._held = dict.fromkeys(Standing, 0)
         self._held_slow = 0
         self._slow_limit = limit - limit // 5
         # Ticks since an answer, or since the first place was taken.
         self._still = dict.fromkeys(Standing, 0)
         # In the order of arrival.
-        self._waiting: dict[Deferred[Place], _Waiting] = {}
+        self._waiting: dict[Deferred[Place], Waiting] = {}
         self._ticking: Any = None
         # Seconds of a delivery to each origin, infinite where it didn't answer, None before that is known; the one that
         # was asked last is last.
         self._known: OrderedDict[str, float | None] = OrderedDict()
+        # Those of which the last delivery ended without any answer in time.
+        self._hanging: set[str] = set()
         # Deliveries of each origin that have a place or wait for one.
         self._present: Counter[str] = Counter()
         self._holding: Counter[str] = Counter()
@@ -113,7 +98,7 @@ class Bulkhead:
         self._present[origin] += 1
         if self._has_room(origin):
             return self._take(origin)
-        waiting = _Waiting(origin, first)
+        waiting = Waiting(origin, first)
         if self._is_hopeless(waiting, len(self._waiting)):
             self._absent(origin)
             raise self._full(origin)
@@ -128,12 +113,19 @@ class Bulkhead:
             raise
 
     def leave(
-        self, origin: str, place: Place, *, answered: bool | None, seconds: float | None = None
+        self,
+        origin: str,
+        place: Place,
+        *,
+        answered: bool | None,
+        seconds: float | None = None,
+        hung: bool = False,
     ) -> None:
         """Give a place back.
 
         :param answered: whether the destination gave an answer that is final; None: it was not asked
         :param seconds: how long it took to answer, where that is known
+        :param hung: whether there was no answer at all in time
         """
         self._held[place.standing] -= 1
         self._held_slow -= not place.quick
@@ -144,6 +136,7 @@ class Bulkhead:
         else:
             if answered is not None:
                 self._known[origin] = math.inf
+                (self._hanging.add if hung else self._hanging.discard)(origin)
             self._seeks(origin)
         if origin in self._known:
             self._known.move_to_end(origin)
@@ -177,7 +170,9 @@ class Bulkhead:
         seconds = self._known.get(origin)
         if seconds is None:
             return Standing.UNKNOWN
-        return Standing.ANSWERS if seconds < math.inf else Standing.FAILS
+        if seconds < math.inf:
+            return Standing.ANSWERS
+        return Standing.HANGS if origin in self._hanging else Standing.FAILS
 
     def _is_quick(self, origin: str, within: float = QUICK) -> bool:
         seconds = self._known.get(origin)
@@ -191,6 +186,8 @@ class Bulkhead:
         free, own = self._limit - sum(self._held.values()), self._limits[standing] - self._held[standing]
         if self._is_quick(origin):
             return min(free, own) > 0
+        if standing is Standing.FAILS and min(free - 1, own) > 0:
+            return True
         if self._is_shared():
             free = min(free, self._slow_limit - self._held_slow)
         other = self._other(origin) if self._holding[origin] else None
@@ -230,6 +227,7 @@ class Bulkhead:
             forgotten, _ = self._known.popitem(last=False)
             self._seeking.pop(forgotten, None)
             self._turned_away.discard(forgotten)
+            self._hanging.discard(forgotten)
 
     def _tick(self) -> None:
         for standing in Standing:
@@ -249,7 +247,7 @@ class Bulkhead:
                 number += 1
         self._rest()
 
-    def _is_hopeless(self, waiting: _Waiting, number: int) -> bool:
+    def _is_hopeless(self, waiting: Waiting, number: int) -> bool:
         """Tell whether a delivery is to wait no longer, with ``number`` others before it."""
         if waiting.ticks * TICK >= CLIENT_PATIENCE:
             return True
@@ -288,12 +286,3 @@ class Bulkhead:
             self._ticking = None
             self._flow.rest()
             self._slow_flow.rest()
-
-
-@define
-class _Waiting:
-    """A delivery that waits for a place; ``first`` where no other of its origin was there when it came."""
-
-    origin: str
-    first: bool
-    ticks: int = 0

@@ -192,16 +192,15 @@ class Deliverer:
         except BulkheadFull:
             now = self._wall_clock.now()
             raise deferred("bulkhead_full", "clients' URLs have all of their places", now, now) from None
-        answered: bool | None = False
-        seconds = None
+        end: dict[str, Any] = {"answered": False}
         try:
-            seconds = await self._chain(post, message_id, policy, patience, pacing)
-            answered = True
+            end = {"answered": True, "seconds": await self._chain(post, message_id, policy, patience, pacing)}
         except DeliveryFailed as failure:
-            answered = isinstance(failure, DeliveryRefused) if failure.attempts else None
+            refused = isinstance(failure, DeliveryRefused) if failure.attempts else None
+            end = {"answered": refused, "hung": failure.reason == "timeout"}
             raise
         finally:
-            bulkhead.leave(origin, place, answered=answered, seconds=seconds)
+            bulkhead.leave(origin, place, **end)
 
     async def _chain(
         self, post: Post, message_id: str, policy: RetryPolicy, patience: float, pacing: Pacing

@@ -17,14 +17,13 @@ from junebug_turn.delivery.bulkhead import (
     TICK,
     Bulkhead,
     BulkheadFull,
-    Place,
-    Standing,
 )
 from junebug_turn.delivery.bulkheads import Bulkheads
+from junebug_turn.delivery.places import Place, Standing
 from tests.unit.delivery.test_circuit import results
 
 LIMIT = 4
-ANSWERS, UNKNOWN, FAILS = Standing
+ANSWERS, UNKNOWN, FAILS, HANGS = Standing
 
 
 class Side:
@@ -50,12 +49,18 @@ class Side:
         return results(Deferred.fromCoroutine(self.bulkhead.enter(origin)).addCallback(entered))
 
     def leave(
-        self, origin: str, standing: Standing, *, answered: bool | None, seconds: float | None = None
+        self,
+        origin: str,
+        standing: Standing,
+        *,
+        answered: bool | None,
+        seconds: float | None = None,
+        hung: bool = False,
     ) -> None:
         """Give such a place back."""
         each = next(each for each in self._places if (each[0], each[1].standing) == (origin, standing))
         self._places.remove(each)
-        self.bulkhead.leave(*each, answered=answered, seconds=seconds)
+        self.bulkhead.leave(*each, answered=answered, seconds=seconds, hung=hung)
 
     def let_go(self, ticks: int) -> None:
         """Let time go."""
@@ -196,15 +201,19 @@ def test_one_that_fails_beside_a_slow_one() -> None:
 
 
 def test_one_that_fails_beside_one_that_hangs() -> None:
-    """Of two origins that don't answer each is asked: none has all places that such origins have."""
+    """Of two origins that hang each is asked: none has all places that such origins have.  Nor have they those of one
+    that fails at once, which has one of the places of quick ones, too."""
     side = Side(10)
     a, hanging = "http://a:80", "http://hanging:80"
     for origin in (hanging, a):
         (standing,) = side.enter(origin)
-        side.leave(origin, standing, answered=False)
+        side.leave(origin, standing, answered=False, hung=True)
     assert side.fill(hanging) == 1
-    assert side.enter(a) == [FAILS]
-    side.leave(a, FAILS, answered=False)
+    assert side.enter(a) == [HANGS]
+    side.leave(a, HANGS, answered=False)
+    side.make_slow("http://slow:80")
+    while side.enter("http://slow:80") == [ANSWERS]:
+        pass
     assert side.enter(a) == [FAILS]
 
 
@@ -409,7 +418,7 @@ class Queue:
                     self._free += 1
                     return
                 await deferLater(self.clock, seconds)
-                bulkhead.leave(origin, place, answered=answers)
+                bulkhead.leave(origin, place, answered=answers, hung=not answers)
                 self.taken.setdefault(origin, []).append(self.clock.seconds() - since)
         self._free += 1
 
@@ -457,16 +466,24 @@ def test_another_client_s_url_in_a_backlog() -> None:
     assert max(queue.waited) < 1
 
 
-@pytest.mark.parametrize("answers", [True, False], ids=["slow", "hangs"])
-def test_back_again_beside_a_backlog(answers: bool) -> None:
-    """Beside the backlog of a client's URL that is slow, or hangs, another one that was down and answers again gets all
+@pytest.mark.parametrize(
+    ("others", "answers"),
+    [
+        pytest.param(1, True, id="slow"),
+        pytest.param(1, False, id="hangs"),
+        pytest.param(6, False, id="several that hang"),
+    ],
+)
+def test_back_again_beside_a_backlog(others: int, answers: bool) -> None:
+    """Beside the backlogs of clients' URLs that are slow, or hang, another one that was down and answers again gets all
     of its events within 10 seconds."""
     queue = Queue()
-    for origin in ("http://good:80", "http://slow:80"):
+    origins = [f"http://slow-{number}:80" for number in range(others)]
+    for origin in ("http://good:80", *origins):
         queue.add(origin, 0.05)
     queue.go(1)
-    for _ in range(200):
-        queue.add("http://slow:80", 3 if answers else 10, answers=answers)
+    for number in range(200):
+        queue.add(origins[number % others], 3 if answers else 10, answers=answers)
     queue.go(10)
     queue.down.add("http://good:80")
     for _ in range(200):
