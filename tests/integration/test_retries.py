@@ -199,7 +199,7 @@ async def test_parked_before_its_queue(
     await side.broker.stopService()
 
 
-@pytest.mark.parametrize(("ttl", "stays"), [(0.0, True), (0.3, False)])
+@pytest.mark.parametrize(("ttl", "stays"), [(0.0, True), (2.0, False)])
 @pytest_twisted.ensureDeferred
 async def test_parked_ttl(
     rabbitmq: RabbitNode, connector_name: str, pika_channel: BlockingChannel, ttl: float, stays: bool
