@@ -34,7 +34,6 @@ MESSAGES = 9000 if WHOLE else 400
 FIRST = 20
 """Messages that are tried before the destination is known to be down, at most."""
 
-DEFERRED = "junebug-turn.deferred"
 DEFERRAL = retry_queues.DEFERRAL if WHOLE else (5.0, 100)
 
 
@@ -43,6 +42,11 @@ async def event_for(side: Running, url: str) -> Event:
     message = Message(to_addr="+1", from_addr="8110", transport_name=side.connector, transport_type="sms")
     await side.daemon.stores[side.connector].store_outbound(OutboundRecord(message.message_id, "+1", url))
     return Event(user_message_id=message.message_id, event_type="ack", sent_message_id="s")
+
+
+def deferred_count(side: Running) -> int:
+    """How many events wait until a destination answers."""
+    return int(side.channel.queue_declare("junebug-turn.deferred", passive=True).method.message_count)
 
 
 @pytest.mark.parametrize("status", [503, 404])
@@ -112,13 +116,10 @@ async def test_many_events_for_a_client(
     monkeypatch.setattr(receiver, "answer_to", answer_to)
     async with run_daemon("junebug", mo_message_url=receiver.url("/inbound")) as side:
 
-        def deferred() -> int:
-            return int(side.channel.queue_declare(DEFERRED, passive=True).method.message_count)
-
         def wait_in_the_broker() -> bool:
-            return side.count("event") < DEFERRAL[1] and deferred() > MESSAGES
+            return side.count("event") < DEFERRAL[1] and deferred_count(side) > MESSAGES
 
-        assert deferred() == 0
+        assert deferred_count(side) == 0
         events = [await event_for(side, receiver.url("/events")) for _ in range(MESSAGES)]
         reports = [
             Event(

@@ -15,7 +15,7 @@ from junebug_turn.connectors import deferred, retry_queues
 from junebug_turn.messages.vumi import Event, Message
 from tests.integration.conftest import RunDaemon
 from tests.integration.test_metrics import scraped
-from tests.integration.test_prompt_recovery import LIMIT, WHOLE, event_for
+from tests.integration.test_prompt_recovery import LIMIT, WHOLE, deferred_count, event_for
 from tests.support.daemon import Running, until
 from tools.servers.receiver import HANG, Answer, Received, Receiver
 
@@ -47,11 +47,6 @@ async def events_for(side: Running, url: str) -> tuple[Event, Event]:
     side.publish("event", ack)
     side.publish("event", report)
     return ack, report
-
-
-def deferred_count(side: Running) -> int:
-    """How many events wait until a destination answers."""
-    return int(side.channel.queue_declare("junebug-turn.deferred", passive=True).method.message_count)
 
 
 async def put_off(side: Running) -> float:

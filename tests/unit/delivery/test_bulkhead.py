@@ -466,32 +466,39 @@ def test_another_client_s_url_in_a_backlog() -> None:
     assert max(queue.waited) < 1
 
 
-@pytest.mark.parametrize(
-    ("others", "answers"),
-    [
-        pytest.param(1, True, id="slow"),
-        pytest.param(1, False, id="hangs"),
-        pytest.param(6, False, id="several that hang"),
-    ],
-)
-def test_back_again_beside_a_backlog(others: int, answers: bool) -> None:
-    """Beside the backlogs of clients' URLs that are slow, or hang, another one that was down and answers again gets all
-    of its events within 10 seconds."""
+def after_an_outage(others: int, seconds: float, *, answers: bool, own: float) -> Queue:
+    """A queue, 10 seconds after a client's URL, whose deliveries take ``own`` seconds, answers again, beside the
+    backlogs of so many others."""
     queue = Queue()
     origins = [f"http://slow-{number}:80" for number in range(others)]
     for origin in ("http://good:80", *origins):
         queue.add(origin, 0.05)
     queue.go(1)
     for number in range(200):
-        queue.add(origins[number % others], 3 if answers else 10, answers=answers)
+        queue.add(origins[number % others], seconds, answers=answers)
     queue.go(10)
     queue.down.add("http://good:80")
     for _ in range(200):
-        queue.add("http://good:80", 0.05)
+        queue.add("http://good:80", own)
     queue.go(30)
     assert len(queue.taken["http://good:80"]) == 1
     queue.down.clear()
     queue.go(10)
+    return queue
+
+
+@pytest.mark.parametrize(
+    ("others", "seconds", "answers"),
+    [
+        pytest.param(1, 3, True, id="slow"),
+        pytest.param(1, 10, False, id="hangs"),
+        pytest.param(6, 10, False, id="several that hang"),
+    ],
+)
+def test_back_again_beside_a_backlog(others: int, seconds: float, answers: bool) -> None:
+    """Beside the backlogs of clients' URLs that are slow, or hang, another one that was down and answers again gets all
+    of its events within 10 seconds."""
+    queue = after_an_outage(others, seconds, answers=answers, own=0.05)
     assert len(queue.taken["http://good:80"]) == 201
     assert max(queue.waited) < 2
 
@@ -499,19 +506,7 @@ def test_back_again_beside_a_backlog(others: int, answers: bool) -> None:
 def test_rather_slow_beside_a_backlog() -> None:
     """Beside the backlog of a client's URL that is slow, another one that takes a third of a second for each of its
     events gets 30 of them within 10 seconds after an outage."""
-    queue = Queue()
-    for origin in ("http://good:80", "http://slow:80"):
-        queue.add(origin, 0.05)
-    queue.go(1)
-    for _ in range(200):
-        queue.add("http://slow:80", 3)
-    queue.go(10)
-    queue.down.add("http://good:80")
-    for _ in range(200):
-        queue.add("http://good:80", 0.3)
-    queue.go(30)
-    queue.down.clear()
-    queue.go(10)
+    queue = after_an_outage(1, 3, answers=True, own=0.3)
     assert len(queue.taken["http://good:80"]) > 30
     assert max(queue.waited) < 1
 
