@@ -134,11 +134,11 @@ def test_thousands_of_statuses(side: Side) -> None:
 
     with Destination(answer) as destination:
         side.attack(*[destination.url] * 200)
-    parked = f"{side.daemon.name}.event.parked"
-    end = time.monotonic() + 100
-    while side.channel.queue_declare(parked, passive=True).method.message_count < 190:
-        assert time.monotonic() < end
-        time.sleep(0.1)
+        parked = f"{side.daemon.name}.event.parked"
+        end = time.monotonic() + 100
+        while side.channel.queue_declare(parked, passive=True).method.message_count < 190:
+            assert time.monotonic() < end
+            time.sleep(0.1)
     with urlopen(f"http://127.0.0.1:{side.daemon.port}/metrics", timeout=20) as page:
         text = page.read().decode()
     series = [line for line in text.splitlines() if line.startswith("junebug_turn_delivery_attempts_total{")]
