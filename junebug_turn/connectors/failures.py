@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.delivery import Delivery
@@ -278,12 +278,12 @@ class Failures:
         if self._journal is not None:
             details = {"queue": queue.name, "reason": history.reason, "status": history.last_status}
             details |= {"attempts": history.attempts, **task.of_event}
-            if "x-message-ttl" in queue.arguments:
-                details["next_try"] = round(
-                    self._wall_clock.now() + queue.arguments["x-message-ttl"] / 1000, 3
-                )
+            if (ttl := queue.arguments.get("x-message-ttl")) is not None:
+                details["next_try"] = round(self._wall_clock.now() + ttl / 1000, 3)
             self._journal.note(task.message_id, step, details)
-        self.log.warn(
+        is_news = step is not DEFERRED or failure.attempts or not task.came_back
+        self.log.emit(
+            LogLevel.warn if is_news else LogLevel.debug,
             "{what} {message_id} in {queue}: {reason}{last}, {attempts} attempt{s}: {failure!s}",
             what=step.capitalize(),
             message_id=task.message_id,

@@ -29,6 +29,11 @@ class Task:
     key: str | None = None
 
     @property
+    def came_back(self) -> bool:
+        """Whether it was put off before."""
+        return "reason" in self.delivery.headers
+
+    @property
     def of_event(self) -> dict[str, str]:
         """The id of its event, for the journal; empty where it is an inbound message."""
         return {"event_id": self.event_id} if self.event_id else {}

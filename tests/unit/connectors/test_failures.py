@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs
 
 from junebug_turn.amqp.delivery import DeliveryLost
 from junebug_turn.connectors.failures import HOLD_LIMIT, REPLACE_PAUSE, Failures
@@ -209,6 +210,25 @@ def test_destinations_share_the_places() -> None:
     assert soon("https://down", 100) == 0
     bench.broker.reactor.advance(5)
     assert [soon("https://slow", 1), soon("https://down", 100), soon("https://other", 1)] == [1, 8, 1]
+
+
+def test_repeats_are_no_news() -> None:
+    """A message that is put off has its line in the log, but none each time that it comes back and is put off again
+    without an attempt."""
+    bench = Bench()
+
+    def level(attempts: int, headers: Any = None) -> LogLevel:
+        end = failure(DeliveryDeferred)
+        end.attempts = attempts
+        with capturedLogs() as lines:
+            bench.run(end, headers=headers)
+        (line,) = lines
+        return line["log_level"]
+
+    assert level(0) is LogLevel.warn
+    headers = bench.broker.published[-1].headers
+    assert level(0, headers) is LogLevel.debug
+    assert level(1, headers) is LogLevel.warn
 
 
 def test_a_destination_of_those_behind() -> None:
