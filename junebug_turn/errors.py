@@ -213,6 +213,7 @@ class DeliveryFailed(JunebugTurnError):
     :ivar last_failure: when the last one failed, in Unix seconds
     :ivar last_error: the destination's own words about it, safe to log; empty: none
     :ivar destination: the origin that it was for; empty: none
+    :ivar soon: how many for that destination may come back soon, so that its places are used, or it is asked again
     """
 
     destination = ""
@@ -227,6 +228,7 @@ class DeliveryFailed(JunebugTurnError):
         first_failure: float,
         last_failure: float,
         last_error: str = "",
+        soon: int = 0,
     ) -> None:
         super().__init__(message)
         self.reason = reason
@@ -235,6 +237,7 @@ class DeliveryFailed(JunebugTurnError):
         self.first_failure = first_failure
         self.last_failure = last_failure
         self.last_error = last_error
+        self.soon = soon
 
 
 class DeliveryRefused(DeliveryFailed):

@@ -5,6 +5,7 @@ Tested by tests/unit/connectors/test_failures.py.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 
@@ -24,42 +25,77 @@ class _PutOff:
     """The messages of a key that are put off, in their order, and until when each is surely not back."""
 
     destination: str
+    soon: int
     until: dict[int, float] = Factory(dict)
+
+
+class _Delay:
+    """The places of those that wait for a delay.
+
+    Several destinations share them: each has as many at most as it leaves free, so that one leaves places for others.
+
+    :param seconds: how long each waits
+    :param places: how many wait at most
+    """
+
+    def __init__(self, seconds: float, places: int) -> None:
+        self.seconds = seconds
+        self._places = places
+        # When messages come back, and for which destinations they are.
+        self._out: deque[tuple[float, str]] = deque()
+        self._shares: Counter[str] = Counter()
+
+    def take(self, now: float, destination: str, most: float) -> bool:
+        """Take a place for a message; returns whether there was one.
+
+        :param most: how many its destination has at most
+        """
+        while self._out and self._out[0][0] <= now:
+            _, back = self._out.popleft()
+            self._shares[back] -= 1
+            if not self._shares[back]:
+                del self._shares[back]
+        if self._shares[destination] >= min(most, self._places - len(self._out)):
+            return False
+        self._out.append((now + self.seconds, destination))
+        self._shares[destination] += 1
+        return True
 
 
 class Deferrals:
     """Choice of the delay for a message that waits only because its destination is down, or has no place for it.
 
-    Several destinations share the places of those that wait for the delay: each has as many at most as it leaves free,
-    so that one which is down leaves places for others.
-
-    :param delay: how long a message waits
-    :param most: of how many messages for one destination, and half of how many in all; others are deferred
+    :param deferral: how long a message waits, and of how many messages for one destination; others are deferred
+    :param soon: how long one waits for a destination that answers, and how many in all; others wait as above
     :param seconds: the clock
     """
 
-    def __init__(self, delay: float, most: int, seconds: Callable[[], float]) -> None:
+    def __init__(
+        self, deferral: tuple[float, int], soon: tuple[float, int], seconds: Callable[[], float]
+    ) -> None:
         self._seconds = seconds
-        self._delay = delay
-        self._most = most
-        # When messages come back after the delay, and for which destinations they are.
-        self._out: deque[tuple[float, str]] = deque()
-        self._shares: Counter[str] = Counter()
+        delay, most = deferral
+        self._short, self._usual = _Delay(*soon), _Delay(delay, 2 * most)
         # The key of the message that was put off last at the end.
         self._keys: OrderedDict[str, _PutOff] = OrderedDict()
 
-    def next(self, key: str | None, message: int, destination: str) -> float | None:
+    def next(self, key: str | None, message: int, destination: str, soon: int) -> float | None:
         """Choose the delay of one more message, whose ``key`` those share that must not overtake each other.
 
         :param message: its identity among these
         :param destination: the origin that it is for
+        :param soon: how many for that destination come back soon at most
         :returns: seconds; None: it is deferred
         """
-        now = self._seconds()
-        delay = self._choose(now, destination)
+        now, delay = self._seconds(), None
+        if self._short.take(now, destination, soon):
+            delay = self._short.seconds
+        elif self._usual.take(now, destination, math.inf):
+            delay = self._usual.seconds
         if key is not None:
             # One that is put off again keeps its place.
-            put_off = self._keys.setdefault(key, _PutOff(destination))
+            put_off = self._keys.setdefault(key, _PutOff(destination, soon))
+            put_off.soon = soon
             put_off.until[message] = now + (delay or DEFERRED_LIMIT) + _MARGIN
             self._keys.move_to_end(key)
             if len(self._keys) > MAX_KEYS:
@@ -79,9 +115,10 @@ class Deferrals:
         del self._keys[key]
         return False
 
-    def destination(self, key: str | None) -> str:
-        """Return the destination of the messages of this key that are put off."""
-        return self._keys[key].destination if key is not None and key in self._keys else ""
+    def ahead(self, key: str | None) -> tuple[str, int]:
+        """Return the destination of the messages of this key that are put off, and how many for it come back soon."""
+        put_off = None if key is None else self._keys.get(key)
+        return ("", 0) if put_off is None else (put_off.destination, put_off.soon)
 
     def done(self, key: str | None, message: int) -> None:
         """Note that a message is not put off any more."""
@@ -89,16 +126,3 @@ class Deferrals:
             self._keys[key].until.pop(message, None)
             if not self._keys[key].until:
                 del self._keys[key]
-
-    def _choose(self, now: float, destination: str) -> float | None:
-        while self._out and self._out[0][0] <= now:
-            _, back = self._out.popleft()
-            self._shares[back] -= 1
-            if not self._shares[back]:
-                del self._shares[back]
-        free = 2 * self._most - len(self._out)
-        if self._shares[destination] >= free:
-            return None
-        self._out.append((now + self._delay, destination))
-        self._shares[destination] += 1
-        return self._delay

@@ -83,10 +83,10 @@ class Failures:
         self._kind = kind
         self.queue = Queue(f"{connector}.{kind}")
         self._parked = parked_queue(self.queue, windows.queue_type)
-        delays = {windows.session_delay, *windows.delays, windows.deferral[0]}
+        delays = {windows.session_delay, *windows.delays, windows.deferral[0], windows.soon[0]}
         self._delay_queues = {delay: delay_queue(delay, windows.queue_type) for delay in sorted(delays)}
         self._deferred = deferred_queue(windows.queue_type)
-        self._deferrals = Deferrals(*windows.deferral, broker.reactor.seconds)
+        self._deferrals = Deferrals(windows.deferral, windows.soon, broker.reactor.seconds)
         self._windows = windows
         self._metrics = metrics
         broker.declare(self.queue, self._parked, *self._delay_queues.values(), self._deferred)
@@ -160,7 +160,7 @@ class Failures:
         failure = self._failure(
             "circuit_open", "one before it waits for its destination", 0, DeliveryDeferred
         )
-        failure.destination = self._deferrals.destination(task.key)
+        failure.destination, failure.soon = self._deferrals.ahead(task.key)
         return failure
 
     async def _try(self, task: Task, attempt: Callable[[], Awaitable[None]]) -> DeliveryFailed | None:
@@ -204,7 +204,7 @@ class Failures:
         if self._windows.delay(history, self._now(history)) is None:
             await self._park(task, failure, history)
             return
-        delay = self._deferrals.next(key, hash(task.delivery.body), failure.destination)
+        delay = self._deferrals.next(key, hash(task.delivery.body), failure.destination, failure.soon)
         queue = self._deferred if delay is None else self._delay_queues[delay]
         await self._copy(queue, task.delivery, history)
         self._metrics.delayed(self._connector, self._kind, history.reason)

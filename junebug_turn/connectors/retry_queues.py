@@ -39,6 +39,10 @@ DEFERRAL = (5.0, 2000)
 many of a queue have it at once for one destination.  What waits is looked at again each time, so the others wait in
 ``deferred_queue``: an outage of a day costs little."""
 
+SOON = (1.0, 250)
+"""The same for destinations that answer, and take what is for them, but had no place free.  There are as many for each
+destination at most as it can take in ``DEFERRAL``'s delay, and so many of a queue in all."""
+
 DEFERRED_LIMIT = 300.0
 """Seconds that a message is deferred at most."""
 
@@ -70,6 +74,7 @@ class RetryWindows:
     :ivar delays: those of the delay queues, from short to long
     :ivar session_delay: that of the delay queue for inbound messages of USSD
     :ivar deferral: see ``DEFERRAL``
+    :ivar soon: see ``SOON``
     :ivar queue_type: the type of our own queues: see ``queue_types``
     """
 
@@ -79,6 +84,7 @@ class RetryWindows:
     delays: tuple[float, ...] = Factory(lambda: DELAYS)
     session_delay: float = SESSION_DELAY
     deferral: tuple[float, int] = Factory(lambda: DEFERRAL)
+    soon: tuple[float, int] = Factory(lambda: SOON)
     queue_type: str = "default"
 
     def delay(self, history: History, now: float) -> float | None:

@@ -10,7 +10,7 @@ from junebug_turn.daemon.settings import Settings
 def delay_queues(settings: Settings) -> tuple[Queue, ...]:
     """Return the queues where messages of these connectors are delayed, from short to long; the deferred one last."""
     windows, queue_type = RetryWindows(), settings.daemon.queue_type
-    delays = {windows.session_delay, windows.deferral[0]}
+    delays = {windows.session_delay, windows.deferral[0], windows.soon[0]}
     applications = list(settings.applications)
     if settings.channels is not None:
         applications.append(settings.channels.template)

@@ -9,49 +9,61 @@ come back in a moment; where they don't, it waits in the broker.
 
 from __future__ import annotations
 
-import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from junebug_turn.delivery.flow import CROWDED, PACE, QUICK, TICK, Flow
-from junebug_turn.delivery.places import PARTS, Place, Standing, Waiting
+from junebug_turn.delivery.places import PARTS, Group, Origin, Place, Standing, Waiting
+from junebug_turn.delivery.retry import ASKS
 
 CLIENT_PATIENCE = 5.0
 """The most seconds that a delivery to a client's URL waits in place: for a place, or between its attempts."""
 
-STILL = 3
-"""Ticks without a change after which a delivery to an origin that hasn't answered lately waits for no place."""
+TICK = 0.25
+"""Seconds between two looks at those that wait.  Time is counted in these, since a reactor that was busy has answers to
+read first."""
+
+SOON = 0.5
+"""Seconds within which a delivery is to get its place, so that it doesn't hold up those behind it in the queue."""
+
+FLOW = 0.2
+"""Seconds of a delivery to an origin whose deliveries hold up nobody for long, however many they are."""
 
 LEFT_FREE = 2
-"""Places that an origin which has some leaves to another that seeks one."""
+"""Places that those that answer leave to each of the other standings."""
 
-SEEKS = 15.0
-"""Seconds for which these stay free after a delivery that found no place or no answer: it comes again each 5 s."""
+RETURN = 6.0
+"""Seconds after which a delivery that found no place, or no answer, has come again."""
 
 MAX_KNOWN = 1000
-"""Origins of which it is remembered whether they answered last."""
+"""Origins of which it is remembered how they answered."""
 
 
 class BulkheadFull(Exception):
-    """No place became free within the time that there was to wait."""
+    """No place became free within the time that there was to wait.
+
+    :ivar soon: how many deliveries to the origin may come again soon
+    """
+
+    def __init__(self, soon: int) -> None:
+        super().__init__()
+        self.soon = soon
 
 
 class Bulkhead:
-    """The places of the deliveries to clients' URLs of one connector and kind.
+    """The places of the deliveries to clients' URLs of one connector and kind, in fair shares.
 
-    Origins that are not known yet have half of them at most, those that failed a quarter, and so those that hang: so
-    they don't keep the others from those that answer.
+    Origins that are not known yet have half of the places at most, those that failed a quarter, and so those that hang:
+    so they don't keep the others from those that answer.  These leave them two, so that they can show that they answer
+    again.  Of each kind, all that want places have equal shares, but for quick ones, which soon give theirs back.
 
-    Where there are several, a fifth is for those that answer quickly, or fail at once, which have all of these but one.
-    Of the rest, those that have some leave two to another that doesn't answer, or found none: so it can show that it
-    answers again.
+    Where there are several, a fifth is for those that answer quickly.
 
-    Where the places are taken and answers are slow, deliveries that wait hold up all behind them in the queue.  After a
-    moment only those to quick origins wait, and a few others, the first of each.  Where all have one origin
-    nobody is held up, so that they wait in place, which is quicker for them.
+    Deliveries that wait for a place hold up all behind them in the queue.  So those wait that get one soon, as their
+    origin has answered so far, and a few others, in equal shares.  Where all have one origin nobody is held up, so that
+    they wait in place, which is quicker for them.
 
     :param limit: the number of places
     :param recovered: is called when an origin has answered for which some found no place while it wasn't known to
@@ -63,63 +75,41 @@ class Bulkhead:
         self._recovered = recovered
         self._clock = clock
         self._limit = limit
-        self._limits = {standing: max(1, int(limit * part)) for standing, part in PARTS.items()}
-        self._held = dict.fromkeys(Standing, 0)
-        self._held_slow = 0
+        self._groups = {standing: Group(max(1, int(limit * part))) for standing, part in PARTS.items()}
+        self._held = self._held_slow = 0
         self._slow_limit = limit - limit // 5
-        # Ticks since an answer, or since the first place was taken.
-        self._still = dict.fromkeys(Standing, 0)
         # In the order of arrival.
         self._waiting: dict[Deferred[Place], Waiting] = {}
         self._ticking: Any = None
-        # Seconds of a delivery to each origin, infinite where it didn't answer, None before that is known; the one that
-        # was asked last is last.
-        self._known: OrderedDict[str, float | None] = OrderedDict()
-        # Those of which the last delivery ended without any answer in time.
-        self._hanging: set[str] = set()
-        # Deliveries of each origin that have a place or wait for one.
-        self._present: Counter[str] = Counter()
-        self._holding: Counter[str] = Counter()
-        # Origins that don't answer, or found no place, and since when; the last one is last.
-        self._seeking: OrderedDict[str, float] = OrderedDict()
-        # Origins of which some found no place while they were not known to answer.
-        self._turned_away: set[str] = set()
-        # Those to quick origins may have each place, the others have no use for the places of quick ones.
-        self._flow, self._slow_flow = Flow(clock, limit), Flow(clock, self._slow_limit)
+        self._ticks = 0
+        # The one that was asked last is last.
+        self._origins: OrderedDict[str, Origin] = OrderedDict()
+        self._reviewed = 0.0
 
-    async def enter(self, origin: str) -> Place:
-        """Take a place; returns it, for ``leave``.
+    async def enter(self, name: str) -> Place:
+        """Take a place for a delivery to an origin; returns it, for ``leave``.
 
         :raises BulkheadFull: there is none in time
         """
-        self._known.setdefault(origin)
-        self._bound()
-        first = not self._present[origin]
-        self._present[origin] += 1
+        origin = self._of(name)
+        self._review()
         if self._has_room(origin):
             return self._take(origin)
-        waiting = Waiting(origin, first)
-        if self._is_hopeless(waiting, len(self._waiting)):
-            self._absent(origin)
-            raise self._full(origin)
+        before, waiting = origin.waits, Waiting(origin)
+        late = sum(each.late for each in self._waiting.values())
         turn: Deferred[Place] = Deferred(self._forget)
         self._waiting[turn] = waiting
+        origin.waits += 1
+        self._sort(origin)
+        if not self._may_wait(waiting, before, late, len(self._waiting) - 1):
+            self._remove(turn)
+            raise self._full(origin)
         if self._ticking is None:
             self._ticking = self._clock.callLater(TICK, self._tick)
-        try:
-            return await turn
-        except BaseException:
-            self._absent(origin)
-            raise
+        return await turn
 
     def leave(
-        self,
-        origin: str,
-        place: Place,
-        *,
-        answered: bool | None,
-        seconds: float | None = None,
-        hung: bool = False,
+        self, place: Place, *, answered: bool | None, seconds: float | None = None, hung: bool = False
     ) -> None:
         """Give a place back.
 
@@ -127,162 +117,151 @@ class Bulkhead:
         :param seconds: how long it took to answer, where that is known
         :param hung: whether there was no answer at all in time
         """
-        self._held[place.standing] -= 1
+        origin, group = place.origin, self._groups[place.standing]
+        group.held -= 1
+        self._held -= 1
         self._held_slow -= not place.quick
-        self._holding[origin] -= 1
-        self._absent(origin)
+        origin.held -= 1
         if answered:
-            self._answered(origin, place, seconds)
+            if seconds is None or place.standing is Standing.ANSWERS:
+                # With the pauses between its attempts: one that often fails at first is slow.
+                seconds = self._clock.seconds() - place.since
+            origin.answered(seconds)
+            origin.still_since = group.still_since = self._ticks
         else:
             if answered is not None:
-                self._known[origin] = math.inf
-                (self._hanging.add if hung else self._hanging.discard)(origin)
-            self._seeks(origin)
-        if origin in self._known:
-            self._known.move_to_end(origin)
-        self._bound()
-        # Those that have waited longest are first.
+                origin.failed(hung=hung)
+            origin.returns = self._clock.seconds() + RETURN
+        self._sort(origin)
+        if answered and origin.missed:
+            origin.missed = False
+            self._recovered()
+        self._serve()
+
+    def _of(self, name: str) -> Origin:
+        origin = self._origins.get(name)
+        if origin is None:
+            if len(self._origins) >= MAX_KNOWN:
+                old = next((each for each in self._origins.values() if not (each.held or each.waits)), None)
+                if old is not None:
+                    del self._origins[old.name]
+                    old.join(None)
+            origin = self._origins[name] = Origin(name)
+        self._origins.move_to_end(name)
+        return origin
+
+    def _is_shared(self) -> bool:
+        return self.shared or len(self._origins) > 1
+
+    def _has_room(self, origin: Origin) -> bool:
+        standing = origin.standing
+        group = self._groups[standing]
+        free, limit = self._limit - self._held, group.limit
+        if origin.is_quick:
+            return min(free, limit - group.held) > 0
+        if self._is_shared():
+            free, limit = min(free, self._slow_limit - self._held_slow), min(limit, self._slow_limit)
+        if standing is Standing.ANSWERS:
+            others = [other for other in self._groups.values() if other is not group and other.active]
+            left = sum(max(0, min(LEFT_FREE, other.limit) - other.held) for other in others)
+            free -= min(left, self._slow_limit // 2)
+        sharers = len(group.active) + (origin not in group.active)
+        return min(free, limit - group.held) > 0 and origin.held * sharers < limit
+
+    def _take(self, origin: Origin) -> Place:
+        group, quick = self._groups[origin.standing], origin.is_quick
+        if not group.held:
+            group.still_since = self._ticks
+        if not origin.held:
+            origin.still_since = self._ticks
+        group.held += 1
+        self._held += 1
+        self._held_slow += not quick
+        origin.held += 1
+        self._sort(origin)
+        return Place(origin, origin.standing, quick, self._clock.seconds())
+
+    def _sort(self, origin: Origin) -> None:
+        """Have an origin that is active be in the group of its standing."""
+        active = origin.held or origin.waits or origin.returns > self._clock.seconds()
+        origin.join(self._groups[origin.standing] if active else None)
+
+    def _review(self) -> None:
+        """Forget those that don't come again."""
+        now = self._clock.seconds()
+        if now - self._reviewed >= TICK:
+            self._reviewed = now
+            for group in self._groups.values():
+                for origin in tuple(group.active):
+                    self._sort(origin)
+
+    def _serve(self) -> None:
+        """Give free places to those that have waited longest."""
         for turn, waiting in tuple(self._waiting.items()):
             # One that got its place may be over already, and have given it to another.
             if turn in self._waiting and self._has_room(waiting.origin):
-                del self._waiting[turn]
+                self._remove(turn)
                 turn.callback(self._take(waiting.origin))
         self._rest()
 
-    def _answered(self, origin: str, place: Place, seconds: float | None) -> None:
-        before = self._known.get(origin)
-        if seconds is None or place.standing is Standing.ANSWERS:
-            # With the pauses between its attempts: one that often fails at first is slow.
-            seconds = self._clock.seconds() - place.since
-        if before is not None and before < math.inf:
-            seconds = (3 * before + seconds) / 4
-        self._known[origin] = seconds
-        self._still[place.standing] = 0
-        self._flow.answered()
-        if not place.quick:
-            self._slow_flow.answered()
-        self._seeking.pop(origin, None)
-        if origin in self._turned_away:
-            self._turned_away.discard(origin)
-            self._recovered()
+    def _may_wait(self, waiting: Waiting, before: int, late: int, number: int) -> bool:
+        """Tell whether a delivery is to wait.
 
-    def _standing(self, origin: str) -> Standing:
-        seconds = self._known.get(origin)
-        if seconds is None:
-            return Standing.UNKNOWN
-        if seconds < math.inf:
-            return Standing.ANSWERS
-        return Standing.HANGS if origin in self._hanging else Standing.FAILS
-
-    def _is_quick(self, origin: str, within: float = QUICK) -> bool:
-        seconds = self._known.get(origin)
-        return seconds is not None and seconds < within
-
-    def _is_shared(self) -> bool:
-        return self.shared or len(self._known) > 1
-
-    def _has_room(self, origin: str) -> bool:
-        standing = self._standing(origin)
-        free, own = self._limit - sum(self._held.values()), self._limits[standing] - self._held[standing]
-        if self._is_quick(origin):
-            return min(free, own) > 0
-        if standing is Standing.FAILS and min(free - 1, own) > 0:
+        :param before: how many of its origin wait before it
+        :param late: how many wait before it that get no place soon, of ``number`` in all
+        """
+        origin, waited = waiting.origin, waiting.ticks * TICK
+        if waited >= CLIENT_PATIENCE:
+            return False
+        answers = origin.standing is Standing.ANSWERS
+        if answers and not self._is_shared():
             return True
-        if self._is_shared():
-            free = min(free, self._slow_limit - self._held_slow)
-        other = self._other(origin) if self._holding[origin] else None
-        if other is None:
-            return min(free, own) > 0
-        left = max(0, LEFT_FREE - self._holding[other])
-        return free > left and own > (left if self._standing(other) is standing else 0)
-
-    def _other(self, origin: str) -> str | None:
-        """Return the other origin that seeks a place, the last one where there are several."""
-        other = next((each for each in reversed(self._seeking) if each != origin), None)
-        if other is None or self._clock.seconds() - self._seeking[other] >= SEEKS:
-            return None
-        return other
-
-    def _seeks(self, origin: str) -> None:
-        if origin in self._known:
-            self._seeking[origin] = self._clock.seconds()
-            self._seeking.move_to_end(origin)
-
-    def _take(self, origin: str) -> Place:
-        standing, quick = self._standing(origin), self._is_quick(origin)
-        if not self._held[standing]:
-            self._still[standing] = 0
-        self._held[standing] += 1
-        self._held_slow += not quick
-        self._holding[origin] += 1
-        return Place(standing, quick, self._clock.seconds())
-
-    def _absent(self, origin: str) -> None:
-        self._present[origin] -= 1
-        if not self._present[origin]:
-            del self._present[origin], self._holding[origin]
-
-    def _bound(self) -> None:
-        if len(self._known) > MAX_KNOWN:
-            forgotten, _ = self._known.popitem(last=False)
-            self._seeking.pop(forgotten, None)
-            self._turned_away.discard(forgotten)
-            self._hanging.discard(forgotten)
+        since = origin.still_since if origin.held else self._groups[origin.standing].still_since
+        expected = max((self._ticks - since) * TICK, origin.seconds * (before + 1) / max(1, origin.held))
+        waiting.late = origin.standing.failed or max(waited, expected) > SOON
+        if waiting.late:
+            active, quota = sum(len(group.active) for group in self._groups.values()), self._limit // 2
+            return late < quota and before < max(1, quota // max(1, active))
+        return not answers or origin.seconds < FLOW or number < self._limit * 4 // 5
 
     def _tick(self) -> None:
-        for standing in Standing:
-            self._still[standing] += 1
-        self._flow.tick()
-        self._slow_flow.tick()
         self._ticking = self._clock.callLater(TICK, self._tick)
-        number = 0
+        self._ticks += 1
+        self._review()
+        before: Counter[Origin] = Counter()
+        late = 0
         for turn, waiting in tuple(self._waiting.items()):
             waiting.ticks += 1
             if turn not in self._waiting:
                 continue
-            if self._is_hopeless(waiting, number):
-                del self._waiting[turn]
-                turn.errback(self._full(waiting.origin))
+            if self._may_wait(waiting, before[waiting.origin], late, before.total()):
+                before[waiting.origin] += 1
+                late += waiting.late
             else:
-                number += 1
-        self._rest()
+                self._remove(turn)
+                turn.errback(self._full(waiting.origin))
+        self._serve()
 
-    def _is_hopeless(self, waiting: Waiting, number: int) -> bool:
-        """Tell whether a delivery is to wait no longer, with ``number`` others before it."""
-        if waiting.ticks * TICK >= CLIENT_PATIENCE:
-            return True
-        standing = self._standing(waiting.origin)
-        full = self._held[standing] >= self._limits[standing]
-        still = self._still[standing] if full else min(self._still.values())
-        if still >= STILL and standing is not Standing.ANSWERS:
-            return True
-        if not self._is_shared() or not self._flow_for(waiting.origin).crowded:
-            return False
-        if self._is_quick(waiting.origin, PACE) and min(self._still.values()) < CROWDED:
-            return False
-        return number >= self._limit // 2 or not (waiting.first or self._is_quick(waiting.origin))
-
-    def _flow_for(self, origin: str) -> Flow:
-        """Return the flow of the places that a delivery to this origin may get."""
-        return self._flow if self._is_quick(origin) else self._slow_flow
-
-    def _full(self, origin: str) -> BulkheadFull:
+    def _full(self, origin: Origin) -> BulkheadFull:
         """Make the failure of a delivery that found no place."""
-        self._seeks(origin)
-        if origin in self._seeking and self._standing(origin) is not Standing.ANSWERS:
-            self._turned_away.add(origin)
-        if self._is_shared():
-            self._flow_for(origin).turned_away()
-        return BulkheadFull()
+        origin.returns = self._clock.seconds() + RETURN
+        origin.missed = origin.missed or origin.standing is not Standing.ANSWERS
+        self._sort(origin)
+        if origin.standing is not Standing.ANSWERS:
+            return BulkheadFull(ASKS)
+        return BulkheadFull(round(max(1, origin.held) * CLIENT_PATIENCE / max(FLOW, origin.seconds)))
+
+    def _remove(self, turn: Deferred[Place]) -> None:
+        origin = self._waiting.pop(turn).origin
+        origin.waits -= 1
+        self._sort(origin)
 
     def _forget(self, turn: Deferred[Place]) -> None:
-        self._waiting.pop(turn, None)
+        self._remove(turn)
         self._rest()
 
     def _rest(self) -> None:
         """Count no more ticks where nobody waits, and there is room for the next one."""
-        if self._ticking is not None and not self._waiting and sum(self._held.values()) < self._limit:
+        if self._ticking is not None and not self._waiting and self._held < self._limit:
             self._ticking.cancel()
             self._ticking = None
-            self._flow.rest()
-            self._slow_flow.rest()

@@ -186,12 +186,13 @@ class Deliverer:
         self, post: Post, message_id: str, policy: RetryPolicy, patience: float, pacing: Pacing
     ) -> None:
         """Make a delivery to a client's URL, in a place of the bulkhead."""
-        bulkhead, origin = self._bulkheads.of(post.connector, post.kind), post.destination.origin
+        bulkhead = self._bulkheads.of(post.connector, post.kind)
         try:
-            place = await bulkhead.enter(origin)
-        except BulkheadFull:
+            place = await bulkhead.enter(post.destination.origin)
+        except BulkheadFull as full:
             now = self._wall_clock.now()
-            raise deferred("bulkhead_full", "clients' URLs have all of their places", now, now) from None
+            text = "clients' URLs have all of their places"
+            raise deferred("bulkhead_full", text, now, now, soon=full.soon) from None
         end: dict[str, Any] = {"answered": False}
         try:
             end = {"answered": True, "seconds": await self._chain(post, message_id, policy, patience, pacing)}
@@ -200,7 +201,7 @@ class Deliverer:
             end = {"answered": refused, "hung": failure.reason == "timeout"}
             raise
         finally:
-            bulkhead.leave(origin, place, **end)
+            bulkhead.leave(place, **end)
 
     async def _chain(
         self, post: Post, message_id: str, policy: RetryPolicy, patience: float, pacing: Pacing

@@ -8,6 +8,7 @@ from __future__ import annotations
 from junebug_turn.delivery.attempt import Fault
 from junebug_turn.delivery.circuits import DeliveryCircuits
 from junebug_turn.delivery.destination import Destination
+from junebug_turn.delivery.retry import ASKS
 from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryFailed, DeliveryRefused
 
 
@@ -27,7 +28,7 @@ def given_up(
     """
     if fault is None:
         text = f"{destination.origin} is known to be down: its circuit is open"
-        return deferred("circuit_open", text, first_failure, last_failure)
+        return deferred("circuit_open", text, first_failure, last_failure, soon=ASKS)
     kind: type[DeliveryFailed] = DeliveryExhausted if fault.passing else DeliveryRefused
     if fault.passing and (is_open or not fault.reached):
         # What the destination hasn't got can't be the cause.
@@ -40,11 +41,17 @@ def given_up(
         first_failure=first_failure,
         last_failure=last_failure,
         last_error=fault.text,
+        soon=ASKS if kind is DeliveryDeferred else 0,
     )
 
 
-def deferred(reason: str, text: str, first_failure: float, last_failure: float) -> DeliveryDeferred:
-    """Make the failure of a delivery without an attempt."""
+def deferred(
+    reason: str, text: str, first_failure: float, last_failure: float, *, soon: int = 0
+) -> DeliveryDeferred:
+    """Make the failure of a delivery without an attempt.
+
+    :param soon: see ``DeliveryFailed``
+    """
     return DeliveryDeferred(
         text,
         reason=reason,
@@ -52,6 +59,7 @@ def deferred(reason: str, text: str, first_failure: float, last_failure: float) 
         attempts=0,
         first_failure=first_failure,
         last_failure=last_failure,
+        soon=soon,
     )
 
 

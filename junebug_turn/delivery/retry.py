@@ -19,6 +19,9 @@ CHAIN_LIMIT = 15 * 60.0
 """Seconds after which a chain starts no new attempt: RabbitMQ closes a consumer that holds a message for 30
 minutes, and the last attempt's own time comes on top."""
 
+ASKS = 3
+"""Of the messages for a destination that doesn't answer so many come back soon, so that it is asked again."""
+
 _PASSING = frozenset({408, 425, 429})
 _MISCONFIGURED = frozenset({*range(300, 400), *range(401, 406), 407, 410, 421, 423, 426, 451})
 

@@ -185,7 +185,7 @@ async def topology(node: RabbitNode, connector: str) -> dict[str, Any]:
     """The exchanges, the connector's queues and those of delayed messages, with their bindings and consumers, as
     rabbitmqctl tells them."""
     # Other tests leave such with other delays.
-    shared = {f"junebug-turn.delay.{delay}" for delay in ("5s", "30s", "5m", "30m", "2h")}
+    shared = {f"junebug-turn.delay.{delay}" for delay in ("1s", "5s", "30s", "5m", "30m", "2h")}
     shared.add("junebug-turn.deferred")
 
     async def listed(*command: str) -> list[dict[str, Any]]:

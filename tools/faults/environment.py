@@ -32,7 +32,7 @@ BROKER_SETTINGS = f"max_message_size = {MAX_MESSAGE_SIZE}\n"
 
 CLIENTS = 4
 RECOVERY = 12.0  # seconds until what waited for a destination has come, with a margin
-DELAYS = ("delay.5s", "delay.30s", "delay.5m", "delay.30m", "delay.2h", "deferred")
+DELAYS = ("delay.1s", "delay.5s", "delay.30s", "delay.5m", "delay.30m", "delay.2h", "deferred")
 _BASE = "/channels/faults"
 
 

@@ -65,7 +65,7 @@ class Bench:
 
 def test_what_is_declared() -> None:
     """The queue, the one for parked messages, the shared delay queues and that of deferred ones are declared."""
-    delays = [f"junebug-turn.delay.{delay}" for delay in ("5s", "30s", "5m", "30m", "2h")]
+    delays = [f"junebug-turn.delay.{delay}" for delay in ("1s", "5s", "30s", "5m", "30m", "2h")]
     assert Bench().broker.declared == ["c.inbound", "c.inbound.parked", *delays, DEFERRED]
 
 
@@ -210,6 +210,28 @@ def test_destinations_share_the_places() -> None:
     assert soon("https://down", 100) == 0
     bench.broker.reactor.advance(5)
     assert [soon("https://slow", 1), soon("https://down", 100), soon("https://other", 1)] == [1, 8, 1]
+
+
+def test_some_come_back_soon() -> None:
+    """As many messages as their destination can take meanwhile, which answers but had no place free, come back after a
+    second, and those that wait behind them, and a few for one that is down, so that it is asked again; a bounded number
+    of a queue."""
+    bench = Bench(RetryWindows(soon=(1, 10)))
+
+    def soon(destination: str, most: int = 0, *, key: str | None = None, behind: bool = False) -> bool:
+        end = failure(DeliveryDeferred, reason="bulkhead_full" if most else "circuit_open")
+        end.destination, end.soon = destination, most or 3
+        bench.run(*([] if behind else [end]), key=key, body=b"%d" % behind)
+        exchange = bench.broker.published[-1].exchange
+        assert exchange in ("junebug-turn.delay.1s", "junebug-turn.delay.5s")
+        return exchange == "junebug-turn.delay.1s"
+
+    assert [soon("https://busy", 2) for _ in range(3)] == [True, True, False]
+    assert [soon("https://down") for _ in range(4)] == [True] * 3 + [False]
+    assert [soon("https://other", 5, key="+1"), soon("https://other", 5, key="+1", behind=True)] == [True] * 2
+    assert [soon(f"https://{number}", 5) for number in range(4)] == [True] * 3 + [False]
+    bench.broker.reactor.advance(1)
+    assert soon("https://busy", 2)
 
 
 def test_repeats_are_no_news() -> None:

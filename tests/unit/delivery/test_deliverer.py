@@ -13,9 +13,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
-from junebug_turn.delivery.bulkhead import STILL, TICK
+from junebug_turn.delivery.bulkhead import CLIENT_PATIENCE, TICK
 from junebug_turn.delivery.destination import Destination
-from junebug_turn.delivery.retry import CHAIN_LIMIT, MAX_RETRY_AFTER, RetryPolicy
+from junebug_turn.delivery.retry import ASKS, CHAIN_LIMIT, MAX_RETRY_AFTER, RetryPolicy
 from junebug_turn.delivery.signature import Webhook
 from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryFailed, DeliveryRefused
 from tests.support.delivery_harness import BODY, SUBJECT, TIMEOUT, Bench, benched
@@ -248,7 +248,7 @@ async def test_its_turn_does_not_come(bench: Bench) -> None:
     with pytest.raises(DeliveryDeferred) as caught:
         await delivery
     error = caught.value
-    assert (error.reason, error.attempts, error.last_status) == ("rate_limited", 0, None)
+    assert (error.reason, error.attempts, error.last_status, error.soon) == ("rate_limited", 0, None, 0)
     assert (error.first_failure, error.last_failure) == (1_000_000, 1_000_060)
     waits = bench.start()
     bench.deliverer.stop_waiting()
@@ -295,12 +295,12 @@ async def test_clients_have_half_of_the_places(bench: Bench) -> None:
     bench.receiver.default = HANG
     hanging = [bench.start(configured=False) for _ in range(20)]
     await bench.receiver.received(5)
-    for _ in range(STILL):
+    for _ in range(round(CLIENT_PATIENCE / TICK)):
         bench.clock.advance(TICK)
     for delivery in hanging[5:]:
         with pytest.raises(DeliveryDeferred) as caught:
             await delivery
-        assert (caught.value.reason, caught.value.attempts) == ("bulkhead_full", 0)
+        assert (caught.value.reason, caught.value.attempts, caught.value.soon) == ("bulkhead_full", 0, ASKS)
     bench.receiver.default = Answer()
     await bench.start()
     assert len(bench.receiver.requests) == 6
@@ -325,7 +325,37 @@ async def test_no_connection(bench: Bench, configured: bool) -> None:
     """What can't be sent for want of a connection is deferred, be it the only one: its destination is the cause."""
     with pytest.raises(DeliveryDeferred) as caught:
         await bench.run(bench.start(f"http://127.0.0.1:{free_port()}/", configured=configured))
-    assert caught.value.reason == "connection"
+    assert (caught.value.reason, caught.value.soon) == ("connection", ASKS)
+
+
+@pytest_twisted.ensureDeferred
+async def test_known_to_be_down(bench: Bench) -> None:
+    """What is deferred without an attempt, since its destination is known to be down, may come back soon, as a few do
+    that ask whether it answers again."""
+    url = f"http://127.0.0.1:{free_port()}/"
+    for reason in ("connection", "connection", "circuit_open"):
+        with pytest.raises(DeliveryDeferred) as caught:
+            await bench.run(bench.start(url, configured=False))
+        assert (caught.value.reason, caught.value.soon) == (reason, ASKS)
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_place_for_a_client_s_url_that_answers(bench: Bench) -> None:
+    """Of those that find no place at a client's URL that answers, as many may come back soon as it can take."""
+    await bench.start(configured=False)
+    await bench.start()
+    bench.receiver.default = HANG
+    hanging = [bench.start(configured=False) for _ in range(20)]
+    await bench.receiver.received(12)
+    for _ in range(round(CLIENT_PATIENCE / TICK)):
+        bench.clock.advance(TICK)
+    for delivery in hanging[10:]:
+        with pytest.raises(DeliveryDeferred) as caught:
+            await delivery
+        assert (caught.value.reason, caught.value.soon) == ("bulkhead_full", 10 * 25)
+    for delivery in hanging[:10]:
+        delivery.addErrback(lambda failure: failure.trap(CancelledError, DeliveryFailed) and None)
+        delivery.cancel()
 
 
 @pytest_twisted.ensureDeferred
