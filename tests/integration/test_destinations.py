@@ -181,7 +181,7 @@ async def test_chains_make_room(start: Callable[..., Any], dead: Receiver) -> No
         for _ in range(20):
             side.publish("event", await event_for(side, dead.url()))
         await until(
-            lambda: sum(side.count(f"event.delayed.{delay}") for delay in ("5s", "30s")) >= 19,
+            lambda: sum(side.count(f"event.delayed.{delay}") for delay in ("1s", "5s", "30s")) >= 19,
             "the ends of the chains",
         )
         side.publish("event", await event_for(side, side.receiver.url("/live")))
@@ -289,7 +289,8 @@ async def test_malformed_answer(start: Callable[..., Any], application: str) -> 
         for kind in ("inbound", "event"):
             assert [side.count(kind), side.count(f"{kind}.parked")] == [0, 0]
             assert (
-                sum(side.count(f"{kind}.delayed.{delay}") for delay in ("5s", "30s", "5m", "30m", "2h")) == 0
+                sum(side.count(f"{kind}.delayed.{delay}") for delay in ("1s", "5s", "30s", "5m", "30m", "2h"))
+                == 0
             )
         posted = [request.headers["webhook-id"] for request in side.receiver.requests]
         assert sorted(posted) == sorted([message.message_id, event.event_id])

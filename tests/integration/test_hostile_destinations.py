@@ -45,7 +45,8 @@ class Side:
         :param over: called when all for others is delivered; waits for the end of the attack, or makes it
         """
         # What an attack before this one has left would be a part of it.
-        for queue in (f"{self.daemon.name}.event", "junebug-turn.delay.5s", "junebug-turn.delay.30s"):
+        delays = (f"junebug-turn.delay.{delay}" for delay in ("1s", "5s", "30s"))
+        for queue in (f"{self.daemon.name}.event", *delays):
             self.channel.queue_purge(queue)
         with attack(self.daemon, memory=memory):
             send_events(self.daemon, self.channel, list(urls))
