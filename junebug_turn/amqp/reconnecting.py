@@ -227,6 +227,9 @@ class ReconnectingConnection:
                 await protocol.disconnected.wait()
                 self.protocol = None
                 self._abandon_serving()
+                if self._stopped:
+                    # By a user just now: there was nothing to cancel.
+                    return
                 self.log.warn(
                     "Lost the AMQP broker at {address}, for {purpose}: {why}",
                     address=self._node.address,

@@ -11,11 +11,13 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone, ConnectionRefusedError
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
 
 from junebug_turn.amqp import reconnecting
 from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.options import AmqpOptions
 from junebug_turn.amqp.reconnecting import (
+    CLOSE_TIMEOUT,
     CONNECT_TIMEOUT,
     ReconnectingConnection,
     connect,
@@ -98,6 +100,32 @@ def logged() -> Iterator[list[dict[str, Any]]]:
 def lines(events: list[dict[str, Any]], *starts: str) -> list[str]:
     """The log's lines that start with one of these."""
     return [event["log_format"] for event in events if (event.get("log_format") or "").startswith(starts)]
+
+
+@pytest.mark.parametrize("served", [True, False], ids=["when it is served", "when it is abandoned"])
+def test_a_user_that_stops_it(network: Network, connection: ReconnectingConnection, served: bool) -> None:
+    """A connection that a user stops while it begins or ends is not made again."""
+
+    class Stopping(User):
+        async def serve(self, protocol: AmqpProtocol) -> None:
+            if served:
+                await connection.stop()
+            try:
+                await super().serve(protocol)
+            finally:
+                await connection.stop()
+
+    connection.add(Stopping())
+    connection.start()
+    network.peer.connect()
+    if not served:
+        network.peer.protocol.connectionLost(Failure(ConnectionDone()))
+    network.peer.answer()
+    network.clock.advance(CLOSE_TIMEOUT)
+    network.clock.pump([10] * 10)
+    assert len(network.peers) == 1
+    assert connection.protocol is None
+    assert network.clock.getDelayedCalls() == []
 
 
 def test_its_users(network: Network, connection: ReconnectingConnection) -> None:
