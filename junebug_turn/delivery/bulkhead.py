@@ -100,7 +100,7 @@ class Bulkhead:
         turn: Deferred[Place] = Deferred(self._forget)
         self._waiting[turn] = waiting
         origin.waits += 1
-        self._sort(origin)
+        self._regroup(origin)
         if not self._may_wait(waiting, before, late, len(self._waiting) - 1):
             self._remove(turn)
             raise self._full(origin)
@@ -132,7 +132,7 @@ class Bulkhead:
             if answered is not None:
                 origin.failed(hung=hung)
             origin.returns = self._clock.seconds() + RETURN
-        self._sort(origin)
+        self._regroup(origin)
         if answered and origin.missed:
             origin.missed = False
             self._recovered()
@@ -178,11 +178,11 @@ class Bulkhead:
         self._held += 1
         self._held_slow += not quick
         origin.held += 1
-        self._sort(origin)
+        self._regroup(origin)
         return Place(origin, origin.standing, quick, self._clock.seconds())
 
-    def _sort(self, origin: Origin) -> None:
-        """Have an origin that is active be in the group of its standing."""
+    def _regroup(self, origin: Origin) -> None:
+        """Put an origin into the group of its standing where it is active, and into none where it isn't."""
         active = origin.held or origin.waits or origin.returns > self._clock.seconds()
         origin.join(self._groups[origin.standing] if active else None)
 
@@ -193,7 +193,7 @@ class Bulkhead:
             self._reviewed = now
             for group in self._groups.values():
                 for origin in tuple(group.active):
-                    self._sort(origin)
+                    self._regroup(origin)
 
     def _serve(self) -> None:
         """Give free places to those that have waited longest."""
@@ -246,7 +246,7 @@ class Bulkhead:
         """Make the failure of a delivery that found no place."""
         origin.returns = self._clock.seconds() + RETURN
         origin.missed = origin.missed or origin.standing is not Standing.ANSWERS
-        self._sort(origin)
+        self._regroup(origin)
         if origin.standing is not Standing.ANSWERS:
             return BulkheadFull(ASKS)
         return BulkheadFull(round(max(1, origin.held) * CLIENT_PATIENCE / max(FLOW, origin.seconds)))
@@ -254,7 +254,7 @@ class Bulkhead:
     def _remove(self, turn: Deferred[Place]) -> None:
         origin = self._waiting.pop(turn).origin
         origin.waits -= 1
-        self._sort(origin)
+        self._regroup(origin)
 
     def _forget(self, turn: Deferred[Place]) -> None:
         self._remove(turn)
