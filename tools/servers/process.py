@@ -29,6 +29,7 @@ HOST = "127.0.0.1"
 ROOT = Path(__file__).resolve().parents[2]
 START_LIMIT = 60.0  # seconds
 _GUARD = Path(__file__).with_name("process_guard.py")
+_found: set[int] = set()  # by free_port
 
 
 class ProcessError(Exception):
@@ -42,10 +43,12 @@ def daemon_command(config: Path | str) -> list[str]:
 
 
 def free_port() -> int:
-    """Find a port without a listener, below the range from which the system takes ports for clients."""
+    """Find a port without a listener, below the range from which the system takes ports for clients, another one each
+    time: one that was found may have its listener only later."""
     for _ in range(200):
         port = random.randrange(20000, 32000)
-        if is_free(port):
+        if port not in _found and is_free(port):
+            _found.add(port)
             return port
     raise ProcessError("no free port between 20000 and 32000")
 

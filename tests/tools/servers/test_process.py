@@ -122,6 +122,11 @@ def test_a_program_leaves_nothing() -> None:
     assert not any(runs(int(line)) for line in lines)
 
 
+def test_other_ports() -> None:
+    """Each port that is found is another one: its listener may come later."""
+    assert len({free_port() for _ in range(300)}) == 300
+
+
 def test_free_ports() -> None:
     """A free port can be bound, and one that is bound is not free."""
     with socket.socket() as taken:
