@@ -16,7 +16,6 @@ from txamqp.client import ChannelClosed, Closed
 
 from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.declaration import Declaring, Part, Step
-from junebug_turn.amqp.default_type import makes_quorum_queues
 from junebug_turn.amqp.permissions import PERMISSION, ask_to_write, fault
 
 EXCHANGE = "vumi"
@@ -38,7 +37,6 @@ class Queue:
 
     :ivar bound: whether it is bound to the exchange, with its name as the routing key
     :ivar arguments: only for a queue of our own: they would be a 406 to the peers that declare it too
-    :ivar quorum_arguments: further ones where the virtual host makes it a quorum queue
     :ivar fanout: whether it has an exchange of its own and of its name, through which a message gets into it with
         any routing key
     :ivar can_wait: whether its user asks for it, with ``Broker.have``, before a message is put into it
@@ -47,7 +45,6 @@ class Queue:
     name: str
     bound: bool = True
     arguments: Mapping[str, Any] = Factory(dict)
-    quorum_arguments: Mapping[str, Any] = Factory(dict)
     fanout: bool = False
     can_wait: bool = False
 
@@ -60,7 +57,7 @@ async def declare(protocol: AmqpProtocol, queues: Iterable[Queue]) -> None:
 
     :raises Closed: the connection is lost
     """
-    await _declare(Declaring(protocol), queues, quorum=False)
+    await _declare(Declaring(protocol), queues)
 
 
 class Topology:
@@ -85,9 +82,6 @@ class Topology:
         # The users that wait for a declaration that is under way; None where there is none.
         self._users: list[Deferred[None]] | None = None
         self._declared_on: AmqpProtocol | None = None
-        # Whether the virtual host makes quorum queues, and the connection that told it.
-        self._quorum = False
-        self._told_by: AmqpProtocol | None = None
         self._declared_at = -AFTER_RETURN
 
     async def ensure(self, protocol: AmqpProtocol) -> None:
@@ -123,7 +117,7 @@ class Topology:
         :raises Closed: the connection is lost
         """
         declaring = Declaring(protocol, self._known)
-        await self._declare(protocol, declaring, tuple(self.queues))
+        await _declare(declaring, tuple(self.queues))
         self.faults, self._known = declaring.faults, declaring.refusals
         self.waiting.clear()
 
@@ -159,17 +153,11 @@ class Topology:
 
     async def _extend(self, protocol: AmqpProtocol, queues: Collection[Queue]) -> None:
         declaring = Declaring(protocol, self._known)
-        await self._declare(protocol, declaring, queues)
+        await _declare(declaring, queues)
         self.waiting.difference_update(queue.name for queue in queues)
         done = {part.what for part in chain(_EXCHANGE_PARTS, *map(_parts, queues))}
         self.faults = _without(self.faults, done) | declaring.faults
         self._known = _without(self._known, done) | declaring.refusals
-
-    async def _declare(self, protocol: AmqpProtocol, declaring: Declaring, queues: Collection[Queue]) -> None:
-        told = self._told_by is not None and not self._told_by.closed
-        if not told and any(queue.quorum_arguments for queue in queues):
-            self._quorum, self._told_by = await makes_quorum_queues(protocol), protocol
-        await _declare(declaring, queues, quorum=self._quorum)
 
     def faults_of(self, queues: Iterable[Queue]) -> list[str]:
         """Return the faults that concern these queues, in words, as of the last declaration."""
@@ -224,9 +212,8 @@ def exchange_part(name: str, kind: str) -> Part:
     return Part(f"exchange {name}", declare, look)
 
 
-def queue_part(queue: Queue, *, quorum: bool = False) -> Part:
-    arguments = {**queue.arguments, **queue.quorum_arguments} if quorum else queue.arguments
-    fields = {"queue": queue.name, "durable": True, "arguments": arguments}
+def queue_part(queue: Queue) -> Part:
+    fields = {"queue": queue.name, "durable": True, "arguments": queue.arguments}
     declare = methodcaller("queue_declare", **fields)
     look = methodcaller("queue_declare", queue=queue.name, passive=True)
     return Part(f"queue {queue.name}", declare, look, methodcaller("queue_declare", **fields, nowait=True))
@@ -249,14 +236,14 @@ def write_part(exchange: str) -> Part:
 _EXCHANGE_PARTS = (exchange_part(EXCHANGE, "direct"), write_part(EXCHANGE))
 
 
-def _parts(queue: Queue, *, quorum: bool = False) -> list[Part]:
+def _parts(queue: Queue) -> list[Part]:
     """Return what a queue needs beside the exchange, in the order in which it is declared."""
     parts = [exchange_part(queue.name, "fanout"), write_part(queue.name)] if queue.fanout else []
-    parts.append(queue_part(queue, quorum=quorum))
+    parts.append(queue_part(queue))
     if queue.bound or queue.fanout:
         parts.append(binding_part(queue))
     return parts
 
 
-async def _declare(declaring: Declaring, queues: Iterable[Queue], *, quorum: bool) -> None:
-    await declaring.side_by_side(_EXCHANGE_PARTS, [_parts(queue, quorum=quorum) for queue in queues])
+async def _declare(declaring: Declaring, queues: Iterable[Queue]) -> None:
+    await declaring.side_by_side(_EXCHANGE_PARTS, [_parts(queue) for queue in queues])

@@ -227,17 +227,12 @@ def deferred_queue(queue_type: str = "default") -> Queue:
 
 
 def _waiting_queue(name: str, delay: float, queue_type: str) -> Queue:
-    arguments = {**OWN_ARGUMENTS[queue_type], "x-message-ttl": round(delay * 1000)}
-    arguments["x-dead-letter-exchange"] = ""
-    # Otherwise the broker moves a message without waiting for a confirm, and loses it where it has just started.
-    confirmed = {"x-overflow": "reject-publish", "x-dead-letter-strategy": "at-least-once"}
-    return Queue(
-        name,
-        bound=False,
-        arguments=arguments | (confirmed if queue_type == "quorum" else {}),
-        quorum_arguments=confirmed if queue_type == "default" else {},
-        fanout=True,
-    )
+    arguments = dict(OWN_ARGUMENTS[queue_type])
+    if queue_type == "quorum":
+        # Otherwise the broker moves a message without waiting for its confirm.
+        arguments["x-dead-letter-strategy"] = "at-least-once"
+    arguments |= {"x-message-ttl": round(delay * 1000), "x-dead-letter-exchange": ""}
+    return Queue(name, bound=False, arguments=arguments, fanout=True)
 
 
 def delay_of(queue: str) -> str | None:

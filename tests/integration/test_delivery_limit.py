@@ -299,19 +299,15 @@ def quick_dead_letters(rabbitmq: RabbitNode) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("quick_dead_letters")
-@pytest.mark.parametrize(
-    ("fault", "queue_type"), [("full", "quorum"), ("full", "default"), ("restarted", "default")]
-)
+@pytest.mark.parametrize("fault", ["full", "restarted"])
 @pytest_twisted.ensureDeferred
 async def test_delayed_messages_whose_queue_takes_none(
-    rabbitmq: RabbitNode, quorum_vhost: str, connector_name: str, fault: str, queue_type: str
+    rabbitmq: RabbitNode, quorum_vhost: str, connector_name: str, fault: str
 ) -> None:
     """Messages whose delay is over while their queue is full, or while the broker is stopped, come back later: none is
-    lost, also where only the virtual host makes the daemon's queues quorum queues."""
-    # A delay queue that no other test has: its worker has the setting from the start.
-    delay = {("full", "quorum"): 0.5, ("full", "default"): 0.55, ("restarted", "default"): 0.6}[
-        fault, queue_type
-    ]
+    lost."""
+    # A delay queue of its own, whose worker has the setting.
+    delay = 0.5 if fault == "full" else 0.6
     queue, waiting = f"{connector_name}.inbound", f"junebug-turn.delay.{delay * 1000:.0f}ms"
     connection = pika_connection(rabbitmq, quorum_vhost)
     witness = connection.channel()
@@ -319,7 +315,7 @@ async def test_delayed_messages_whose_queue_takes_none(
     if fault == "full":
         # As its transport declared it: a quorum queue would take dead letters over its limit.
         witness.queue_declare(queue, durable=True, arguments={"x-queue-type": "classic"})
-    windows = RetryWindows(delays=(delay,), queue_type=queue_type)
+    windows = RetryWindows(delays=(delay,), queue_type="quorum")
     side = await Side(rabbitmq, connector_name, windows, amqp={"vhost": quorum_vhost}).start()
     await side.broker.stopService()
     sent = set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from pika import frame, spec
@@ -25,7 +24,6 @@ ANSWERS = {
     "Exchange.Declare": spec.Exchange.DeclareOk(),
     "Exchange.Unbind": spec.Exchange.UnbindOk(),
     "Queue.Declare": spec.Queue.DeclareOk("q", 3, 1),
-    "Queue.Delete": spec.Queue.DeleteOk(0),
     "Queue.Bind": spec.Queue.BindOk(),
     "Basic.Qos": spec.Basic.QosOk(),
     "Basic.Consume": spec.Basic.ConsumeOk("t"),
@@ -88,11 +86,10 @@ class Peer:
         ]
         return int(number)
 
-    def answer(self, **refusals: Method | Callable[[Any], Method]) -> list[Any]:
+    def answer(self, **refusals: Method) -> list[Any]:
         """Answer the calls that came, and those that follow, and return their methods.
 
-        :param refusals: answers in place of the usual ones, by names such as ``Queue_Declare``; or what makes the
-            answer to a call
+        :param refusals: answers in place of the usual ones, by names such as ``Queue_Declare``
         """
         answered = []
         closed = set()
@@ -105,9 +102,7 @@ class Peer:
                     # Sent before the end of its channel was known.
                     continue
                 answered.append(call.method)
-                answer = refusals.get(name.replace(".", "_"), answer_to)
-                if callable(answer):
-                    answer = answer(call.method)
+                answer = refusals.get(name.replace(".", "_"), answer_to(call.method))
                 if answer is not None:
                     if isinstance(answer, spec.Channel.Close):
                         closed.add(call.channel_number)

@@ -202,9 +202,8 @@ async def topology(node: RabbitNode, connector: str) -> dict[str, Any]:
 
     for queue in queues:
         # RabbitMQ 4 sorts the arguments, and has the queue's type among them, its virtual host's if nobody named one.
-        # Of a quorum queue it doesn't say whether it is exclusive; and ours have two more.
-        of_type = ("x-queue-type", "x-overflow", "x-dead-letter-strategy")
-        queue["arguments"] = sorted(each for each in queue["arguments"] if each[0] not in of_type)
+        # Of a quorum queue it doesn't say whether it is exclusive.
+        queue["arguments"] = sorted(each for each in queue["arguments"] if each[0] != "x-queue-type")
         queue["exclusive"] = bool(queue["exclusive"])
 
     def ours(rows: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ from pika import spec
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.logger import capturedLogs
-from twisted.python.failure import Failure
 from txamqp.client import Closed
 
 from junebug_turn.amqp.topology import Queue, Topology, count, declare
@@ -103,38 +102,6 @@ def test_a_queue_limit() -> None:
     found = result(Deferred.fromCoroutine(topology.declare(peer.protocol)))
     peer.answer()
     assert not topology.faults
-
-
-@pytest.mark.parametrize("makes", ["classic", "quorum", "none"])
-def test_the_type_of_the_virtual_host(makes: str) -> None:
-    """A queue has its further arguments where the virtual host makes it a quorum queue, which is found out once on a
-    connection, by a queue that is deleted again; not where no such queue may be made."""
-    topology = Topology([Queue("d", bound=False, quorum_arguments={"x-overflow": "reject-publish"})])
-    refused = spec.Channel.Close(406, "PRECONDITION_FAILED - inequivalent arg 'x-queue-type'", 50, 10)
-    full = spec.Channel.Close(406, "PRECONDITION_FAILED - queue limit in vhost 'v' (5) is reached", 50, 10)
-
-    def declare_ok(call: Any) -> Any:
-        if call.queue == "d" or makes == "classic":
-            return answer_to(call)
-        if makes == "none":
-            return full
-        return refused if call.arguments.get("x-queue-type") == "classic" else answer_to(call)
-
-    for peer in (connected(), connected()):
-        asked = []
-        for _ in range(2):
-            found = result(Deferred.fromCoroutine(topology.declare(peer.protocol)))
-            calls = peer.answer(Queue_Declare=declare_ok)
-            assert found == [None]
-            declared = [call for call in calls if call.NAME == "Queue.Declare"]
-            asked += [call.queue for call in declared[:-1]]
-            deleted = [call.queue for call in calls if call.NAME == "Queue.Delete"]
-            assert makes == "none" or deleted == list(dict.fromkeys(call.queue for call in declared[:-1]))
-            further = {"x-overflow": "reject-publish"} if makes == "quorum" else {}
-            assert (declared[-1].queue, declared[-1].arguments) == ("d", further)
-        assert len(asked) == (1 if makes == "none" else 2)
-        assert all(queue.startswith("junebug-turn.type.") for queue in asked)
-        peer.protocol.connectionLost(Failure(ConnectionLost()))
 
 
 def test_a_permission_to_write() -> None:
