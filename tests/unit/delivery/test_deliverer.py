@@ -288,6 +288,22 @@ async def test_a_client_s_url_waits_outside(bench: Bench, answer: Answer) -> Non
     assert len(await bench.run(bench.start())) == 1
 
 
+async def find_no_place(bench: Bench, deliveries: list[Deferred[Any]], soon: int) -> None:
+    """Let time go until these are deferred, of which so many may come back soon."""
+    for _ in range(round(CLIENT_PATIENCE / TICK)):
+        bench.clock.advance(TICK)
+    for delivery in deliveries:
+        with pytest.raises(DeliveryDeferred) as caught:
+            await delivery
+        assert (caught.value.reason, caught.value.attempts, caught.value.soon) == ("bulkhead_full", 0, soon)
+
+
+def abandon(deliveries: list[Deferred[Any]]) -> None:
+    for delivery in deliveries:
+        delivery.addErrback(lambda failure: failure.trap(CancelledError, DeliveryFailed) and None)
+        delivery.cancel()
+
+
 @pytest_twisted.ensureDeferred
 async def test_clients_have_half_of_the_places(bench: Bench) -> None:
     """Deliveries to clients' URLs are under way side by side up to their limit, fewer where nothing has answered yet;
@@ -295,19 +311,12 @@ async def test_clients_have_half_of_the_places(bench: Bench) -> None:
     bench.receiver.default = HANG
     hanging = [bench.start(configured=False) for _ in range(20)]
     await bench.receiver.received(5)
-    for _ in range(round(CLIENT_PATIENCE / TICK)):
-        bench.clock.advance(TICK)
-    for delivery in hanging[5:]:
-        with pytest.raises(DeliveryDeferred) as caught:
-            await delivery
-        assert (caught.value.reason, caught.value.attempts, caught.value.soon) == ("bulkhead_full", 0, ASKS)
+    await find_no_place(bench, hanging[5:], ASKS)
     bench.receiver.default = Answer()
     await bench.start()
     assert len(bench.receiver.requests) == 6
     bench.receiver.release()
-    for delivery in hanging[:5]:
-        delivery.addErrback(lambda failure: failure.trap(CancelledError, DeliveryFailed) and None)
-        delivery.cancel()
+    abandon(hanging[:5])
 
 
 @pytest_twisted.ensureDeferred
@@ -347,15 +356,8 @@ async def test_no_place_for_a_client_s_url_that_answers(bench: Bench) -> None:
     bench.receiver.default = HANG
     hanging = [bench.start(configured=False) for _ in range(20)]
     await bench.receiver.received(12)
-    for _ in range(round(CLIENT_PATIENCE / TICK)):
-        bench.clock.advance(TICK)
-    for delivery in hanging[10:]:
-        with pytest.raises(DeliveryDeferred) as caught:
-            await delivery
-        assert (caught.value.reason, caught.value.soon) == ("bulkhead_full", 10 * 25)
-    for delivery in hanging[:10]:
-        delivery.addErrback(lambda failure: failure.trap(CancelledError, DeliveryFailed) and None)
-        delivery.cancel()
+    await find_no_place(bench, hanging[10:], 10 * 25)
+    abandon(hanging[:10])
 
 
 @pytest_twisted.ensureDeferred
