@@ -5,7 +5,7 @@ from __future__ import annotations
 from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.topology import Queue
-from junebug_turn.connectors.retry_queues import routable_headers
+from junebug_turn.connectors.history import routable_headers
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.telemetry.context import note
 from junebug_turn.telemetry.tracing import current_headers

@@ -20,9 +20,10 @@ from junebug_turn.amqp.topology import Queue
 from junebug_turn.connectors.bridge import Bridge
 from junebug_turn.connectors.content_encoding import decode
 from junebug_turn.connectors.failures import Failures
+from junebug_turn.connectors.history import MAX_REASON, forwarded_to
 from junebug_turn.connectors.ordering import Ordering
 from junebug_turn.connectors.received import begin_trace
-from junebug_turn.connectors.retry_queues import MAX_REASON, RetryWindows, former_delay_queues, forwarded_to
+from junebug_turn.connectors.retry_queues import RetryWindows, former_delay_queues
 from junebug_turn.connectors.statuses import consume_statuses
 from junebug_turn.connectors.task import Task
 from junebug_turn.errors import Passing, UnreadableMessage

@@ -16,15 +16,8 @@ from junebug_turn.amqp.broker import Broker
 from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.topology import Queue
 from junebug_turn.connectors.deferrals import Deferrals
-from junebug_turn.connectors.retry_queues import (
-    History,
-    RetryWindows,
-    deferred_queue,
-    delay_queue,
-    original_headers,
-    parked_queue,
-    routable_headers,
-)
+from junebug_turn.connectors.history import History, original_headers, routable_headers
+from junebug_turn.connectors.retry_queues import RetryWindows, deferred_queue, delay_queue, parked_queue
 from junebug_turn.connectors.task import Task
 from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryFailed, Passing
 from junebug_turn.net.clocks import WALL_CLOCK, WallClock

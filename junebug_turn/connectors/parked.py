@@ -13,7 +13,8 @@ from attrs import frozen
 from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.topology import Queue
 from junebug_turn.connectors.content_encoding import decode
-from junebug_turn.connectors.retry_queues import History, iso_time, parked_queue
+from junebug_turn.connectors.history import History, iso_time
+from junebug_turn.connectors.retry_queues import parked_queue
 from junebug_turn.errors import UnreadableMessage
 from junebug_turn.messages.vumi import Event, Message
 from junebug_turn.telemetry.masking import mask

@@ -13,14 +13,14 @@ from twisted.python.failure import Failure
 
 from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.queue_browser import QueueBrowser
-from junebug_turn.connectors.parked import Parked, Place, Selection
-from junebug_turn.connectors.retry_queues import (
+from junebug_turn.connectors.history import (
     FORWARDED,
     History,
     forwarded_to,
     original_headers,
     routable_headers,
 )
+from junebug_turn.connectors.parked import Parked, Place, Selection
 from junebug_turn.errors import Unroutable
 from junebug_turn.net.clocks import WALL_CLOCK, WallClock
 

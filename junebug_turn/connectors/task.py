@@ -6,7 +6,7 @@ import attrs
 from attrs import define
 
 from junebug_turn.amqp.delivery import Delivery
-from junebug_turn.connectors.retry_queues import History
+from junebug_turn.connectors.history import History
 from junebug_turn.errors import DeliveryFailed
 
 
