@@ -12,7 +12,7 @@ from junebug_turn.amqp.channel import reply_code
 from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.declaration import ACCESS_REFUSED, Declaring
 from junebug_turn.amqp.permissions import NO_QUEUE, ask_to_write
-from junebug_turn.amqp.topology import EXCHANGE, Queue, exchange_part, queue_part
+from junebug_turn.amqp.topology import EXCHANGE, EXCHANGE_PART, RETURN_PART, Queue, exchange_part, queue_part
 
 
 @frozen
@@ -30,7 +30,7 @@ class Examination:
 
 
 async def examine(protocol: AmqpProtocol, queues: Iterable[Queue]) -> Examination:
-    """Look at the exchange and the queues, without making or changing one.
+    """Look at the exchanges and the queues, without making or changing one.
 
     RabbitMQ has no question for permissions.  To declare again what is there asks for that to configure; to remove a
     binding that is not there asks for that to write to an exchange; a message for a queue that does not exist asks
@@ -39,7 +39,7 @@ async def examine(protocol: AmqpProtocol, queues: Iterable[Queue]) -> Examinatio
     :raises Closed: the connection was closed
     """
     examining = Declaring(protocol)
-    parts, exchanges = [exchange_part(EXCHANGE, "direct")], [EXCHANGE]
+    parts, exchanges = [EXCHANGE_PART, RETURN_PART], [EXCHANGE]
     for queue in queues:
         if queue.fanout:
             parts.append(exchange_part(queue.name, "fanout"))

@@ -16,9 +16,21 @@ from txamqp.client import ChannelClosed, Closed
 
 from junebug_turn.amqp.connection import AmqpProtocol
 from junebug_turn.amqp.declaration import Declaring, Part, Step
+from junebug_turn.amqp.default_type import CLASSIC, QUORUM, default_type
 from junebug_turn.amqp.permissions import PERMISSION, ask_to_write, fault
 
 EXCHANGE = "vumi"
+
+RETURN = "junebug-turn.return"
+"""The exchange through which dead letters return to the queue whose name is their routing key.
+
+The default exchange does the same, but with at-least-once dead-lettering it must not be: RabbitMQ keeps a dead letter
+that has no queue, and with a few dozen of them it delivers no other one.  So those go to ``UNROUTABLE``.
+"""
+
+UNROUTABLE = "junebug-turn.unroutable"
+"""The exchange to which dead letters go whose queue is gone."""
+
 AFTER_RETURN = 1.0  # seconds at least between declarations because a message came back
 
 MANY = 100
@@ -36,7 +48,9 @@ class Queue:
     """A durable queue.
 
     :ivar bound: whether it is bound to the exchange, with its name as the routing key
+    :ivar returns: whether dead letters return into it: it is bound to ``RETURN`` in the same way
     :ivar arguments: only for a queue of our own: they would be a 406 to the peers that declare it too
+    :ivar quorum_arguments: further ones of a quorum queue
     :ivar fanout: whether it has an exchange of its own and of its name, through which a message gets into it with
         any routing key
     :ivar can_wait: whether its user asks for it, with ``Broker.have``, before a message is put into it
@@ -44,9 +58,16 @@ class Queue:
 
     name: str
     bound: bool = True
+    returns: bool = False
     arguments: Mapping[str, Any] = Factory(dict)
+    quorum_arguments: Mapping[str, Any] = Factory(dict)
     fanout: bool = False
     can_wait: bool = False
+
+    def all_arguments(self, default_type: str = CLASSIC) -> dict[str, Any]:
+        """Return its arguments in a virtual host with this default type."""
+        is_quorum = self.arguments.get("x-queue-type", default_type) == QUORUM
+        return {**self.arguments, **(self.quorum_arguments if is_quorum else {})}
 
 
 async def declare(protocol: AmqpProtocol, queues: Iterable[Queue]) -> None:
@@ -57,7 +78,7 @@ async def declare(protocol: AmqpProtocol, queues: Iterable[Queue]) -> None:
 
     :raises Closed: the connection is lost
     """
-    await _declare(Declaring(protocol), queues)
+    await _declare(Declaring(protocol), queues, CLASSIC)
 
 
 class Topology:
@@ -82,6 +103,9 @@ class Topology:
         # The users that wait for a declaration that is under way; None where there is none.
         self._users: list[Deferred[None]] | None = None
         self._declared_on: AmqpProtocol | None = None
+        # The virtual host's default type of queues, and the connection that told it.
+        self._default_type = CLASSIC
+        self._told_by: AmqpProtocol | None = None
         self._declared_at = -AFTER_RETURN
 
     async def ensure(self, protocol: AmqpProtocol) -> None:
@@ -117,7 +141,7 @@ class Topology:
         :raises Closed: the connection is lost
         """
         declaring = Declaring(protocol, self._known)
-        await _declare(declaring, tuple(self.queues))
+        await self._declare(protocol, declaring, tuple(self.queues))
         self.faults, self._known = declaring.faults, declaring.refusals
         self.waiting.clear()
 
@@ -153,11 +177,20 @@ class Topology:
 
     async def _extend(self, protocol: AmqpProtocol, queues: Collection[Queue]) -> None:
         declaring = Declaring(protocol, self._known)
-        await _declare(declaring, queues)
+        await self._declare(protocol, declaring, queues)
         self.waiting.difference_update(queue.name for queue in queues)
-        done = {part.what for part in chain(_EXCHANGE_PARTS, *map(_parts, queues))}
+        done = {part.what for part in chain(_FIRST_PARTS, *map(_parts, queues))}
         self.faults = _without(self.faults, done) | declaring.faults
         self._known = _without(self._known, done) | declaring.refusals
+
+    async def _declare(self, protocol: AmqpProtocol, declaring: Declaring, queues: Collection[Queue]) -> None:
+        told = self._told_by is not None and not self._told_by.closed
+        if not told and (typed := [queue for queue in queues if queue.quorum_arguments]):
+            # Those of the transports first: messages for them must not wait for the answer.
+            await _declare(declaring, [queue for queue in queues if not queue.quorum_arguments], CLASSIC)
+            self._default_type, self._told_by = await default_type(protocol), protocol
+            queues = typed
+        await _declare(declaring, queues, self._default_type)
 
     def faults_of(self, queues: Iterable[Queue]) -> list[str]:
         """Return the faults that concern these queues, in words, as of the last declaration."""
@@ -167,7 +200,7 @@ class Topology:
     def forget_faults(self) -> None:
         """Forget the faults of queues that are not needed any more."""
         if self._known:
-            parts = {part.what for part in chain(_EXCHANGE_PARTS, *map(_parts, self.queues))}
+            parts = {part.what for part in chain(_FIRST_PARTS, *map(_parts, self.queues))}
             self.faults = _without(self.faults, self.faults.keys() - parts)
             self._known = _without(self._known, self._known.keys() - parts)
 
@@ -206,22 +239,23 @@ async def count(protocol: AmqpProtocol, queues: Iterable[Queue]) -> dict[str, tu
     return counts
 
 
-def exchange_part(name: str, kind: str) -> Part:
-    declare = methodcaller("exchange_declare", exchange=name, type=kind, durable=True)
+def exchange_part(name: str, kind: str, arguments: Mapping[str, Any] | None = None) -> Part:
+    declare = methodcaller(
+        "exchange_declare", exchange=name, type=kind, durable=True, arguments=arguments or {}
+    )
     look = methodcaller("exchange_declare", exchange=name, type=kind, passive=True)
     return Part(f"exchange {name}", declare, look)
 
 
-def queue_part(queue: Queue) -> Part:
-    fields = {"queue": queue.name, "durable": True, "arguments": queue.arguments}
+def queue_part(queue: Queue, default_type: str = CLASSIC) -> Part:
+    fields = {"queue": queue.name, "durable": True, "arguments": queue.all_arguments(default_type)}
     declare = methodcaller("queue_declare", **fields)
     look = methodcaller("queue_declare", queue=queue.name, passive=True)
     return Part(f"queue {queue.name}", declare, look, methodcaller("queue_declare", **fields, nowait=True))
 
 
-def binding_part(queue: Queue) -> Part:
-    exchange, key = (queue.name, "") if queue.fanout else (EXCHANGE, queue.name)
-    fields = {"queue": queue.name, "exchange": exchange, "routing_key": key}
+def binding_part(queue: Queue, exchange: str, routing_key: str) -> Part:
+    fields = {"queue": queue.name, "exchange": exchange, "routing_key": routing_key}
     return Part(
         f"binding of the queue {queue.name} to the exchange {exchange}",
         methodcaller("queue_bind", **fields),
@@ -233,17 +267,23 @@ def write_part(exchange: str) -> Part:
     return Part(f"{PERMISSION}{exchange}", ask_to_write(exchange, EXCHANGE))
 
 
-_EXCHANGE_PARTS = (exchange_part(EXCHANGE, "direct"), write_part(EXCHANGE))
+EXCHANGE_PART = exchange_part(EXCHANGE, "direct")
+RETURN_PART = exchange_part(RETURN, "direct", {"alternate-exchange": UNROUTABLE})
+_FIRST_PARTS = (EXCHANGE_PART, write_part(EXCHANGE), RETURN_PART)
 
 
-def _parts(queue: Queue) -> list[Part]:
+def _parts(queue: Queue, default_type: str = CLASSIC) -> list[Part]:
     """Return what a queue needs beside the exchange, in the order in which it is declared."""
     parts = [exchange_part(queue.name, "fanout"), write_part(queue.name)] if queue.fanout else []
-    parts.append(queue_part(queue))
-    if queue.bound or queue.fanout:
-        parts.append(binding_part(queue))
+    parts.append(queue_part(queue, default_type))
+    if queue.fanout:
+        parts.append(binding_part(queue, queue.name, ""))
+    if queue.bound:
+        parts.append(binding_part(queue, EXCHANGE, queue.name))
+    if queue.returns:
+        parts.append(binding_part(queue, RETURN, queue.name))
     return parts
 
 
-async def _declare(declaring: Declaring, queues: Iterable[Queue]) -> None:
-    await declaring.side_by_side(_EXCHANGE_PARTS, [_parts(queue) for queue in queues])
+async def _declare(declaring: Declaring, queues: Iterable[Queue], default_type: str) -> None:
+    await declaring.side_by_side(_FIRST_PARTS, [_parts(queue, default_type) for queue in queues])

@@ -17,7 +17,13 @@ from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.topology import Queue
 from junebug_turn.connectors.deferrals import Deferrals
 from junebug_turn.connectors.history import History, original_headers, routable_headers
-from junebug_turn.connectors.retry_queues import RetryWindows, deferred_queue, delay_queue, parked_queue
+from junebug_turn.connectors.retry_queues import (
+    RetryWindows,
+    deferred_queue,
+    delay_queue,
+    parked_queue,
+    unroutable_queue,
+)
 from junebug_turn.connectors.task import Task
 from junebug_turn.errors import DeliveryDeferred, DeliveryExhausted, DeliveryFailed, Passing
 from junebug_turn.net.clocks import WALL_CLOCK, WallClock
@@ -74,7 +80,7 @@ class Failures:
         self._wall_clock = wall_clock
         self._connector = connector
         self._kind = kind
-        self.queue = Queue(f"{connector}.{kind}")
+        self.queue = Queue(f"{connector}.{kind}", returns=True)
         self._parked = parked_queue(self.queue, windows.queue_type)
         delays = {windows.session_delay, *windows.delays, windows.deferral[0], windows.soon[0]}
         self._delay_queues = {delay: delay_queue(delay, windows.queue_type) for delay in sorted(delays)}
@@ -82,7 +88,8 @@ class Failures:
         self._deferrals = Deferrals(windows.deferral, windows.soon, broker.reactor.seconds)
         self._windows = windows
         self._metrics = metrics
-        broker.declare(self.queue, self._parked, *self._delay_queues.values(), self._deferred)
+        others = self._deferred, unroutable_queue(windows.queue_type)
+        broker.declare(self.queue, self._parked, *self._delay_queues.values(), *others)
 
     async def replace(self, task: Task) -> None:
         """Replace a message that was delivered too often by a copy, at the end of its queue.

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-OWN_ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
+from junebug_turn.amqp.default_type import CLASSIC, QUORUM
+
+TYPE_ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
     "default": {},
-    "classic": {"x-queue-type": "classic"},
-    # What a policy's max-length leaves no room for is refused, not dropped.
-    "quorum": {"x-queue-type": "quorum", "x-overflow": "reject-publish"},
+    CLASSIC: {"x-queue-type": CLASSIC},
+    QUORUM: {"x-queue-type": QUORUM},
 }
 """Arguments of our own queues, by their type: that of the virtual host, or one of RabbitMQ's."""
 
-QUEUE_TYPES = tuple(OWN_ARGUMENTS)
+DROPS_NOTHING: Mapping[str, Any] = {"x-overflow": "reject-publish"}
+"""Arguments of a quorum queue that refuses what a policy's max-length leaves no room for."""
+
+CONFIRMS_RETURNS: Mapping[str, Any] = {**DROPS_NOTHING, "x-dead-letter-strategy": "at-least-once"}
+"""The same of one whose messages return: each stays until the broker has a confirm, so that none is lost where its own
+queue is full, or has no leader yet as the broker starts."""
+
+QUEUE_TYPES = tuple(TYPE_ARGUMENTS)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from attrs import Factory, frozen
 
-from junebug_turn.amqp.topology import Queue
+from junebug_turn.amqp.topology import RETURN, UNROUTABLE, Queue
 from junebug_turn.connectors.history import History
-from junebug_turn.connectors.queue_types import OWN_ARGUMENTS
+from junebug_turn.connectors.queue_types import CONFIRMS_RETURNS, DROPS_NOTHING, TYPE_ARGUMENTS
 
 DELAYS = (30.0, 300.0, 1800.0, 7200.0)
 """Seconds in the delay queues, the first one for a message's first delay; from the last one on always that."""
@@ -72,15 +75,20 @@ class RetryWindows:
 
 def parked_queue(queue: Queue, queue_type: str = "default") -> Queue:
     """Name the queue where messages of ``queue`` are parked."""
-    arguments = OWN_ARGUMENTS[queue_type]
-    return Queue(f"{queue.name}.parked", bound=False, arguments=arguments, can_wait=True)
+    return Queue(
+        f"{queue.name}.parked",
+        bound=False,
+        arguments=TYPE_ARGUMENTS[queue_type],
+        quorum_arguments=DROPS_NOTHING,
+        can_wait=True,
+    )
 
 
 def delay_queue(delay: float, queue_type: str = "default") -> Queue:
     """Define the queue in which messages of all connectors wait for ``delay`` seconds.
 
     A message gets into it through its exchange, with the name of the queue that it left as its routing key.  From there
-    it goes back by this key, through the default exchange: nobody else who is bound to the key gets a second copy.
+    it goes back by this key, through an exchange of our own: nobody else who is bound to the key gets a second copy.
     """
     return _waiting_queue(f"{_PREFIX}.{_name(delay)}", delay, queue_type)
 
@@ -94,13 +102,24 @@ def deferred_queue(queue_type: str = "default") -> Queue:
     return _waiting_queue(_DEFERRED, DEFERRED_LIMIT, queue_type)
 
 
-def _waiting_queue(name: str, delay: float, queue_type: str) -> Queue:
-    arguments = dict(OWN_ARGUMENTS[queue_type])
-    if queue_type == "quorum":
-        # Otherwise the broker moves a message without waiting for its confirm.
-        arguments["x-dead-letter-strategy"] = "at-least-once"
-    arguments |= {"x-message-ttl": round(delay * 1000), "x-dead-letter-exchange": ""}
-    return Queue(name, bound=False, arguments=arguments, fanout=True)
+def unroutable_queue(queue_type: str = "default") -> Queue:
+    """Define the queue in which messages wait that found their own queue deleted as they came back.
+
+    After that time they go to it, if it is there again.  If it isn't, the broker drops them.
+    """
+    return _waiting_queue(UNROUTABLE, DEFERRED_LIMIT, queue_type, exchange="", of_quorum=DROPS_NOTHING)
+
+
+def _waiting_queue(
+    name: str,
+    delay: float,
+    queue_type: str,
+    exchange: str = RETURN,
+    of_quorum: Mapping[str, Any] = CONFIRMS_RETURNS,
+) -> Queue:
+    times = {"x-message-ttl": round(delay * 1000), "x-dead-letter-exchange": exchange}
+    arguments = {**TYPE_ARGUMENTS[queue_type], **times}
+    return Queue(name, bound=False, arguments=arguments, quorum_arguments=of_quorum, fanout=True)
 
 
 def delay_of(queue: str) -> str | None:

@@ -27,7 +27,8 @@ async def test_they_return_in_order(
     # With a name of its own, since other tests have the shared one.
     deferred = attrs.evolve(deferred_queue(queue_type), name=f"{connector_name}.deferred")
     queues = [
-        Queue(f"{connector_name}.{kind}", arguments={"x-queue-type": queue_type}) for kind in ("a", "b")
+        Queue(f"{connector_name}.{kind}", returns=True, arguments={"x-queue-type": queue_type})
+        for kind in ("a", "b")
     ]
     broker = Broker(reactor, options(rabbitmq))
     broker.declare(deferred, *queues)

@@ -19,8 +19,9 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from junebug_turn.amqp import consumer
+from junebug_turn.amqp.default_type import QUORUM
 from junebug_turn.amqp.queue_browser import BATCH, QueueBrowser
-from junebug_turn.amqp.topology import Queue
+from junebug_turn.amqp.topology import RETURN, UNROUTABLE, Queue
 from junebug_turn.connectors import failures
 from junebug_turn.connectors.parked import Place, Selection
 from junebug_turn.connectors.parked_messages import ParkedMessages
@@ -115,12 +116,14 @@ class Delayed:
         self.target = f"{connector}.inbound"
         self._options = options(node, vhost=vhost)
         witness.queue_declare(self.target, durable=True)
+        witness.exchange_declare(RETURN, durable=True, arguments={"alternate-exchange": UNROUTABLE})
+        witness.queue_bind(self.target, RETURN)
 
     def declare(self, delay: float, queue_type: str, name: str = "") -> Queue:
         """A queue as the daemon declares its own."""
         queue = delay_queue(delay, queue_type)
         queue = attrs.evolve(queue, name=f"{self.connector}.{name or queue_type}")
-        self.witness.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
+        self.witness.queue_declare(queue.name, durable=True, arguments=queue.all_arguments(QUORUM))
         self.witness.exchange_declare(queue.name, "fanout", durable=True)
         self.witness.queue_bind(queue.name, queue.name)
         return queue
@@ -299,15 +302,19 @@ def quick_dead_letters(rabbitmq: RabbitNode) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("quick_dead_letters")
-@pytest.mark.parametrize("fault", ["full", "restarted"])
+@pytest.mark.parametrize(
+    ("fault", "queue_type"), [("full", "quorum"), ("full", "default"), ("restarted", "default")]
+)
 @pytest_twisted.ensureDeferred
 async def test_delayed_messages_whose_queue_takes_none(
-    rabbitmq: RabbitNode, quorum_vhost: str, connector_name: str, fault: str
+    rabbitmq: RabbitNode, quorum_vhost: str, connector_name: str, fault: str, queue_type: str
 ) -> None:
     """Messages whose delay is over while their queue is full, or while the broker is stopped, come back later: none is
-    lost."""
-    # A delay queue of its own, whose worker has the setting.
-    delay = 0.5 if fault == "full" else 0.6
+    lost, also where only the virtual host makes the daemon's queues quorum queues."""
+    # A delay queue that no other test has: its worker has the setting from the start.
+    delay = {("full", "quorum"): 0.5, ("full", "default"): 0.55, ("restarted", "default"): 0.6}[
+        fault, queue_type
+    ]
     queue, waiting = f"{connector_name}.inbound", f"junebug-turn.delay.{delay * 1000:.0f}ms"
     connection = pika_connection(rabbitmq, quorum_vhost)
     witness = connection.channel()
@@ -315,7 +322,7 @@ async def test_delayed_messages_whose_queue_takes_none(
     if fault == "full":
         # As its transport declared it: a quorum queue would take dead letters over its limit.
         witness.queue_declare(queue, durable=True, arguments={"x-queue-type": "classic"})
-    windows = RetryWindows(delays=(delay,), queue_type="quorum")
+    windows = RetryWindows(delays=(delay,), queue_type=queue_type)
     side = await Side(rabbitmq, connector_name, windows, amqp={"vhost": quorum_vhost}).start()
     await side.broker.stopService()
     sent = set()

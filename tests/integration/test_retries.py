@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -20,8 +21,9 @@ from twisted.internet.threads import deferToThread
 from junebug_turn.amqp import consumer, retired, topology, topology_checks
 from junebug_turn.amqp.delivery import Delivery
 from junebug_turn.amqp.publication import Publication
+from junebug_turn.amqp.topology import RETURN
 from junebug_turn.connectors import failures
-from junebug_turn.connectors.retry_queues import DELAYS, RetryWindows, former_delay_queues
+from junebug_turn.connectors.retry_queues import DELAYS, RetryWindows, deferred_queue, former_delay_queues
 from junebug_turn.errors import AmqpConnectionError, DeliveryExhausted
 from junebug_turn.messages.vumi import Event, Message
 from tests.conftest import pika_connection
@@ -74,13 +76,19 @@ async def test_the_delay_queues(
     side = await Side(rabbitmq, connector_name).start()
     for kind in ("inbound", "event"):
         pika_channel.queue_declare(f"{connector_name}.{kind}", durable=True)
-    for name, seconds in zip(("5s", "30s", "5m", "30m", "2h"), (5, *DELAYS), strict=True):
+    (the_type,) = (
+        queue["type"]
+        for queue in json.loads(rabbitmq.ctl("list_queues", "name", "type", "--formatter", "json"))
+        if queue["name"] == f"{connector_name}.inbound"
+    )
+    further = deferred_queue().quorum_arguments if the_type.endswith("quorum") else {}
+    for name, seconds in zip(("1s", "5s", "30s", "5m", "30m", "2h"), (1, 5, *DELAYS), strict=True):
         # Anything else than these is a 406.
         pika_channel.exchange_declare(f"junebug-turn.delay.{name}", "fanout", durable=True)
         pika_channel.queue_declare(
             f"junebug-turn.delay.{name}",
             durable=True,
-            arguments={"x-message-ttl": int(seconds * 1000), "x-dead-letter-exchange": ""},
+            arguments={"x-message-ttl": int(seconds * 1000), "x-dead-letter-exchange": RETURN, **further},
         )
     await side.broker.stopService()
 

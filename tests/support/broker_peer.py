@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pika import frame, spec
@@ -24,6 +25,7 @@ ANSWERS = {
     "Exchange.Declare": spec.Exchange.DeclareOk(),
     "Exchange.Unbind": spec.Exchange.UnbindOk(),
     "Queue.Declare": spec.Queue.DeclareOk("q", 3, 1),
+    "Queue.Delete": spec.Queue.DeleteOk(0),
     "Queue.Bind": spec.Queue.BindOk(),
     "Basic.Qos": spec.Basic.QosOk(),
     "Basic.Consume": spec.Basic.ConsumeOk("t"),
@@ -86,10 +88,11 @@ class Peer:
         ]
         return int(number)
 
-    def answer(self, **refusals: Method) -> list[Any]:
+    def answer(self, **refusals: Method | Callable[[Any], Method]) -> list[Any]:
         """Answer the calls that came, and those that follow, and return their methods.
 
-        :param refusals: answers in place of the usual ones, by names such as ``Queue_Declare``
+        :param refusals: answers in place of the usual ones, by names such as ``Queue_Declare``; or what makes the
+            answer to a call
         """
         answered = []
         closed = set()
@@ -102,7 +105,9 @@ class Peer:
                     # Sent before the end of its channel was known.
                     continue
                 answered.append(call.method)
-                answer = refusals.get(name.replace(".", "_"), answer_to(call.method))
+                answer = refusals.get(name.replace(".", "_"), answer_to)
+                if callable(answer):
+                    answer = answer(call.method)
                 if answer is not None:
                     if isinstance(answer, spec.Channel.Close):
                         closed.add(call.channel_number)

@@ -186,7 +186,7 @@ async def topology(node: RabbitNode, connector: str) -> dict[str, Any]:
     rabbitmqctl tells them."""
     # Other tests leave such with other delays.
     shared = {f"junebug-turn.delay.{delay}" for delay in ("1s", "5s", "30s", "5m", "30m", "2h")}
-    shared.add("junebug-turn.deferred")
+    shared |= {"junebug-turn.deferred", "junebug-turn.unroutable"}
 
     async def listed(*command: str) -> list[dict[str, Any]]:
         return list(json.loads(await deferToThread(node.ctl, *command, "--formatter", "json")))
@@ -202,8 +202,9 @@ async def topology(node: RabbitNode, connector: str) -> dict[str, Any]:
 
     for queue in queues:
         # RabbitMQ 4 sorts the arguments, and has the queue's type among them, its virtual host's if nobody named one.
-        # Of a quorum queue it doesn't say whether it is exclusive.
-        queue["arguments"] = sorted(each for each in queue["arguments"] if each[0] != "x-queue-type")
+        # Of a quorum queue it doesn't say whether it is exclusive; and ours have two more.
+        of_type = ("x-queue-type", "x-overflow", "x-dead-letter-strategy")
+        queue["arguments"] = sorted(each for each in queue["arguments"] if each[0] not in of_type)
         queue["exclusive"] = bool(queue["exclusive"])
 
     def ours(rows: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
@@ -213,7 +214,10 @@ async def topology(node: RabbitNode, connector: str) -> dict[str, Any]:
         )
 
     return {
-        "exchange": [row for row in exchanges if row["name"] == "vumi"],
+        "exchanges": sorted(
+            (row for row in exchanges if row["name"] in ("junebug-turn.return", "vumi")),
+            key=lambda row: str(row["name"]),
+        ),
         "delay exchanges": ours(exchanges, "name"),
         "queues": ours(queues, "name"),
         # Each queue is bound to the default exchange by the broker itself.

@@ -26,6 +26,8 @@ def test_an_examination_of_what_is_there() -> None:
         "Channel.Open",
         "Exchange.Declare",
         "Exchange.Declare",
+        "Exchange.Declare",
+        "Exchange.Declare",
         "Queue.Declare",
         "Queue.Declare",
         "Exchange.Unbind",
@@ -35,8 +37,8 @@ def test_an_examination_of_what_is_there() -> None:
         "Basic.Qos",
         "Channel.Close",
     ]
-    assert [call.passive for call in calls[1:5]] == [True, False, True, False]
-    publish = calls[8]
+    assert [call.passive for call in calls[1:7]] == [True, False] * 3
+    publish = calls[10]
     assert (publish.exchange, publish.routing_key) == ("", "junebug-turn.no-such-queue")
     assert found == [Examination((), (), ())]
 

@@ -45,7 +45,7 @@ class Bench:
     def open(self, declared: bool = False) -> None:
         """Answer until the channel is in confirm mode.
 
-        :param declared: whether the exchange was declared on this connection
+        :param declared: whether the exchanges were declared on this connection
         """
         peer = self.peer
         self.channel = peer.opened()
@@ -53,6 +53,7 @@ class Bench:
             peer.send(spec.Channel.OpenOk(), self.channel)
             peer.send(spec.Exchange.DeclareOk(), self.channel)
             peer.send(spec.Exchange.UnbindOk(), self.channel)
+            peer.send(spec.Exchange.DeclareOk(), self.channel)
             peer.send(spec.Channel.CloseOk(), self.channel)
             self.channel += 1
         peer.send(spec.Channel.OpenOk(), self.channel)

@@ -9,6 +9,7 @@ from pika import spec
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
 from txamqp.client import Closed
 
 from junebug_turn.amqp.topology import Queue, Topology, count, declare
@@ -28,22 +29,29 @@ def declaring(peer: Peer, *queues: Queue, **refusals: Any) -> tuple[list[Any], l
 
 
 def test_what_is_declared() -> None:
-    """The exchange is direct, the queues durable, each bound by its name unless it is our own, with arguments."""
+    """The exchanges are direct, the queues durable, each bound by its name unless it is our own, with arguments; what
+    finds no queue to return to goes to another exchange."""
     ours = Queue("a.retry.30s", bound=False, arguments={"x-message-ttl": 30000})
-    calls, found = declaring(connected(), Queue("a"), ours)
+    calls, found = declaring(connected(), Queue("a", returns=True), ours)
     assert [call.NAME for call in calls] == [
         "Channel.Open",
         "Exchange.Declare",
         "Exchange.Unbind",
+        "Exchange.Declare",
         "Queue.Declare",
+        "Queue.Bind",
         "Queue.Bind",
         "Queue.Declare",
         "Channel.Close",
     ]
-    _, exchange, _, first, bind, second, _ = calls
+    _, exchange, _, returning, first, bind, bind_return, second, _ = calls
     assert (exchange.exchange, exchange.type, exchange.durable) == ("vumi", "direct", True)
+    assert (returning.exchange, returning.type, returning.durable) == ("junebug-turn.return", "direct", True)
+    assert returning.arguments == {"alternate-exchange": "junebug-turn.unroutable"}
     assert (first.queue, first.durable, first.arguments) == ("a", True, {})
     assert (bind.queue, bind.exchange, bind.routing_key) == ("a", "vumi", "a")
+    assert (bind_return.queue, bind_return.exchange) == ("a", "junebug-turn.return")
+    assert bind_return.routing_key == "a"
     assert (second.queue, second.arguments) == ("a.retry.30s", {"x-message-ttl": 30000})
     assert found == [None]
 
@@ -104,6 +112,38 @@ def test_a_queue_limit() -> None:
     assert not topology.faults
 
 
+@pytest.mark.parametrize("makes", ["classic", "quorum", "none"])
+def test_the_type_of_the_virtual_host(makes: str) -> None:
+    """A queue has its further arguments where the virtual host makes it a quorum queue, which is found out once on a
+    connection, by a queue that is deleted again; not where no such queue may be made."""
+    topology = Topology([Queue("d", bound=False, quorum_arguments={"x-overflow": "reject-publish"})])
+    refused = spec.Channel.Close(406, "PRECONDITION_FAILED - inequivalent arg 'x-queue-type'", 50, 10)
+    full = spec.Channel.Close(406, "PRECONDITION_FAILED - queue limit in vhost 'v' (5) is reached", 50, 10)
+
+    def declare_ok(call: Any) -> Any:
+        if call.queue == "d" or makes == "classic":
+            return answer_to(call)
+        if makes == "none":
+            return full
+        return refused if call.arguments.get("x-queue-type") == "classic" else answer_to(call)
+
+    for peer in (connected(), connected()):
+        asked = []
+        for _ in range(2):
+            found = result(Deferred.fromCoroutine(topology.declare(peer.protocol)))
+            calls = peer.answer(Queue_Declare=declare_ok)
+            assert found == [None]
+            declared = [call for call in calls if call.NAME == "Queue.Declare"]
+            asked += [call.queue for call in declared[:-1]]
+            deleted = [call.queue for call in calls if call.NAME == "Queue.Delete"]
+            assert makes == "none" or deleted == list(dict.fromkeys(call.queue for call in declared[:-1]))
+            further = {"x-overflow": "reject-publish"} if makes == "quorum" else {}
+            assert (declared[-1].queue, declared[-1].arguments) == ("d", further)
+        assert len(asked) == (1 if makes == "none" else 2)
+        assert all(queue.startswith("junebug-turn.type.") for queue in asked)
+        peer.protocol.connectionLost(Failure(ConnectionLost()))
+
+
 def test_a_permission_to_write() -> None:
     """Whether the user may write to an exchange is asked before the first message, by the removal of a binding that
     nobody has; another refusal of that says nothing about the permission."""
@@ -127,7 +167,8 @@ def test_what_is_there_is_no_fault() -> None:
     refused = spec.Channel.Close(403, "ACCESS_REFUSED", 40, 10)
     peer.answer(Exchange_Declare=refused)
     assert found == [None]
-    assert topology.faults == {"exchange vumi": "403 ACCESS_REFUSED"}
+    refusal = "403 ACCESS_REFUSED"
+    assert topology.faults == {"exchange vumi": refusal, "exchange junebug-turn.return": refusal}
     found = result(Deferred.fromCoroutine(topology.declare(peer.protocol)))
     peer.answer(Queue_Declare=spec.Channel.Close(406, "PRECONDITION_FAILED - inequivalent arg", 50, 10))
     assert not topology.faults

@@ -64,9 +64,16 @@ class Bench:
 
 
 def test_what_is_declared() -> None:
-    """The queue, the one for parked messages, the shared delay queues and that of deferred ones are declared."""
+    """The queue, the one for parked messages, and the shared ones of delayed, deferred and unroutable messages are
+    declared."""
     delays = [f"junebug-turn.delay.{delay}" for delay in ("1s", "5s", "30s", "5m", "30m", "2h")]
-    assert Bench().broker.declared == ["c.inbound", "c.inbound.parked", *delays, DEFERRED]
+    assert Bench().broker.declared == [
+        "c.inbound",
+        "c.inbound.parked",
+        *delays,
+        DEFERRED,
+        "junebug-turn.unroutable",
+    ]
 
 
 def test_what_is_deferred_gets_no_older() -> None:

@@ -16,6 +16,7 @@ from junebug_turn.connectors.retry_queues import (
     delay_queue,
     former_delay_queues,
     parked_queue,
+    unroutable_queue,
 )
 
 HOUR = 3600.0
@@ -31,7 +32,7 @@ def test_the_delay_queues() -> None:
     for queue in queues:
         assert queue.fanout
         assert not queue.bound
-        assert queue.arguments["x-dead-letter-exchange"] == ""
+        assert queue.arguments["x-dead-letter-exchange"] == "junebug-turn.return"
         assert "x-dead-letter-routing-key" not in queue.arguments
 
 
@@ -62,15 +63,27 @@ def test_queue_types() -> None:
     """Our own queues have the type that is wanted; as quorum queues they drop nothing, whatever a policy says, and the
     broker waits for the confirm of what it puts back."""
     name = Queue("c.inbound")
-    assert parked_queue(name).arguments == {}
-    assert parked_queue(name, "classic").arguments == {"x-queue-type": "classic"}
-    quorum = {"x-queue-type": "quorum", "x-overflow": "reject-publish"}
-    assert parked_queue(name, "quorum").arguments == quorum
-    assert delay_queue(30, "quorum").arguments == quorum | {
-        "x-dead-letter-strategy": "at-least-once",
-        "x-message-ttl": 30000,
-        "x-dead-letter-exchange": "",
-    }
+    delays = {"x-message-ttl": 30000, "x-dead-letter-exchange": "junebug-turn.return"}
+    refuses, confirms = {"x-overflow": "reject-publish"}, {"x-dead-letter-strategy": "at-least-once"}
+    for queue_type, default, of_type in (
+        ("default", "classic", {}),
+        ("default", "quorum", refuses),
+        ("classic", "quorum", {"x-queue-type": "classic"}),
+        ("quorum", "classic", refuses | {"x-queue-type": "quorum"}),
+    ):
+        assert parked_queue(name, queue_type).all_arguments(default) == of_type
+        confirmed = confirms if "x-overflow" in of_type else {}
+        assert delay_queue(30, queue_type).all_arguments(default) == of_type | confirmed | delays
+
+
+def test_the_unroutable_queue() -> None:
+    """What finds its queue deleted waits for 5 minutes and then goes to the queue of that name; the broker doesn't keep
+    what finds none again: it would keep back all behind it."""
+    queue = unroutable_queue("quorum")
+    assert (queue.name, queue.fanout, queue.bound) == ("junebug-turn.unroutable", True, False)
+    arguments = queue.all_arguments()
+    assert (arguments["x-message-ttl"], arguments["x-dead-letter-exchange"]) == (300_000, "")
+    assert "x-dead-letter-strategy" not in arguments
 
 
 def test_former_queues() -> None:
