@@ -62,7 +62,7 @@ async def connect(
     connecting = Deferred.fromCoroutine(log_in())
     try:
         return await connecting.addTimeout(CONNECT_TIMEOUT, reactor)
-    except BaseException as fault:
+    except Exception as fault:
         for protocol in made:
             if protocol.transport is not None:
                 protocol.abort(describe(fault))

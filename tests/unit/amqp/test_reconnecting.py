@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -190,6 +191,14 @@ def test_a_time_limit(network: Network) -> None:
     network.clock.advance(1)
     assert found == ["no answer within 10 s"]
     assert peer.transport.disconnecting
+
+
+def test_a_connection_that_nobody_holds(network: Network, logged: list[dict[str, Any]]) -> None:
+    """A connection that is garbage while it logs in says nothing."""
+    ReconnectingConnection(network.clock, OPTIONS, "publishing", rng=lambda: 0.5).start()
+    network.peers.clear()
+    gc.collect()
+    assert not logged
 
 
 def test_a_connection_that_does_not_last(network: Network, connection: ReconnectingConnection) -> None:
