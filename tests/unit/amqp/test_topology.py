@@ -115,13 +115,15 @@ def test_a_queue_limit() -> None:
 @pytest.mark.parametrize("makes", ["classic", "quorum", "none"])
 def test_the_type_of_the_virtual_host(makes: str) -> None:
     """A queue has its further arguments where the virtual host makes it a quorum queue, which is found out once on a
-    connection, by a queue that is deleted again; not where no such queue may be made."""
-    topology = Topology([Queue("d", bound=False, quorum_arguments={"x-overflow": "reject-publish"})])
+    connection, by a queue that is deleted again; not where no such queue may be made.  A transport's queue does not
+    wait for that."""
+    ours = Queue("d", bound=False, quorum_arguments={"x-overflow": "reject-publish"})
+    topology = Topology([ours, Queue("t")])
     refused = spec.Channel.Close(406, "PRECONDITION_FAILED - inequivalent arg 'x-queue-type'", 50, 10)
     full = spec.Channel.Close(406, "PRECONDITION_FAILED - queue limit in vhost 'v' (5) is reached", 50, 10)
 
     def declare_ok(call: Any) -> Any:
-        if call.queue == "d" or makes == "classic":
+        if call.queue in ("d", "t") or makes == "classic":
             return answer_to(call)
         if makes == "none":
             return full
@@ -129,16 +131,19 @@ def test_the_type_of_the_virtual_host(makes: str) -> None:
 
     for peer in (connected(), connected()):
         asked = []
-        for _ in range(2):
+        for first in (True, False):
             found = result(Deferred.fromCoroutine(topology.declare(peer.protocol)))
             calls = peer.answer(Queue_Declare=declare_ok)
             assert found == [None]
             declared = [call for call in calls if call.NAME == "Queue.Declare"]
-            asked += [call.queue for call in declared[:-1]]
+            found_out = [call.queue for call in declared if call.queue not in ("d", "t")]
+            names = [call.queue for call in declared]
+            assert names == (["t", *found_out, "d"] if first else ["d", "t"])
+            asked += found_out
             deleted = [call.queue for call in calls if call.NAME == "Queue.Delete"]
-            assert makes == "none" or deleted == list(dict.fromkeys(call.queue for call in declared[:-1]))
+            assert makes == "none" or deleted == list(dict.fromkeys(found_out))
             further = {"x-overflow": "reject-publish"} if makes == "quorum" else {}
-            assert (declared[-1].queue, declared[-1].arguments) == ("d", further)
+            assert [call.arguments for call in declared if call.queue == "d"] == [further]
         assert len(asked) == (1 if makes == "none" else 2)
         assert all(queue.startswith("junebug-turn.type.") for queue in asked)
         peer.protocol.connectionLost(Failure(ConnectionLost()))
