@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from junebug_turn.amqp.default_type import CLASSIC, QUORUM
-
 TYPE_ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
     "default": {},
-    CLASSIC: {"x-queue-type": CLASSIC},
-    QUORUM: {"x-queue-type": QUORUM},
+    "classic": {"x-queue-type": "classic"},
+    "quorum": {"x-queue-type": "quorum"},
 }
 """Arguments of our own queues, by their type: that of the virtual host, or one of RabbitMQ's."""
 

@@ -272,7 +272,7 @@ async def test_check_config_names_missing_permissions(
 ) -> None:
     """check-config names the permissions that it can ask for, and what is not there yet; it makes nothing."""
     delays = [f"delay.{delay}" for delay in ("1s", "5s", "30s", "5m", "30m", "2h")]
-    for name in (*delays, "deferred"):  # of other tests
+    for name in (*delays, "deferred", "return", "unroutable"):  # of other tests
         channel.exchange_delete(f"junebug-turn.{name}")
         channel.queue_delete(f"junebug-turn.{name}")
     before = node.ctl("list_queues", "-q", "name")
@@ -296,7 +296,7 @@ async def test_check_config_names_missing_permissions(
         "the permission to configure exchange vumi, queue checked.inbound",
         "the permission to write to the exchanges junebug-turn.delay.1s, junebug-turn.delay.5s, "
         "junebug-turn.delay.30s, junebug-turn.delay.5m, junebug-turn.delay.30m, junebug-turn.delay.2h, "
-        "junebug-turn.deferred, amq.default",
+        "junebug-turn.deferred, junebug-turn.unroutable, amq.default",
     )
     assert count(channel, "checked.inbound") == 1
     channel.queue_delete("checked.inbound")

@@ -7,7 +7,7 @@ from typing import Any
 
 from pika import frame, spec
 
-from tests.support.broker_peer import ANSWERS, HEADER
+from tests.support.broker_peer import HEADER, answer_to
 from tests.support.threaded_server import ThreadedServer
 
 HANDSHAKE = {
@@ -61,8 +61,6 @@ class SilentBroker(ThreadedServer):
                     connection.sendall(frame.Method(found.channel_number, answer).marshal())
 
     def _answer(self, method: Any) -> Any:
-        if method.NAME == "Queue.Declare":
-            return spec.Queue.DeclareOk(method.queue, 0, 1)
-        elif method.NAME == "Basic.Consume":
+        if method.NAME == "Basic.Consume":
             return spec.Basic.ConsumeOk(method.consumer_tag)
-        return HANDSHAKE.get(method.NAME) or ANSWERS.get(method.NAME)
+        return HANDSHAKE.get(method.NAME) or answer_to(method)
