@@ -302,12 +302,12 @@ async def test_check_config_names_missing_permissions(
     channel.queue_delete("checked.inbound")
 
 
-def _routed(channel: BlockingChannel, queue: str) -> bool:
-    """Whether a message that pika publishes is routed to the queue."""
+def _routed(channel: BlockingChannel, queue: str, exchange: str = "vumi") -> bool:
+    """Whether a message that pika publishes is routed to a queue."""
     own = channel.connection.channel()
     own.confirm_delivery()
     try:
-        own.basic_publish("vumi", queue, message("m").to_json(), mandatory=True)
+        own.basic_publish(exchange, queue, message("m").to_json(), mandatory=True)
     except (UnroutableError, ChannelClosedByBroker):
         return False
     own.close()
@@ -316,19 +316,20 @@ def _routed(channel: BlockingChannel, queue: str) -> bool:
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("gone", ["binding", "exchange"])
+@pytest.mark.parametrize("exchange", ["vumi", "junebug-turn.return"])
 async def test_what_is_deleted_at_run_time(
-    node: RabbitNode, channel: BlockingChannel, gone: str, monkeypatch: pytest.MonkeyPatch
+    node: RabbitNode, channel: BlockingChannel, gone: str, exchange: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A binding that is removed, or the exchange that is deleted, is there again without anything being published."""
+    """A binding that is removed, or an exchange that is deleted, is there again without anything being published."""
     monkeypatch.setattr("junebug_turn.amqp.topology_checks.CHECK_INTERVAL", 0.5)
     side = await Side(node, "mended").start()
     try:
         if gone == "binding":
-            channel.queue_unbind("mended.inbound", "vumi", "mended.inbound")
+            channel.queue_unbind("mended.inbound", exchange, "mended.inbound")
         else:
-            channel.exchange_delete("vumi")
-        await until(lambda: _routed(channel, "mended.inbound"))
-        await until(lambda: side.inbound)
+            channel.exchange_delete(exchange)
+        # The alternate exchange takes what is not routed.
+        await until(lambda: _routed(channel, "mended.inbound", exchange) and side.inbound)
     finally:
         await side.broker.stop_consuming(1)
         await side.broker.stopService()
