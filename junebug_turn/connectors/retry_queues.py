@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from attrs import Factory, frozen
 
 from junebug_turn.amqp.topology import RETURN, UNROUTABLE, Queue
 from junebug_turn.connectors.history import History
-from junebug_turn.connectors.queue_types import CONFIRMS_RETURNS, DROPS_NOTHING, TYPE_ARGUMENTS
+from junebug_turn.connectors.queue_types import DROPS_NOTHING, OWN_ARGUMENTS
 
 DELAYS = (30.0, 300.0, 1800.0, 7200.0)
 """Seconds in the delay queues, the first one for a message's first delay; from the last one on always that."""
@@ -75,13 +72,8 @@ class RetryWindows:
 
 def parked_queue(queue: Queue, queue_type: str = "default") -> Queue:
     """Name the queue where messages of ``queue`` are parked."""
-    return Queue(
-        f"{queue.name}.parked",
-        bound=False,
-        arguments=TYPE_ARGUMENTS[queue_type],
-        quorum_arguments=DROPS_NOTHING,
-        can_wait=True,
-    )
+    arguments = OWN_ARGUMENTS[queue_type]
+    return Queue(f"{queue.name}.parked", bound=False, arguments=arguments, can_wait=True)
 
 
 def delay_queue(delay: float, queue_type: str = "default") -> Queue:
@@ -107,19 +99,27 @@ def unroutable_queue(queue_type: str = "default") -> Queue:
 
     After that time they go to it, if it is there again.  If it isn't, the broker drops them.
     """
-    return _waiting_queue(UNROUTABLE, DEFERRED_LIMIT, queue_type, exchange="", of_quorum=DROPS_NOTHING)
+    return _waiting_queue(UNROUTABLE, DEFERRED_LIMIT, queue_type, exchange="", keeps=False)
 
 
 def _waiting_queue(
-    name: str,
-    delay: float,
-    queue_type: str,
-    exchange: str = RETURN,
-    of_quorum: Mapping[str, Any] = CONFIRMS_RETURNS,
+    name: str, delay: float, queue_type: str, exchange: str = RETURN, *, keeps: bool = True
 ) -> Queue:
+    """Define a queue whose messages go through an exchange after a time.
+
+    :param keeps: whether each stays until the broker has a confirm from where it goes to.  Only a quorum queue can do
+        that; else what finds its own queue full, or without a leader yet as the broker starts, is lost
+    """
     times = {"x-message-ttl": round(delay * 1000), "x-dead-letter-exchange": exchange}
-    arguments = {**TYPE_ARGUMENTS[queue_type], **times}
-    return Queue(name, bound=False, arguments=arguments, quorum_arguments=of_quorum, fanout=True)
+    # The broker wants both or none.  What a policy's max-length leaves no room for isn't lost: it returns at once.
+    confirms = {**DROPS_NOTHING, "x-dead-letter-strategy": "at-least-once"} if keeps else {}
+    return Queue(
+        name,
+        bound=False,
+        arguments={**OWN_ARGUMENTS[queue_type], **times},
+        quorum_arguments=confirms,
+        fanout=True,
+    )
 
 
 def delay_of(queue: str) -> str | None:

@@ -88,7 +88,7 @@ async def test_the_delay_queues(
         pika_channel.queue_declare(
             f"junebug-turn.delay.{name}",
             durable=True,
-            arguments={"x-message-ttl": int(seconds * 1000), "x-dead-letter-exchange": RETURN, **further},
+            arguments=further | {"x-message-ttl": int(seconds * 1000), "x-dead-letter-exchange": RETURN},
         )
     await side.broker.stopService()
 

@@ -60,20 +60,20 @@ def test_another_delay_is_another_queue(delays: list[float]) -> None:
 
 
 def test_queue_types() -> None:
-    """Our own queues have the type that is wanted; as quorum queues they drop nothing, whatever a policy says, and the
-    broker waits for the confirm of what it puts back."""
+    """Our own queues have the type that is wanted, and then drop nothing, whatever a policy says; with quorum queues,
+    also those of the virtual host, the broker waits for the confirm of what it puts back."""
     name = Queue("c.inbound")
+    refuses = {"x-overflow": "reject-publish"}
     delays = {"x-message-ttl": 30000, "x-dead-letter-exchange": "junebug-turn.return"}
-    refuses, confirms = {"x-overflow": "reject-publish"}, {"x-dead-letter-strategy": "at-least-once"}
-    for queue_type, default, of_type in (
-        ("default", "classic", {}),
-        ("default", "quorum", refuses),
-        ("classic", "quorum", {"x-queue-type": "classic"}),
-        ("quorum", "classic", refuses | {"x-queue-type": "quorum"}),
-    ):
-        assert parked_queue(name, queue_type).all_arguments(default) == of_type
-        confirmed = confirms if "x-overflow" in of_type else {}
-        assert delay_queue(30, queue_type).all_arguments(default) == of_type | confirmed | delays
+    confirms = refuses | {"x-dead-letter-strategy": "at-least-once"}
+    classic, quorum = (refuses | {"x-queue-type": each} for each in ("classic", "quorum"))
+    assert parked_queue(name).all_arguments("classic") == parked_queue(name).all_arguments("quorum") == {}
+    assert parked_queue(name, "classic").all_arguments("quorum") == classic
+    assert parked_queue(name, "quorum").all_arguments("classic") == quorum
+    assert delay_queue(30).all_arguments("classic") == delays
+    assert delay_queue(30).all_arguments("quorum") == delays | confirms
+    assert delay_queue(30, "classic").all_arguments("quorum") == delays | classic
+    assert delay_queue(30, "quorum").all_arguments("classic") == delays | confirms | quorum
 
 
 def test_the_unroutable_queue() -> None:

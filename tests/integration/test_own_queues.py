@@ -1,7 +1,8 @@
-"""Delayed messages whose own queue is deleted while they wait."""
+"""Our own queues, where others delete the queues of delayed messages, or limit all queues by a policy."""
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -9,8 +10,11 @@ import pytest
 import pytest_twisted
 from pika.adapters.blocking_connection import BlockingChannel
 
+from junebug_turn.amqp import consumer
 from junebug_turn.connectors import retry_queues
 from junebug_turn.connectors.retry_queues import RetryWindows
+from junebug_turn.errors import DeliveryFailed
+from junebug_turn.messages.vumi import Message
 from tests.conftest import pika_connection
 from tests.support.connector_harness import Side, count, message, until
 from tools.servers.rabbitmq import RabbitNode
@@ -76,5 +80,43 @@ async def test_deleted_queues(
     sent |= put(f"{connector_name}.inbound", 1)
     await until(lambda: {each.message_id for each in side.inbound} == sent, 5)
     assert count(witness, "junebug-turn.delay.500ms") == count(witness, "junebug-turn.unroutable") == 0
+    await side.broker.stop_consuming(5)
+    await side.broker.stopService()
+
+
+@pytest.mark.parametrize("queue_type", ["classic", "quorum"])
+@pytest_twisted.ensureDeferred
+async def test_a_policy_for_others(
+    rabbitmq: RabbitNode,
+    vhost: str,
+    witness: BlockingChannel,
+    connector_name: str,
+    queue_type: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With a queue_type, a policy that leaves room for two messages in each queue drops no parked one: what finds no
+    room stays in its own queue."""
+    monkeypatch.setattr(consumer, "REQUEUE_PAUSE", 0.1)
+    parked = f"{connector_name}.inbound.parked"
+    rabbitmq.ctl("set_policy", "-p", vhost, "small", f"^{parked}$", '{"max-length":2}')
+    windows = RetryWindows(retry=0, queue_type=queue_type)
+    side = Side(rabbitmq, connector_name, windows, amqp={"vhost": vhost})
+    refused: set[str] = set()
+
+    async def refuse(message: Message) -> None:
+        refused.add(message.message_id)
+        now = time.time()
+        raise DeliveryFailed(
+            "no", reason="http_status", last_status=400, attempts=1, first_failure=now, last_failure=now
+        )
+
+    side.handle = refuse
+    await side.start()
+    for number in range(10):
+        sent = message(from_addr=f"+{number}")
+        witness.basic_publish("", f"{connector_name}.inbound", sent.to_json())
+    await until(lambda: len(refused) == 10 and count(witness, parked) >= 2)
+    rabbitmq.ctl("clear_policy", "-p", vhost, "small")
+    await until(lambda: count(witness, parked) == 10)
     await side.broker.stop_consuming(5)
     await side.broker.stopService()
