@@ -350,8 +350,7 @@ async def test_a_virtual_host_that_is_full(node: RabbitNode) -> None:
         broker.startService()
         try:
             await until(lambda broker=broker: broker.status().get("faults"))  # type: ignore[misc]
-            fault = broker.status()["faults"][-1]
-            assert fault.startswith("the queue full.")
+            fault = next(each for each in broker.status()["faults"] if each.startswith("the queue full."))
             assert "can't be declared" in fault
             assert reason in fault
         finally:
